@@ -1,0 +1,25 @@
+"""Shared fixtures: where the test data lies, and tiny real videos made with recorded ffmpeg calls."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real videos, annotations and matrices; the test is skipped (and counted) without it."""
+    value = os.environ.get("VTR_TEST_DATA")
+    if not value:
+        pytest.skip("VTR_TEST_DATA is not set")
+    return Path(value)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No VTR_* setting of the machine reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("VTR_") and name != "VTR_TEST_DATA":
+            monkeypatch.delenv(name)
