@@ -1,0 +1,46 @@
+"""failures.jsonl: the last word per file counts, a later extraction ends it, broken lines are passed over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.store.stores import make_record
+from vtrcli.store.failures import Failure, append_failure, read_failures
+from vtrcli.store.records import FileState
+
+
+def failure(path: str, when: float, reason: str = "corrupt") -> Failure:
+    return Failure(path=path, reason=reason, detail="d", when=when, num_bytes=5, mtime_ns=7)
+
+
+def test_the_last_failure_of_a_file_stands(tmp_path: Path) -> None:
+    for when, reason in ((1.0, "corrupt"), (2.0, "timeout")):
+        append_failure(tmp_path, failure("/a", when, reason))
+    assert {path: item.reason for path, item in read_failures(tmp_path, []).items()} == {"/a": "timeout"}
+
+
+def test_an_extraction_after_it_ends_a_failure(tmp_path: Path) -> None:
+    append_failure(tmp_path, failure("/a", 10.0))
+    append_failure(tmp_path, failure("/b", 10.0))
+    records = [make_record("a", path="/a", extracted_at=11.0), make_record("b", path="/b", extracted_at=9.0)]
+    assert list(read_failures(tmp_path, records)) == ["/b"]
+
+
+def test_names_with_newlines_and_foreign_bytes_stay_one_line_each(tmp_path: Path) -> None:
+    names = ["/a\nb", "/caf\udce9", "/日本"]
+    for name in names:
+        append_failure(tmp_path, failure(name, 1.0))
+    assert len((tmp_path / "failures.jsonl").read_bytes().splitlines()) == 3
+    assert sorted(read_failures(tmp_path, [])) == sorted(names)
+
+
+def test_a_half_written_line_is_passed_over(tmp_path: Path) -> None:
+    append_failure(tmp_path, failure("/a", 1.0))
+    with open(tmp_path / "failures.jsonl", "a") as file:
+        file.write('{"path": "/b", "rea')
+    assert list(read_failures(tmp_path, [])) == ["/a"]
+
+
+def test_a_changed_file_is_not_the_one_that_failed() -> None:
+    assert failure("/a", 1.0).is_about(FileState(num_bytes=5, mtime_ns=7, fingerprint="x"))
+    assert not failure("/a", 1.0).is_about(FileState(num_bytes=5, mtime_ns=8, fingerprint="x"))

@@ -1,0 +1,93 @@
+"""What is written is what is read; later shards supersede earlier ones; opening reads no features."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.store.stores import SHA256, make_record, make_store
+from vtrcli.errors import StoreError, VideoError
+from vtrcli.store.frames import FrameJpegs, encode_jpegs, frames_of
+from vtrcli.store.reader import FeatureStore, shard_paths
+from vtrcli.store.writer import StoreWriter
+
+
+def test_features_come_back_as_float16_and_in_the_order_of_ids(tmp_path: Path) -> None:
+    make_store(tmp_path, {"b": np.full((2, 4), 1.5), "a": np.full((3, 4), -2.25)})
+    store = FeatureStore(tmp_path)
+    assert list(store.videos) == ["a", "b"]
+    assert store.num_frames == 5
+    assert store.features("a").dtype == np.float16
+    assert store.features("a").tolist() == [[-2.25] * 4] * 3
+    assert store.timestamps("b").tolist() == [0.5, 1.5]
+    assert store.videos["b"].record == make_record("b")
+
+
+def test_a_later_shard_supersedes_an_earlier_one_per_video(tmp_path: Path) -> None:
+    make_store(tmp_path, {"a": np.zeros((2, 4)), "b": np.zeros((2, 4))})
+    make_store(tmp_path, {"a": np.ones((1, 4))})
+    store = FeatureStore(tmp_path)
+    assert len(store.shards) == 2
+    assert store.features("a").tolist() == [[1.0] * 4]
+    assert store.features("b").shape == (2, 4)
+    assert [[at.record.video_id for at in current] for _, current in store.by_shard()] == [["b"], ["a"]]
+
+
+def test_opening_a_store_does_not_map_its_features(tmp_path: Path) -> None:
+    make_store(tmp_path, {"a": np.zeros((2, 4))})
+    store = FeatureStore(tmp_path)
+    assert "_map" not in store.shards[0].file.__dict__
+
+
+def test_an_unfinished_shard_is_invisible(tmp_path: Path) -> None:
+    make_store(tmp_path, {"a": np.zeros((2, 4))})
+    (tmp_path / "shards" / ".tmp-1-2.safetensors").write_bytes(b"half")
+    assert list(FeatureStore(tmp_path).videos) == ["a"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
+def test_features_that_are_not_finite_in_float16_are_refused(tmp_path: Path, value: float) -> None:
+    writer = StoreWriter(make_store(tmp_path, {}), backbone_sha256=SHA256)
+    with np.errstate(over="ignore"), pytest.raises(VideoError) as caught:
+        writer.add(make_record("a"), np.full((1, 4), value), np.zeros(1))
+    assert caught.value.reason == "not-finite"
+    writer.flush()
+    assert shard_paths(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs /dev/full")
+def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
+    from vtrcli.files import replacing
+
+    with pytest.raises(StoreError) as caught, replacing(tmp_path / "x") as temporary:
+        temporary.symlink_to("/dev/full")
+        with open(temporary, "wb") as file:
+            file.write(b"0" * 100_000)
+    assert str(caught.value) == (
+        f"cannot write {tmp_path / 'x'}: No space left on device; the folder must be writable and the disk must "
+        "have room; free some space or choose another place, then run the same command again"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_kept_frames_come_back_with_their_video(tmp_path: Path) -> None:
+    make_store(tmp_path, {})
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), np.uint8)
+    images = encode_jpegs(pixels)
+    writer = StoreWriter(tmp_path, backbone_sha256=SHA256)
+    for video_id, kept in (("a", images[:1]), ("b", images[1:])):
+        writer.add(
+            make_record(video_id), np.ones((len(kept), 4)), np.zeros(len(kept)), jpegs=FrameJpegs(kept)
+        )
+    writer.flush()
+    store = FeatureStore(tmp_path)
+    at = store.videos["b"]
+    assert frames_of(tmp_path, store.shards[at.shard], at) == list(images[1:])
+
+
+def test_a_store_without_frames_says_none(tmp_path: Path) -> None:
+    store = FeatureStore(make_store(tmp_path, {"a": np.zeros((1, 4))}))
+    assert frames_of(tmp_path, store.shards[0], store.videos["a"]) is None

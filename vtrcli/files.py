@@ -1,0 +1,57 @@
+"""Files that are there whole or not at all. The bottom layer, beside `errors`; knows no format."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from vtrcli.errors import StoreError, VtrError
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, error: type[VtrError] = StoreError) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is fsynced and renamed over `path`.
+
+    On any exception, Ctrl-C too, the temporary file is removed and `path` is untouched.
+
+    Raises:
+        error: (StoreError by default) the folder cannot be written or the disk is full.
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name}"[:200])
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as cause:
+        raise error(
+            f"cannot write {path}: {cause.strerror or cause}",
+            allowed="the folder must be writable and the disk must have room",
+            to_do="free some space or choose another place, then run the same command again",
+        ) from cause
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, chunks: bytes | Iterable[bytes], *, error: type[VtrError] = StoreError) -> None:
+    """Write `chunks` to `path` through `replacing`."""
+    with replacing(path, error=error) as temporary, open(temporary, "xb") as file:
+        for chunk in (chunks,) if isinstance(chunks, bytes) else chunks:
+            file.write(chunk)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where the system lets a folder be opened."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

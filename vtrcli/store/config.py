@@ -1,0 +1,151 @@
+"""`store.json`: what a feature store holds. Written once, first; everything else must agree with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vtrcli.errors import StoreError
+from vtrcli.files import replacing, write_whole
+
+STORE_VERSION = 1
+CONFIG_NAME = "store.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneTag:
+    """The model that made the features. `sha256` is over the content of its weights, not over a file."""
+
+    name: str
+    sha256: str
+    dim: int
+    input_size: int
+    logit_scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """Contents of `store.json`. `sampling` and `preprocessing` are plain JSON objects."""
+
+    backbone: BackboneTag
+    sampling: dict[str, Any]
+    preprocessing: dict[str, Any]
+    dtype: str = "float16"
+    version: int = STORE_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object, format first so that a reader can stop there."""
+        body = asdict(self)
+        version = body.pop("version")
+        return {"format": "vtr-store", "version": version, **body}
+
+
+def create_config(store: Path, config: StoreConfig) -> StoreConfig:
+    """Write `store.json` unless one is there; return the one that is there now.
+
+    Many processes may do this at once: the first hard link wins, the others read what it wrote.
+
+    Raises:
+        StoreError: the folder cannot be written, or holds a store that cannot be read.
+    """
+    path = store / CONFIG_NAME
+    if not path.exists():
+        _make_folder(store / "shards")
+        text = (json.dumps(config.to_json(), indent=2) + "\n").encode()
+        candidate = store / f".{CONFIG_NAME}-{secrets.token_hex(6)}"
+        write_whole(candidate, text)
+        try:
+            os.link(candidate, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            with replacing(path) as temporary:
+                temporary.write_bytes(text)
+        finally:
+            candidate.unlink(missing_ok=True)
+    return read_config(store)
+
+
+def read_config(store: Path) -> StoreConfig:
+    """Read `store.json`.
+
+    Raises:
+        StoreError: no store here, a damaged file, or a format newer than this program.
+    """
+    path = store / CONFIG_NAME
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(
+            f"no feature store at {store}",
+            allowed=f"a store is a folder with a {CONFIG_NAME}",
+            to_do=f"make it with `vtr extract FOLDER --store {store}`",
+        ) from None
+    except (OSError, ValueError) as cause:
+        raise _damaged(path, str(cause)) from cause
+    if not isinstance(body, dict) or body.get("format") != "vtr-store":
+        raise _damaged(path, "it is not a vtr store description")
+    version = body.get("version")
+    if not isinstance(version, int) or version > STORE_VERSION:
+        raise StoreError(
+            f"{store} has store format version {version}",
+            allowed=f"this vtr reads versions up to {STORE_VERSION}",
+            to_do="update vtr: pip install -U vtrcli",
+        )
+    try:
+        return StoreConfig(
+            backbone=BackboneTag(**body["backbone"]),
+            sampling=dict(body["sampling"]),
+            preprocessing=dict(body["preprocessing"]),
+            dtype=str(body["dtype"]),
+            version=version,
+        )
+    except (KeyError, TypeError, ValueError) as cause:
+        raise _damaged(path, f"a field is missing or wrong ({cause})") from cause
+
+
+def require_same(store: Path, existing: StoreConfig, wanted: StoreConfig) -> None:
+    """Refuse to mix two backbones, samplings or preprocessings in one store.
+
+    Raises:
+        StoreError: with the first thing that differs and a command that would work.
+    """
+    have, want = existing.backbone, wanted.backbone
+    other = f"{store}-other"
+    if have.sha256 != want.sha256:
+        raise StoreError(
+            f"store {store} holds features of {have.name} (weights {have.sha256[:12]}), "
+            f"not of {want.name} (weights {want.sha256[:12]})",
+            allowed="a store holds one backbone",
+            to_do=f"use `--store {other}` for {want.name}, or `--backbone {have.name}`",
+        )
+    for what in ("sampling", "preprocessing", "dtype"):
+        if getattr(existing, what) != getattr(wanted, what):
+            raise StoreError(
+                f"store {store} has {what} {getattr(existing, what)}, not {getattr(wanted, what)}",
+                allowed=f"a store holds one {what}",
+                to_do=f"leave the {what} options out to use the store's, or use `--store {other}`",
+            )
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise StoreError(
+            f"cannot make the folder {path}: {cause.strerror}",
+            allowed="the store must lie in a writable folder",
+            to_do="choose another place with --store",
+        ) from cause
+
+
+def _damaged(path: Path, detail: str) -> StoreError:
+    return StoreError(
+        f"{path} is damaged: {detail}",
+        allowed="a JSON object written by `vtr extract`",
+        to_do="restore the file, or extract into a new --store",
+    )

@@ -1,0 +1,94 @@
+"""`failures.jsonl`: one line per file that could not be done. Lines are only ever appended."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vtrcli.errors import StoreError
+from vtrcli.store.records import FileState, VideoRecord
+
+FAILURES_NAME = "failures.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a file is not in the store. `reason` is a fixed word; `state` fields are None when it could not be read."""
+
+    path: str
+    reason: str
+    detail: str
+    when: float
+    num_bytes: int | None = None
+    mtime_ns: int | None = None
+
+    def is_about(self, state: FileState | None) -> bool:
+        """Whether the file is still the one that failed."""
+        if state is None:
+            return self.num_bytes is None
+        return (self.num_bytes, self.mtime_ns) == (state.num_bytes, state.mtime_ns)
+
+    def public(self) -> dict[str, str]:
+        """The keys that `--json` shows."""
+        return {"path": self.path, "reason": self.reason, "detail": self.detail}
+
+
+def make_failure(path: Path, reason: str, detail: str, *, state: FileState | None) -> Failure:
+    """A failure that happened now."""
+    return Failure(
+        path=str(path),
+        reason=reason,
+        detail=detail,
+        when=time.time(),
+        num_bytes=state.num_bytes if state else None,
+        mtime_ns=state.mtime_ns if state else None,
+    )
+
+
+def append_failure(store: Path, failure: Failure) -> None:
+    """Add one line in one write, so that several processes may append at once.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    line = (json.dumps(asdict(failure)) + "\n").encode()
+    try:
+        descriptor = os.open(store / FAILURES_NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+    except OSError as cause:
+        raise StoreError(
+            f"cannot write {store / FAILURES_NAME}: {cause.strerror}",
+            allowed="the store's folder must be writable and the disk must have room",
+            to_do="free some space, then run the same command again",
+        ) from cause
+
+
+def read_failures(store: Path, records: Iterable[VideoRecord]) -> dict[str, Failure]:
+    """The failures that still stand, per path: the last line of each, unless the file was extracted after it.
+
+    A half-written last line (a kill, a full disk) is passed over.
+    """
+    extracted_at = {record.path: record.extracted_at for record in records}
+    standing: dict[str, Failure] = {}
+    try:
+        lines = (store / FAILURES_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return {}
+    for line in lines:
+        try:
+            failure = Failure(**json.loads(line))
+        except (ValueError, TypeError):
+            continue
+        standing[failure.path] = failure
+    return {
+        path: failure
+        for path, failure in sorted(standing.items())
+        if failure.when > extracted_at.get(path, float("-inf"))
+    }

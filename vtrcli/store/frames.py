@@ -1,0 +1,99 @@
+"""Kept frames: JPEG bytes of exactly what the encoder saw, in `frames/`, for thumbnails, fine-tuning and other backbones."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vtrcli.store.config import STORE_VERSION
+from vtrcli.store.reader import Location, Shard
+from vtrcli.store.records import VideoRecord
+from vtrcli.store.shard import TensorFile, damaged, write_tensors
+
+FRAMES_FORMAT = "vtr-frames"
+JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class FrameJpegs:
+    """The kept frames of one video, in the order of its timestamps."""
+
+    images: tuple[bytes, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all images."""
+        return sum(map(len, self.images))
+
+
+def encode_jpegs(pixels: np.ndarray) -> tuple[bytes, ...]:
+    """uint8 [num_frames, height, width, 3] RGB -> one JPEG per frame."""
+    from PIL import Image
+
+    images = []
+    for frame in pixels:
+        buffer = io.BytesIO()
+        Image.fromarray(frame).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        images.append(buffer.getvalue())
+    return tuple(images)
+
+
+def write_frame_shard(
+    path: Path, records: list[VideoRecord], jpegs: list[FrameJpegs], timestamps: list[np.ndarray]
+) -> None:
+    """Write the frames of one feature shard under the same name: `jpeg` uint8 [total_bytes],
+    `byte_offsets` int64 [total_frames + 1], `offsets` int64 [num_videos + 1], `timestamps` float32 [total_frames].
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be written.
+    """
+    path.parent.mkdir(exist_ok=True)
+    images = [image for video in jpegs for image in video.images]
+    tensors = {
+        "jpeg": np.frombuffer(b"".join(images), np.uint8),
+        "byte_offsets": np.cumsum([0, *map(len, images)], dtype=np.int64),
+        "offsets": np.cumsum([0, *(len(video.images) for video in jpegs)], dtype=np.int64),
+        "timestamps": np.concatenate(timestamps).astype("<f4"),
+    }
+    metadata = {
+        "format": FRAMES_FORMAT,
+        "version": str(STORE_VERSION),
+        "videos": json.dumps([record.video_id for record in records]),
+    }
+    write_tensors(path, tensors, metadata)
+
+
+class FrameShard:
+    """An open frame shard; images are read one at a time.
+
+    Raises:
+        StoreError: damaged, or not a frame shard.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = TensorFile(path)
+        if self._file.metadata.get("format") != FRAMES_FORMAT:
+            raise damaged(path, "it is not a frame shard")
+        names: list[str] = json.loads(self._file.metadata["videos"])
+        self._numbers = {name: number for number, name in enumerate(names)}
+
+    def images(self, video_id: str) -> list[bytes]:
+        """The JPEG bytes of one video's frames; KeyError when it is not in this shard."""
+        number = self._numbers[video_id]
+        start, stop = self._file.tensor("offsets")[number : number + 2].tolist()
+        cuts = self._file.tensor("byte_offsets")[start : stop + 1].tolist()
+        data = self._file.tensor("jpeg")
+        return [data[left:right].tobytes() for left, right in zip(cuts, cuts[1:], strict=False)]
+
+
+def frames_of(store: Path, shard: Shard, location: Location) -> list[bytes] | None:
+    """Kept frames that belong to a video's current features; None where none were kept."""
+    path = store / "frames" / shard.path.name
+    if not path.exists():
+        return None
+    return FrameShard(path).images(location.record.video_id)

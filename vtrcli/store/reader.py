@@ -1,0 +1,82 @@
+"""Reading a feature store: which videos it holds and where their rows lie. Opens headers only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from vtrcli.store.config import StoreConfig, read_config
+from vtrcli.store.records import VideoRecord
+from vtrcli.store.shard import Shard, open_shard
+
+SHARD_FOLDER = "shards"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Rows `start` to `stop` of shard number `shard`."""
+
+    record: VideoRecord
+    shard: int
+    start: int
+    stop: int
+
+    @property
+    def num_frames(self) -> int:
+        """Frames kept of this video."""
+        return self.stop - self.start
+
+
+class FeatureStore:
+    """A read-only view of a store as it is at this moment; shards written later are not seen.
+
+    Raises:
+        StoreError: no store, a newer format, or a damaged shard.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config: StoreConfig = read_config(path)
+        self.shards: list[Shard] = [open_shard(shard) for shard in shard_paths(path)]
+
+    @cached_property
+    def videos(self) -> dict[str, Location]:
+        """Per video id, in the order of the ids; a later shard supersedes an earlier one."""
+        found: dict[str, Location] = {}
+        for number, shard in enumerate(self.shards):
+            offsets = shard.offsets.tolist()
+            for record, start, stop in zip(shard.records, offsets, offsets[1:], strict=False):
+                found[record.video_id] = Location(record, number, start, stop)
+        return dict(sorted(found.items()))
+
+    @property
+    def num_frames(self) -> int:
+        """Frames over all current videos."""
+        return sum(location.num_frames for location in self.videos.values())
+
+    def features(self, video_id: str) -> np.ndarray:
+        """[num_frames, dim] float16, not normalised; a mapped view."""
+        at = self.videos[video_id]
+        return self.shards[at.shard].features[at.start : at.stop]
+
+    def timestamps(self, video_id: str) -> np.ndarray:
+        """[num_frames] float32, seconds from the start of the video."""
+        at = self.videos[video_id]
+        return self.shards[at.shard].timestamps[at.start : at.stop]
+
+    def by_shard(self) -> Iterator[tuple[Shard, list[Location]]]:
+        """Each shard with its current videos in row order, for passes over everything."""
+        groups: dict[int, list[Location]] = {}
+        for location in self.videos.values():
+            groups.setdefault(location.shard, []).append(location)
+        for number, locations in sorted(groups.items()):
+            yield self.shards[number], sorted(locations, key=lambda location: location.start)
+
+
+def shard_paths(store: Path) -> list[Path]:
+    """The shard files in the order in which they supersede each other (their names begin with the time)."""
+    return sorted((store / SHARD_FOLDER).glob("[!.]*.safetensors"))

@@ -1,0 +1,196 @@
+"""One shard file: the byte format of features on disk. docs/store-format.md is its description.
+
+A shard is a safetensors file. It is read here by its header and memory-mapped, so that opening a store reads
+no features and needs no library; it is written by the safetensors package.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vtrcli.errors import StoreError
+from vtrcli.files import write_whole
+from vtrcli.store.config import STORE_VERSION
+from vtrcli.store.records import VideoRecord
+
+SHARD_FORMAT = "vtr-shard"
+MAX_HEADER_BYTES = 100 * 1024 * 1024
+DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "I64": np.dtype("<i8"), "U8": np.dtype("u1")}
+
+
+class TensorFile:
+    """A safetensors file, mapped. Tensors are read-only views; nothing is read before it is used.
+
+    Raises:
+        StoreError: the file is not a whole safetensors file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.num_bytes = path.stat().st_size
+            with open(path, "rb") as file:
+                header_bytes = int.from_bytes(file.read(8), "little")
+                if not 2 <= header_bytes <= min(MAX_HEADER_BYTES, self.num_bytes - 8):
+                    raise ValueError("the header's length is wrong")
+                header: dict[str, Any] = json.loads(file.read(header_bytes))
+            self.metadata: dict[str, str] = header.pop("__metadata__", {})
+            self._data_start = 8 + header_bytes
+            self._tensors = {name: self._checked(entry) for name, entry in header.items()}
+            ends = [end for _, _, _, end in self._tensors.values()]
+            if max(ends, default=0) != self.num_bytes - self._data_start:
+                raise ValueError("the file is shorter or longer than its header says")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+            raise damaged(path, str(cause)) from cause
+
+    def _checked(self, entry: dict[str, Any]) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
+        dtype, shape = DTYPES[entry["dtype"]], tuple(int(size) for size in entry["shape"])
+        start, end = (int(offset) for offset in entry["data_offsets"])
+        if (
+            start < 0
+            or any(size < 0 for size in shape)
+            or end - start != dtype.itemsize * int(np.prod(shape))
+        ):
+            raise ValueError("a tensor's size does not fit its shape")
+        return dtype, shape, start, end
+
+    @cached_property
+    def _map(self) -> np.ndarray:
+        return np.memmap(self.path, dtype=np.uint8, mode="r", offset=self._data_start)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor, from the header alone."""
+        return self._entry(name)[1]
+
+    def tensor(self, name: str) -> np.ndarray:
+        """Read-only view of a tensor."""
+        dtype, shape, start, end = self._entry(name)
+        if start == end:
+            return np.zeros(shape, dtype)
+        return self._map[start:end].view(dtype).reshape(shape)
+
+    def wrong_checksums(self) -> list[str]:
+        """Names of the tensors whose bytes are not those that were written; reads the whole file."""
+        written = json.loads(self.metadata.get("crc32", "{}"))
+        return [name for name in self._tensors if crc32(self.tensor(name)) != written.get(name)]
+
+    def _entry(self, name: str) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
+        if name not in self._tensors:
+            raise damaged(self.path, f"tensor {name!r} is missing")
+        return self._tensors[name]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """An open shard. `features` [total_frames, dim] float16, `timestamps` [total_frames] float32 seconds,
+    `offsets` [num_videos + 1] int64: video v owns rows offsets[v] to offsets[v + 1]."""
+
+    path: Path
+    file: TensorFile
+    records: tuple[VideoRecord, ...]
+
+    @property
+    def features(self) -> np.ndarray:
+        """[total_frames, dim] float16, mapped."""
+        return self.file.tensor("features")
+
+    @property
+    def timestamps(self) -> np.ndarray:
+        """[total_frames] float32, seconds from the start of each video."""
+        return self.file.tensor("timestamps")
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """[num_videos + 1] int64."""
+        return self.file.tensor("offsets")
+
+
+def write_shard(
+    path: Path,
+    records: list[VideoRecord],
+    features: list[np.ndarray],
+    timestamps: list[np.ndarray],
+    *,
+    backbone_sha256: str,
+) -> None:
+    """Write one shard, whole or not at all.
+
+    Args:
+        features: per video float16 [num_frames, dim], finite.
+        timestamps: per video float32 [num_frames], seconds.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be written.
+    """
+    offsets = np.zeros(len(records) + 1, np.int64)
+    np.cumsum([len(rows) for rows in features], out=offsets[1:])
+    tensors = {
+        "features": np.concatenate(features).astype("<f2", copy=False),
+        "offsets": offsets,
+        "timestamps": np.concatenate(timestamps).astype("<f4", copy=False),
+    }
+    write_tensors(
+        path,
+        tensors,
+        {
+            "format": SHARD_FORMAT,
+            "version": str(STORE_VERSION),
+            "backbone_sha256": backbone_sha256,
+            "videos": json.dumps([record.to_json() for record in records]),
+        },
+    )
+
+
+def write_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all, with a checksum per tensor in its metadata."""
+    from safetensors.numpy import save
+
+    checksums = json.dumps({name: crc32(tensor) for name, tensor in sorted(tensors.items())})
+    write_whole(path, save(tensors, {**metadata, "crc32": checksums}))
+
+
+def crc32(tensor: np.ndarray) -> str:
+    """CRC-32 of a tensor's little-endian bytes, eight hexadecimal digits."""
+    return f"{zlib.crc32(np.ascontiguousarray(tensor).data):08x}"
+
+
+def open_shard(path: Path) -> Shard:
+    """Open a shard by its header.
+
+    Raises:
+        StoreError: damaged, of a newer format, or not a shard at all.
+    """
+    file = TensorFile(path)
+    if file.metadata.get("format") != SHARD_FORMAT:
+        raise damaged(path, "it is not a feature shard")
+    version = file.metadata.get("version", "")
+    if not version.isdigit() or int(version) > STORE_VERSION:
+        raise StoreError(
+            f"shard {path} has format version {version!r}",
+            allowed=f"this vtr reads versions up to {STORE_VERSION}",
+            to_do="update vtr: pip install -U vtrcli",
+        )
+    try:
+        records = tuple(VideoRecord.from_json(body) for body in json.loads(file.metadata["videos"]))
+    except (KeyError, TypeError, ValueError) as cause:
+        raise damaged(path, f"the video list cannot be read ({cause})") from cause
+    rows = file.shape("features")
+    if len(rows) != 2 or file.shape("timestamps") != rows[:1] or file.shape("offsets") != (len(records) + 1,):
+        raise damaged(path, "the tensors' shapes do not agree")
+    return Shard(path, file, records)
+
+
+def damaged(path: Path, detail: str) -> StoreError:
+    """The error for a shard that cannot be trusted."""
+    return StoreError(
+        f"{path} is damaged: {detail}",
+        allowed="a whole shard as `vtr extract` writes it",
+        to_do="run `vtr store verify --repair` to set it aside, then `vtr extract` again",
+    )
