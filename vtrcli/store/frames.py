@@ -1,8 +1,9 @@
-"""Kept frames: JPEG bytes of exactly what the encoder saw, in `frames/`, for thumbnails, fine-tuning and other backbones."""
+"""Kept frames: JPEGs of exactly what the encoder saw, for thumbnails, fine-tuning and other backbones."""
 
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.store.config import STORE_VERSION
-from vtrcli.store.reader import Location, Shard
+from vtrcli.store.reader import Location
 from vtrcli.store.records import VideoRecord
-from vtrcli.store.shard import TensorFile, damaged, write_tensors
+from vtrcli.store.shard import Shard, TensorFile, damaged, write_tensors
 
 FRAMES_FORMAT = "vtr-frames"
 JPEG_QUALITY = 90
@@ -53,7 +54,7 @@ def write_frame_shard(
     """
     path.parent.mkdir(exist_ok=True)
     images = [image for video in jpegs for image in video.images]
-    tensors = {
+    tensors: dict[str, np.ndarray] = {
         "jpeg": np.frombuffer(b"".join(images), np.uint8),
         "byte_offsets": np.cumsum([0, *map(len, images)], dtype=np.int64),
         "offsets": np.cumsum([0, *(len(video.images) for video in jpegs)], dtype=np.int64),
@@ -88,7 +89,7 @@ class FrameShard:
         start, stop = self._file.tensor("offsets")[number : number + 2].tolist()
         cuts = self._file.tensor("byte_offsets")[start : stop + 1].tolist()
         data = self._file.tensor("jpeg")
-        return [data[left:right].tobytes() for left, right in zip(cuts, cuts[1:], strict=False)]
+        return [data[left:right].tobytes() for left, right in itertools.pairwise(cuts)]
 
 
 def frames_of(store: Path, shard: Shard, location: Location) -> list[bytes] | None:

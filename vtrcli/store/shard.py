@@ -22,7 +22,12 @@ from vtrcli.store.records import VideoRecord
 
 SHARD_FORMAT = "vtr-shard"
 MAX_HEADER_BYTES = 100 * 1024 * 1024
-DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "I64": np.dtype("<i8"), "U8": np.dtype("u1")}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+    "I64": np.dtype("<i8"),
+    "U8": np.dtype("u1"),
+}
 
 
 class TensorFile:
