@@ -1,0 +1,90 @@
+"""The sizes of a CLIP model, read from the shapes of its weights (no torch here).
+
+The rule is that of `clip.model.build_model`, so that any file that clip opens gives the same model here:
+attention heads are always width / 64. Reading the shapes is left to the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vtrcli.errors import WeightsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipConfig:
+    """The arguments of `clip.model.CLIP`, under its own names."""
+
+    embed_dim: int
+    image_resolution: int
+    vision_layers: int | tuple[int, int, int, int]  # four numbers: a ResNet
+    vision_width: int
+    vision_patch_size: int | None
+    context_length: int
+    vocab_size: int
+    transformer_width: int
+    transformer_heads: int
+    transformer_layers: int
+
+
+def infer_config(shapes: Mapping[str, Sequence[int]], *, source: str) -> ClipConfig:
+    """Sizes from a table of tensor name -> shape; `source` is the file that a message names.
+
+    Raises WeightsError when the shapes are not those of an OpenAI CLIP.
+    """
+    try:
+        vision = _vit(shapes) if "visual.proj" in shapes else _resnet(shapes)
+        width = shapes["ln_final.weight"][0]
+        config = ClipConfig(
+            **vision,
+            embed_dim=shapes["text_projection"][1],
+            context_length=shapes["positional_embedding"][0],
+            vocab_size=shapes["token_embedding.weight"][0],
+            transformer_width=width,
+            transformer_heads=width // 64,
+            transformer_layers=_num_blocks(shapes, "transformer.resblocks."),
+        )
+    except KeyError as error:
+        raise another_model(source, f"it has no tensor {error}") from error
+    except IndexError as error:
+        raise another_model(source, "its tensors have other shapes") from error
+    if width % 64 or config.vision_width % 64 or not config.transformer_layers:
+        raise another_model(
+            source, f"CLIP's widths are multiples of 64, not {width} and {config.vision_width}"
+        )
+    return config
+
+
+def another_model(source: str, why: str) -> WeightsError:
+    """The error for weights that are readable but not CLIP's."""
+    return WeightsError(
+        f"{source} holds the weights of another model: {why}",
+        allowed="only OpenAI's CLIP is read (ViT or ResNet, its own or Hugging Face's tensor names)",
+        to_do="pass a CLIP file, or a name that `vtr models list` shows",
+    )
+
+
+def _vit(shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    patches = shapes["visual.conv1.weight"]
+    grid = round((shapes["visual.positional_embedding"][0] - 1) ** 0.5)
+    return {
+        "vision_width": patches[0],
+        "vision_layers": _num_blocks(shapes, "visual.transformer.resblocks."),
+        "vision_patch_size": patches[3],
+        "image_resolution": patches[3] * grid,
+    }
+
+
+def _resnet(shapes: Mapping[str, Sequence[int]]) -> dict[str, object]:
+    grid = round((shapes["visual.attnpool.positional_embedding"][0] - 1) ** 0.5)
+    return {
+        "vision_width": shapes["visual.layer1.0.conv1.weight"][0],
+        "vision_layers": tuple(_num_blocks(shapes, f"visual.layer{layer}.") for layer in (1, 2, 3, 4)),
+        "vision_patch_size": None,
+        "image_resolution": grid * 32,
+    }
+
+
+def _num_blocks(shapes: Mapping[str, Sequence[int]], prefix: str) -> int:
+    return len({name[len(prefix) :].split(".")[0] for name in shapes if name.startswith(prefix)})

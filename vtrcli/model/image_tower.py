@@ -1,0 +1,43 @@
+"""Frames -> image features. Resizing is left to the decoder: frames arrive with the model's own size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from vtrcli.errors import InputError
+
+# OpenAI's constants, for RGB in 0..1 (clip/clip.py of clip-anytorch).
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def encode_images(model: Any, frames: np.ndarray, *, device: str) -> np.ndarray:
+    """uint8 RGB [batch, size, size, 3] -> float32 [batch, dim], not normalised. Raises InputError.
+
+    A row does not depend on the other rows of a batch of the same size (docs/backbones.md).
+    """
+    size = model.visual.input_resolution
+    if frames.dtype != np.uint8 or frames.shape[1:] != (size, size, 3):
+        raise InputError(
+            f"frames of type {frames.dtype} and shape {list(frames.shape)}",
+            allowed=f"uint8 RGB frames of shape [batch, {size}, {size}, 3]",
+            to_do="decode the frames with the backbone's input size",
+        )
+    if not len(frames):
+        return np.zeros((0, model.visual.output_dim), np.float32)
+    with torch.inference_mode():
+        features = model.encode_image(normalised_pixels(frames, device=device))
+        return features.float().cpu().numpy()  # type: ignore[no-any-return]
+
+
+def normalised_pixels(frames: np.ndarray, *, device: str) -> torch.Tensor:
+    """uint8 [batch, height, width, 3] -> float32 [batch, 3, height, width], scaled on `device` as clip does."""
+    # A copy of the bytes: torch warns about arrays that cannot be written, such as those over a pipe's buffer.
+    pixels = torch.empty(frames.shape, dtype=torch.uint8)
+    pixels.numpy()[...] = frames
+    mean = torch.tensor(_MEAN, device=device).view(3, 1, 1)
+    std = torch.tensor(_STD, device=device).view(3, 1, 1)
+    return (pixels.to(device).permute(0, 3, 1, 2).float() / 255 - mean) / std

@@ -1,0 +1,61 @@
+"""Texts -> text features: tokens as clip.tokenize makes them, batches cut to their longest text.
+
+Attention in the text tower is causal and the feature is read at the end token, so what stands behind that token
+changes nothing: cutting is exact, and several times faster than always computing 77 positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from vtrcli.errors import InputError
+from vtrcli.model.clip_package import clip_tokenizer
+
+_START, _END = "<|startoftext|>", "<|endoftext|>"
+# 75 tokens never reach so far in written language; it bounds the tokenizer, whose time grows with the
+# square of a word's length.
+_MAX_CHARACTERS = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFeatures:
+    """float32 [num_texts, dim], not normalised, and how many texts did not fit into the context and were cut."""
+
+    features: np.ndarray
+    num_cut: int
+
+
+def encode_texts(model: Any, texts: Sequence[str], *, device: str, batch_size: int) -> TextFeatures:
+    """Features of `texts`, in their order. Texts of equal length share a batch. Raises InputError."""
+    if isinstance(texts, str):
+        raise InputError("one text", allowed="a list of texts", to_do="pass [text]")
+    rows = [tokenize(text, context_length=model.context_length) for text in texts]
+    features = np.zeros((len(rows), model.text_projection.shape[1]), np.float32)
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        tokens = pad_tokens([rows[index][0] for index in chosen])
+        with torch.inference_mode():
+            features[chosen] = model.encode_text(tokens.to(device)).float().cpu().numpy()
+    return TextFeatures(features=features, num_cut=sum(was_cut for _, was_cut in rows))
+
+
+def tokenize(text: str, *, context_length: int) -> tuple[list[int], bool]:
+    """Token ids with start and end token, at most `context_length`, and whether the text had to be cut."""
+    tokenizer = clip_tokenizer()
+    ids = tokenizer.encode(text[:_MAX_CHARACTERS])
+    was_cut = len(ids) > context_length - 2 or len(text) > _MAX_CHARACTERS
+    return [tokenizer.encoder[_START], *ids[: context_length - 2], tokenizer.encoder[_END]], was_cut
+
+
+def pad_tokens(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """int64 [num_rows, longest row], zeros behind the end token."""
+    tokens = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    for index, row in enumerate(rows):
+        tokens[index, : len(row)] = torch.tensor(row)
+    return tokens

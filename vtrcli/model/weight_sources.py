@@ -1,0 +1,120 @@
+"""A backbone's name -> its converted weights file, downloading and converting when that was not done yet.
+
+A name wins over a file of the same name (write ./NAME for the file). Converted files lie in the cache folder:
+`ViT-B-32.vtr.safetensors` beside `ViT-B-32.pt`, `NAME.vtr.safetensors` for an import, and
+`from-files/…` for weights that were passed as a file. Reading the formats is left to weight_files.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from vtrcli.errors import WeightsError
+from vtrcli.model.converted import is_converted
+from vtrcli.model.download import download, file_sha256
+from vtrcli.model.known_models import KNOWN_MODELS, KnownModel, default_cache_dir, known_model
+
+DEMO_NAME = "demo"
+DEMO_WEIGHTS = Path(__file__).parent.parent / "demo" / "demo_clip.safetensors"
+CONVERTED_SUFFIX = ".vtr.safetensors"
+
+Progress = Callable[[int, int], None]
+
+
+def find_weights(name: str, *, cache_dir: Path | None = None, progress: Progress | None = None) -> Path:
+    """The converted file of an OpenAI name, `demo`, an imported name, a file or a folder. Raises WeightsError."""
+    cache = cache_dir or default_cache_dir()
+    model = known_model(name)
+    if model:
+        return fetch_known(model, cache_dir=cache, progress=progress)
+    if name == DEMO_NAME:
+        return DEMO_WEIGHTS
+    if is_model_name(name) and (cache / f"{name}{CONVERTED_SUFFIX}").is_file():
+        return cache / f"{name}{CONVERTED_SUFFIX}"
+    path = Path(name).expanduser()
+    if path.exists():
+        return _converted_from(path, cache_dir=cache)
+    raise WeightsError(
+        f"there are no weights {name!r}",
+        allowed=f"a name ({', '.join(model.name for model in KNOWN_MODELS)}, {DEMO_NAME} or an imported one),"
+        " a file or a folder of weights",
+        to_do="check the spelling, or see `vtr models list`",
+    )
+
+
+def is_model_name(name: str) -> bool:
+    """True for what may name imported weights: letters, digits and . _ @ - alone."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", name) is not None
+
+
+def fetch_known(model: KnownModel, *, cache_dir: Path, progress: Progress | None = None) -> Path:
+    """The converted file of a published model, downloaded and converted if need be. Raises WeightsError."""
+    target = cache_dir / f"{Path(model.file_name).stem}{CONVERTED_SUFFIX}"
+    if is_converted(target):
+        return target
+    with _locked(target):
+        if is_converted(target):  # another process was quicker
+            return target
+        archive = cache_dir / model.file_name
+        if not archive.is_file():
+            download(model, archive, progress=progress)
+        return convert_known(model, archive, target)
+
+
+def convert_known(model: KnownModel, archive: Path, target: Path) -> Path:
+    """Convert a published file after its checksum was compared. Raises WeightsError."""
+    found = file_sha256(archive)
+    if found != model.sha256:
+        raise WeightsError(
+            f"{archive} is not the published {model.name} (SHA-256 {found})",
+            allowed=f"{model.file_name} has SHA-256 {model.sha256}",
+            to_do="delete it to download it again, or pass other weights by their path",
+        )
+    return convert(archive, target, name=model.name)
+
+
+def convert(source: Path, target: Path, *, name: str) -> Path:
+    """Read any supported weights and write them as a converted file. Raises WeightsError."""
+    from vtrcli.model.save_converted import save_converted
+    from vtrcli.model.weight_files import read_state_dict
+
+    return save_converted(read_state_dict(source), target, name=name, source=source.name)
+
+
+def _converted_from(path: Path, *, cache_dir: Path) -> Path:
+    if path.is_file() and is_converted(path):
+        return path
+    files = [path] if path.is_file() else sorted(path.glob("*"))
+    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    digest = hashlib.sha256(repr(stats).encode()).hexdigest()
+    name = path.resolve().stem
+    target = cache_dir / "from-files" / f"{name}-{digest[:16]}{CONVERTED_SUFFIX}"
+    if is_converted(target):
+        return target
+    with _locked(target):
+        return target if is_converted(target) else convert(path, target, name=name)
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """One process at a time downloads or converts into `target`."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{target}.lock")
+        lock.acquire()
+    except OSError as error:
+        raise WeightsError(
+            f"cannot write into {target.parent}: {error.strerror or error}",
+            allowed="weights are kept in a folder that can be written",
+            to_do="make it writable or choose another cache folder",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
