@@ -45,7 +45,7 @@ _TELLINGS: dict[str, _Telling] = {
         ),
         "still",
     ),
-    "meet": _Telling((("meets", "leaves"), ("joins", "leaves"), ("approaches", "escapes")), "still"),
+    "meet": _Telling((("meets", "leaves"), ("joins", "abandons"), ("approaches", "escapes")), "still"),
     "appear": _Telling(
         (("appears", "disappears"), ("fades in", "fades out"), ("emerges", "vanishes")), "still"
     ),

@@ -86,8 +86,7 @@ def write_corpus(
         UsageError: fewer than six videos.
     """
     clips = plan_corpus(num_videos=num_videos, seed=seed)
-    videos = out_dir / "videos"
-    videos.mkdir(parents=True, exist_ok=True)
+    videos = _make_folder(out_dir / "videos")
     _write_captions(out_dir / "captions.csv", clips)
     binary = str(ffmpeg_binary())
     todo = [clip for clip in clips if not (videos / f"{clip.video_id}.mp4").exists()]
@@ -156,6 +155,18 @@ def _new_scene(rng: random.Random, action: str, told: set[str]) -> Scene:
 def _clip(scene: Scene, video_id: str, *, split: Split, order_pair: str | None) -> DemoClip:
     captions = clip_captions(scene)
     return DemoClip(video_id, captions[0], captions, split, scene.action, order_pair, scene)
+
+
+def _make_folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise InputError(
+            f"cannot make the folder {path}: {cause.strerror or cause}",
+            allowed="the demo needs a folder that it can write to",
+            to_do="choose another place",
+        ) from cause
+    return path
 
 
 def _write_captions(path: Path, clips: list[DemoClip]) -> None:

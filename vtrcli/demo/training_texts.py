@@ -54,6 +54,7 @@ _GERUNDS = {
     "meets": "meeting",
     "leaves": "leaving",
     "joins": "joining",
+    "abandons": "abandoning",
     "approaches": "approaching",
     "escapes": "escaping",
     "appears": "appearing",

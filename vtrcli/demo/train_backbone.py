@@ -1,0 +1,145 @@
+"""Trains the tiny CLIP that the toolkit ships: `python -m vtrcli.demo.train_backbone --out FILE`.
+
+Two contrastive losses share each batch: every frame against a caption of that frame (place, size, angle), and the
+mean of a clip's frames against a caption of the clip. A mean knows no order, so clips that differ only in their
+order stay apart in the frames alone; a temporal model on top can use that.
+The scenes are drawn from seeds of their own: the demo corpus is held out.
+Our choice throughout; nothing here follows a paper.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Callable
+from math import cos, log, pi
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from vtrcli.demo.training_data import TrainingBatch, draw_batch
+from vtrcli.model.clip_package import clip_model_module
+from vtrcli.model.image_tower import normalised_pixels
+from vtrcli.model.text_tower import pad_tokens, tokenize
+
+# The arguments of clip.model.CLIP; its loaders find them again from the shapes (heads = width / 64).
+SIZES: dict[str, int] = {
+    "embed_dim": 128,
+    "image_resolution": 64,
+    "vision_layers": 4,
+    "vision_width": 128,
+    "vision_patch_size": 16,
+    "context_length": 77,
+    "vocab_size": 49408,
+    "transformer_width": 64,
+    "transformer_heads": 1,
+    "transformer_layers": 3,
+}
+DEFAULT_STEPS = 1200
+_NUM_CLIPS, _NUM_FRAMES = 64, 4  # per batch
+_LEARNING_RATE, _WARMUP_STEPS, _WEIGHT_DECAY = 1e-3, 100, 0.02
+_MAX_LOGIT_SCALE = log(100)
+_UNKNOWN_TOKEN = 0  # its embedding stays zero, as do those of all tokens never seen
+_UNKNOWN_SHARE = 0.03
+
+Report = Callable[[int, float], None]
+
+
+def train(*, seed: int = 0, num_steps: int = DEFAULT_STEPS, report: Report | None = None) -> Any:
+    """Train from scratch on the CPU and return the `clip.model.CLIP`; `report(step, loss)` after every step."""
+    torch.manual_seed(seed)
+    rng = random.Random(f"vtr demo backbone {seed}")
+    model = clip_model_module().CLIP(**SIZES).train()
+    embedding = model.token_embedding
+    torch.nn.init.normal_(embedding.weight, std=0.1)
+    embedding.padding_idx = _UNKNOWN_TOKEN  # no gradient for that row
+    embedding.weight.data[_UNKNOWN_TOKEN] = 0
+    optimizer = torch.optim.AdamW(_parameter_groups(model), lr=_LEARNING_RATE, betas=(0.9, 0.98))
+    seen = torch.zeros(SIZES["vocab_size"], dtype=torch.bool)
+    for step in range(num_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = _LEARNING_RATE * _schedule(step, num_steps)
+        batch = draw_batch(rng, num_clips=_NUM_CLIPS, num_frames=_NUM_FRAMES, size=SIZES["image_resolution"])
+        tokens = _tokens(batch, rng)
+        seen[tokens] = True
+        loss = batch_loss(model, batch, tokens)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        model.logit_scale.data.clamp_(max=_MAX_LOGIT_SCALE)
+        if report is not None:
+            report(step, loss.item())
+    seen[_UNKNOWN_TOKEN] = False
+    embedding.weight.data[~seen] = 0
+    return model.eval()
+
+
+def batch_loss(model: Any, batch: TrainingBatch, tokens: torch.Tensor) -> torch.Tensor:
+    """The sum of the clip loss and the frame loss; `tokens` holds the clip texts, then the frame texts."""
+    num_clips, num_frames = batch.frames.shape[:2]
+    pixels = normalised_pixels(batch.frames.reshape(-1, *batch.frames.shape[2:]), device="cpu")
+    frames = functional.normalize(model.encode_image(pixels), dim=-1)
+    clips = functional.normalize(frames.reshape(num_clips, num_frames, -1).mean(dim=1), dim=-1)
+    texts = functional.normalize(model.encode_text(tokens), dim=-1)
+    scale = model.logit_scale.exp()
+    clip_loss = contrastive_loss(scale * texts[:num_clips] @ clips.T, batch.clip_texts)
+    return clip_loss + contrastive_loss(scale * texts[num_clips:] @ frames.T, batch.frame_texts)
+
+
+def contrastive_loss(logits: torch.Tensor, texts: list[str]) -> torch.Tensor:
+    """Symmetric InfoNCE of logits [num_texts, num_texts] in which equal texts share their positives."""
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    labels = torch.tensor([numbers[text] for text in texts])
+    same = (labels[:, None] == labels[None, :]).float()
+    targets = same / same.sum(dim=1, keepdim=True)
+    return (functional.cross_entropy(logits, targets) + functional.cross_entropy(logits.T, targets)) / 2
+
+
+def _parameter_groups(model: Any) -> list[dict[str, Any]]:
+    """Weight decay for matrices only; never for embeddings, norms, biases and the logit scale."""
+    decayed = [p for n, p in model.named_parameters() if p.ndim >= 2 and "embedding" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim < 2 or "embedding" in n]
+    return [{"params": decayed, "weight_decay": _WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+
+
+def _schedule(step: int, num_steps: int) -> float:
+    warmup = min(1.0, (step + 1) / _WARMUP_STEPS)
+    return warmup * (0.02 + 0.98 * 0.5 * (1 + cos(pi * step / num_steps)))
+
+
+def _tokens(batch: TrainingBatch, rng: random.Random) -> torch.Tensor:
+    """Token ids int64 [num_texts, longest], a few words made unknown so that odd words do little harm."""
+    rows = []
+    for text in (*batch.clip_texts, *batch.frame_texts):
+        start, *words, end = tokenize(text, context_length=SIZES["context_length"])[0]
+        words = [_UNKNOWN_TOKEN if rng.random() < _UNKNOWN_SHARE else word for word in words]
+        rows.append([start, *words, end])
+    return pad_tokens(rows)
+
+
+def main() -> None:
+    """Train, then write the weights in half precision."""
+    parser = argparse.ArgumentParser(description="Train the tiny CLIP of the demo.")
+    parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=DEFAULT_STEPS)
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    began = time.monotonic()
+
+    def report(step: int, loss: float) -> None:
+        if step % 50 == 0 or step + 1 == options.steps:
+            print(f"step {step} loss {loss:.3f} after {time.monotonic() - began:.0f} s", flush=True)
+
+    model = train(seed=options.seed, num_steps=options.steps, report=report)
+    from vtrcli.model.save_converted import save_converted
+
+    save_converted(model.half(), options.out, name="demo")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Freshly drawn batches for training the demo backbone: frames of random scenes and what is said of them.
+
+The scenes come from other seeds than any demo corpus, so the corpus stays held out. No torch here.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from vtrcli.demo.captions import clip_captions
+from vtrcli.demo.drawing import draw_frame
+from vtrcli.demo.scenes import ACTIONS, PAIR_ACTIONS, Scene, draw_scene
+from vtrcli.demo.training_texts import frame_caption, reword
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """`frames` is uint8 [num_clips, num_frames, size, size, 3] RGB; `frame_texts` runs over clips, then frames."""
+
+    frames: NDArray[np.uint8]
+    clip_texts: list[str]
+    frame_texts: list[str]
+
+
+def draw_batch(rng: random.Random, *, num_clips: int, num_frames: int, size: int) -> TrainingBatch:
+    """Draw clips in groups of look-alikes; the frames of a clip are spread over its whole length."""
+    frames, clip_texts, frame_texts = [], [], []
+    for scene in _draw_scenes(rng, num_clips):
+        clip_texts.append(reword(rng.choice(clip_captions(scene)), rng))
+        for part in range(num_frames):
+            progress = (part + rng.random()) / num_frames
+            frames.append(_worn(draw_frame(scene, progress), rng, size=size))
+            frame_texts.append(reword(frame_caption(scene, progress, rng), rng))
+    stacked = np.stack(frames).reshape(num_clips, num_frames, size, size, 3)
+    return TrainingBatch(stacked, clip_texts, frame_texts)
+
+
+def _draw_scenes(rng: random.Random, num_clips: int) -> list[Scene]:
+    """Half of the scenes repeat the things and the surface of another one, so that the action decides."""
+    scenes: list[Scene] = []
+    while len(scenes) < num_clips:
+        action = rng.choice(ACTIONS)
+        scene = draw_scene(rng, action=action)
+        scenes.append(replace(scene, backwards=rng.random() < 0.5))
+        if rng.random() < 0.5 and len(scenes) < num_clips:
+            likely = [name for name in ACTIONS if (name in PAIR_ACTIONS) == (action in PAIR_ACTIONS)]
+            other = draw_scene(rng, action=rng.choice([name for name in likely if name != action]))
+            shared = replace(
+                other, things=scene.things, surface=scene.surface, surface_colour=scene.surface_colour
+            )
+            scenes.append(replace(shared, backwards=rng.random() < 0.5))
+    return scenes
+
+
+def _worn(frame: NDArray[np.uint8], rng: random.Random, *, size: int) -> NDArray[np.uint8]:
+    """A frame as a video codec might leave it: block artefacts, blur, other brightness, noise; then resized."""
+    image = Image.fromarray(frame)
+    if rng.random() < 0.5:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=rng.randrange(40, 95))
+        image = Image.open(buffer)
+    if rng.random() < 0.3:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2)))
+    pixels = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC), dtype=np.float32)
+    contrast, brightness = rng.uniform(0.9, 1.1), rng.uniform(-10, 10)
+    noise = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(0, 5), pixels.shape)
+    return (pixels * contrast + brightness + noise).clip(0, 255).astype(np.uint8)
