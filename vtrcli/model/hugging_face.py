@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from vtrcli.errors import WeightsError
+from vtrcli.model.known_models import HUGGING_FACE_FILES
 
-_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_CONFIG, _WEIGHTS = HUGGING_FACE_FILES
 
 _NAMES = {
     "logit_scale": "logit_scale",
@@ -40,6 +41,8 @@ _BLOCK_PARTS = {
     "mlp.fc2": "mlp.c_proj",
     "self_attn.out_proj": "attn.out_proj",
 }
+# k and v are joined when their q comes; positions are no weights.
+_SKIPPED = (".k_proj.weight", ".k_proj.bias", ".v_proj.weight", ".v_proj.bias", ".position_ids")
 _BLOCK = re.compile(r"(text_model|vision_model)\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
 
 
@@ -63,10 +66,8 @@ def openai_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for name, tensor in tensors.items():
         module, _, kind = name.rpartition(".")
         block = _BLOCK.fullmatch(name)
-        if name.endswith(".position_ids") or name.endswith((".k_proj.weight", ".k_proj.bias")):
+        if name.endswith(_SKIPPED):
             continue
-        if name.endswith((".v_proj.weight", ".v_proj.bias")):
-            continue  # joined when its q comes
         if name in _TRANSPOSED:
             state[_TRANSPOSED[name]] = tensor.t()
         elif block and block[3] == "self_attn.q_proj":
@@ -83,11 +84,10 @@ def openai_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _check_config(config: Any, folder: Path) -> None:
-    """Refuse what the shapes cannot show: another activation or another number of heads. Defaults are theirs."""
-    if not isinstance(config, dict) or config.get("model_type", "clip") != "clip":
-        raise _unusable(
-            folder, f"its model_type is {config.get('model_type') if isinstance(config, dict) else None!r}"
-        )
+    """Refuse what the shapes cannot show: another activation or number of heads. The defaults are theirs."""
+    model_type = config.get("model_type", "clip") if isinstance(config, dict) else None
+    if model_type != "clip":
+        raise _unusable(folder, f"its model_type is {model_type!r}")
     for part, width, heads in (("text_config", 512, 8), ("vision_config", 768, 12)):
         values = config.get(part) or {}
         activation = values.get("hidden_act", "quick_gelu")

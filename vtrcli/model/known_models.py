@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+# What a Hugging Face folder must hold; both decide whether it has changed.
+HUGGING_FACE_FILES = ("config.json", "model.safetensors")
+
 _BASE_URL = "https://openaipublic.azureedge.net/clip/models"
 
 

@@ -18,7 +18,13 @@ from filelock import FileLock
 from vtrcli.errors import WeightsError
 from vtrcli.model.converted import is_converted
 from vtrcli.model.download import download, file_sha256
-from vtrcli.model.known_models import KNOWN_MODELS, KnownModel, default_cache_dir, known_model
+from vtrcli.model.known_models import (
+    HUGGING_FACE_FILES,
+    KNOWN_MODELS,
+    KnownModel,
+    default_cache_dir,
+    known_model,
+)
 
 DEMO_NAME = "demo"
 DEMO_WEIGHTS = Path(__file__).parent.parent / "demo" / "demo_clip.safetensors"
@@ -38,7 +44,7 @@ def find_weights(name: str, *, cache_dir: Path | None = None, progress: Progress
     if is_model_name(name) and (cache / f"{name}{CONVERTED_SUFFIX}").is_file():
         return cache / f"{name}{CONVERTED_SUFFIX}"
     path = Path(name).expanduser()
-    if path.exists():
+    if path.is_file() or path.is_dir():
         return _converted_from(path, cache_dir=cache)
     raise WeightsError(
         f"there are no weights {name!r}",
@@ -55,16 +61,21 @@ def is_model_name(name: str) -> bool:
 
 def fetch_known(model: KnownModel, *, cache_dir: Path, progress: Progress | None = None) -> Path:
     """The converted file of a published model, downloaded and converted if need be. Raises WeightsError."""
-    target = cache_dir / f"{Path(model.file_name).stem}{CONVERTED_SUFFIX}"
+    target = known_target(model, cache_dir=cache_dir)
     if is_converted(target):
         return target
-    with _locked(target):
+    with locked(target):
         if is_converted(target):  # another process was quicker
             return target
         archive = cache_dir / model.file_name
         if not archive.is_file():
             download(model, archive, progress=progress)
         return convert_known(model, archive, target)
+
+
+def known_target(model: KnownModel, *, cache_dir: Path) -> Path:
+    """Where the converted file of a published model lies."""
+    return cache_dir / f"{Path(model.file_name).stem}{CONVERTED_SUFFIX}"
 
 
 def convert_known(model: KnownModel, archive: Path, target: Path) -> Path:
@@ -88,21 +99,29 @@ def convert(source: Path, target: Path, *, name: str) -> Path:
 
 
 def _converted_from(path: Path, *, cache_dir: Path) -> Path:
-    if path.is_file() and is_converted(path):
+    if is_converted(path):
         return path
-    files = [path] if path.is_file() else sorted(path.glob("*"))
-    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    files = [path / name for name in HUGGING_FACE_FILES] if path.is_dir() else [path]
+    stats = [(str(file.resolve()), _size_and_time(file)) for file in files]
     digest = hashlib.sha256(repr(stats).encode()).hexdigest()
     name = path.resolve().stem
     target = cache_dir / "from-files" / f"{name}-{digest[:16]}{CONVERTED_SUFFIX}"
     if is_converted(target):
         return target
-    with _locked(target):
+    with locked(target):
         return target if is_converted(target) else convert(path, target, name=name)
 
 
+def _size_and_time(file: Path) -> tuple[int, int] | None:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None  # reading it gives the message
+    return stat.st_size, stat.st_mtime_ns
+
+
 @contextmanager
-def _locked(target: Path) -> Iterator[None]:
+def locked(target: Path) -> Iterator[None]:
     """One process at a time downloads or converts into `target`."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
