@@ -15,7 +15,7 @@ import numpy as np
 
 from vtrcli.errors import UsageError
 from vtrcli.model.converted import ConvertedHeader, read_header
-from vtrcli.model.weight_sources import find_weights
+from vtrcli.model.weight_sources import find_weights, lasting_name
 
 if TYPE_CHECKING:
     from vtrcli.model.text_tower import TextFeatures
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class BackboneInfo:
     """What a feature store must know of its backbone; `sha256` is the identity of the weights' content."""
 
-    name: str
+    name: str  # what `load_backbone` takes: for a file its absolute path
     sha256: str
     dim: int
     input_size: int  # frames are input_size x input_size pixels
@@ -84,11 +84,13 @@ def load_backbone(
     device: str = "auto",
     precision: Literal["auto", "float16", "bfloat16", "float32"] = "auto",
     towers: Literal["both", "text", "image"] = "both",
+    sha256: str | None = None,
     cache_dir: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Backbone:
     """Load a CLIP by OpenAI name, file, folder, imported name, or `demo`; download or convert it first if needed.
 
+    `sha256` finds weights that were converted before also when their file has gone; it is not compared otherwise.
     `progress` is called with (bytes there, bytes in all) while downloading. Raises WeightsError, UsageError.
     """
     from vtrcli.model.clip_loading import load_clip
@@ -96,10 +98,10 @@ def load_backbone(
 
     chosen_device = choose_device(device)
     chosen_precision = choose_precision(precision, device=chosen_device)
-    path = find_weights(name, cache_dir=cache_dir, progress=progress)
+    path = find_weights(name, sha256=sha256, cache_dir=cache_dir, progress=progress)
     return Backbone(
         load_clip(path, device=chosen_device, dtype=torch_dtype(chosen_precision), towers=towers),
-        info=_info(read_header(path)),
+        info=_info(read_header(path), name=lasting_name(name, cache_dir=cache_dir)),
         device=chosen_device,
         precision=chosen_precision,
         towers=towers,
@@ -110,12 +112,13 @@ def backbone_info(
     name: str, *, cache_dir: Path | None = None, progress: Callable[[int, int], None] | None = None
 ) -> BackboneInfo:
     """Name, identity and sizes, as `load_backbone` would give them; without torch once the weights are converted."""
-    return _info(read_header(find_weights(name, cache_dir=cache_dir, progress=progress)))
+    path = find_weights(name, cache_dir=cache_dir, progress=progress)
+    return _info(read_header(path), name=lasting_name(name, cache_dir=cache_dir))
 
 
-def _info(header: ConvertedHeader) -> BackboneInfo:
+def _info(header: ConvertedHeader, *, name: str) -> BackboneInfo:
     return BackboneInfo(
-        name=header.name,
+        name=name,
         sha256=header.sha256,
         dim=header.config.embed_dim,
         input_size=header.config.image_resolution,

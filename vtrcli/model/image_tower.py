@@ -8,10 +8,7 @@ import numpy as np
 import torch
 
 from vtrcli.errors import InputError
-
-# OpenAI's constants, for RGB in 0..1 (clip/clip.py of clip-anytorch).
-_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_STD = (0.26862954, 0.26130258, 0.27577711)
+from vtrcli.model.preprocess import MEAN, STD
 
 
 def encode_images(model: Any, frames: np.ndarray, *, device: str) -> np.ndarray:
@@ -38,6 +35,6 @@ def normalised_pixels(frames: np.ndarray, *, device: str) -> torch.Tensor:
     # A copy of the bytes: torch warns about arrays that cannot be written, such as those over a pipe's buffer.
     pixels = torch.empty(frames.shape, dtype=torch.uint8)
     pixels.numpy()[...] = frames
-    mean = torch.tensor(_MEAN, device=device).view(3, 1, 1)
-    std = torch.tensor(_STD, device=device).view(3, 1, 1)
+    mean = torch.tensor(MEAN, device=device).view(3, 1, 1)
+    std = torch.tensor(STD, device=device).view(3, 1, 1)
     return (pixels.to(device).permute(0, 3, 1, 2).float() / 255 - mean) / std

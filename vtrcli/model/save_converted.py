@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from vtrcli.errors import WeightsError
+from vtrcli.files import replacing
 from vtrcli.model.clip_config import ClipConfig, another_model, infer_config
 from vtrcli.model.clip_loading import empty_clip
 from vtrcli.model.converted import FORMAT, VERSION
@@ -45,21 +45,9 @@ def save_converted(
         "logit_scale": repr(math.exp(float(state["logit_scale"]))),
         "config": json.dumps(asdict(config)),
     }
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, error=WeightsError) as temporary:
         save_file(state, temporary, metadata=metadata)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise WeightsError(
-            f"cannot write {path}: {error.strerror or error}",
-            allowed="weights are converted once, into a folder that can be written",
-            to_do="free some space there or choose another cache folder",
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from vtrcli.errors import WeightsError
-from vtrcli.model.converted import is_converted
+from vtrcli.model.converted import is_converted, read_header
 from vtrcli.model.download import download, file_sha256
 from vtrcli.model.known_models import (
     HUGGING_FACE_FILES,
@@ -33,25 +33,52 @@ CONVERTED_SUFFIX = ".vtr.safetensors"
 Progress = Callable[[int, int], None]
 
 
-def find_weights(name: str, *, cache_dir: Path | None = None, progress: Progress | None = None) -> Path:
-    """The converted file of an OpenAI name, `demo`, an imported name, a file or a folder. Raises WeightsError."""
+def find_weights(
+    name: str,
+    *,
+    sha256: str | None = None,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """The converted file of an OpenAI name, `demo`, an imported name, a file or a folder.
+
+    With `sha256`, the identity of the weights' content, a file that has gone is found among those converted
+    before. Raises WeightsError.
+    """
     cache = cache_dir or default_cache_dir()
     model = known_model(name)
     if model:
         return fetch_known(model, cache_dir=cache, progress=progress)
-    if name == DEMO_NAME:
-        return DEMO_WEIGHTS
-    if is_model_name(name) and (cache / f"{name}{CONVERTED_SUFFIX}").is_file():
-        return cache / f"{name}{CONVERTED_SUFFIX}"
+    named = _named(name, cache)
+    if named:
+        return named
     path = Path(name).expanduser()
     if path.is_file() or path.is_dir():
         return _converted_from(path, cache_dir=cache)
+    for candidate in cache.rglob(f"*{CONVERTED_SUFFIX}") if sha256 else ():
+        if is_converted(candidate) and read_header(candidate).sha256 == sha256:
+            return candidate
     raise WeightsError(
         f"there are no weights {name!r}",
         allowed=f"a name ({', '.join(model.name for model in KNOWN_MODELS)}, {DEMO_NAME} or an imported one),"
         " a file or a folder of weights",
         to_do="check the spelling, or see `vtr models list`",
     )
+
+
+def lasting_name(name: str, *, cache_dir: Path | None = None) -> str:
+    """`name` such that it still works in another folder: a name as it is, a file by its absolute path."""
+    if known_model(name) or _named(name, cache_dir or default_cache_dir()):
+        return name
+    return str(Path(name).expanduser().resolve())
+
+
+def _named(name: str, cache: Path) -> Path | None:
+    """The file of the demo or of imported weights."""
+    if name == DEMO_NAME:
+        return DEMO_WEIGHTS
+    imported = cache / f"{name}{CONVERTED_SUFFIX}"
+    return imported if is_model_name(name) and imported.is_file() else None
 
 
 def is_model_name(name: str) -> bool:
