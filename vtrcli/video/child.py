@@ -1,0 +1,233 @@
+"""One ffmpeg child process: started alone in its group, limited, timed, read and killed. Knows nothing of video."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+
+from vtrcli.errors import VideoError
+
+# ffmpeg may take this much address space. Twelve 1080p decoders need about 1.5 GiB, one 8K decoder 3 GiB.
+MEMORY_BYTES = 8 << 30
+# Of what ffmpeg says only the beginning (where causes stand) and the end are kept.
+_LOG_BYTES = 64 << 10
+
+
+class Patience:
+    """How much longer a video may keep us waiting. Time in which ffmpeg waits for us does not count."""
+
+    def __init__(self, seconds: float) -> None:
+        self.limit_seconds = seconds
+        self.used_seconds = 0.0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a wait was cut short because nothing is left."""
+        return self.used_seconds >= self.limit_seconds
+
+    @contextmanager
+    def waiting(self, on_timeout: Callable[[], None]) -> Iterator[None]:
+        """Counts the time inside; calls `on_timeout` from another thread when none is left."""
+        timer = threading.Timer(max(0.0, self.limit_seconds - self.used_seconds), on_timeout)
+        timer.daemon = True
+        started = time.monotonic()
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self.used_seconds += time.monotonic() - started
+
+
+class Child:
+    """A running ffmpeg. `read` takes its standard output; its standard error is drained by a thread.
+
+    Lines of standard error that match `record_pattern` are collected in `records` (one tuple of groups each),
+    everything else goes into a log of bounded length.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, patience: Patience, record_pattern: re.Pattern[bytes] | None = None
+    ) -> None:
+        self.records: list[tuple[bytes, ...]] = []
+        self._patience = patience
+        self._pattern = record_pattern
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._news = threading.Condition()
+        self._drained = False
+        # FFREPORT would make ffmpeg write a file; threads must not each reserve an arena of address space.
+        environment = {key: value for key, value in os.environ.items() if key != "FFREPORT"}
+        environment["MALLOC_ARENA_MAX"] = "2"
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=environment,
+            start_new_session=True,
+        )
+        _limit(self._process.pid)
+        self._drain_thread = threading.Thread(target=self._drain, daemon=True, name="ffmpeg-stderr")
+        self._drain_thread.start()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        self._process.wait()
+        self._drain_thread.join()
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
+
+    @property
+    def log(self) -> bytes:
+        """What ffmpeg said, without the records, cut in the middle where it is long."""
+        with self._news:
+            return bytes(self._head + self._tail)
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Fills `buffer` from standard output; fewer bytes only at its end or when time ran out."""
+        stream = self._process.stdout
+        filled = 0
+        with self._patience.waiting(self.kill):
+            while filled < len(buffer) and stream is not None:
+                count = stream.readinto(buffer[filled:])  # type: ignore[attr-defined]
+                if not count:
+                    break
+                filled += count
+        return filled
+
+    def read_all(self, limit_bytes: int) -> bytes:
+        """Standard output to its end, kept up to `limit_bytes`."""
+        buffer = memoryview(bytearray(limit_bytes))
+        filled = self.read_into(buffer)
+        return bytes(buffer[:filled])
+
+    def wait(self) -> int:
+        """Exit status, negative for a signal, after all of standard error has been read."""
+        with self._patience.waiting(self.kill):
+            status = self._process.wait()
+            self._drain_thread.join()
+        return status
+
+    def record(self, index: int) -> tuple[bytes, ...] | None:
+        """Record number `index`, waiting for it; None when standard error ended without it."""
+        if len(self.records) > index:
+            return self.records[index]
+        with self._patience.waiting(self.kill), self._news:
+            self._news.wait_for(lambda: len(self.records) > index or self._drained)
+            return self.records[index] if len(self.records) > index else None
+
+    def kill(self) -> None:
+        """Ends the child and whatever it started. Safe from any thread and more than once."""
+        if self._process.poll() is not None:
+            return
+        if sys.platform == "win32":
+            self._process.kill()
+            return
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def _drain(self) -> None:
+        rest = b""
+        stream = self._process.stderr
+        while stream is not None:
+            chunk = stream.read(65536)
+            lines = (rest + chunk).split(b"\n")
+            rest = lines.pop() if chunk else b""
+            if len(rest) > _LOG_BYTES:
+                lines, rest = [*lines, rest], b""
+            with self._news:
+                for line in lines:
+                    self._take(line + b"\n")
+                self._drained = not chunk
+                self._news.notify_all()
+            if not chunk:
+                return
+
+    def _take(self, line: bytes) -> None:
+        match = self._pattern.search(line) if self._pattern else None
+        if match:
+            # ffmpeg writes a log line in several pieces: a record can stand in the middle of one.
+            self.records.append(match.groups())
+            line = line[: match.start()] + line[match.end() :].lstrip(b"\n")
+        room = _LOG_BYTES - len(self._head)
+        self._head += line[:room]
+        self._tail += line[room:] if room > 0 else line
+        del self._tail[:-_LOG_BYTES]
+
+
+class Session:
+    """The children of one video, one at a time: they share its patience, and `close` ends them all."""
+
+    def __init__(self, path: str | os.PathLike[str], patience: Patience) -> None:
+        self.patience = patience
+        self._path = os.fspath(path)
+        self._lock = threading.Lock()
+        self._child: Child | None = None
+        self._closed = False
+
+    @contextmanager
+    def run(
+        self, command: Sequence[str], *, record_pattern: re.Pattern[bytes] | None = None
+    ) -> Iterator[Child]:
+        """Starts a child and sees to its end. Raises ValueError after `close`."""
+        with self._lock:
+            self.check_open()
+            self._child = Child(command, patience=self.patience, record_pattern=record_pattern)
+        try:
+            with self._child as child:
+                yield child
+        finally:
+            with self._lock:
+                self._child = None
+
+    def check_open(self) -> None:
+        """Raises ValueError after `close`, as reading from a closed file does."""
+        if self._closed:
+            raise ValueError("the video was closed while it was read")
+
+    def check_time(self) -> None:
+        """Raises VideoError("timeout") when the last wait was cut short, ValueError after `close`."""
+        self.check_open()
+        if self.patience.exhausted:
+            raise VideoError(
+                "timeout", f"ffmpeg took over {self.patience.limit_seconds:g} s", path=self._path
+            )
+
+    def close(self) -> None:
+        """Kills the running child, if any; no other can be started. Safe from any thread and more than once."""
+        with self._lock:
+            self._closed = True
+            if self._child is not None:
+                self._child.kill()
+
+
+def _limit(pid: int) -> None:
+    """Memory, no files, no core dump; set from outside, because code between fork and exec is not thread-safe."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    limits = ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0))
+    for kind, value in limits:
+        try:
+            resource.prlimit(pid, kind, (value, value))
+        except (ProcessLookupError, ValueError, PermissionError):
+            continue  # already over, or a stricter limit is inherited

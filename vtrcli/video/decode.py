@@ -1,0 +1,147 @@
+"""One run over a video: carries out a plan and yields each frame with the time it really is shown at.
+
+ffmpeg reports two times per frame (`stats_enc_pre`): the slot of the grid it stands for, and the time stamp that
+the decoder gave to its source. What to do when frames are missing is `vtrcli.video.reader`'s business.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtrcli.video import graph
+from vtrcli.video.child import Child, Session
+from vtrcli.video.plan import Plan
+from vtrcli.video.probe import VideoInfo
+
+# FFmpeg's mark for "no time stamp" (the smallest 64-bit integer).
+_NO_TIME = -(1 << 63)
+# Times may be off by one microsecond from the rounding of targets and time bases.
+_TOLERANCE_SECONDS = 2e-6
+
+
+@dataclass(frozen=True)
+class Frame:
+    """`pixels`: uint8 [size, size, 3]; `seconds`: when it appears, from the start of the video."""
+
+    pixels: NDArray[np.uint8]
+    seconds: float
+
+
+class SeekMissed(Exception):
+    """A seek landed after its target: the container's index cannot be trusted."""
+
+
+class Decode:
+    """Iterate over `frames()` once. Then `num_slots` targets were answered, by `num_frames` different frames."""
+
+    def __init__(self, session: Session, info: VideoInfo, plan: Plan, *, size: int, num_threads: int) -> None:
+        self.num_slots = 0
+        self.num_frames = 0
+        self.log = b""
+        self.status = 0
+        self._session = session
+        self._info = info
+        self._plan = plan
+        self._size = size
+        self._num_threads = num_threads
+        self._token = secrets.token_hex(8)
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames in order of time, without repetitions. Raises SeekMissed, or VideoError("timeout")."""
+        last_seconds = -math.inf
+        ways = {"linear": self._linear, "seek": self._seek, "keyframes": self._keyframes}
+        for frame in ways[self._plan.method]():
+            self.num_slots += 1
+            if frame.seconds > last_seconds:
+                last_seconds = frame.seconds
+                self.num_frames += 1
+                yield frame
+
+    def _linear(self) -> Iterator[Frame]:
+        targets, step = self._plan.targets, self._plan.step_seconds
+        command = graph.linear_command(
+            self._info,
+            first_seconds=float(targets[0]),
+            step_seconds=step,
+            size=self._size,
+            num_threads=self._num_threads,
+            report=self._report,
+        )
+        first_slot, last_index = 0.0, -1
+        for pixels, slot, source in self._run(command):
+            first_slot = slot if last_index < 0 else first_slot
+            index = round((slot - first_slot) / step)
+            # ffmpeg rebuilds the graph when the picture size changes: the grid starts again, and slots repeat.
+            if index > last_index:
+                last_index = index
+                yield Frame(pixels, self._time(float(targets[0]) + index * step, source))
+            if index >= len(targets) - 1:
+                return  # what comes after the last target need not be decoded
+
+    def _seek(self) -> Iterator[Frame]:
+        targets = self._plan.targets.tolist()
+        for begin in range(0, len(targets), self._plan.inputs_per_process):
+            command = graph.seek_command(
+                self._info,
+                targets_seconds=targets[begin : begin + self._plan.inputs_per_process],
+                size=self._size,
+                num_threads=self._num_threads,
+                report=self._report,
+            )
+            start = self._info.start_seconds
+            for pixels, slot, source in self._run(command):
+                seconds = self._time(slot - start, None if source is None else source - start)
+                if seconds > slot - start + _TOLERANCE_SECONDS:
+                    raise SeekMissed
+                yield Frame(pixels, seconds)
+
+    def _keyframes(self) -> Iterator[Frame]:
+        command = graph.keyframes_command(
+            self._info,
+            keep=self._plan.keep,
+            size=self._size,
+            num_threads=self._num_threads,
+            report=self._report,
+        )
+        for pixels, slot, source in self._run(command):
+            yield Frame(pixels, slot if source is None else source)
+
+    def _time(self, slot_seconds: float, source_seconds: float | None) -> float:
+        """The source's time; where the file has none, that of the frame a constant rate shows at the slot."""
+        if source_seconds is not None:
+            return source_seconds
+        rate = self._info.frames_per_second or graph.DEFAULT_RATE
+        return math.floor(slot_seconds * rate + _TOLERANCE_SECONDS) / rate
+
+    @property
+    def _report(self) -> str:
+        return f"{self._token} {{pts}} {{ptsi}} {{tbi}};"
+
+    def _run(self, command: list[str]) -> Iterator[tuple[NDArray[np.uint8], float, float | None]]:
+        """Yields (pixels, slot in seconds, source time in seconds or None where the file has none)."""
+        pattern = re.compile(self._token.encode() + rb" (-?\d+) (-?\d+) (\d+)/(\d+);\n?")
+        with self._session.run(command, record_pattern=pattern) as child:
+            index = 0
+            while (pixels := self._read(child)) is not None:
+                record = child.record(index)
+                if record is None:
+                    break
+                index += 1
+                slot, source, numerator, denominator = (int(field) for field in record)
+                seconds = None if source == _NO_TIME else source * numerator / denominator
+                yield pixels, slot / graph.MICROSECONDS, seconds
+            self.status = child.wait() or self.status
+            self.log += child.log
+        self._session.check_time()
+
+    def _read(self, child: Child) -> NDArray[np.uint8] | None:
+        pixels = np.empty((self._size, self._size, 3), np.uint8)
+        count = child.read_into(pixels.data.cast("B"))
+        return pixels if count == pixels.nbytes else None

@@ -1,0 +1,111 @@
+"""Which files are videos: known suffixes, a look at the first bytes, and the demuxers ffmpeg may use.
+
+The look is a cheap filter for folders and gives failures their reason; what decides in the end is ffmpeg,
+restricted to `DEMUXERS`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Literal
+
+Family = Literal["video", "audio", "playlist"]
+
+SNIFF_BYTES = 4096
+
+VIDEO_SUFFIXES = frozenset(
+    """
+    .3g2 .3gp .asf .avi .dv .f4v .flv .gif .h264 .h265 .hevc .ivf .m1v .m2ts .m2v .m4v .mj2 .mjpeg .mjpg .mkv .mov
+    .mp4 .mpe .mpeg .mpg .mts .mxf .nut .obu .ogm .ogv .qt .rm .rmvb .ts .vob .webm .wmv .wtv .y4m
+    """.split()  # noqa: SIM905 - forty quoted words would hide the list
+)
+
+# Every demuxer here reads one file and nothing else. Left out on purpose: hls, dash, concat, image2 and
+# other lists; tty (renders text); lavfi (runs filters); mpjpeg and sdp (network); subtitles and sound.
+DEMUXERS = (
+    "asf,av1,avi,cavsvideo,dirac,dnxhd,dv,flv,gif,h261,h263,h264,hevc,ivf,live_flv,m4v,matroska,webm,mjpeg,"
+    "mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,vc1,vc1test,vvc,wtv,yuv4mpegpipe"
+)
+
+# Bare streams of coded pictures: they carry no time stamps, so the frame rate has to stand in for them.
+STREAMS_WITHOUT_TIMES = frozenset(
+    "av1 cavsvideo dirac dnxhd h261 h263 h264 hevc m4v mjpeg mpegvideo obu vc1 vvc".split()  # noqa: SIM905
+)
+
+# Containers whose index leads straight to the key frame before a given time.
+SEEKABLE = frozenset(["asf", "avi", "flv", "matroska", "mov", "nut"])
+
+_PLAYLIST = re.compile(
+    rb"\A(?:\xef\xbb\xbf)?\s*(?:#EXTM3U|ffconcat\b|\[playlist\]|\[reference\]|<asx\b|<\?wpl\b|<smil\b"
+    rb"|(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:\w+:)?(?:MPD|playlist|SmoothStreamingMedia)\b|v=0\r?\no=)",
+    re.IGNORECASE | re.DOTALL,
+)
+_VIDEO_MAGIC = (
+    b"\x1a\x45\xdf\xa3",  # Matroska, WebM
+    b"FLV\x01",
+    b"GIF8",
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",  # ASF
+    b"\x00\x00\x01\xba",  # MPEG program stream
+    b"\x00\x00\x01\xb3",  # MPEG-1/2 video
+    b"\x06\x0e\x2b\x34\x02\x05\x01\x01",  # MXF
+    b".RMF",
+    b"DKIF",  # IVF
+    b"YUV4MPEG2",
+    b"nut/multimedia container\x00",
+    b"\xb7\xd8\x00\x20\x37\x49\xda\x11",  # WTV
+    b"\x12\x00\x0a",  # AV1 OBU
+)
+_AUDIO_MAGIC = (b"ID3", b"fLaC", b"#!AMR", b"MThd", b"ADIF", b"wvpk", b"MAC ", b"caff")
+_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"sidx", b"moof")
+
+
+def sniff(path: str | os.PathLike[str]) -> Family | None:
+    """What the first 4 KB of a regular file look like; None for anything else. Raises OSError as `open` does.
+
+    "video" is a family of containers: an MP4 may still turn out to hold only sound.
+    """
+    with open(path, "rb") as file:
+        return sniff_bytes(file.read(SNIFF_BYTES))
+
+
+def sniff_bytes(head: bytes) -> Family | None:
+    """`sniff` on the first bytes of a file."""
+    if _PLAYLIST.match(head):
+        return "playlist"
+    if head.startswith(_AUDIO_MAGIC):
+        return "audio"
+    if head.startswith(b"RIFF"):
+        return {b"AVI ": "video", b"WAVE": "audio"}.get(head[8:12])  # type: ignore[return-value]
+    if head.startswith(b"OggS"):
+        return "video" if re.search(rb"\x80theora|\x01video|BBCD|OVP80", head) else "audio"
+    if head[4:8] in _MP4_BOXES or head.startswith(_VIDEO_MAGIC):
+        return "audio" if head[4:11] == b"ftypM4A" else "video"
+    if _is_transport_stream(head) or _is_annex_b(head):
+        return "video"
+    if (
+        len(head) > 1
+        and head[0] == 0xFF
+        and head[1] & 0xE0 == 0xE0
+        and head[1] & 0x18 != 0x08
+        and head[2:3] != b"\xff"
+    ):
+        return "audio"  # MPEG audio, ADTS
+    return None
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    for packet, first in ((188, 0), (192, 4), (204, 0)):
+        sync = head[first : first + packet * 4 + 1 : packet]
+        if len(sync) >= 2 and set(sync) == {0x47}:
+            return True
+    return False
+
+
+def _is_annex_b(head: bytes) -> bool:
+    """Whether this is a bare H.264 (SPS or access unit first) or H.265 (VPS, SPS or access unit first) stream."""
+    start = re.match(rb"\x00{2,3}\x01(.)(.)", head, re.DOTALL)
+    if not start:
+        return False
+    first, second = start[1][0], start[2][0]
+    return first & 0x9F in (0x07, 0x09) or (first in (0x40, 0x42, 0x46) and second == 0x01)

@@ -1,0 +1,189 @@
+"""The ffmpeg command lines. ffmpeg-python writes the filter graphs; this module decides what is in them.
+
+Every input is opened as `file:` + absolute path, by one of the white-listed demuxers and by no protocol but
+`file`, so no name and no content can make ffmpeg open anything else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import ffmpeg
+
+from vtrcli.video.ffmpeg import ffmpeg_binary
+from vtrcli.video.formats import DEMUXERS
+
+if TYPE_CHECKING:
+    from vtrcli.video.probe import VideoInfo
+
+MAX_PIXELS = 134_217_728
+# Nothing wider is scaled: the crop keeps the middle square anyway, and a 4000 x 1 picture stays small.
+MAX_ASPECT = 8
+# Time base of the times that ffmpeg reports for its output, 1 / this.
+MICROSECONDS = 1_000_000
+# Frames per second of streams that tell none; what ffmpeg assumes too.
+DEFAULT_RATE = 25.0
+# Pillow's (and so torchvision's and CLIP's) bicubic kernel has a = -0.5: B = 0, C = 0.5 in ffmpeg's terms.
+_SCALER = {"flags": "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp", "param0": 0, "param1": 0.5}
+_KEY_PACKETS = 16
+_KEY_PACKET_SECONDS = 30
+
+
+def url(path: str | os.PathLike[str]) -> str:
+    """The one way a path is given to ffmpeg: never an option, a protocol, a pattern or a list."""
+    return "file:" + os.path.abspath(os.fspath(path))
+
+
+def probe_command(path: str | os.PathLike[str]) -> list[str]:
+    """Describes the file on standard error and lists its first key packets on standard output (framecrc)."""
+    source = _input(path, **{"discard:v": "nokey"})
+    limits = {"frames:v": _KEY_PACKETS, "t": _KEY_PACKET_SECONDS}
+    return _command(ffmpeg.output(source["V:0"], "pipe:1", c="copy", f="framecrc", **limits), level="info")
+
+
+def measure_command(info: VideoInfo) -> list[str]:
+    """Reads the whole file without decoding; ffmpeg's progress report ends with the count of packets and the time."""
+    return _to_nowhere(_input(info.path)[str(info.stream_index)], c="copy")
+
+
+def count_keyframes_command(info: VideoInfo) -> list[str]:
+    """Decodes the key frames and nothing else; the progress report ends with their number."""
+    return _to_nowhere(_keyframe_input(info, num_threads=1), fps_mode="passthrough")
+
+
+def linear_command(
+    info: VideoInfo, *, first_seconds: float, step_seconds: float, size: int, num_threads: int, report: str
+) -> list[str]:
+    """One pass; per grid time `first_seconds + k * step_seconds` the frame on display, as rgb24 size x size.
+
+    `fps` with round=up gives a frame of time p the slot ceil((p - first) / step) and lets a later frame of the
+    same slot replace it: what comes out for a slot is the last frame at or before its time.
+    """
+    options: dict[str, Any] = {} if info.has_times else {"r": info.frames_per_second or DEFAULT_RATE}
+    stream = _input(info.path, **_decoder(num_threads), **options)[str(info.stream_index)]
+    # Microseconds before `fps`, or its start would be rounded to a coarse time base (AVI: one frame).
+    stream = stream.filter("settb", "AVTB").filter(
+        "fps", fps=_rate(step_seconds), start_time=f"{first_seconds:.6f}", round="up"
+    )
+    return _raw_frames(_sized(stream, info, size), report)
+
+
+def seek_command(
+    info: VideoInfo, *, targets_seconds: Sequence[float], size: int, num_threads: int, report: str
+) -> list[str]:
+    """One input per target, each decoded from the key frame before it, merged in order of time.
+
+    The same rule as `linear_command`: a grid so fine (1 ms) that the first frame after the target fills the
+    second slot, which ends the input at once.
+    """
+    branches = []
+    for target in targets_seconds:
+        source = _input(info.path, ss=f"{target:.6f}", noaccurate_seek=None, **_decoder(num_threads))
+        start = f"{info.start_seconds + target:.6f}"
+        branch = source[str(info.stream_index)].filter("settb", "AVTB")
+        branch = branch.filter("fps", fps=1000, start_time=start, round="up").filter("trim", end_frame=1)
+        branches.append(_sized(branch, info, size))
+    merged = (
+        branches[0] if len(branches) == 1 else ffmpeg.filter(branches, "interleave", nb_inputs=len(branches))
+    )
+    # copyts: times stay those of the file, or each input would count from its own target.
+    return _raw_frames(merged, report, "-copyts")
+
+
+def keyframes_command(
+    info: VideoInfo, *, keep: tuple[int, int] | None, size: int, num_threads: int, report: str
+) -> list[str]:
+    """Key frames only; `keep` = (m, n) takes m of every n of them, evenly. The demuxer skips the others unread."""
+    stream = _keyframe_input(info, num_threads=num_threads)
+    if keep:
+        kept, total = keep
+        stream = stream.filter("select", f"gt(floor((n+1)*{kept}/{total}),floor(n*{kept}/{total}))")
+    return _raw_frames(_sized(stream, info, size), report)
+
+
+def _keyframe_input(info: VideoInfo, *, num_threads: int) -> Any:
+    if info.has_times:
+        source = _input(info.path, skip_frame="nokey", **{"discard:v": "nokey"}, **_decoder(num_threads))
+        return source[str(info.stream_index)]
+    # Times are counted, so every frame has to be decoded.
+    source = _input(info.path, r=info.frames_per_second or DEFAULT_RATE, **_decoder(num_threads))
+    return source[str(info.stream_index)].filter("select", "key")
+
+
+def _input(path: str | os.PathLike[str], **options: Any) -> Any:
+    return ffmpeg.input(url(path), protocol_whitelist="file", format_whitelist=DEMUXERS, **options)
+
+
+def _decoder(num_threads: int) -> dict[str, Any]:
+    return {"threads": num_threads, "max_pixels": MAX_PIXELS}
+
+
+def _rate(step_seconds: float) -> str:
+    """1 / step as the ratio of two integers that ffmpeg accepts, off by less than 1e-12 of a second per step."""
+    rate = min(Fraction(1_000_000), 1 / Fraction(step_seconds))
+    ratio = rate.limit_denominator(int(1_000_000 / max(1.0, float(rate))))
+    return f"{ratio.numerator}/{ratio.denominator}"
+
+
+def _sized(stream: Any, info: VideoInfo, size: int) -> Any:
+    """As torchvision's Resize(size, bicubic) + CenterCrop(size), on square pixels, in standard dynamic range."""
+    stream = stream.filter(
+        "crop", f"max(1,min(iw,{MAX_ASPECT}*ih/sar))", f"max(1,min(ih,{MAX_ASPECT}*iw*sar))", exact=1
+    )
+    short_first = "lt(iw*sar,ih)"
+    limit = MAX_ASPECT * size
+    options: dict[str, Any] = dict(_SCALER)
+    if not info.has_color_matrix and (info.width >= 1280 or info.height > 576):
+        options["in_color_matrix"] = "bt709"  # as players guess; swscale would take BT.601 for any size
+    stream = stream.filter(
+        "scale",
+        w=f"if({short_first},{size},min({limit},trunc({size}*iw*sar/ih)))",
+        h=f"if({short_first},min({limit},trunc({size}*ih/(iw*sar))),{size})",
+        **options,
+    )
+    if info.is_hdr:
+        stream = _tone_mapped(stream)
+    # torchvision rounds the offset half to even
+    x, y = (f"(({d}-{size})+eq(mod({d}-{size},4),3)-eq(mod({d}-{size},4),1))/2" for d in ("iw", "ih"))
+    return stream.filter("format", "rgb24").filter("crop", size, size, x, y)
+
+
+def _tone_mapped(stream: Any) -> Any:
+    """PQ or HLG to what a standard screen shows, on the small picture, where it costs little."""
+    return (
+        stream.filter("format", "yuv444p10le")
+        .filter("zscale", transfer="linear", npl=100)
+        .filter("format", "gbrpf32le")
+        .filter("zscale", primaries="bt709")
+        .filter("tonemap", "hable", desat=0)
+        .filter("zscale", transfer="bt709", matrix="gbr", range="full")
+        .filter("format", "gbrp")
+    )
+
+
+def _raw_frames(stream: Any, report: str, *extra: str) -> list[str]:
+    """rgb24 frames on standard output, and per frame a line on standard error made by the format `report`."""
+    output = ffmpeg.output(
+        stream,
+        "pipe:1",
+        f="rawvideo",
+        pix_fmt="rgb24",
+        fps_mode="passthrough",
+        enc_time_base=f"1/{MICROSECONDS}",
+        **{"stats_enc_pre:v": "pipe:2", "stats_enc_pre_fmt:v": report},
+    )
+    return _command(output, *extra)
+
+
+def _to_nowhere(stream: Any, **options: str) -> list[str]:
+    output = ffmpeg.output(stream, "-", f="null", **options)
+    return _command(output, "-progress", "pipe:1", "-stats_period", "3600")
+
+
+def _command(output: Any, *extra: str, level: str = "error") -> list[str]:
+    settings = ["-hide_banner", "-nostdin", "-v", level, "-filter_complex_threads", "1", *extra]
+    arguments: list[str] = ffmpeg.get_args(output)
+    return [ffmpeg_binary(), *settings, *arguments]
