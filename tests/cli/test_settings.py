@@ -1,0 +1,102 @@
+"""Flag, environment, vtr.toml, default - in this order, for every option of every command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.core import TyperOption
+
+from tests.cli.runner import run, run_json
+from vtrcli.cli.app import app
+from vtrcli.cli.app_parts import NOT_SETTINGS
+from vtrcli.cli.config import _leaf_commands
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def effective(option: str, command: str = "extract") -> tuple[str, str]:
+    for row in run_json("config")["values"]:
+        if row["option"] == option and command in row["commands"].split(", "):
+            return row["value"], row["source"]
+    raise AssertionError(f"{option} is not shown")
+
+
+def test_the_order_is_flag_environment_file_default(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert effective("backbone") == ("ViT-B/32", "default")
+    (folder / "vtr.toml").write_text('backbone = "ViT-B/16"\n')
+    value, source = effective("backbone")
+    assert value == "ViT-B/16" and source.endswith("vtr.toml")
+    monkeypatch.setenv("VTR_BACKBONE", "ViT-L/14")
+    assert effective("backbone") == ("ViT-L/14", "VTR_BACKBONE")
+    result = run("search", "a dog", "--store", "elsewhere")
+    assert result.stderr.startswith("vtr: no feature store at elsewhere;")
+
+
+def test_a_file_above_holds_and_its_paths_are_relative_to_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "vtr.toml").write_text('store = "s"\nvideos = ["a", "/b"]\n')
+    (folder / "deep" / "er").mkdir(parents=True)
+    monkeypatch.chdir(folder / "deep" / "er")
+    assert effective("store")[0] == str(folder / "s")
+    assert effective("videos")[0] == f"{folder / 'a'}, /b"
+
+
+def test_a_table_holds_for_its_command_alone(folder: Path) -> None:
+    (folder / "vtr.toml").write_text('device = "cpu"\n[extract]\ndevice = "cuda"\nbatch-size = 7\n')
+    assert effective("device", "extract")[0] == "cuda"
+    assert effective("device", "search")[0] == "cpu"
+    assert effective("batch_size")[0] == "7"
+
+
+def test_the_store_setting_reaches_the_store_group(folder: Path) -> None:
+    (folder / "vtr.toml").write_text('store = "s"\n')
+    result = run("store", "info")
+    assert result.exit_code == 4
+    assert result.stderr.startswith(f"vtr: no feature store at {folder / 's'};")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('stor = "x"', "names 'stor', which is no option; "),
+        ("[extrct]\nfps = 1", "names 'extrct', which is no command; "),
+        ("[extract]\nfsp = 1", "names 'fsp', which is no option of `vtr extract`; "),
+        ("store = ", "cannot be read: "),
+    ],
+)
+def test_a_mistake_in_the_file_is_usage_and_guesses_what_was_meant(
+    folder: Path, text: str, message: str
+) -> None:
+    (folder / "vtr.toml").write_text(text)
+    result = run("store", "info")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    if "which is no" in message:
+        assert "did you mean" in result.stderr
+
+
+def test_every_option_of_every_command_can_come_from_the_environment() -> None:
+    root = typer.Context(typer.main.get_command(app))
+    for path, command in _leaf_commands(root):
+        for parameter in command.params:
+            if isinstance(parameter, TyperOption) and parameter.name not in NOT_SETTINGS:
+                assert parameter.envvar == f"VTR_{(parameter.name or '').upper()}", (path, parameter.name)
+
+
+def test_init_writes_a_file_that_holds_and_never_replaces_one_unasked(folder: Path) -> None:
+    assert run("init", "--videos", 'my "films"', "--backbone", "demo").exit_code == 0
+    assert effective("videos")[0] == str(folder / 'my "films"')
+    assert effective("backbone")[0] == "demo"
+    again = run("init")
+    assert again.exit_code == 2
+    assert again.stderr == (
+        f"vtr: {folder / 'vtr.toml'} is there already; one vtr.toml per folder; edit it, or replace it with --force\n"
+    )
+    assert run("init", "--force").exit_code == 0

@@ -1,0 +1,211 @@
+"""`extract` on real tiny videos: resume, change, duplicates, failures, interruption - nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.model.tiny_clip import write_tiny_clip
+from tests.video_files import make_video
+from vtrcli.errors import InputError, StoreError
+from vtrcli.extraction.run import ExtractResult, extract
+from vtrcli.store.failures import read_failures
+from vtrcli.store.reader import FeatureStore
+from vtrcli.store.verify import verify
+from vtrcli.video.sampling import Sampling
+
+SAMPLING = Sampling(num_frames=4)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_tiny_clip(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sources")
+    for number in range(4):
+        make_video(folder / f"clip{number}.mp4", seconds=1.0, hue=90 * number)
+    (folder / "broken.mp4").write_bytes(b"this is no video")
+    return folder
+
+
+@pytest.fixture
+def videos(sources: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sources, tmp_path / "videos"))
+
+
+def run(videos: Path, weights: str, store: Path, **options: object) -> ExtractResult:
+    return extract([videos], store=store, backbone=weights, sampling=SAMPLING, device="cpu", **options)  # type: ignore[arg-type]
+
+
+def features_of(store: Path) -> dict[str, bytes]:
+    opened = FeatureStore(store)
+    return {
+        video_id: opened.features(video_id).tobytes() + opened.timestamps(video_id).tobytes()
+        for video_id in opened.videos
+    }
+
+
+def test_every_video_is_stored_and_a_bad_one_costs_a_row(videos: Path, weights: str, tmp_path: Path) -> None:
+    result = run(videos, weights, tmp_path / "store")
+    assert (result.num_found, result.num_extracted, result.num_failed, result.num_frames) == (5, 4, 1, 16)
+    store = FeatureStore(tmp_path / "store")
+    assert list(store.videos) == ["clip0", "clip1", "clip2", "clip3"]
+    assert store.timestamps("clip0").tolist() == pytest.approx([0.1, 0.3, 0.6, 0.8], abs=0.11)
+    assert [(Path(failure.path).name, failure.reason) for failure in result.failures] == [
+        ("broken.mp4", "not-a-video")
+    ]
+    assert verify(tmp_path / "store").problems == ()
+
+
+def test_a_second_run_decodes_nothing_and_still_says_what_failed(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    run(videos, weights, tmp_path / "store")
+    before = sorted((tmp_path / "store").rglob("*"))
+    again = run(
+        videos, weights, tmp_path / "store", on_plan=lambda plan: pytest.fail("something was decoded")
+    )
+    assert (again.num_extracted, again.num_skipped, again.num_failed, again.num_frames) == (0, 4, 1, 0)
+    assert sorted((tmp_path / "store").rglob("*")) == before
+
+
+def test_a_changed_file_is_done_again_and_a_touched_one_is_not(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    run(videos, weights, store)
+    first = features_of(store)
+    make_video(videos / "clip1.mp4", seconds=1.0, hue=300)
+    os.utime(videos / "clip2.mp4", ns=(1, 1))
+    again = run(videos, weights, store)
+    assert (again.num_extracted, again.num_skipped) == (1, 3)
+    second = features_of(store)
+    assert {name for name in first if first[name] != second[name]} == {"clip1"}
+
+
+def test_retry_failed_tries_again_and_a_mended_file_is_done_without_it(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    run(videos, weights, store)
+    tried: list[int] = []
+    run(videos, weights, store, retry_failed=True, on_plan=lambda plan: tried.append(plan.num_to_decode))
+    assert tried == [1]
+    make_video(videos / "broken.mp4", seconds=1.0, hue=10)
+    assert run(videos, weights, store).num_failed == 0
+    opened = FeatureStore(store)
+    assert "broken" in opened.videos
+    assert read_failures(store, [at.record for at in opened.videos.values()]) == {}
+
+
+def test_the_same_content_twice_is_decoded_once(videos: Path, weights: str, tmp_path: Path) -> None:
+    shutil.copy(videos / "clip0.mp4", videos / "copy of clip0.mp4")
+    result = run(videos, weights, tmp_path / "store")
+    assert (result.num_extracted, result.num_copied, result.num_frames) == (4, 1, 16)
+    stored = features_of(tmp_path / "store")
+    assert stored["copy of clip0"] == stored["clip0"]
+
+
+def test_a_moved_folder_keeps_ids_and_features_without_decoding(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    run(videos, weights, store)
+    first = features_of(store)
+    moved = videos.rename(tmp_path / "elsewhere")
+    again = run(moved, weights, store)
+    assert (again.num_extracted, again.num_copied, again.num_frames) == (0, 4, 0)
+    assert features_of(store) == first
+    assert FeatureStore(store).videos["clip0"].record.path == str(moved / "clip0.mp4")
+
+
+def test_two_roots_with_the_same_names_never_share_an_id(videos: Path, weights: str, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    make_video(other / "clip0.mp4", seconds=1.0, hue=200)
+    result = extract(
+        [videos, other], store=tmp_path / "store", backbone=weights, sampling=SAMPLING, device="cpu"
+    )
+    assert list(FeatureStore(tmp_path / "store").videos) == ["clip0", "clip0.mp4", "clip1", "clip2", "clip3"]
+    assert result.warnings == [
+        f"id 'clip0' belongs to {videos / 'clip0.mp4'}; {other / 'clip0.mp4'} is stored as 'clip0.mp4'"
+    ]
+
+
+@pytest.mark.parametrize("batch_size", [3, 16])
+def test_features_do_not_depend_on_what_shared_their_batch(
+    videos: Path, weights: str, tmp_path: Path, batch_size: int
+) -> None:
+    run(videos, weights, tmp_path / "together", batch_size=batch_size)
+    for name in ("clip3", "clip1", "clip0", "clip2"):
+        extract(
+            [videos / f"{name}.mp4"],
+            store=tmp_path / "apart",
+            backbone=weights,
+            sampling=SAMPLING,
+            device="cpu",
+            batch_size=batch_size,
+            num_workers=1,
+        )
+    assert features_of(tmp_path / "together") == features_of(tmp_path / "apart")
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_next_run_does_the_rest(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+
+    def interrupt_after_two(progress: object) -> None:
+        if progress.num_done == 2:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(videos, weights, store, num_workers=1, batch_size=4, on_progress=interrupt_after_two)
+    kept = len(FeatureStore(store).videos)
+    assert 1 <= kept < 4
+    assert run(videos, weights, store).num_extracted == 4 - kept
+    run(videos, weights, tmp_path / "undisturbed")
+    assert features_of(store) == features_of(tmp_path / "undisturbed")
+
+
+def test_kept_frames_are_what_the_encoder_saw(videos: Path, weights: str, tmp_path: Path) -> None:
+    import io
+
+    from PIL import Image
+
+    from vtrcli.store.frames import frames_of
+
+    run(videos, weights, tmp_path / "store", keep_frames=True)
+    store = FeatureStore(tmp_path / "store")
+    at = store.videos["clip0"]
+    images = frames_of(tmp_path / "store", store.shards[at.shard], at)
+    assert images is not None and len(images) == 4
+    assert np.asarray(Image.open(io.BytesIO(images[0]))).shape == (32, 32, 3)
+
+
+def test_another_backbone_is_refused_before_anything_is_decoded(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    run(videos, weights, tmp_path / "store")
+    other = str(write_tiny_clip(tmp_path / "other.safetensors", seed=1))
+    with pytest.raises(StoreError, match="a store holds one backbone"):
+        run(videos, other, tmp_path / "store")
+
+
+def test_a_folder_without_videos_is_one_clear_line(weights: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("x")
+    with pytest.raises(InputError) as caught:
+        run(tmp_path / "empty", weights, tmp_path / "store")
+    assert str(caught.value) == (
+        f"no video in {tmp_path / 'empty'} (1 other files); files that ffmpeg reads, by name or content; "
+        "hidden files are passed over; check the folder, or name the files themselves"
+    )
+    assert not (tmp_path / "store").exists()

@@ -1,0 +1,45 @@
+"""Compare a backbone's features of a video with known good ones. The use case behind `vtr models check --video`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vtrcli.errors import InputError
+from vtrcli.model.backbone import load_backbone
+from vtrcli.model.weight_care import FeatureComparison, compare_features
+from vtrcli.video.reader import open_video
+from vtrcli.video.sampling import Sampling
+
+
+def compare_with_golden(
+    name: str, *, video: Path, features: Path, fps: float, device: str = "auto"
+) -> FeatureComparison:
+    """Cosines between our features and golden ones; both are cut to the shorter of the two.
+
+    Args:
+        features: .npy of float [num_frames, dim], frame i shown at i / fps seconds.
+
+    Raises:
+        InputError: the golden file is no such table.
+        VideoError, WeightsError: the video or the weights cannot be used.
+    """
+    try:
+        golden = np.load(features, allow_pickle=False)
+    except (OSError, ValueError) as cause:
+        raise InputError(
+            f"{features} cannot be read: {cause}",
+            allowed="a .npy file of numbers, [num_frames, dim]",
+            to_do="check the file",
+        ) from cause
+    backbone = load_backbone(name, device=device, towers="image")
+    # Twice the rate: our samples lie in the middle of their intervals, so every other one is at i / fps.
+    sampling = Sampling(fps=2 * fps, min_frames=1)
+    with open_video(video, sampling, size=backbone.info.input_size) as reader:
+        batches = [(batch.timestamps, backbone.encode_images(batch.pixels)) for batch in reader]
+    times = np.concatenate([timestamps for timestamps, _ in batches])
+    ours = np.concatenate([rows for _, rows in batches])
+    wanted = np.arange(len(golden)) / fps
+    nearest = np.abs(times[None, :] - wanted[:, None]).argmin(axis=1)
+    return compare_features(ours[nearest], golden)

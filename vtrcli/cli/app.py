@@ -1,0 +1,102 @@
+"""The Typer app: settings, the list of commands, and the one place that turns errors into exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from vtrcli.cli.app_parts import VtrCommand, option_names
+from vtrcli.cli.settings import find_settings, load_settings
+from vtrcli.errors import EXIT_INTERRUPTED, VtrError
+
+
+class VtrGroup(TyperGroup):
+    """Loads `vtr.toml` for its commands and ends the program with the error's line and exit code."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Run the chosen command inside the error boundary."""
+        try:
+            if ctx.parent is None:
+                ctx.default_map = self.settings()
+            return super().invoke(ctx)
+        except VtrError as error:
+            if os.environ.get("VTR_DEBUG"):
+                raise
+            typer.echo(f"vtr: {error}", err=True)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt:
+            typer.echo("vtr: interrupted; what was finished is kept", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+    def settings(self) -> dict[str, Any]:
+        """Option values per command from the nearest `vtr.toml`; a sub-command inherits its group's."""
+        path = find_settings(Path.cwd())
+        if path is None:
+            return {}
+        names = {name: option_names(command) for name, command in self.commands.items()}
+        loaded: dict[str, Any] = dict(load_settings(path, names))
+        for name, command in self.commands.items():
+            if isinstance(command, TyperGroup):
+                loaded[name] = {
+                    sub: {key: value for key, value in loaded[name].items() if key in option_names(child)}
+                    for sub, child in command.commands.items()
+                }
+        return loaded
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from vtrcli import __version__
+
+        typer.echo(f"vtr {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="vtr",
+    cls=VtrGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Text-to-video retrieval: find the moment that a sentence describes.\n\n"
+    "Every option can also come from the environment (VTR_STORE for --store) or from vtr.toml (`vtr init`).",
+    epilog='Example: [bold]vtr extract ~/Videos[/bold], then [bold]vtr search "a man cooking"[/bold]',
+)
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options of `vtr` itself; the commands are registered below."""
+
+
+def _register() -> None:
+    """Import every command module; each is small and imports its use case only when it runs."""
+    from vtrcli.cli import config, demo, extract, init, models, search, store
+
+    for module in (extract, search, demo, init, config):
+        app.command(module.NAME, cls=VtrCommand, epilog=module.EPILOG)(module.command)
+    for group in (store, models):
+        app.add_typer(group.app, name=group.NAME, epilog=group.EPILOG)
+
+
+_register()
+
+
+def main() -> None:
+    """Entry point of `vtr`: SIGTERM ends a command as Ctrl-C does, so that it saves what it has."""
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):  # a file name that is not UTF-8 must not break a table
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    app()

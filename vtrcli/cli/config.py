@@ -1,0 +1,84 @@
+"""`vtr config`: each effective value and where it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from vtrcli.cli import options
+from vtrcli.cli.output import home_relative, print_json, stdout
+from vtrcli.cli.settings import environment_name, find_settings
+
+NAME = "config"
+EPILOG = "Example: [bold]VTR_STORE=films.store vtr config[/bold]"
+
+
+def command(ctx: typer.Context, json_output: options.Json = False) -> None:
+    """Show every option that is set, by the environment or vtr.toml, and the defaults that matter."""
+    settings = find_settings(Path.cwd())
+    rows = effective_values(ctx, settings)
+    if json_output:
+        print_json(NAME, {"settings": str(settings) if settings else None, "values": rows})
+        return
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("option", "value", "from", "commands"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(row["option"], str(row["value"]), row["source"], row["commands"])
+    stdout().print(table)
+
+
+def effective_values(ctx: typer.Context, settings: Path | None) -> list[dict[str, Any]]:
+    """One row per option and value: options that are set, and `store` and `backbone` in any case."""
+    root = ctx.find_root()
+    merged: dict[tuple[str, str, str], list[str]] = {}
+    for path, command in _leaf_commands(root):
+        defaults: Any = root.default_map or {}
+        for part in path:
+            defaults = defaults.get(part, {})
+        context = command.make_context(
+            " ".join(path), [], parent=root, resilient_parsing=True, default_map=defaults
+        )
+        for name in sorted(command.option_names):
+            source = context.get_parameter_source(name)
+            value = context.params.get(name)
+            label = source.name if source else "DEFAULT"
+            if label == "DEFAULT":
+                if name not in ("store", "backbone"):
+                    continue
+                value, where = _default(name, value), "default"
+            elif label == "ENVIRONMENT":
+                where = environment_name(name)
+            else:
+                where = home_relative(settings) if settings else "vtr.toml"
+            merged.setdefault((name, _text(value), where), []).append(" ".join(path))
+    return [
+        {"option": name, "value": value, "source": where, "commands": ", ".join(commands)}
+        for (name, value, where), commands in sorted(merged.items())
+    ]
+
+
+def _leaf_commands(root: Any) -> list[tuple[tuple[str, ...], Any]]:
+    """Every command with its path, groups opened, except the two that write or show settings."""
+    leaves: list[tuple[tuple[str, ...], Any]] = []
+    for name, command in root.command.commands.items():
+        children = getattr(command, "commands", None)
+        if children is not None:
+            leaves += [((name, child), children[child]) for child in children]
+        elif name not in ("init", NAME):
+            leaves.append(((name,), command))
+    return leaves
+
+
+def _default(name: str, value: Any) -> Any:
+    if value is not None:
+        return value
+    return options.store_path(None) if name == "store" else options.BACKBONE_DEFAULT
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,250 @@
+"""`vtr extract`: decode frames and cache their features in one pass."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vtrcli.cli import options
+from vtrcli.cli.output import byte_size, clock, count, home_relative, print_json, printable, say, stdout
+from vtrcli.cli.progress import ProgressBar
+from vtrcli.errors import EXIT_SOME_FAILED, UsageError
+
+if TYPE_CHECKING:
+    from vtrcli.extraction.run import ExtractResult, Plan, Progress
+    from vtrcli.video.sampling import Sampling
+
+NAME = "extract"
+EPILOG = "Example: [bold]vtr extract ~/Videos --store kitchen.store --frames 12[/bold]"
+MAX_SHOWN_FAILURES = 10
+
+
+def command(
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH", help="Files, folders (searched below), or - for a list on stdin."),
+    ] = None,
+    store: options.Store = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone",
+            help=options.BACKBONE_HELP,
+            show_default=f"the store's, else {options.BACKBONE_DEFAULT}",
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            "--fps", min=0.001, help="Frames per second of video.", show_default="the store's, else 0.5"
+        ),
+    ] = None,
+    min_frames: Annotated[
+        int | None,
+        typer.Option(
+            "--min-frames",
+            min=1,
+            help="At least so many, evenly spread.",
+            show_default="the store's, else 12",
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=1, help="Exactly so many, evenly spread, instead of a rate.")
+    ] = None,
+    keyframes: Annotated[
+        bool, typer.Option("--keyframes", help="The key frames instead: fastest, uneven.")
+    ] = False,
+    max_frames: Annotated[
+        int | None, typer.Option("--max-frames", min=1, help="Thin longer videos to so many frames.")
+    ] = None,
+    keep_frames: Annotated[
+        bool, typer.Option("--keep-frames", help="Keep the frames as JPEG, for thumbnails and fine-tuning.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Decoders at a time.", show_default="one per core")
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", min=1, help="Frames per step of the encoder.", show_default="by device"),
+    ] = None,
+    device: options.Device = options.DEVICE_DEFAULT,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", min=0.1, help="Seconds per video.", show_default="60 + twice its length"),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed before.")
+    ] = False,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Decode frames of videos and store their CLIP features. Run it again: only new or changed files are done."""
+    paths, is_list = input_paths(videos)
+    choice = sampling_choice(fps, min_frames, frames, keyframes, max_frames)
+    from vtrcli.cli.models import download_progress
+    from vtrcli.extraction.run import extract
+
+    folder = options.store_path(store)
+    name, sampling = follow_store(folder, backbone, choice)
+    quiet_progress = quiet or (json_output and not sys.stderr.isatty())
+    display = Display(quiet=quiet_progress)
+    try:
+        result = extract(
+            paths,
+            store=folder,
+            backbone=name,
+            sampling=sampling,
+            device=device,
+            keep_frames=keep_frames,
+            num_workers=workers,
+            batch_size=batch_size,
+            timeout_seconds=timeout,
+            retry_failed=retry_failed,
+            must_exist=not is_list,
+            on_download=download_progress(quiet=quiet_progress),
+            on_plan=display.announce,
+            on_progress=display.advance,
+        )
+    finally:
+        display.close()
+    if json_output:
+        print_json(NAME, result_json(result))
+    else:
+        print_result(result, quiet=quiet)
+    if result.num_failed:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def input_paths(videos: list[str] | None) -> tuple[list[Path], bool]:
+    """The paths to extract, and whether they come from stdin.
+
+    Raises:
+        UsageError: none was given.
+    """
+    if not videos:
+        raise UsageError(
+            "no video was named",
+            allowed="files, folders, or - for a list on stdin",
+            to_do="run `vtr extract FOLDER`, or set `videos` in vtr.toml (`vtr init --videos FOLDER`)",
+        )
+    if videos == ["-"]:
+        text = sys.stdin.buffer.read()
+        separator = b"\0" if b"\0" in text else b"\n"
+        import os
+
+        return [Path(os.fsdecode(line)) for line in text.split(separator) if line.strip()], True
+    return [Path(video) for video in videos], False
+
+
+def sampling_choice(
+    fps: float | None, min_frames: int | None, frames: int | None, keyframes: bool, max_frames: int | None
+) -> dict[str, object]:
+    """The sampling options that were given; at most one of rate, number and key frames.
+
+    Raises:
+        UsageError: two of them contradict each other.
+    """
+    given = [
+        flag
+        for flag, is_set in (
+            ("--fps/--min-frames", fps is not None or min_frames is not None),
+            ("--frames", frames is not None),
+            ("--keyframes", keyframes),
+        )
+        if is_set
+    ]
+    if len(given) > 1:
+        raise UsageError(
+            f"{' and '.join(given)} together",
+            allowed="one way of choosing frames: --fps with --min-frames, --frames, or --keyframes",
+            to_do="keep one of them",
+        )
+    values = {"fps": fps, "min_frames": min_frames, "num_frames": frames, "max_frames": max_frames}
+    chosen: dict[str, object] = {name: value for name, value in values.items() if value is not None}
+    if keyframes:
+        chosen["keyframes"] = True
+    return chosen
+
+
+def follow_store(store: Path, backbone: str | None, choice: dict[str, object]) -> tuple[str, Sampling]:
+    """Backbone and sampling of the run: what was asked for, else what the store has, else the defaults."""
+    from vtrcli.store.config import CONFIG_NAME, read_config
+    from vtrcli.video.sampling import Sampling
+
+    if not (store / CONFIG_NAME).exists():
+        return backbone or options.BACKBONE_DEFAULT, Sampling(**choice)  # type: ignore[arg-type]
+    config = read_config(store)
+    sampling = Sampling(**choice) if choice else Sampling.from_json(config.sampling)  # type: ignore[arg-type]
+    return backbone or config.backbone.name, sampling
+
+
+class Display:
+    """The announcing line and the bar of one extraction."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: ProgressBar | None = None
+
+    def announce(self, plan: Plan) -> None:
+        """What is about to be done, and where."""
+        backbone = plan.backbone
+        parts = [
+            f"{count(plan.num_to_decode, 'video')}, {byte_size(plan.num_bytes)}",
+            plan.sampling.describe(),
+            f"{backbone.info.name} on {backbone.device}, {backbone.precision}",
+            f"store {home_relative(plan.store)}",
+        ]
+        say(" · ".join(parts), quiet=self._quiet)
+        self._bar = ProgressBar(plan.num_to_decode, unit="videos", quiet=self._quiet)
+        self._bar.__enter__()
+
+    def advance(self, progress: Progress) -> None:
+        """Move the bar."""
+        if self._bar:
+            failed = f" · {progress.num_failed:,} failed" if progress.num_failed else ""
+            self._bar.update(progress.num_done, f"{progress.num_frames:,} frames{failed}")
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar:
+            self._bar.__exit__(None, None, None)
+
+
+def result_json(result: ExtractResult) -> dict[str, object]:
+    """The keys of `vtr extract --json`."""
+    return {
+        "store": str(result.store),
+        "num_found": result.num_found,
+        "num_extracted": result.num_extracted + result.num_copied,
+        "num_copied": result.num_copied,
+        "num_skipped": result.num_skipped,
+        "num_ignored": result.num_ignored,
+        "num_failed": result.num_failed,
+        "num_frames": result.num_frames,
+        "seconds": round(result.seconds, 3),
+        "failures": [failure.public() for failure in result.failures],
+        "warnings": result.warnings,
+    }
+
+
+def print_result(result: ExtractResult, *, quiet: bool) -> None:
+    """One line of counts on stdout; the first failures and remarks on stderr."""
+    for warning in result.warnings[:MAX_SHOWN_FAILURES]:
+        say(f"note: {printable(warning)}", quiet=quiet)
+    for failure in result.failures[:MAX_SHOWN_FAILURES]:
+        say(f"failed: {printable(failure.path)}: {failure.reason}: {printable(failure.detail)}", quiet=quiet)
+    hidden = len(result.failures) - MAX_SHOWN_FAILURES
+    if hidden > 0:
+        say(f"… and {hidden:,} more", quiet=quiet)
+    parts = [f"{result.num_extracted + result.num_copied:,} done"]
+    if result.num_copied:
+        parts[0] += f" ({result.num_copied:,} copied from the same content)"
+    if result.num_skipped:
+        parts.append(f"{result.num_skipped:,} already there")
+    if result.num_failed:
+        parts.append(f"{result.num_failed:,} could not be read (vtr store failures)")
+    parts.append(f"{count(result.num_frames, 'frame')} in {clock(result.seconds)}")
+    stdout().print(", ".join(parts), soft_wrap=True)

@@ -1,0 +1,142 @@
+"""`vtr models`: the backbones that are known and at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vtrcli.cli import options
+from vtrcli.cli.app_parts import VtrCommand
+from vtrcli.cli.output import byte_size, home_relative, print_json, print_rows, say, stdout
+from vtrcli.cli.progress import ProgressBar
+from vtrcli.errors import WeightsError
+
+NAME = "models"
+EPILOG = "Example: [bold]vtr models list[/bold]"
+app = typer.Typer(
+    no_args_is_help=True, help="Look after the backbones: which there are, download, import, check."
+)
+
+Name = Annotated[str, typer.Argument(help=options.BACKBONE_HELP)]
+# Rounding in half precision and another ffmpeg's scaler stay well above this; another model falls far below.
+MIN_GOLDEN_COSINE = 0.99
+
+
+@app.command("list", cls=VtrCommand, epilog="Example: [bold]vtr models list --json[/bold]")
+def list_command(json_output: options.Json = False) -> None:
+    """List the backbones: OpenAI's, the demo's, and what was imported."""
+    from vtrcli.model.weight_care import list_models
+
+    entries = list_models()
+    if json_output:
+        rows = [{**vars(entry), "path": str(entry.path) if entry.path else None} for entry in entries]
+        print_json("models list", {"models": rows})
+        return
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("name", "dim", "input", "state", "size", "file"):
+        table.add_column(
+            heading, justify="right" if heading in ("dim", "input", "size") else "left", no_wrap=True
+        )
+    for entry in entries:
+        size = byte_size(entry.num_bytes) if entry.num_bytes else ""
+        file = home_relative(entry.path) if entry.path else ""
+        table.add_row(entry.name, str(entry.dim), f"{entry.input_size} px", entry.state, size, file)
+    stdout().print(table)
+
+
+@app.command(cls=VtrCommand, epilog="Example: [bold]vtr models pull ViT-B/32[/bold]")
+def pull(name: Name, json_output: options.Json = False, quiet: options.Quiet = False) -> None:
+    """Download one of OpenAI's models (resumed, checked) and convert it."""
+    from vtrcli.model.weight_care import pull_model
+
+    path = pull_model(name, progress=download_progress(quiet=quiet))
+    _report("models pull", name, path, json_output=json_output)
+
+
+@app.command(
+    "import", cls=VtrCommand, epilog="Example: [bold]vtr models import finetuned.pt --name mine[/bold]"
+)
+def import_command(
+    path: Annotated[Path, typer.Argument(help="File or folder of weights.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="What to call it.", show_default="after the file")
+    ] = None,
+    json_output: options.Json = False,
+) -> None:
+    """Convert weights that lie elsewhere, so that --backbone finds them by name."""
+    from vtrcli.model.weight_care import import_weights
+
+    _report("models import", name or path.stem, import_weights(path, name=name), json_output=json_output)
+
+
+@app.command(cls=VtrCommand, epilog="Example: [bold]vtr models check ViT-B/32[/bold]")
+def check(
+    name: Name,
+    video: Annotated[
+        Path | None, typer.Option("--video", help="A video whose features are known; needs --features.")
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option("--features", help=".npy [num_frames, dim] of that video at --fps.")
+    ] = None,
+    fps: Annotated[float, typer.Option("--fps", min=0.001, help="Frames per second of --features.")] = 5.0,
+    device: options.Device = options.DEVICE_DEFAULT,
+    json_output: options.Json = False,
+) -> None:
+    """Read every tensor and compare its checksum; with --video and --features, compare the features too."""
+    from vtrcli.model.weight_care import check_weights
+
+    info = check_weights(name)
+    body: dict[str, object] = {**vars(info)}
+    if video is not None and features is not None:
+        from vtrcli.checking import compare_with_golden
+
+        compared = compare_with_golden(name, video=video, features=features, fps=fps, device=device)
+        body["golden"] = vars(compared)
+        if compared.min_cosine < MIN_GOLDEN_COSINE:
+            raise WeightsError(
+                f"features of {name} differ from {features}: lowest cosine {compared.min_cosine:.4f}",
+                allowed=f"cosines of at least {MIN_GOLDEN_COSINE}",
+                to_do="check that the features were made with the same weights, frame rate and frames",
+            )
+    if json_output:
+        print_json("models check", body)
+        return
+    rows = {
+        "name": info.name,
+        "weights": f"sound, SHA-256 {info.sha256}",
+        "features": f"{info.dim} dimensions from frames of {info.input_size} x {info.input_size}",
+        "logit scale": f"{info.logit_scale:.2f}",
+    }
+    if "golden" in body:
+        rows["golden"] = (
+            f"{compared.num_rows} frames, cosine {compared.min_cosine:.5f} to 1 ({compared.mean_cosine:.5f})"
+        )
+    print_rows(rows)
+
+
+def _report(command: str, name: str, path: Path, *, json_output: bool) -> None:
+    if json_output:
+        print_json(command, {"name": name, "path": str(path)})
+    else:
+        stdout().print(f"{name} is ready: {home_relative(path)}", soft_wrap=True)
+
+
+def download_progress(*, quiet: bool) -> Callable[[int, int], None]:
+    """A bar in megabytes that appears with the first bytes of a download."""
+    bars: list[ProgressBar] = []
+
+    def update(num_bytes: int, total_bytes: int) -> None:
+        if not bars:
+            say(f"downloading {byte_size(total_bytes)} of weights", quiet=quiet)
+            bars.append(ProgressBar(total_bytes // 1_000_000, unit="MB", quiet=quiet))
+            bars[0].__enter__()
+        bars[0].update(num_bytes // 1_000_000)
+        if num_bytes >= total_bytes:
+            bars[0].__exit__(None, None, None)
+
+    return update

@@ -1,0 +1,29 @@
+"""Options that several commands share, so that the same flag means the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Store = Annotated[
+    Path | None,
+    typer.Option("--store", metavar="DIR", help="Feature store.", show_default="the user's data folder"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+
+DEVICE_DEFAULT = "auto"
+BACKBONE_DEFAULT = "ViT-B/32"
+BACKBONE_HELP = "ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px, a file or folder of weights, or demo."
+
+
+def store_path(given: Path | None) -> Path:
+    """The store to use: what was given, else the user's data folder."""
+    if given is not None:
+        return given
+    import platformdirs
+
+    return platformdirs.user_data_path("vtr", appauthor=False)

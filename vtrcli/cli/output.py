@@ -1,0 +1,89 @@
+"""What a person or a script sees: results on stdout, all else on stderr. Numbers, times and names as text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SCHEMA = 1
+
+
+def print_json(command: str, body: dict[str, Any]) -> None:
+    """One JSON object on stdout; ASCII, so that any file name survives any pipe."""
+    typer.echo(json.dumps({"schema": SCHEMA, "command": command, **body}, default=str))
+
+
+def stdout() -> Console:
+    """The console for results; not wrapped to 80 columns when piped."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+
+
+def print_rows(rows: dict[str, str]) -> None:
+    """Names and values in two columns."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        table.add_row(Text(name, style="dim"), Text(value))
+    stdout().print(table)
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """One line on stderr."""
+    if not quiet:
+        typer.echo(text, err=True)
+
+
+def printable(text: str) -> str:
+    """File names and captions without control characters: a name must not steer the terminal."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def home_relative(path: Path) -> str:
+    """~/Videos for a path below the home folder."""
+    try:
+        return str(Path("~", path.relative_to(Path.home())))
+    except ValueError:
+        return str(path)
+
+
+def clock(seconds: float) -> str:
+    """1:12 or 1:02:07."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def time_span(start_seconds: float, end_seconds: float) -> str:
+    """1:12-1:31; with tenths where whole seconds would hide a short moment: 0:00.4-0:01.2."""
+    if end_seconds - start_seconds >= 2:
+        return f"{clock(start_seconds)}-{clock(end_seconds)}"
+    return "-".join(f"{clock(seconds)}.{int(seconds * 10) % 10}" for seconds in (start_seconds, end_seconds))
+
+
+def byte_size(num_bytes: int) -> str:
+    """212 GB; powers of 1000 as disks are sold."""
+    size = float(num_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def count(number: int, noun: str) -> str:
+    """1 video, 1,284 videos."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,71 @@
+"""Progress on stderr: a bar on a terminal, a line now and then elsewhere, nothing when quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+LINE_SECONDS = 10.0
+
+
+class ProgressBar:
+    """A bar over `total` things; `update` takes the absolute number done and a short text beside it."""
+
+    def __init__(self, total: int, *, unit: str, quiet: bool) -> None:
+        self._total = total
+        self._unit = unit
+        self._quiet = quiet or total == 0
+        self._started = self._last_line = time.monotonic()
+        self._bar: Progress | None = None
+        if not self._quiet and sys.stderr.isatty():
+            self._bar = _rich_bar()
+            self._task = self._bar.add_task("", total=total, rate="", note="")
+
+    def __enter__(self) -> ProgressBar:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def update(self, num_done: int, note: str = "") -> None:
+        """Show that `num_done` of the total are done."""
+        if self._quiet:
+            return
+        now = time.monotonic()
+        rate = num_done / max(now - self._started, 1e-9)
+        speed = f"{rate:.1f}" if rate < 10 else f"{rate:.0f}"
+        if self._bar:
+            self._bar.update(self._task, completed=num_done, rate=f"{speed} {self._unit}/s", note=note)
+        elif now - self._last_line >= LINE_SECONDS:
+            self._last_line = now
+            text = f"{num_done:,}/{self._total:,} {self._unit} · {speed} {self._unit}/s"
+            typer.echo(text + (f" · {note}" if note else ""), err=True)
+
+
+def _rich_bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    separator = TextColumn("[dim]·[/dim]")
+    return Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        separator,
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[note]}"),
+        separator,
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+    )

@@ -1,0 +1,113 @@
+"""Where an option's value comes from: flag, environment (VTR_NAME), `vtr.toml`, default - in this order.
+
+`vtr.toml` is looked for in the working folder and those above it. Its top-level keys are options (`store`,
+`videos`, `backbone` …) and hold for every command that has the option; a table named like a command holds for
+that command alone. Paths in the file are relative to the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vtrcli.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SETTINGS_NAME = "vtr.toml"
+# Options with these names hold paths; `backbone` holds one when such a file exists beside the settings.
+PATH_OPTIONS = frozenset({"store", "videos", "annotations", "run", "out", "report", "bank"})
+PERHAPS_PATH_OPTIONS = frozenset({"backbone"})
+LIST_OPTIONS = frozenset({"videos"})
+
+
+def environment_name(option: str) -> str:
+    """VTR_BATCH_SIZE for batch_size."""
+    return f"VTR_{option.upper()}"
+
+
+def find_settings(start: Path) -> Path | None:
+    """The nearest `vtr.toml` in `start` or above it."""
+    for folder in (start, *start.parents):
+        path = folder / SETTINGS_NAME
+        if path.is_file():
+            return path
+    return None
+
+
+def load_settings(path: Path, options: Mapping[str, frozenset[str]]) -> dict[str, dict[str, Any]]:
+    """Per command, the option values that the file gives.
+
+    Args:
+        options: command -> names of its options (snake case).
+
+    Raises:
+        UsageError: the file is no TOML, or names an option or command that does not exist.
+    """
+    try:
+        body = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
+        raise UsageError(
+            f"{path} cannot be read: {cause}",
+            allowed="a TOML file in UTF-8",
+            to_do="mend it, or write a new one with `vtr init --force`",
+        ) from cause
+    everywhere = {_snake(key): value for key, value in body.items() if not isinstance(value, dict)}
+    tables = {key: value for key, value in body.items() if isinstance(value, dict)}
+    all_options = frozenset().union(*options.values())
+    for key in everywhere:
+        _require_known(path, key, all_options, "option")
+    for command, table in tables.items():
+        _require_known(path, command, frozenset(options), "command")
+        for key in table:
+            _require_known(path, _snake(key), options[command], f"option of `vtr {command}`")
+    return {
+        command: {
+            name: _located(name, value, path.parent)
+            for name, value in (
+                {key: value for key, value in everywhere.items() if key in names}
+                | {_snake(key): value for key, value in tables.get(command, {}).items()}
+            ).items()
+        }
+        for command, names in options.items()
+    }
+
+
+def _require_known(path: Path, key: str, known: frozenset[str], kind: str) -> None:
+    if key in known:
+        return
+    near = difflib.get_close_matches(key, known, n=1)
+    raise UsageError(
+        f"{path} names {key!r}, which is no {kind}",
+        allowed=f"known: {', '.join(sorted(known))}",
+        to_do=f"did you mean {near[0]!r}?" if near else "remove it, or see `vtr --help`",
+    )
+
+
+def _snake(key: str) -> str:
+    return key.replace("-", "_")
+
+
+def _located(name: str, value: Any, folder: Path) -> Any:
+    """Make a relative path of the file independent of the working folder."""
+    if name in LIST_OPTIONS and isinstance(value, str):
+        value = [value]
+    if isinstance(value, list):
+        return [_located_text(name, item, folder) for item in value]
+    return _located_text(name, value, folder)
+
+
+def _located_text(name: str, value: Any, folder: Path) -> Any:
+    if not isinstance(value, str):
+        return value
+    target = folder / os.path.expanduser(value)
+    if name in PATH_OPTIONS or (name in PERHAPS_PATH_OPTIONS and target.exists()):
+        return str(target)
+    return value

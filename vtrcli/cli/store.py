@@ -1,0 +1,133 @@
+"""`vtr store`: look after a feature store."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from vtrcli.cli import options
+from vtrcli.cli.app_parts import VtrCommand
+from vtrcli.cli.output import byte_size, clock, count, print_json, print_rows, printable, say, stdout
+from vtrcli.errors import StoreError
+
+NAME = "store"
+EPILOG = "Example: [bold]vtr store info --store kitchen.store[/bold]"
+app = typer.Typer(
+    no_args_is_help=True, help="Look after a feature store: what it holds, whether it is sound."
+)
+
+
+@app.command(cls=VtrCommand, epilog="Example: [bold]vtr store info --store kitchen.store[/bold]")
+def info(store: options.Store = None, json_output: options.Json = False) -> None:
+    """Show what a store holds: videos, frames, backbone, sampling, size."""
+    from vtrcli.store.failures import read_failures
+    from vtrcli.store.reader import FeatureStore
+    from vtrcli.video.sampling import Sampling
+
+    path = options.store_path(store)
+    opened = FeatureStore(path)
+    records = [location.record for location in opened.videos.values()]
+    seconds = sum(record.duration_seconds or 0.0 for record in records)
+    num_bytes = sum(file.stat().st_size for file in path.rglob("*.safetensors"))
+    num_failed = len(read_failures(path, records))
+    backbone = opened.config.backbone
+    if json_output:
+        body = {
+            "store": str(path),
+            "num_videos": len(records),
+            "num_frames": opened.num_frames,
+            "duration_seconds": round(seconds, 3),
+            "num_failed": num_failed,
+            "num_shards": len(opened.shards),
+            "num_bytes": num_bytes,
+            "has_frames": (path / "frames").exists(),
+            **{key: value for key, value in opened.config.to_json().items() if key != "format"},
+        }
+        print_json("store info", body)
+        return
+    rows = {
+        "videos": f"{len(records):,} ({clock(seconds)} in all)",
+        "frames": f"{opened.num_frames:,}",
+        "failures": f"{num_failed:,}",
+        "size": f"{byte_size(num_bytes)} in {count(len(opened.shards), 'shard')}",
+        "backbone": f"{backbone.name}, {backbone.dim} dimensions, weights {backbone.sha256[:12]}",
+        "sampling": Sampling.from_json(opened.config.sampling).describe(),
+        "kept frames": "yes" if (path / "frames").exists() else "no",
+    }
+    print_rows(rows)
+
+
+@app.command(cls=VtrCommand, epilog="Example: [bold]vtr store verify --store kitchen.store --repair[/bold]")
+def verify(
+    store: options.Store = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set damaged shards aside; extract then does their videos again.")
+    ] = False,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Read every byte of a store and compare it with its checksums. Exit code 4 when something is damaged."""
+    from vtrcli.store import verify as checks
+
+    path = options.store_path(store)
+    report = checks.verify(path)
+    renamed = checks.repair(report) if repair else []
+    if json_output:
+        body = {
+            "store": str(path),
+            "num_shards": report.num_shards,
+            "num_frames": report.num_frames,
+            "num_bytes": report.num_bytes,
+            "problems": [{"path": str(file), "detail": detail} for file, detail in report.problems],
+            "set_aside": [str(file) for file in renamed],
+        }
+        print_json("store verify", body)
+    elif not report.problems:
+        shards, frames = count(report.num_shards, "shard"), count(report.num_frames, "frame")
+        stdout().print(f"sound: {shards}, {frames}, {byte_size(report.num_bytes)} read", soft_wrap=True)
+    else:
+        for file, detail in report.problems:
+            say(f"{file.name}: {detail}", quiet=quiet)
+    if report.leftovers and not repair:
+        say(
+            f"{count(len(report.leftovers), 'unfinished file')} of interrupted runs (--repair removes them)",
+            quiet=quiet,
+        )
+    if report.problems and not repair:
+        raise StoreError(
+            f"{len(report.problems)} of {count(report.num_shards, 'shard')} in {path} damaged",
+            allowed="shards as they were written",
+            to_do="run `vtr store verify --repair`, then `vtr extract` again",
+        )
+    if renamed and not json_output:
+        stdout().print(
+            f"{count(len(renamed), 'damaged shard')} set aside; run `vtr extract` again", soft_wrap=True
+        )
+
+
+@app.command(cls=VtrCommand, epilog="Example: [bold]vtr store failures --json | jq '.failures[].path'[/bold]")
+def failures(store: options.Store = None, json_output: options.Json = False) -> None:
+    """List the files that could not be extracted, and why."""
+    from vtrcli.store.failures import read_failures
+    from vtrcli.store.reader import FeatureStore
+
+    path = options.store_path(store)
+    records = [location.record for location in FeatureStore(path).videos.values()]
+    standing = list(read_failures(path, records).values())
+    if json_output:
+        rows = [{**failure.public(), "when": failure.when} for failure in standing]
+        print_json("store failures", {"store": str(path), "failures": rows})
+        return
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("reason", no_wrap=True)
+    table.add_column("file", overflow="fold")
+    table.add_column("detail", overflow="fold")
+    table.add_column("when", no_wrap=True)
+    for failure in standing:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(failure.when))
+        table.add_row(failure.reason, printable(failure.path), printable(failure.detail), when)
+    stdout().print(table if standing else "no failures")

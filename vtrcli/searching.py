@@ -1,0 +1,128 @@
+"""`search`: a sentence to ranked videos with their best moments. The use case behind `vtr search`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vtrcli.errors import InputError, StoreError
+from vtrcli.retrieval.frame_scores import VideoScore, score_videos, unit_rows
+from vtrcli.retrieval.moments import Moment, best_moment
+from vtrcli.store.reader import FeatureStore, Location
+
+if TYPE_CHECKING:
+    from vtrcli.model.backbone import Backbone
+
+TOP_K = 10
+MAX_QUERY_CHARACTERS = 10_000
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One ranked video. `is_missing` says that its file is no longer where it was extracted from."""
+
+    rank: int
+    video_id: str
+    path: str
+    score: float
+    moment: Moment
+    is_missing: bool
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Answers to one query. `was_cut` says that CLIP read only its first 77 tokens."""
+
+    query: str
+    num_videos: int
+    hits: list[Hit]
+    was_cut: bool
+
+
+def search(
+    query: str,
+    *,
+    store: Path,
+    top_k: int = TOP_K,
+    device: str = "auto",
+    pooling: VideoScore = "max",
+) -> SearchResult:
+    """Rank the videos of a store by a sentence, with the store's own backbone (text tower only).
+
+    Raises:
+        InputError: an empty or oversized query.
+        StoreError: no store, a damaged one, or one without videos.
+        WeightsError: the backbone's weights are not there, or are not those that made the store.
+    """
+    query = require_query(query)
+    opened = FeatureStore(store)
+    if not opened.videos:
+        raise StoreError(
+            f"store {store} holds no video yet",
+            allowed="a store with at least one video",
+            to_do=f"fill it with `vtr extract FOLDER --store {store}`",
+        )
+    texts = open_text_tower(opened, device=device).encode_texts([query])
+    videos, scores = score_videos(opened, texts.features, pooling=pooling)
+    order = rank_best(scores[0], top_k)
+    hits = [
+        make_hit(rank, opened, videos[index], texts.features[0], float(scores[0, index]))
+        for rank, index in enumerate(order, start=1)
+    ]
+    return SearchResult(query, len(videos), hits, was_cut=texts.num_cut > 0)
+
+
+def require_query(query: str) -> str:
+    """The query without surrounding blanks; InputError when nothing or far too much is left."""
+    query = query.strip()
+    if query and len(query) <= MAX_QUERY_CHARACTERS:
+        return query
+    raise InputError(
+        f"a query of {len(query):,} characters",
+        allowed=f"1 to {MAX_QUERY_CHARACTERS:,} characters (CLIP reads the first 77 tokens)",
+        to_do='describe the scene in a sentence, such as "a man cooking"',
+    )
+
+
+def open_text_tower(store: FeatureStore, *, device: str) -> Backbone:
+    """The text tower that belongs to a store's features.
+
+    Raises:
+        WeightsError: it cannot be loaded.
+        StoreError: the weights of that name are other ones now.
+    """
+    from vtrcli.model.backbone import load_backbone
+
+    tag = store.config.backbone
+    backbone = load_backbone(tag.name, device=device, towers="text")
+    if backbone.info.sha256 != tag.sha256:
+        raise StoreError(
+            f"store {store.path} was made with other weights than {tag.name} is now "
+            f"({tag.sha256[:12]}, not {backbone.info.sha256[:12]})",
+            allowed="the weights that made the features",
+            to_do=f"put them back, or extract into a new store with `--backbone {tag.name}`",
+        )
+    return backbone
+
+
+def rank_best(scores: np.ndarray, top_k: int) -> list[int]:
+    """Indices of the best `top_k` of float [num_videos], best first; equal scores in the order of the videos."""
+    top_k = min(top_k, len(scores))
+    if top_k <= 0:
+        return []
+    threshold = np.partition(scores, len(scores) - top_k)[len(scores) - top_k]
+    candidates = np.flatnonzero(scores >= threshold)
+    order: list[int] = candidates[np.argsort(-scores[candidates], kind="stable")][:top_k].tolist()
+    return order
+
+
+def make_hit(rank: int, store: FeatureStore, video: Location, text_vector: np.ndarray, score: float) -> Hit:
+    """The moment of one ranked video; only its own frames are read again."""
+    record = video.record
+    frames = unit_rows(store.features(record.video_id))
+    frame_scores = frames @ unit_rows(text_vector)
+    moment = best_moment(frame_scores, store.timestamps(record.video_id), record.duration_seconds)
+    return Hit(rank, record.video_id, record.path, score, moment, is_missing=not Path(record.path).exists())
