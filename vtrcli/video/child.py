@@ -149,9 +149,8 @@ class Child:
         stream = self._process.stderr
         while stream is not None:
             chunk = stream.read(65536)
-            lines = (rest + chunk).split(b"\n")
-            rest = lines.pop() if chunk else b""
-            if len(rest) > _LOG_BYTES:
+            *lines, rest = (rest + chunk).split(b"\n")
+            if rest and (not chunk or len(rest) > _LOG_BYTES):
                 lines, rest = [*lines, rest], b""
             with self._news:
                 for line in lines:

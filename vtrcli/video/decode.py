@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,16 +76,16 @@ class Decode:
             num_threads=self._num_threads,
             report=self._report,
         )
-        first_slot, last_index = 0.0, -1
-        for pixels, slot, source in self._run(command):
-            first_slot = slot if last_index < 0 else first_slot
-            index = round((slot - first_slot) / step)
-            # ffmpeg rebuilds the graph when the picture size changes: the grid starts again, and slots repeat.
-            if index > last_index:
-                last_index = index
-                yield Frame(pixels, self._time(float(targets[0]) + index * step, source))
-            if index >= len(targets) - 1:
-                return  # what comes after the last target need not be decoded
+        last_index = -1
+        with closing(self._run(command)) as run:
+            for pixels, slot, source in run:
+                index = round(slot / step)
+                # ffmpeg rebuilds the graph when the picture size changes: the grid starts again, slots repeat.
+                if index > last_index:
+                    last_index = index
+                    yield Frame(pixels, self._time(float(targets[0]) + index * step, source))
+                if index >= len(targets) - 1:
+                    return  # what comes after the last target need not be decoded
 
     def _seek(self) -> Iterator[Frame]:
         targets = self._plan.targets.tolist()
@@ -96,11 +98,12 @@ class Decode:
                 report=self._report,
             )
             start = self._info.start_seconds
-            for pixels, slot, source in self._run(command):
-                seconds = self._time(slot - start, None if source is None else source - start)
-                if seconds > slot - start + _TOLERANCE_SECONDS:
-                    raise SeekMissed
-                yield Frame(pixels, seconds)
+            with closing(self._run(command)) as run:
+                for pixels, slot, source in run:
+                    seconds = self._time(slot, None if source is None else source - start)
+                    if seconds > slot + _TOLERANCE_SECONDS:
+                        raise SeekMissed
+                    yield Frame(pixels, seconds)
 
     def _keyframes(self) -> Iterator[Frame]:
         command = graph.keyframes_command(
@@ -110,8 +113,9 @@ class Decode:
             num_threads=self._num_threads,
             report=self._report,
         )
-        for pixels, slot, source in self._run(command):
-            yield Frame(pixels, slot if source is None else source)
+        with closing(self._run(command)) as run:
+            for pixels, slot, source in run:
+                yield Frame(pixels, slot if source is None else source)
 
     def _time(self, slot_seconds: float, source_seconds: float | None) -> float:
         """The source's time; where the file has none, that of the frame a constant rate shows at the slot."""
@@ -124,24 +128,25 @@ class Decode:
     def _report(self) -> str:
         return f"{self._token} {{pts}} {{ptsi}} {{tbi}};"
 
-    def _run(self, command: list[str]) -> Iterator[tuple[NDArray[np.uint8], float, float | None]]:
+    def _run(self, command: list[str]) -> Generator[tuple[NDArray[np.uint8], float, float | None]]:
         """Yields (pixels, slot in seconds, source time in seconds or None where the file has none)."""
         pattern = re.compile(self._token.encode() + rb" (-?\d+) (-?\d+) (\d+)/(\d+);\n?")
         with self._session.run(command, record_pattern=pattern) as child:
-            index = 0
-            while (pixels := self._read(child)) is not None:
-                record = child.record(index)
-                if record is None:
-                    break
-                index += 1
-                slot, source, numerator, denominator = (int(field) for field in record)
-                seconds = None if source == _NO_TIME else source * numerator / denominator
-                yield pixels, slot / graph.MICROSECONDS, seconds
-            self.status = child.wait() or self.status
-            self.log += child.log
+            try:
+                for index in count():
+                    pixels = self._read(child)
+                    record = None if pixels is None else child.record(index)
+                    if pixels is None or record is None:
+                        break
+                    slot, source, numerator, denominator = (int(field) for field in record)
+                    seconds = None if source == _NO_TIME else source * numerator / denominator
+                    yield pixels, slot / graph.MICROSECONDS, seconds
+                self.status = child.wait() or self.status
+            finally:
+                self.log = self.log or child.log
         self._session.check_time()
 
     def _read(self, child: Child) -> NDArray[np.uint8] | None:
         pixels = np.empty((self._size, self._size, 3), np.uint8)
-        count = child.read_into(pixels.data.cast("B"))
-        return pixels if count == pixels.nbytes else None
+        filled = child.read_into(pixels.data.cast("B"))
+        return pixels if filled == pixels.nbytes else None

@@ -67,6 +67,7 @@ def _complaints(log: bytes) -> list[str]:
     cleaned = []
     for line in log.decode(errors="replace").splitlines():
         line = re.sub(r"^(?:\[[^\]]*\] )+", "", line).strip()
+        line = re.sub(r"(not on whitelist) '.*'", r"\1", line)
         if line and line.isprintable() and not _ECHOES.search(line):
             cleaned.append(line)
     return cleaned

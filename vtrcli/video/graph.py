@@ -57,17 +57,10 @@ def count_keyframes_command(info: VideoInfo) -> list[str]:
 def linear_command(
     info: VideoInfo, *, first_seconds: float, step_seconds: float, size: int, num_threads: int, report: str
 ) -> list[str]:
-    """One pass; per grid time `first_seconds + k * step_seconds` the frame on display, as rgb24 size x size.
-
-    `fps` with round=up gives a frame of time p the slot ceil((p - first) / step) and lets a later frame of the
-    same slot replace it: what comes out for a slot is the last frame at or before its time.
-    """
+    """One pass; per grid time `first_seconds + k * step_seconds` the frame on display, as rgb24 size x size."""
     options: dict[str, Any] = {} if info.has_times else {"r": info.frames_per_second or DEFAULT_RATE}
     stream = _input(info.path, **_decoder(num_threads), **options)[str(info.stream_index)]
-    # Microseconds before `fps`, or its start would be rounded to a coarse time base (AVI: one frame).
-    stream = stream.filter("settb", "AVTB").filter(
-        "fps", fps=_rate(step_seconds), start_time=f"{first_seconds:.6f}", round="up"
-    )
+    stream = _grid(stream, start_seconds=first_seconds, rate=_rate(step_seconds))
     return _raw_frames(_sized(stream, info, size), report)
 
 
@@ -82,9 +75,8 @@ def seek_command(
     branches = []
     for target in targets_seconds:
         source = _input(info.path, ss=f"{target:.6f}", noaccurate_seek=None, **_decoder(num_threads))
-        start = f"{info.start_seconds + target:.6f}"
-        branch = source[str(info.stream_index)].filter("settb", "AVTB")
-        branch = branch.filter("fps", fps=1000, start_time=start, round="up").filter("trim", end_frame=1)
+        branch = _grid(source[str(info.stream_index)], start_seconds=info.start_seconds + target, rate="1000")
+        branch = branch.filter("trim", end_frame=1).filter("setpts", f"PTS+{target:.6f}/TB")
         branches.append(_sized(branch, info, size))
     merged = (
         branches[0] if len(branches) == 1 else ffmpeg.filter(branches, "interleave", nb_inputs=len(branches))
@@ -119,6 +111,21 @@ def _input(path: str | os.PathLike[str], **options: Any) -> Any:
 
 def _decoder(num_threads: int) -> dict[str, Any]:
     return {"threads": num_threads, "max_pixels": MAX_PIXELS}
+
+
+def _grid(stream: Any, *, start_seconds: float, rate: str) -> Any:
+    """Per slot k (output time k / rate) the frame on display at `start_seconds` + k / rate.
+
+    `fps` with round=up gives a frame of time p the slot ceil((p - start) * rate) and lets a later frame of the
+    same slot replace it: what comes out for a slot is the last frame at or before its time. The start is moved
+    to 0 in microseconds, because `fps` rounds a start of its own to a whole slot at the end of the stream.
+    """
+    shift = round(start_seconds * MICROSECONDS)
+    return (
+        stream.filter("settb", "AVTB")
+        .filter("setpts", f"PTS-{shift}")
+        .filter("fps", fps=rate, start_time=0, round="up")
+    )
 
 
 def _rate(step_seconds: float) -> str:

@@ -182,7 +182,9 @@ class VideoReader:
             reason = decode_failure(decode.log, decode.status, is_encrypted=self.info.is_encrypted)
             raise VideoError(reason, first_complaint(decode.log), path=str(self.info.path))
         wanted = len(self.plan.targets)
-        if decode.num_slots < wanted or (decode.log and decode.num_frames < max(1, wanted)):
-            of_wanted = f" of {wanted}" if wanted else ""
-            complaint = first_complaint(decode.log)
-            self.warnings = (f"{decode.num_frames}{of_wanted} frames decoded: {complaint}",)
+        if decode.num_slots < wanted:
+            self.warnings = (
+                f"{decode.num_frames} of {wanted} frames decoded: {first_complaint(decode.log)}",
+            )
+        elif decode.log:
+            self.warnings = (f"damaged in places: {first_complaint(decode.log)}",)
