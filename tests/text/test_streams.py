@@ -1,0 +1,94 @@
+"""Captions split into fusion, entity and action, on invented captions."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vtrcli.text.streams import STREAMS, TextStreams, split_streams
+from vtrcli.text.taggers import HantaTagger, Tagger, load_tagger
+
+TAGGER = HantaTagger()  # hypothesis takes no fixtures of pytest
+
+
+@pytest.fixture(scope="module")
+def tagger() -> Tagger:
+    return load_tagger()
+
+
+def test_the_streams_are_the_fields_of_the_result(tagger: Tagger) -> None:
+    streams = split_streams("a woman is dancing", tagger)
+    assert [getattr(streams, stream) for stream in STREAMS] == ["a woman is dancing", "woman", "dancing"]
+
+
+def test_nouns_and_verbs_keep_their_order_and_form(tagger: Tagger) -> None:
+    assert split_streams("Two boys are throwing a ball while the dog runs.", tagger) == TextStreams(
+        fusion="Two boys are throwing a ball while the dog runs.",
+        entity="boys ball dog",
+        action="throwing runs",
+        has_entity=True,
+        has_action=True,
+    )
+
+
+def test_a_caption_without_a_verb_falls_back_and_says_so(tagger: Tagger) -> None:
+    streams = split_streams("a red car", tagger)
+    assert (streams.entity, streams.has_entity) == ("car", True)
+    assert (streams.action, streams.has_action) == ("a red car", False)
+
+
+def test_a_caption_without_a_noun_falls_back_and_says_so(tagger: Tagger) -> None:
+    streams = split_streams("someone is swimming", tagger)
+    assert (streams.entity, streams.has_entity) == ("someone is swimming", False)
+    assert (streams.action, streams.has_action) == ("swimming", True)
+
+
+@pytest.mark.parametrize("caption", ["", "  \n ", "...", "🎬 🎬", "1 2 3", "動画", "a"])
+def test_captions_without_words_are_three_times_themselves(caption: str, tagger: Tagger) -> None:
+    assert split_streams(caption, tagger) == TextStreams(caption, caption, caption, False, False)
+
+
+@pytest.mark.parametrize(
+    ("caption", "entity", "action"),
+    [
+        ("a boy doesn't eat his dog's food", "boy dog food", "eat"),
+        ("a boy doesn’t eat his dog’s food", "boy dog food", "eat"),
+        ("a man s hat", "man hat", "a man s hat"),
+        ("a t-shirt is drying, outside!", "t-shirt", "drying"),
+        ("the café owner pours coffee", "café owner coffee", "pours"),
+        ("the cafe\u0301 owner pours coffee", "café owner coffee", "pours"),
+    ],
+)
+def test_clitics_hyphens_punctuation_and_accents(
+    caption: str, entity: str, action: str, tagger: Tagger
+) -> None:
+    streams = split_streams(caption, tagger)
+    assert (streams.entity, streams.action) == (entity, action)
+
+
+def test_a_caption_of_72_words_is_split_whole(tagger: Tagger) -> None:
+    streams = split_streams(" ".join(["a dog chases a cat and"] * 12), tagger)
+    assert streams.entity.split() == ["dog", "cat"] * 12
+    assert streams.action.split() == ["chases"] * 12
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(alphabet=string.ascii_letters + " '-.,", max_size=80))
+def test_letter_case_makes_no_difference(caption: str) -> None:
+    lower, upper = split_streams(caption.lower(), TAGGER), split_streams(caption.upper(), TAGGER)
+    assert (lower.has_entity, lower.has_action) == (upper.has_entity, upper.has_action)
+    if lower.has_entity:
+        assert lower.entity == upper.entity
+    if lower.has_action:
+        assert lower.action == upper.action
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=60))
+def test_no_text_breaks_the_split_and_no_stream_is_emptier_than_the_caption(caption: str) -> None:
+    streams = split_streams(caption, TAGGER)
+    assert streams.fusion == caption
+    assert bool(streams.entity) == bool(streams.action) == bool(caption)
