@@ -19,7 +19,7 @@ from vtrcli.errors import EXIT_INTERRUPTED, VtrError
 class VtrGroup(TyperGroup):
     """Loads `vtr.toml` for its commands and ends the program with the error's line and exit code."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the chosen command inside the error boundary."""
         try:
             if ctx.parent is None:

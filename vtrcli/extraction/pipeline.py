@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -93,7 +93,7 @@ def run_pipeline(
     batch_size: int,
     settings: DecodeSettings,
     on_frames: Callable[[int], None] = lambda num_frames: None,
-) -> Iterator[FinishedVideo | FailedVideo]:
+) -> Generator[FinishedVideo | FailedVideo, None, None]:
     """Yield each job's outcome as it is reached, in no fixed order.
 
     Closing the generator (or Ctrl-C in it) stops the workers and kills their children.
