@@ -28,6 +28,9 @@ TINY_CONFIG = ClipConfig(
 )
 
 
+_NORMS = (".ln_", ".bn", ".downsample.1.")
+
+
 def random_state_dict(config: ClipConfig, *, seed: int = 0) -> dict[str, torch.Tensor]:
     """float16 weights for any size, drawn so that neither tower's features vanish or blow up."""
     generator = torch.Generator().manual_seed(seed)
@@ -35,8 +38,8 @@ def random_state_dict(config: ClipConfig, *, seed: int = 0) -> dict[str, torch.T
     for key, tensor in empty_clip(config).state_dict().items():
         fan_in = math.prod(tensor.shape[1:]) if key.endswith("weight") else max(tensor.shape, default=1)
         state[key] = (torch.randn(tensor.shape, generator=generator) / fan_in**0.5).half()
-        if ".ln_" in f".{key}":
-            state[key] = torch.full_like(state[key], float(key.endswith("weight")))
+        if any(part in f".{key}" for part in _NORMS):
+            state[key] = torch.full_like(state[key], float(key.endswith(("weight", "running_var"))))
     state["logit_scale"] = torch.tensor(math.log(100.0))
     return state
 

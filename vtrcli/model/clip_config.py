@@ -49,10 +49,9 @@ def infer_config(shapes: Mapping[str, Sequence[int]], *, source: str) -> ClipCon
         raise another_model(source, f"it has no tensor {error}") from error
     except IndexError as error:
         raise another_model(source, "its tensors have other shapes") from error
-    if width % 64 or config.vision_width % 64 or not config.transformer_layers:
-        raise another_model(
-            source, f"CLIP's widths are multiples of 64, not {width} and {config.vision_width}"
-        )
+    vision_width = config.vision_width if config.vision_patch_size else config.vision_width * 32
+    if width % 64 or vision_width % 64 or not config.transformer_layers:
+        raise another_model(source, f"CLIP's widths are multiples of 64, not {width} and {vision_width}")
     return config
 
 

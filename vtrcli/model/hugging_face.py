@@ -52,12 +52,12 @@ def read_folder(folder: Path) -> dict[str, torch.Tensor]:
         if not (folder / name).is_file():
             raise _unusable(folder, f"it has no {name}")
     try:
-        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-        tensors = load_file(folder / _WEIGHTS)
-    except (ValueError, SafetensorError, OSError) as error:
-        raise _unusable(folder, f"a file is damaged ({error})") from error
-    _check_config(config, folder)
-    return openai_names(tensors)
+        _check_config(json.loads((folder / _CONFIG).read_text(encoding="utf-8")), folder)
+        return openai_names(load_file(folder / _WEIGHTS))
+    except (ValueError, AttributeError) as error:  # not JSON, or JSON of another build
+        raise _unusable(folder, f"{_CONFIG} is damaged") from error
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise _unusable(folder, f"{_WEIGHTS} is damaged ({error})") from error
 
 
 def openai_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -85,7 +85,7 @@ def openai_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _check_config(config: Any, folder: Path) -> None:
     """Refuse what the shapes cannot show: another activation or number of heads. The defaults are theirs."""
-    model_type = config.get("model_type", "clip") if isinstance(config, dict) else None
+    model_type = config.get("model_type", "clip")
     if model_type != "clip":
         raise _unusable(folder, f"its model_type is {model_type!r}")
     for part, width, heads in (("text_config", 512, 8), ("vision_config", 768, 12)):

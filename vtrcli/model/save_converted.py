@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from vtrcli.errors import WeightsError
@@ -45,9 +46,12 @@ def save_converted(
         "logit_scale": repr(math.exp(float(state["logit_scale"]))),
         "config": json.dumps(asdict(config)),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, error=WeightsError) as temporary:
-        save_file(state, temporary, metadata=metadata)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file(state, temporary, metadata=metadata)
+        except SafetensorError as error:  # a full disk, in safetensors' words
+            raise OSError(str(error)) from error
     return path
 
 

@@ -20,7 +20,20 @@ from vtrcli.errors import WeightsError
 # file cannot unfold into a large one.
 _MAX_STORAGE_BYTES = 8 << 30
 _MAX_PICKLE_BYTES = 64 << 20
-_MAX_NODES = 200_000
+_MAX_NODES = 50_000
+
+# What the unpickler raises for bytes that are no pickle, or one that no module could have made.
+_NONSENSE = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 _STORAGE_DTYPES = {
     "HalfStorage": torch.float16,
@@ -56,14 +69,7 @@ def read_torchscript(archive: zipfile.ZipFile, *, source: str) -> dict[str, torc
         return dict(_tensors(root))
     except _Refused as error:
         raise _refused(source, str(error)) from error
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-        LookupError,
-        AttributeError,
-    ) as error:
+    except _NONSENSE as error:
         raise _refused(source, "its data.pkl does not make sense") from error
 
 

@@ -8,6 +8,7 @@ left to save_converted.py.
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -63,14 +64,16 @@ def _read_zip(path: Path) -> dict[str, torch.Tensor]:
         with zipfile.ZipFile(path) as archive:
             if is_torchscript(archive):
                 return read_torchscript(archive, source=str(path))
-    except (zipfile.BadZipFile, EOFError) as error:
+    except zipfile.BadZipFile as error:
         raise _unreadable(path, f"the archive is cut short or damaged ({error})") from error
     return _read_pickled(path)
 
 
 def _read_pickled(path: Path) -> dict[str, torch.Tensor]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about odd pickles; the errors below say it
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _unreadable(path, "it holds more than tensors, and loading it could run code") from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:

@@ -1,0 +1,73 @@
+"""Texts -> features: clip's tokens, exact cutting, order kept, long texts counted."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.model.tiny_clip import write_tiny_clip
+from vtrcli.errors import InputError
+from vtrcli.model.backbone import load_backbone
+from vtrcli.model.text_tower import pad_tokens, tokenize
+
+_START, _END = 49406, 49407
+_CAT = [_START, 320, 1125, 539, 320, 2368, _END]  # "a photo of a cat", as in OpenAI's own example
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    path = write_tiny_clip(tmp_path_factory.mktemp("clip") / "tiny.safetensors")
+    return load_backbone(str(path), device="cpu", precision="float32")
+
+
+def test_tokens_are_clips():
+    assert tokenize("A photo of  a\ncat", context_length=77) == (_CAT, False)
+    assert tokenize("", context_length=77) == ([_START, _END], False)
+
+
+@pytest.mark.parametrize(("num_words", "was_cut"), [(75, False), (76, True)])
+def test_a_text_over_the_context_is_cut_and_keeps_its_end(num_words, was_cut):
+    tokens, cut = tokenize("cat " * num_words, context_length=77)
+    assert (len(tokens), tokens[-1], cut) == (77, _END, was_cut)
+
+
+def test_one_endless_word_does_not_take_endless_time():
+    started = time.monotonic()
+    tokens, cut = tokenize("ab" * 1_000_000, context_length=77)
+    assert (len(tokens), cut) == (77, True)
+    assert time.monotonic() - started < 30
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.text(max_size=60))
+def test_a_short_text_gives_the_same_feature_as_all_77_positions(backbone, text):
+    tokens = pad_tokens([tokenize(text, context_length=77)[0]])
+    full = torch.nn.functional.pad(tokens, (0, 77 - tokens.shape[1]))
+    with torch.inference_mode():
+        expected = backbone.model.encode_text(full).numpy()
+    features = backbone.encode_texts([text]).features
+    scale = np.linalg.norm(expected)
+    np.testing.assert_allclose(features / scale, expected / scale, atol=1e-5)
+
+
+def test_features_come_in_the_order_of_the_texts_whatever_the_batches(backbone):
+    texts = ["a cat", "a man is cooking in a large kitchen", "", "dogs", "a photo of a cat " * 30]
+    one_by_one = np.concatenate([backbone.encode_texts([text]).features for text in texts])
+    batched = backbone.encode_texts(texts, batch_size=2)
+    np.testing.assert_allclose(batched.features, one_by_one, atol=1e-4)
+    assert batched.features.dtype == np.float32
+    assert batched.num_cut == 1
+
+
+def test_no_texts_give_no_rows(backbone):
+    assert backbone.encode_texts([]).features.shape == (0, 32)
+
+
+def test_one_string_is_not_a_list_of_texts(backbone):
+    with pytest.raises(InputError, match=r"one text; a list of texts; pass \[text\]"):
+        backbone.encode_texts("a man cooking")
