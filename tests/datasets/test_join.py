@@ -1,0 +1,146 @@
+"""Videos of a data set are found in a store by name; what is missing or ambiguous is said, never guessed."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.datasets.layouts import message
+from vtrcli.datasets.join import join_with_store, require_complete
+from vtrcli.datasets.types import Caption, Split
+from vtrcli.errors import InputError
+
+
+def _split(*video_ids: str, captions_each: int = 1) -> Split:
+    captions = tuple(
+        Caption(f"text {number}", video_id, f"{video_id}#{number}")
+        for video_id in video_ids
+        for number in range(captions_each)
+    )
+    return Split("test", video_ids, captions, {video_id: f"kind of {video_id}" for video_id in video_ids})
+
+
+@pytest.mark.parametrize(
+    ("video_id", "store_id"),
+    [
+        ("video7010", "video7010"),
+        ("video7010", "TrainValVideo/video7010"),
+        ("a/b/clip", "b/clip"),
+        ("b/clip", "a/b/clip"),
+        ("clip.mp4", "clip"),
+        ("clip", "x/clip.webm"),
+        ("clip.avi", "clip.MP4"),
+        ("3@N01_6_dc.mov", "videos/3@N01_6_dc"),
+        ("3@N01_6_dc.", "3@N01_6_dc"),
+        ("3@N01_6_dc.", "3@N01_6_dc."),
+        ("3@N01_6_dc.", "3@N01_6_dc.mp4"),
+        ("v_uqiMw7tQ1Cc", "uqiMw7tQ1Cc"),
+        ("uqiMw7tQ1Cc", "val/v_uqiMw7tQ1Cc"),
+        ("-4wsuPCjDBc_5_15", "YouTubeClips/-4wsuPCjDBc_5_15"),
+        ("9001_F_00.02.55.644-00.02.56.718", "9001_F/9001_F_00.02.55.644-00.02.56.718"),
+    ],
+)
+def test_names_that_are_the_same_video(video_id: str, store_id: str) -> None:
+    joined = join_with_store(_split(video_id), [store_id, "other/video"])
+    assert joined.video_ids == (store_id,)
+    assert joined.captions == (Caption("text 0", store_id, f"{video_id}#0"),)
+    assert joined.categories == {store_id: f"kind of {video_id}"}
+    assert joined.missing_videos == ()
+
+
+@pytest.mark.parametrize(
+    ("video_id", "store_id"),
+    [
+        ("a/clip", "b/clip"),
+        ("clip.one", "clip.two"),
+        ("mr.bean", "mr"),
+        ("9001_F_00.02.55.644-00.02.56.718", "9001_F_00.02.55.644-00.02.56.900"),
+        ("video1", "video10"),
+        ("clip", "myclip"),
+        ("Clip", "clip"),
+    ],
+)
+def test_names_that_are_not(video_id: str, store_id: str) -> None:
+    assert join_with_store(_split(video_id), [store_id]).missing_videos == (video_id,)
+
+
+def test_the_exact_id_wins_over_the_same_name_elsewhere() -> None:
+    assert join_with_store(_split("clip"), ["old/clip", "clip", "clip.avi"]).video_ids == ("clip",)
+
+
+def test_two_files_of_one_stem_are_told_apart_by_extension() -> None:
+    joined = join_with_store(_split("clip.avi", "clip.mp4"), ["clip", "clip.avi"])
+    assert joined.video_ids == ("clip.avi", "clip")
+
+
+def test_a_name_that_fits_two_stored_videos_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        join_with_store(_split("clip"), ["a/clip", "b/clip"])
+    assert message(caught) == (
+        "the video 'clip' fits the stored videos 'a/clip' and 'b/clip'; one stored video per video of the data set; "
+        "extract into a store of its own, or write store ids into the annotations"
+    )
+
+
+def test_two_names_that_fit_one_stored_video_are_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        join_with_store(_split("clip.avi", "clip.mp4"), ["clip"])
+    assert message(caught) == (
+        "the videos 'clip.avi' and 'clip.mp4' of the data set both fit the stored 'clip'; "
+        "one stored video per video of the data set; extract the missing one, or write store ids into the annotations"
+    )
+
+
+def test_missing_videos_and_their_captions_are_counted() -> None:
+    joined = join_with_store(_split("a", "b", "c", captions_each=3), ["x/c", "a", "unused"])
+    assert joined.video_ids == ("a", "x/c")
+    assert joined.missing_videos == ("b",)
+    assert joined.num_missing_captions == 3
+    assert {caption.video_id for caption in joined.captions} == {"a", "x/c"}
+
+
+def test_missing_videos_stop_unless_they_are_allowed() -> None:
+    joined = join_with_store(_split(*(f"v{number}" for number in range(8)), captions_each=2), ["v7"])
+    with pytest.raises(InputError) as caught:
+        require_complete(joined, allow_missing=False)
+    assert message(caught) == (
+        "7 of 8 videos (14 captions) are not in the store: v0, v1, v2, v3, v4 …; "
+        "a number is comparable only when every video of the split takes part; extract them with `vtr extract` "
+        "(`vtr store failures` says which failed), or pass --allow-missing"
+    )
+    require_complete(joined, allow_missing=True)
+
+
+@pytest.mark.parametrize("allow_missing", [False, True])
+def test_a_store_of_other_videos_is_never_enough(allow_missing: bool) -> None:
+    with pytest.raises(InputError) as caught:
+        require_complete(join_with_store(_split("v0", "v1"), ["w"]), allow_missing=allow_missing)
+    assert message(caught) == (
+        "2 of 2 videos (2 captions) are not in the store: v0, v1; store ids are file names below the extracted "
+        "folder, with or without folders and extension; check --store and --dataset, or extract the videos with "
+        "`vtr extract`"
+    )
+
+
+def test_a_complete_store_passes() -> None:
+    require_complete(join_with_store(_split("v0"), ["v0"]), allow_missing=False)
+
+
+@settings(deadline=None)
+@given(st.lists(st.text("ab./v_", min_size=1, max_size=6), min_size=1, unique=True))
+def test_a_store_of_the_same_ids_is_joined_as_it_is(video_ids: list[str]) -> None:
+    joined = join_with_store(_split(*video_ids), reversed(video_ids))
+    assert joined.video_ids == tuple(video_ids)
+    assert joined.captions == _split(*video_ids).captions
+
+
+def test_joining_takes_linear_time_even_when_all_files_have_one_name() -> None:
+    num_videos = 20_000
+    split = _split(*(f"clips/{number}/video.mp4" for number in range(num_videos)))
+    start = time.perf_counter()
+    joined = join_with_store(split, [f"all/clips/{number}/video" for number in range(num_videos)])
+    assert len(joined.video_ids) == num_videos
+    assert time.perf_counter() - start < 5  # 0.2 s here; a quadratic join takes minutes

@@ -1,0 +1,78 @@
+"""From checked rows to a `Split`: clean texts, caption ids, no video without a caption."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from vtrcli.datasets.json_values import as_list, as_number, as_string
+from vtrcli.datasets.reading import first_few, wrong
+from vtrcli.datasets.types import Caption, Split
+
+
+def clean_text(value: object, path: Path, what: str) -> str:
+    """A caption with each run of white space (real ones hold newlines) made one space.
+
+    An empty caption is refused rather than dropped: dropping would change the counts that make results comparable.
+
+    Raises:
+        InputError: not a string, empty, or holding half of a surrogate pair. `what` names it in the message.
+    """
+    text = " ".join(as_string(value, path, what).split())
+    if not text:
+        raise wrong(
+            path, f"{what} is empty", allowed="every caption has a text", to_do="fill it or delete its row"
+        )
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as cause:
+            raise wrong(path, f"{what} is not valid Unicode", allowed="captions are Unicode text") from cause
+    return text
+
+
+def join_in_time_order(sentences: Iterable[tuple[float, str]]) -> str:
+    """One paragraph from (start, sentence) pairs; sentences that start together keep their order."""
+    return " ".join(text for _, text in sorted(sentences, key=lambda pair: pair[0]))
+
+
+def start_of(span: object, path: Path, what: str) -> float:
+    """The start of a [start, end] pair from a JSON file. Raises InputError: no pair, or no numbers."""
+    numbers = as_list(span, path, what)
+    if len(numbers) != 2:
+        raise wrong(path, f"{what} has {len(numbers)} numbers", allowed="two: start and end")
+    return as_number(numbers[0], path, what)
+
+
+def build_split(
+    name: str,
+    *,
+    video_ids: Sequence[str],
+    listed_in: Path,
+    captions_of: Mapping[str, Sequence[str]],
+    captions_in: Path,
+    categories: Mapping[str, str] | None = None,
+) -> Split:
+    """Put a split together; videos in the order of `video_ids`, captions of a video in their own order.
+
+    Raises:
+        InputError: no videos, or videos without a caption; the paths are for the message.
+    """
+    if not video_ids:
+        raise wrong(listed_in, f"no video in the split {name}", allowed="a split has at least one video")
+    without = [video_id for video_id in video_ids if not captions_of.get(video_id)]
+    if without:
+        raise wrong(
+            listed_in,
+            f"{len(without)} of {len(video_ids)} videos have no caption in {captions_in}: {first_few(without)}",
+            allowed="every video of a split has a caption",
+            to_do="use a list and captions of the same release",
+        )
+    captions = tuple(
+        Caption(text, video_id, f"{video_id}#{number}")
+        for video_id in video_ids
+        for number, text in enumerate(captions_of[video_id])
+    )
+    known = categories or {}
+    kept = {video_id: known[video_id] for video_id in video_ids if video_id in known}
+    return Split(name, tuple(video_ids), captions, kept)

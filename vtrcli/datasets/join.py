@@ -1,0 +1,156 @@
+"""Which stored video belongs to which video of a data set, and what is missing. Joins names; reads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from vtrcli.datasets.reading import first_few
+from vtrcli.datasets.types import Caption, Split
+from vtrcli.errors import InputError
+from vtrcli.video.formats import VIDEO_SUFFIXES
+
+# What extraction takes off an id, and the other endings in DiDeMo's names (172 end in a bare dot). Nothing else:
+# LSMDC ids end in `.644` and a user's in `.one`.
+_EXTENSIONS = VIDEO_SUFFIXES | {".", ".3gpp", ".null"}
+
+
+@dataclass(frozen=True)
+class JoinedSplit:
+    """A split seen through a store: ids are store ids, in the order of the split.
+
+    `missing_videos` are ids of the data set; their captions are left out and counted.
+    """
+
+    video_ids: tuple[str, ...]
+    captions: tuple[Caption, ...]
+    missing_videos: tuple[str, ...]
+    num_missing_captions: int
+    categories: Mapping[str, str] = field(default_factory=dict)
+
+
+def join_with_store(split: Split, store_ids: Iterable[str]) -> JoinedSplit:
+    """Find each video of the split among the ids of a store, in time linear in both.
+
+    Tried in this order: the same id; the same path where one of the two begins in a higher folder
+    (`TrainValVideo/video7010` is `video7010`); without the file extension; with or without the `v_` of ActivityNet.
+
+    Raises:
+        InputError: a name fits two stored videos, or two names fit one.
+    """
+    names = _StoreNames(store_ids)
+    store_id_of: dict[str, str] = {}
+    owner: dict[str, str] = {}
+    for video_id in split.video_ids:
+        store_id = names.find(video_id)
+        if store_id is None:
+            continue
+        if owner.setdefault(store_id, video_id) != video_id:
+            raise InputError(
+                f"the videos {owner[store_id]!r} and {video_id!r} of the data set both fit the stored {store_id!r}",
+                allowed="one stored video per video of the data set",
+                to_do="extract the missing one, or write store ids into the annotations",
+            )
+        store_id_of[video_id] = store_id
+    captions = tuple(
+        replace(caption, video_id=store_id_of[caption.video_id])
+        for caption in split.captions
+        if caption.video_id in store_id_of
+    )
+    return JoinedSplit(
+        video_ids=tuple(store_id_of.values()),
+        captions=captions,
+        missing_videos=tuple(video_id for video_id in split.video_ids if video_id not in store_id_of),
+        num_missing_captions=len(split.captions) - len(captions),
+        categories={store_id_of[key]: value for key, value in split.categories.items() if key in store_id_of},
+    )
+
+
+def require_complete(joined: JoinedSplit, *, allow_missing: bool) -> None:
+    """Go on only when every video is in the store, or some are and `allow_missing` is set.
+
+    Raises:
+        InputError: videos are missing; all of them are more than `allow_missing` allows.
+    """
+    missing = joined.missing_videos
+    if not missing or (allow_missing and joined.video_ids):
+        return
+    num_videos = len(missing) + len(joined.video_ids)
+    what = (
+        f"{len(missing)} of {num_videos} videos ({joined.num_missing_captions} captions) are not in the store"
+    )
+    if not joined.video_ids:
+        raise InputError(
+            f"{what}: {first_few(missing)}",
+            allowed="store ids are file names below the extracted folder, with or without folders and extension",
+            to_do="check --store and --dataset, or extract the videos with `vtr extract`",
+        )
+    raise InputError(
+        f"{what}: {first_few(missing)}",
+        allowed="a number is comparable only when every video of the split takes part",
+        to_do="extract them with `vtr extract` (`vtr store failures` says which failed), or pass --allow-missing",
+    )
+
+
+class _StoreNames:
+    """Finds stored videos by name, with and without the extension."""
+
+    def __init__(self, store_ids: Iterable[str]) -> None:
+        ids = list(dict.fromkeys(store_ids))
+        self._exact = _Index((store_id, store_id) for store_id in ids)
+        self._bare = _Index((_without_extension(store_id), store_id) for store_id in ids)
+
+    def find(self, video_id: str) -> str | None:
+        """The store id, or None. Raises InputError when several fit equally well."""
+        bare = _without_extension(video_id)
+        found = (
+            self._exact.find(video_id)
+            or self._exact.find(bare)
+            or self._bare.find(bare)
+            or self._bare.find(_other_prefix(bare))
+        )
+        if len(found) > 1:
+            raise InputError(
+                f"the video {video_id!r} fits the stored videos {found[0]!r} and {found[1]!r}",
+                allowed="one stored video per video of the data set",
+                to_do="extract into a store of its own, or write store ids into the annotations",
+            )
+        return found[0] if found else None
+
+
+class _Index:
+    """Store ids by path and by every tail of it: a/b/c is found as a/b/c, b/c and c."""
+
+    def __init__(self, named: Iterable[tuple[str, str]]) -> None:
+        self._by_path: dict[str, list[str]] = {}
+        self._by_tail: dict[str, list[str]] = {}
+        for path, store_id in named:
+            self._by_path.setdefault(path, []).append(store_id)
+            for tail in _lower_tails(path):
+                self._by_tail.setdefault(tail, []).append(store_id)
+
+    def find(self, name: str) -> list[str]:
+        """Store ids of this path, else those below other folders, else those that lack `name`'s upper folders."""
+        found = self._by_path.get(name) or self._by_tail.get(name)
+        if found:
+            return found
+        return next((self._by_path[tail] for tail in _lower_tails(name) if tail in self._by_path), [])
+
+
+def _lower_tails(path: str) -> Iterator[str]:
+    """b/c and c of a/b/c."""
+    start = path.find("/")
+    while start >= 0:
+        yield path[start + 1 :]
+        start = path.find("/", start + 1)
+
+
+def _without_extension(path: str) -> str:
+    dot = path.rfind(".")
+    return path[:dot] if dot > 0 and path[dot:].lower() in _EXTENSIONS else path
+
+
+def _other_prefix(path: str) -> str:
+    """ActivityNet's files are called with and without the `v_` of its ids."""
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + (name[2:] if name.startswith("v_") else f"v_{name}")

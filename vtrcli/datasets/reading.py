@@ -1,0 +1,134 @@
+"""Bytes and text of annotation files, also from inside a zip: bounded, UTF-8, with errors that name the file."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from vtrcli.errors import InputError
+
+# The largest real file (MSR-VTT's captions) has 23 MB; a zip member that claims more than this is no annotation.
+MAX_FILE_BYTES = 256 * 2**20
+GET_AGAIN = "mend the file or get it again; `vtr datasets list` says where from"
+
+
+def wrong(path: Path, what: str, *, allowed: str, to_do: str = GET_AGAIN) -> InputError:
+    """The error about a file that does not hold what it must."""
+    return InputError(f"{path}: {what}", allowed=allowed, to_do=to_do)
+
+
+def first_few(names: Sequence[str], *, most: int = 5) -> str:
+    """The first names, and dots when there are more."""
+    return ", ".join(names[:most]) + (" …" if len(names) > most else "")
+
+
+def find_file(folder: Path, *names: str) -> Path:
+    """The first of `names` that is in `folder`: the layouts of one annotation, the preferred one first.
+
+    Raises:
+        InputError: the folder or all of the files are missing.
+    """
+    if not os.path.isdir(folder):
+        raise InputError(
+            f"{folder} is not a folder",
+            allowed="--annotations is the folder of the data set's annotation files",
+            to_do="check the path; `vtr datasets list` names the files",
+        )
+    for name in names:
+        if os.path.exists(folder / name):
+            return folder / name
+    raise InputError(
+        f"{folder} holds no {' and no '.join(names)}",
+        allowed="this split is read from it" if len(names) == 1 else "this split is read from one of them",
+        to_do="put it there; `vtr datasets list` says where researchers get it",
+    )
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file of at most `MAX_FILE_BYTES`.
+
+    Raises:
+        InputError: missing, not a file, not readable or too large.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise wrong(path, "not a regular file", allowed="annotations are read from plain files")
+        with open(path, "rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as cause:
+        raise wrong(path, cause.strerror or str(cause), allowed="the file must be readable") from cause
+    if len(content) > MAX_FILE_BYTES:
+        raise wrong(path, "too large", allowed=f"annotations have at most {MAX_FILE_BYTES // 2**20} MiB")
+    return content
+
+
+def read_text(path: Path) -> str:
+    """The content as UTF-8 without its byte order mark, line ends as they are. Raises InputError."""
+    return as_text(read_bytes(path), path)
+
+
+def as_text(content: bytes, path: Path) -> str:
+    """Decode UTF-8; a byte order mark is dropped. `path` is for the message. Raises InputError."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as cause:
+        raise wrong(
+            path,
+            f"byte {cause.start} is not UTF-8",
+            allowed="annotation files are UTF-8 text",
+            to_do="save the file as UTF-8 (iconv -f LATIN1 -t UTF-8), or get it again",
+        ) from cause
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines that are not blank, without the white space around them. Raises InputError."""
+    # Not splitlines(): it also cuts at characters such as U+2028, which stand inside captions.
+    return [line.strip() for line in read_text(path).split("\n") if line.strip()]
+
+
+def read_video_ids(path: Path) -> list[str]:
+    """A list of video ids, one per line, each once. Raises InputError."""
+    return each_once(read_lines(path), path)
+
+
+def each_once(video_ids: list[str], path: Path) -> list[str]:
+    """`video_ids` themselves. Raises InputError when one is there twice."""
+    again = [video_id for video_id, count in Counter(video_ids).items() if count > 1]
+    if again:
+        raise wrong(path, f"listed twice: {first_few(again)}", allowed="a split lists each video once")
+    return video_ids
+
+
+def read_zip_member(path: Path, name: str) -> bytes | None:
+    """The one member whose file name is `name`, in whatever folder of the zip; None when there is none.
+
+    Nothing is extracted, so a member's path can lead nowhere.
+
+    Raises:
+        InputError: no readable zip, two such members, one that claims an absurd size, or an encrypted one.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [item for item in archive.infolist() if _is_member(item.filename, name)]
+            if not members:
+                return None
+            if len(members) > 1:
+                raise wrong(path, f"{len(members)} members are called {name}", allowed="one member per name")
+            if members[0].file_size > MAX_FILE_BYTES:
+                size = f"{name} claims {members[0].file_size:,} bytes"
+                raise wrong(path, size, allowed=f"annotations have at most {MAX_FILE_BYTES // 2**20} MiB")
+            return archive.read(members[0])
+    # RuntimeError is what zipfile raises for an encrypted member, NotImplementedError for a rare compression.
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as cause:
+        raise wrong(
+            path, f"cannot be read as a zip: {cause}", allowed="a whole, unencrypted zip file"
+        ) from cause
+
+
+def _is_member(member: str, name: str) -> bool:
+    parts = PurePosixPath(member).parts
+    return bool(parts) and parts[-1] == name and ".." not in parts and "__MACOSX" not in parts
