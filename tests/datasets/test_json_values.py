@@ -48,6 +48,14 @@ def test_a_value_of_the_wrong_kind_is_named(check, value, expected) -> None:
     assert message(caught) == f"{expected}; {TRY}"
 
 
+def test_half_of_a_surrogate_pair_is_refused() -> None:
+    value = json_values.parse_json('"a \\ud83d dog"', PATH)
+    with pytest.raises(
+        InputError, match="sentence 3 is not valid Unicode; ids and captions are Unicode text; "
+    ):
+        json_values.as_string(value, PATH, "sentence 3")
+
+
 def test_a_missing_key_shows_the_keys_that_are_there() -> None:
     with pytest.raises(InputError) as caught:
         json_values.member({"id": 1, "text": 2}, "caption", PATH, "line 3")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vtrcli.datasets.building import build_split, clean_text, join_in_time_order, start_of
-from vtrcli.datasets.json_values import as_list, as_object, member, parse_json
+from vtrcli.datasets.json_values import as_list, as_object, as_string, member, parse_json
 from vtrcli.datasets.reading import find_file, read_text, wrong
 from vtrcli.datasets.types import Split
 
@@ -27,7 +27,7 @@ def load(folder: Path, split: str) -> Split:
 
 
 def _paragraph(entry: object, path: Path, video_id: str) -> str:
-    video = as_object(entry, path, video_id)
+    video = as_object(entry, path, as_string(video_id, path, "a video id"))
     sentences = as_list(member(video, "sentences", path, video_id), path, f"'sentences' of {video_id}")
     spans = as_list(member(video, "timestamps", path, video_id), path, f"'timestamps' of {video_id}")
     if not sentences or len(sentences) != len(spans):

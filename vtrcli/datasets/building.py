@@ -16,18 +16,13 @@ def clean_text(value: object, path: Path, what: str) -> str:
     An empty caption is refused rather than dropped: dropping would change the counts that make results comparable.
 
     Raises:
-        InputError: not a string, empty, or holding half of a surrogate pair. `what` names it in the message.
+        InputError: not a string, not valid Unicode, or empty. `what` names it in the message.
     """
     text = " ".join(as_string(value, path, what).split())
     if not text:
         raise wrong(
             path, f"{what} is empty", allowed="every caption has a text", to_do="fill it or delete its row"
         )
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as cause:
-            raise wrong(path, f"{what} is not valid Unicode", allowed="captions are Unicode text") from cause
     return text
 
 

@@ -40,9 +40,15 @@ def as_list(value: object, path: Path, what: str) -> list[object]:
 
 
 def as_string(value: object, path: Path, what: str) -> str:
-    """`value` as a string. Raises InputError."""
+    """`value` as a string that can be written out: JSON may hold half of a surrogate pair. Raises InputError."""
     if not isinstance(value, str):
         raise _of_wrong_kind(value, path, what, "a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError as cause:
+        raise wrong(
+            path, f"{what} is not valid Unicode", allowed="ids and captions are Unicode text"
+        ) from cause
     return value
 
 
