@@ -26,25 +26,35 @@ class Patience:
 
     def __init__(self, seconds: float) -> None:
         self.limit_seconds = seconds
-        self.used_seconds = 0.0
+        self._used_seconds = 0.0
+        self._waiting_since: float | None = None
 
     @property
-    def exhausted(self) -> bool:
-        """Whether a wait was cut short because nothing is left."""
-        return self.used_seconds >= self.limit_seconds
+    def left_seconds(self) -> float:
+        """What is left, 0 or less when a wait was (or is to be) cut short."""
+        since = self._waiting_since
+        now_waiting = 0.0 if since is None else time.monotonic() - since
+        return self.limit_seconds - self._used_seconds - now_waiting
 
     @contextmanager
-    def waiting(self, on_timeout: Callable[[], None]) -> Iterator[None]:
-        """Counts the time inside; calls `on_timeout` from another thread when none is left."""
-        timer = threading.Timer(max(0.0, self.limit_seconds - self.used_seconds), on_timeout)
-        timer.daemon = True
-        started = time.monotonic()
-        timer.start()
+    def waiting(self) -> Iterator[None]:
+        """Counts the time inside."""
+        self._waiting_since = started = time.monotonic()
         try:
             yield
         finally:
-            timer.cancel()
-            self.used_seconds += time.monotonic() - started
+            self._used_seconds += time.monotonic() - started
+            self._waiting_since = None
+
+    def watch(self, over: threading.Event, on_timeout: Callable[[], None]) -> None:
+        """Calls `on_timeout` when nothing is left, unless `over` is set before. Runs in a thread of its own.
+
+        What is left never shrinks faster than the clock runs, so sleeping that long cannot miss the moment.
+        """
+        while (left := self.left_seconds) > 0:
+            if over.wait(left):
+                return
+        on_timeout()
 
 
 class Child:
@@ -79,6 +89,9 @@ class Child:
         _limit(self._process.pid)
         self._drain_thread = threading.Thread(target=self._drain, daemon=True, name="ffmpeg-stderr")
         self._drain_thread.start()
+        self._over = threading.Event()
+        watch = threading.Thread(target=patience.watch, args=(self._over, self.kill), daemon=True)
+        watch.start()
 
     def __enter__(self) -> Child:
         return self
@@ -86,6 +99,7 @@ class Child:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
         self.kill()
         self._process.wait()
         self._drain_thread.join()
@@ -103,7 +117,7 @@ class Child:
         """Fills `buffer` from standard output; fewer bytes only at its end or when time ran out."""
         stream = self._process.stdout
         filled = 0
-        with self._patience.waiting(self.kill):
+        with self._patience.waiting():
             while filled < len(buffer) and stream is not None:
                 count = stream.readinto(buffer[filled:])  # type: ignore[attr-defined]
                 if not count:
@@ -119,7 +133,7 @@ class Child:
 
     def wait(self) -> int:
         """Exit status, negative for a signal, after all of standard error has been read."""
-        with self._patience.waiting(self.kill):
+        with self._patience.waiting():
             status = self._process.wait()
             self._drain_thread.join()
         return status
@@ -128,7 +142,7 @@ class Child:
         """Record number `index`, waiting for it; None when standard error ended without it."""
         if len(self.records) > index:
             return self.records[index]
-        with self._patience.waiting(self.kill), self._news:
+        with self._patience.waiting(), self._news:
             self._news.wait_for(lambda: len(self.records) > index or self._drained)
             return self.records[index] if len(self.records) > index else None
 
@@ -205,7 +219,7 @@ class Session:
     def check_time(self) -> None:
         """Raises VideoError("timeout") when the last wait was cut short, ValueError after `close`."""
         self.check_open()
-        if self.patience.exhausted:
+        if self.patience.left_seconds <= 0:
             raise VideoError(
                 "timeout", f"ffmpeg took over {self.patience.limit_seconds:g} s", path=self._path
             )

@@ -24,8 +24,8 @@ from vtrcli.video.probe import VideoInfo
 
 # FFmpeg's mark for "no time stamp" (the smallest 64-bit integer).
 _NO_TIME = -(1 << 63)
-# Times may be off by one microsecond from the rounding of targets and time bases.
-_TOLERANCE_SECONDS = 2e-6
+# Targets and time bases are rounded to microseconds, a few of them may add up.
+_TOLERANCE_SECONDS = 1e-5
 
 
 @dataclass(frozen=True)

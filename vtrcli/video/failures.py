@@ -12,7 +12,7 @@ _DETAIL_CHARACTERS = 200
 # Tried in this order; the first that matches names the reason.
 _SIGNS = (
     ("too-large", r"exceeds specified max pixel count|Picture size .* is invalid"),
-    ("memory", r"Cannot allocate memory|[Ff]ailed to allocate|Out of memory"),
+    ("memory", r"Cannot allocate memory|[Ff]ailed to allocate|Out of memory|pthread_create\(\) failed"),
     ("encrypted", r"[Ee]ncrypt"),
     ("decoder-crashed", r"No such filter|Unrecognized option|Option not found"),
 )

@@ -18,7 +18,7 @@ VIDEO_SUFFIXES = frozenset(
     """
     .3g2 .3gp .asf .avi .dv .f4v .flv .gif .h264 .h265 .hevc .ivf .m1v .m2ts .m2v .m4v .mj2 .mjpeg .mjpg .mkv .mov
     .mp4 .mpe .mpeg .mpg .mts .mxf .nut .obu .ogm .ogv .qt .rm .rmvb .ts .vob .webm .wmv .wtv .y4m
-    """.split()  # noqa: SIM905 - forty quoted words would hide the list
+    """.split()
 )
 
 # Every demuxer here reads one file and nothing else. Left out on purpose: hls, dash, concat, image2 and
@@ -30,7 +30,7 @@ DEMUXERS = (
 
 # Bare streams of coded pictures: they carry no time stamps, so the frame rate has to stand in for them.
 STREAMS_WITHOUT_TIMES = frozenset(
-    "av1 cavsvideo dirac dnxhd h261 h263 h264 hevc m4v mjpeg mpegvideo obu vc1 vvc".split()  # noqa: SIM905
+    "av1 cavsvideo dirac dnxhd h261 h263 h264 hevc m4v mjpeg mpegvideo obu vc1 vvc".split()
 )
 
 # Containers whose index leads straight to the key frame before a given time.
@@ -57,6 +57,8 @@ _VIDEO_MAGIC = (
     b"\x12\x00\x0a",  # AV1 OBU
 )
 _AUDIO_MAGIC = (b"ID3", b"fLaC", b"#!AMR", b"MThd", b"ADIF", b"wvpk", b"MAC ", b"caff")
+# Second byte of a frame, after 0xFF: MPEG audio layers 2 and 3, ADTS.
+_AUDIO_FRAME = tuple(bytes([byte]) for byte in b"\xe2\xe3\xf0\xf1\xf2\xf3\xf4\xf5\xf8\xf9\xfa\xfb\xfc\xfd")
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"sidx", b"moof")
 
 
@@ -83,14 +85,8 @@ def sniff_bytes(head: bytes) -> Family | None:
         return "audio" if head[4:11] == b"ftypM4A" else "video"
     if _is_transport_stream(head) or _is_annex_b(head):
         return "video"
-    if (
-        len(head) > 1
-        and head[0] == 0xFF
-        and head[1] & 0xE0 == 0xE0
-        and head[1] & 0x18 != 0x08
-        and head[2:3] != b"\xff"
-    ):
-        return "audio"  # MPEG audio, ADTS
+    if head[:1] == b"\xff" and head[1:2] in _AUDIO_FRAME:
+        return "audio"
     return None
 
 

@@ -6,6 +6,7 @@ Every input is opened as `file:` + absolute path, by one of the white-listed dem
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from fractions import Fraction
@@ -28,6 +29,11 @@ MICROSECONDS = 1_000_000
 DEFAULT_RATE = 25.0
 # Pillow's (and so torchvision's and CLIP's) bicubic kernel has a = -0.5: B = 0, C = 0.5 in ffmpeg's terms.
 _SCALER = {"flags": "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp", "param0": 0, "param1": 0.5}
+# Diffuse white of HDR material (ITU-R BT.2408), shown as white. Below half of it nothing is changed, above it
+# highlights are compressed; the often copied npl=100 with hable shows the same white as mid-grey.
+_HDR_WHITE_NITS = 203
+# Stands for the file while ffmpeg-python handles it: that one cannot take a name that is not UTF-8.
+_PLACE = "<the file>"
 _KEY_PACKETS = 16
 _KEY_PACKET_SECONDS = 30
 
@@ -39,19 +45,21 @@ def url(path: str | os.PathLike[str]) -> str:
 
 def probe_command(path: str | os.PathLike[str]) -> list[str]:
     """Describes the file on standard error and lists its first key packets on standard output (framecrc)."""
-    source = _input(path, **{"discard:v": "nokey"})
+    source = _input(**{"discard:v": "nokey"})
     limits = {"frames:v": _KEY_PACKETS, "t": _KEY_PACKET_SECONDS}
-    return _command(ffmpeg.output(source["V:0"], "pipe:1", c="copy", f="framecrc", **limits), level="info")
+    return _command(
+        path, ffmpeg.output(source["V:0"], "pipe:1", c="copy", f="framecrc", **limits), level="info"
+    )
 
 
 def measure_command(info: VideoInfo) -> list[str]:
     """Reads the whole file without decoding; ffmpeg's progress report ends with the count of packets and the time."""
-    return _to_nowhere(_input(info.path)[str(info.stream_index)], c="copy")
+    return _to_nowhere(info, _input()[str(info.stream_index)], c="copy")
 
 
 def count_keyframes_command(info: VideoInfo) -> list[str]:
     """Decodes the key frames and nothing else; the progress report ends with their number."""
-    return _to_nowhere(_keyframe_input(info, num_threads=1), fps_mode="passthrough")
+    return _to_nowhere(info, _keyframe_input(info, num_threads=1), fps_mode="passthrough")
 
 
 def linear_command(
@@ -59,9 +67,9 @@ def linear_command(
 ) -> list[str]:
     """One pass; per grid time `first_seconds + k * step_seconds` the frame on display, as rgb24 size x size."""
     options: dict[str, Any] = {} if info.has_times else {"r": info.frames_per_second or DEFAULT_RATE}
-    stream = _input(info.path, **_decoder(num_threads), **options)[str(info.stream_index)]
+    stream = _input(**_decoder(num_threads), **options)[str(info.stream_index)]
     stream = _grid(stream, start_seconds=first_seconds, rate=_rate(step_seconds))
-    return _raw_frames(_sized(stream, info, size), report)
+    return _raw_frames(info, _sized(stream, info, size), report)
 
 
 def seek_command(
@@ -69,20 +77,22 @@ def seek_command(
 ) -> list[str]:
     """One input per target, each decoded from the key frame before it, merged in order of time.
 
-    The same rule as `linear_command`: a grid so fine (1 ms) that the first frame after the target fills the
+    The same rule as `linear_command`: a grid so fine that the first frame after the target fills the
     second slot, which ends the input at once.
     """
     branches = []
     for target in targets_seconds:
-        source = _input(info.path, ss=f"{target:.6f}", noaccurate_seek=None, **_decoder(num_threads))
-        branch = _grid(source[str(info.stream_index)], start_seconds=info.start_seconds + target, rate="1000")
-        branch = branch.filter("trim", end_frame=1).filter("setpts", f"PTS+{target:.6f}/TB")
+        source = _input(ss=f"{target:.6f}", noaccurate_seek=None, **_decoder(num_threads))
+        branch = _grid(
+            source[str(info.stream_index)], start_seconds=info.start_seconds + target, rate=str(MICROSECONDS)
+        )
+        branch = branch.filter("trim", end_frame=1).filter("setpts", f"PTS+{round(target * MICROSECONDS)}")
         branches.append(_sized(branch, info, size))
     merged = (
         branches[0] if len(branches) == 1 else ffmpeg.filter(branches, "interleave", nb_inputs=len(branches))
     )
     # copyts: times stay those of the file, or each input would count from its own target.
-    return _raw_frames(merged, report, "-copyts")
+    return _raw_frames(info, merged, report, "-copyts")
 
 
 def keyframes_command(
@@ -93,20 +103,20 @@ def keyframes_command(
     if keep:
         kept, total = keep
         stream = stream.filter("select", f"gt(floor((n+1)*{kept}/{total}),floor(n*{kept}/{total}))")
-    return _raw_frames(_sized(stream, info, size), report)
+    return _raw_frames(info, _sized(stream, info, size), report)
 
 
 def _keyframe_input(info: VideoInfo, *, num_threads: int) -> Any:
     if info.has_times:
-        source = _input(info.path, skip_frame="nokey", **{"discard:v": "nokey"}, **_decoder(num_threads))
+        source = _input(skip_frame="nokey", **{"discard:v": "nokey"}, **_decoder(num_threads))
         return source[str(info.stream_index)]
     # Times are counted, so every frame has to be decoded.
-    source = _input(info.path, r=info.frames_per_second or DEFAULT_RATE, **_decoder(num_threads))
+    source = _input(r=info.frames_per_second or DEFAULT_RATE, **_decoder(num_threads))
     return source[str(info.stream_index)].filter("select", "key")
 
 
-def _input(path: str | os.PathLike[str], **options: Any) -> Any:
-    return ffmpeg.input(url(path), protocol_whitelist="file", format_whitelist=DEMUXERS, **options)
+def _input(**options: Any) -> Any:
+    return ffmpeg.input(_PLACE, protocol_whitelist="file", format_whitelist=DEMUXERS, **options)
 
 
 def _decoder(num_threads: int) -> dict[str, Any]:
@@ -118,9 +128,10 @@ def _grid(stream: Any, *, start_seconds: float, rate: str) -> Any:
 
     `fps` with round=up gives a frame of time p the slot ceil((p - start) * rate) and lets a later frame of the
     same slot replace it: what comes out for a slot is the last frame at or before its time. The start is moved
-    to 0 in microseconds, because `fps` rounds a start of its own to a whole slot at the end of the stream.
+    to 0 in microseconds, because `fps` rounds a start of its own to a whole slot at the end of the stream;
+    one microsecond is added so that a frame exactly at a time is not missed by rounding.
     """
-    shift = round(start_seconds * MICROSECONDS)
+    shift = math.ceil(start_seconds * MICROSECONDS) + 1
     return (
         stream.filter("settb", "AVTB")
         .filter("setpts", f"PTS-{shift}")
@@ -162,16 +173,16 @@ def _tone_mapped(stream: Any) -> Any:
     """PQ or HLG to what a standard screen shows, on the small picture, where it costs little."""
     return (
         stream.filter("format", "yuv444p10le")
-        .filter("zscale", transfer="linear", npl=100)
+        .filter("zscale", transfer="linear", npl=_HDR_WHITE_NITS)
         .filter("format", "gbrpf32le")
         .filter("zscale", primaries="bt709")
-        .filter("tonemap", "hable", desat=0)
+        .filter("tonemap", "mobius", param=0.5, desat=0)
         .filter("zscale", transfer="bt709", matrix="gbr", range="full")
         .filter("format", "gbrp")
     )
 
 
-def _raw_frames(stream: Any, report: str, *extra: str) -> list[str]:
+def _raw_frames(info: VideoInfo, stream: Any, report: str, *extra: str) -> list[str]:
     """rgb24 frames on standard output, and per frame a line on standard error made by the format `report`."""
     output = ffmpeg.output(
         stream,
@@ -182,15 +193,15 @@ def _raw_frames(stream: Any, report: str, *extra: str) -> list[str]:
         enc_time_base=f"1/{MICROSECONDS}",
         **{"stats_enc_pre:v": "pipe:2", "stats_enc_pre_fmt:v": report},
     )
-    return _command(output, *extra)
+    return _command(info.path, output, *extra)
 
 
-def _to_nowhere(stream: Any, **options: str) -> list[str]:
+def _to_nowhere(info: VideoInfo, stream: Any, **options: str) -> list[str]:
     output = ffmpeg.output(stream, "-", f="null", **options)
-    return _command(output, "-progress", "pipe:1", "-stats_period", "3600")
+    return _command(info.path, output, "-progress", "pipe:1", "-stats_period", "3600")
 
 
-def _command(output: Any, *extra: str, level: str = "error") -> list[str]:
+def _command(path: str | os.PathLike[str], output: Any, *extra: str, level: str = "error") -> list[str]:
     settings = ["-hide_banner", "-nostdin", "-v", level, "-filter_complex_threads", "1", *extra]
     arguments: list[str] = ffmpeg.get_args(output)
-    return [ffmpeg_binary(), *settings, *arguments]
+    return [ffmpeg_binary(), *settings, *(url(path) if a == _PLACE else a for a in arguments)]

@@ -14,11 +14,9 @@ _PROGRESS_BYTES = 1 << 16
 def measure_duration(session: Session, info: VideoInfo) -> float | None:
     """End of the video stream in seconds, from its packets, undecoded; None when they tell no time."""
     progress = _progress(session, graph.measure_command(info))
-    frame_seconds = 1 / (info.frames_per_second or graph.DEFAULT_RATE)
     if not info.has_times:
-        return _last(progress, "frame") * frame_seconds
-    end = _last(progress, "out_time_us") / graph.MICROSECONDS
-    return end + frame_seconds if end else None
+        return _last(progress, "frame") / (info.frames_per_second or graph.DEFAULT_RATE)
+    return _last(progress, "out_time_us") / graph.MICROSECONDS or None
 
 
 def count_keyframes(session: Session, info: VideoInfo) -> int:

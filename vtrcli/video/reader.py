@@ -7,7 +7,7 @@ steps, and what happens when a header lied.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from types import TracebackType
@@ -106,6 +106,7 @@ class VideoReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        self._batches.close()
 
     def __iter__(self) -> VideoReader:
         return self
@@ -117,7 +118,7 @@ class VideoReader:
         """Kills ffmpeg if it runs. Safe from any thread and more than once."""
         self._session.close()
 
-    def _iterate(self) -> Iterator[FrameBatch]:
+    def _iterate(self) -> Generator[FrameBatch]:
         frames = self._frames()
         while batch := list(islice(frames, self._settings.batch_frames)):
             self.num_frames += len(batch)

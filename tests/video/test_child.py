@@ -1,0 +1,92 @@
+"""Child: limits, time, bounded output, and that nothing outlives it. Any program can stand in for ffmpeg."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from vtrcli.errors import VideoError
+from vtrcli.video.child import Child, Patience, Session
+
+
+def shell(script: str) -> list[str]:
+    return ["/bin/sh", "-c", script]
+
+
+def test_output_status_and_log() -> None:
+    with Child(shell("printf hello; printf oh >&2; exit 3"), patience=Patience(10)) as child:
+        assert child.read_all(100) == b"hello"
+        assert child.wait() == 3
+        assert child.log == b"oh\n"
+
+
+def test_records_are_lifted_out_of_the_log_even_from_the_middle_of_a_line() -> None:
+    script = r"printf 'T 1;\n[h264] T 2;\nbroken\nT 3;\n' >&2"
+    with Child(shell(script), patience=Patience(10), record_pattern=re.compile(rb"T (\d);\n?")) as child:
+        assert [child.record(index) for index in range(4)] == [(b"1",), (b"2",), (b"3",), None]
+        child.wait()
+        assert child.log == b"[h264] broken\n"
+
+
+def test_the_log_keeps_beginning_and_end() -> None:
+    script = "echo first >&2; head -c 3000000 /dev/zero >&2; echo last >&2"
+    with Child(shell(script), patience=Patience(10)) as child:
+        child.wait()
+        assert child.log.startswith(b"first\n") and child.log.endswith(b"last\n")
+        assert len(child.log) <= 2 * 65536
+
+
+def test_time_spent_by_the_reader_does_not_count() -> None:
+    with Child(shell("printf ab; sleep 0.05; printf cd"), patience=Patience(0.3)) as child:
+        first = bytearray(2)
+        child.read_into(memoryview(first))
+        time.sleep(0.5)
+        assert child.read_all(10) == b"cd"
+        assert child.wait() == 0
+
+
+def test_what_waits_too_long_is_killed_with_its_group(tmp_path: Path) -> None:
+    mark = tmp_path / "survived"
+    session = Session("clip.mp4", Patience(0.2))
+    started = time.monotonic()
+    with session.run(shell(f"(sleep 1; touch '{mark}') & sleep 30")) as child:
+        assert child.read_all(10) == b""
+    assert time.monotonic() - started < 5
+    with pytest.raises(VideoError) as caught:
+        session.check_time()
+    assert str(caught.value) == (
+        "clip.mp4: timeout: ffmpeg took over 0.2 s; a decode must end within the time limit (--timeout); "
+        "mend or replace the file, then run `vtr extract --retry-failed`"
+    )
+    time.sleep(1.1)
+    assert not mark.exists()
+
+
+def test_close_from_another_thread_ends_the_child() -> None:
+    session = Session("clip.mp4", Patience(60))
+    with session.run(shell("sleep 30")) as child:
+        threading.Timer(0.1, session.close).start()
+        assert child.read_all(10) == b""
+    with (
+        pytest.raises(ValueError, match="the video was closed while it was read"),
+        session.run(shell("true")),
+    ):
+        pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits are set on Linux only")
+def test_files_cannot_be_written_and_memory_is_limited(tmp_path: Path) -> None:
+    script = f"sleep 0.2; ulimit -v; ulimit -c; echo text > '{tmp_path / 'file'}'; cat '{tmp_path / 'file'}'"
+    with Child(shell(script), patience=Patience(10)) as child:
+        assert child.read_all(100) == b"8388608\n0\n"
+
+
+def test_ffmpeg_is_not_told_to_write_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FFREPORT", "file=report.log")
+    with Child(shell('printf "${FFREPORT-none}"'), patience=Patience(10)) as child:
+        assert child.read_all(100) == b"none"

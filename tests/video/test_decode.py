@@ -1,0 +1,102 @@
+"""Decode: the frame on display at each time, by either method, with its real time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.video.clips import NUMBERED, frame_number, make_video, numbered, run_ffmpeg
+from vtrcli.video.child import Patience, Session
+from vtrcli.video.decode import Decode, Frame, SeekMissed
+from vtrcli.video.plan import Method, Plan
+from vtrcli.video.probe import probe
+from vtrcli.video.sampling import Sampling, target_timestamps
+
+
+def decode(path: Path, method: Method, targets: list[float], *, inputs: int = 5) -> list[Frame]:
+    plan = Plan(method=method, targets=np.array(targets), inputs_per_process=inputs)
+    return list(Decode(Session(path, Patience(60)), probe(path), plan, size=32, num_threads=1).frames())
+
+
+@pytest.fixture(scope="module")
+def vfr(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty frames shown from 0, 0.1, 0.4, 0.9, 1.6, ... (n * n / 10) seconds on."""
+    source = NUMBERED.format(rate=10, seconds=2) + ",setpts=(N*N+0.5)/10/TB"
+    return make_video(
+        tmp_path_factory.mktemp("vfr") / "vfr.mkv", source, "-qp", "0", "-fps_mode", "passthrough", "-bf", "2"
+    )
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(count=st.integers(1, 9), method=st.sampled_from(["linear", "seek"]))
+def test_the_last_frame_at_or_before_each_time(vfr: Path, count: int, method: Method) -> None:
+    targets = target_timestamps(Sampling(num_frames=count), 36.0).tolist()
+    numbers = list(dict.fromkeys(int(np.floor(np.sqrt(10 * target + 1e-9))) for target in targets))
+    frames = decode(vfr, method, targets)
+    assert [frame_number(frame.pixels) for frame in frames] == numbers
+    assert [frame.seconds for frame in frames] == pytest.approx([n * n / 10 for n in numbers], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.flv"])
+def test_seeking_gives_what_a_linear_pass_gives(tmp_path: Path, name: str) -> None:
+    clip = numbered(tmp_path / name, "-bf", "2", rate=10, seconds=6)
+    targets = target_timestamps(Sampling(num_frames=7), 6.0).tolist()
+    linear, seek = decode(clip, "linear", targets), decode(clip, "seek", targets)
+    assert [frame_number(f.pixels) for f in seek] == [frame_number(f.pixels) for f in linear]
+    assert [f.seconds for f in seek] == pytest.approx([f.seconds for f in linear])
+    assert len(seek) == 7
+
+
+def test_times_count_from_the_start_of_the_container(tmp_path: Path) -> None:
+    clip = numbered(tmp_path / "late.mkv", "-output_ts_offset", "100")
+    assert probe(clip).start_seconds == pytest.approx(100.0)
+    for method in ("linear", "seek"):
+        frames = decode(clip, method, [0.45, 2.45, 4.45])
+        assert [frame_number(frame.pixels) for frame in frames] == [4, 24, 44]
+        assert [frame.seconds for frame in frames] == pytest.approx([0.4, 2.4, 4.4])
+
+
+def test_the_last_picture_lasts_to_the_end(tmp_path: Path) -> None:
+    clip = numbered(tmp_path / "one.mp4", rate=1, seconds=1)
+    frames = decode(clip, "linear", [0.1, 0.5, 0.9])
+    assert [frame.seconds for frame in frames] == [0.0]
+
+
+def test_key_frames_only_and_thinned(tmp_path: Path) -> None:
+    clip = numbered(tmp_path / "a.mp4")
+    assert [f.seconds for f in decode(clip, "keyframes", [])] == pytest.approx([0, 2, 4])
+    plan = Plan(method="keyframes", targets=np.zeros(0), keep=(2, 3))
+    thinned = Decode(Session(clip, Patience(60)), probe(clip), plan, size=32, num_threads=1)
+    assert [f.seconds for f in thinned.frames()] == pytest.approx([2, 4])
+
+
+def test_a_bare_stream_is_timed_by_its_rate(tmp_path: Path) -> None:
+    clip = numbered(tmp_path / "a.h264", rate=25, seconds=2)
+    assert [f.seconds for f in decode(clip, "linear", [0.5, 1.5])] == pytest.approx([0.48, 1.48])
+    assert [f.seconds for f in decode(clip, "keyframes", [])] == pytest.approx([0, 0.8, 1.6])
+
+
+def test_a_change_of_picture_size_neither_repeats_nor_loses_time(tmp_path: Path) -> None:
+    small = numbered(tmp_path / "small.h264", rate=25, seconds=2)
+    large = make_video(tmp_path / "large.h264", "color=white:size=64x48:rate=25:duration=2")
+    both = tmp_path / "both.h264"
+    both.write_bytes(small.read_bytes() + large.read_bytes())
+    frames = decode(both, "linear", [0.5, 1.5, 2.5, 3.5])
+    assert [frame.seconds for frame in frames] == pytest.approx([0.48, 1.48, 2.48, 3.48])
+    assert [frame.pixels.mean() > 240 for frame in frames] == [False, False, True, True]
+
+
+def test_a_seek_that_lands_too_late_is_noticed(tmp_path: Path) -> None:
+    clip, late = numbered(tmp_path / "a.mp4"), tmp_path / "late.mkv"
+    # the picture starts 3 s after the sound
+    run_ffmpeg(
+        *("-f", "lavfi", "-i", "sine=duration=9", "-itsoffset", "3", "-i", str(clip)),
+        *("-map", "0", "-map", "1", "-c:v", "copy", str(late)),
+    )
+    with pytest.raises(SeekMissed):
+        decode(late, "seek", [1.0, 5.0])
+    assert [frame.seconds for frame in decode(late, "linear", [1.0, 5.0])] == pytest.approx([3.0, 5.0])

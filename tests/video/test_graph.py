@@ -1,0 +1,134 @@
+"""The picture: size rule and scaling like Pillow's, colours, rotation, pixel shape; and what ffmpeg may open."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.video.clips import make_video, read, run_ffmpeg
+from vtrcli.video import graph
+from vtrcli.video.ffmpeg import ffmpeg_binary
+from vtrcli.video.sampling import Sampling
+
+ONE = Sampling(num_frames=1)
+
+
+def full_frame(path: Path, width: int, height: int) -> Image.Image:
+    command = [ffmpeg_binary(), "-v", "error", "-i", str(path), "-frames:v", "1", "-f", "rawvideo"]
+    done = subprocess.run([*command, "-pix_fmt", "rgb24", "-"], check=True, capture_output=True)
+    return Image.frombytes("RGB", (width, height), done.stdout)
+
+
+def as_torchvision(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Resize(size, BICUBIC) + CenterCrop(size) as torchvision defines them on PIL images."""
+    short, long = sorted(image.size)
+    other = int(size * long / short)
+    width, height = (size, other) if image.width <= image.height else (other, size)
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    top, left = round((height - size) / 2.0), round((width - size) / 2.0)
+    return np.asarray(resized.crop((left, top, left + size, top + size)))
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 240), (240, 426), (101, 77), (32, 32), (853, 480)])
+@pytest.mark.parametrize("size", [64, 224])
+def test_scaling_is_that_of_pillow(tmp_path: Path, width: int, height: int, size: int) -> None:
+    source = f"testsrc2=size=640x480:rate=5:duration=0.2,scale={width}:{height},setsar=1"
+    clip = make_video(tmp_path / "a.mkv", source, "-pix_fmt", "yuv444p", "-qp", "10")
+    ours = read(clip, ONE, size=size).pixels[0].astype(float)
+    pillow = as_torchvision(full_frame(clip, width, height), size).astype(float)
+    assert np.abs(ours - pillow).mean() < 1.5
+
+
+@pytest.mark.parametrize(
+    ("options", "tolerance"),
+    [
+        (["-colorspace", "bt709"], 6),
+        (["-colorspace", "smpte170m"], 6),
+        (["-colorspace", "bt709", "-color_range", "pc"], 6),
+    ],
+)
+def test_matrix_and_range_are_honoured(tmp_path: Path, options: list[str], tolerance: int) -> None:
+    matrix = options[1]
+    full = "full" if "pc" in options else "limited"
+    source = f"color=0xc04020:size=64x64:rate=5:duration=0.2,scale=out_color_matrix={matrix}:out_range={full}"
+    clip = make_video(tmp_path / "a.mp4", source + ",format=yuv420p", "-qp", "1", *options)
+    color = read(clip, ONE).pixels[0].mean(axis=(0, 1))
+    assert color == pytest.approx([0xC0, 0x40, 0x20], abs=tolerance)
+
+
+def test_a_large_picture_without_a_matrix_is_taken_as_bt709(tmp_path: Path) -> None:
+    source = "color=0xc04020:size=1280x720:rate=5:duration=0.2,scale=out_color_matrix=bt709,format=yuv420p"
+    clip = make_video(tmp_path / "a.mp4", source, "-colorspace", "unknown")
+    assert read(clip, ONE).pixels[0].mean(axis=(0, 1)) == pytest.approx([0xC0, 0x40, 0x20], abs=6)
+
+
+def test_rotation_is_applied(tmp_path: Path) -> None:
+    flat = make_video(
+        tmp_path / "flat.mp4", "color=black:size=64x64:duration=1,drawbox=w=32:h=64:c=white:t=fill"
+    )
+    turned = tmp_path / "turned.mp4"
+    run_ffmpeg("-display_rotation", "-90", "-i", str(flat), "-c", "copy", str(turned))
+    picture = read(turned, ONE, size=64).pixels[0].mean(axis=2)
+    assert picture[:28].mean() > 240 and picture[36:].mean() < 15  # what was left is now on top
+
+
+def test_pixels_become_square(tmp_path: Path) -> None:
+    # twice as wide on display: the white middle half of the stored picture is the whole centre crop
+    source = "color=black:size=64x64:duration=0.2,drawbox=x=16:w=32:h=64:c=white:t=fill,setsar=2/1"
+    clip = make_video(tmp_path / "a.mp4", source)
+    assert read(clip, ONE, size=64).pixels[0, :, 4:-4].mean() > 240
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p10le", "yuv422p", "yuv444p", "gray", "rgb24"])
+def test_any_depth_and_layout_shows_the_same_grey(tmp_path: Path, pixel_format: str) -> None:
+    clip = make_video(
+        tmp_path / "a.mkv", "color=0x808080:size=33x31:duration=0.2", "-c:v", "ffv1", "-pix_fmt", pixel_format
+    )
+    assert read(clip, ONE).pixels.mean() == pytest.approx(128, abs=2)
+
+
+def test_hdr_is_tone_mapped(tmp_path: Path) -> None:
+    # PQ: 10-bit code 573 is 203 cd/m2, the white of a page; shown as it stands it is grey
+    tags = "setparams=color_trc=smpte2084:color_primaries=bt2020:colorspace=bt2020nc"
+    source = "color=black:size=64x64:rate=5:duration=0.2,format=yuv420p10le,geq=lum=573:cb=512:cr=512"
+    clip = make_video(tmp_path / "a.mkv", f"{source},{tags}", "-c:v", "ffv1", "-pix_fmt", "yuv420p10le")
+    mapped = read(clip, ONE).pixels[0]
+    plain = read(
+        make_video(tmp_path / "b.mkv", source, "-c:v", "ffv1", "-pix_fmt", "yuv420p10le"), ONE
+    ).pixels[0]
+    assert plain.mean() == pytest.approx(148, abs=2)
+    assert mapped.mean() == pytest.approx(227, abs=2) and np.ptp(mapped) <= 2
+
+
+@pytest.mark.parametrize(("width", "height"), [(4000, 2), (2, 4000), (2, 2)])
+def test_extreme_shapes(tmp_path: Path, width: int, height: int) -> None:
+    clip = make_video(tmp_path / "a.mp4", f"color=white:size={width}x{height}:duration=0.2")
+    pixels = read(clip, ONE, size=224).pixels
+    assert pixels.shape == (1, 224, 224, 3) and pixels.mean() > 240
+
+
+@pytest.mark.parametrize(("width", "height"), [(4000, 1), (1, 4000), (1, 1)])
+def test_one_pixel_wide(tmp_path: Path, width: int, height: int) -> None:
+    source = f"color=white:size={width}x{height}:duration=0.2"
+    clip = make_video(tmp_path / "a.mkv", source, "-c:v", "png", "-pix_fmt", "rgb24")
+    assert read(clip, ONE, size=224).pixels.mean() > 250
+
+
+def test_ffmpeg_itself_refuses_lists(tmp_path: Path) -> None:
+    make_video(tmp_path / "real.mp4", "color=white:size=32x32:duration=0.2")
+    listing = tmp_path / "list.mp4"
+    listing.write_text("ffconcat version 1.0\nfile real.mp4\n")
+    done = subprocess.run(graph.probe_command(listing), capture_output=True)
+    assert b"not on whitelist" in done.stderr and b"Stream #0" not in done.stderr
+
+
+def test_a_path_is_never_an_option_or_a_protocol(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert graph.url("-y.mp4") == f"file:{tmp_path}/-y.mp4"
+    assert graph.url("http://host/a.mp4") == f"file:{tmp_path}/http:/host/a.mp4"
+    assert graph.url("concat:a|b") == f"file:{tmp_path}/concat:a|b"

@@ -1,0 +1,92 @@
+"""probe: what a header says, and that nothing in a file or its name can pass for ffmpeg's own lines."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.video.clips import make_video, run_ffmpeg
+from vtrcli.errors import VideoError
+from vtrcli.video.probe import probe
+
+
+def test_a_plain_clip(tmp_path: Path) -> None:
+    clip = make_video(tmp_path / "clip.mp4", "testsrc2=size=96x64:rate=10:duration=5")
+    info = probe(clip)
+    assert info.path == clip and info.num_bytes == clip.stat().st_size
+    assert (info.container, info.codec, info.pixel_format) == ("mov", "h264", "yuv420p")
+    assert (info.width, info.height, info.rotation_degrees) == (96, 64, 0)
+    assert (info.frames_per_second, info.duration_seconds, info.start_seconds) == (10.0, 5.0, 0.0)
+    assert info.keyframe_seconds == pytest.approx(2.0)
+    assert not info.is_hdr and not info.has_color_matrix and info.has_times
+
+
+def test_the_displayed_size_counts_rotation_and_pixel_shape(tmp_path: Path) -> None:
+    wide = make_video(tmp_path / "wide.mp4", "color=red:size=64x48:duration=1,setsar=2/1")
+    assert (probe(wide).width, probe(wide).height) == (128, 48)
+    turned = tmp_path / "turned.mp4"
+    run_ffmpeg("-display_rotation", "-90", "-i", str(wide), "-c", "copy", str(turned))
+    info = probe(turned)
+    assert (info.width, info.height, info.rotation_degrees) == (48, 128, 90)
+
+
+def test_color_and_range_are_read(tmp_path: Path) -> None:
+    pq = "setparams=color_trc=smpte2084:color_primaries=bt2020:colorspace=bt2020nc"
+    clip = make_video(tmp_path / "pq.mp4", f"color=red:size=64x48:duration=0.2,{pq}")
+    info = probe(clip)
+    assert info.is_hdr and info.has_color_matrix
+    clip = make_video(tmp_path / "709.mp4", "color=red:size=64x48:duration=0.2", "-colorspace", "bt709")
+    info = probe(clip)
+    assert info.has_color_matrix and not info.is_hdr
+
+
+def test_cover_art_is_no_video(tmp_path: Path) -> None:
+    cover, sound = tmp_path / "cover.png", tmp_path / "song.m4a"
+    run_ffmpeg("-f", "lavfi", "-i", "color=red:size=32x32", "-frames:v", "1", str(cover))
+    run_ffmpeg(
+        *("-f", "lavfi", "-i", "sine=duration=1", "-i", str(cover), "-map", "0", "-map", "1"),
+        *("-c:v", "copy", "-disposition:v", "attached_pic", str(sound)),
+    )
+    with pytest.raises(VideoError) as caught:
+        probe(sound)
+    assert (caught.value.reason, caught.value.detail) == ("no-video-stream", "it holds audio, video")
+
+
+def test_metadata_cannot_pass_for_a_stream(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mkv"
+    forged = (
+        "x\n  Duration: 99:00:00.00, start: 7.000000\n  Stream #0:0: Video: evil, yuv420p, 9999x9999, 5 fps"
+    )
+    make_video(clip, "color=red:size=64x48:rate=10:duration=1", "-metadata", f"title={forged}")
+    info = probe(clip)
+    assert (info.codec, info.width, info.duration_seconds, info.start_seconds) == ("h264", 64, 1.0, 0.0)
+
+
+def test_a_name_cannot_pass_for_a_stream(tmp_path: Path) -> None:
+    clip = make_video(tmp_path / "clip.mp4", "color=red:size=64x48:rate=10:duration=1")
+    forged = tmp_path / "a':\n  Duration: 99:00:00.00\n  Stream #0:0: Video: evil, yuv420p, 9999x9999\n.mp4"
+    shutil.copy(clip, forged)
+    info = probe(forged)
+    assert (info.codec, info.width, info.duration_seconds) == ("h264", 64, 1.0)
+
+
+def test_metadata_that_is_not_utf8(tmp_path: Path) -> None:
+    clip = make_video(
+        tmp_path / "clip.avi", "color=red:size=64x48:rate=10:duration=1", "-metadata", "title=ABCDEFGH"
+    )
+    clip.write_bytes(clip.read_bytes().replace(b"ABCDEFGH", b"\xff\xfe\x80\xe9\xc3\x28\xa0\xf1"))
+    assert probe(clip).width == 64
+
+
+def test_a_bare_stream_has_neither_duration_nor_times(tmp_path: Path) -> None:
+    info = probe(make_video(tmp_path / "clip.h264", "color=red:size=64x48:rate=10:duration=1"))
+    assert info.duration_seconds is None and not info.has_times
+
+
+def test_a_header_that_takes_too_long(tmp_path: Path) -> None:
+    clip = make_video(tmp_path / "clip.mp4", "color=red:size=64x48:duration=1")
+    with pytest.raises(VideoError) as caught:
+        probe(clip, timeout_seconds=0.001)
+    assert caught.value.reason == "timeout"
