@@ -17,14 +17,13 @@ from itertools import cycle
 from pathlib import Path
 from typing import Literal
 
-from imageio_ffmpeg import get_ffmpeg_exe as ffmpeg_binary
-
 from vtrcli.demo.captions import clip_captions
 from vtrcli.demo.drawing import draw_clip
 from vtrcli.demo.encoding import encode_clip
 from vtrcli.demo.scenes import FRAMES_PER_SECOND, ORDERED_ACTIONS, OTHER_ACTIONS, Scene, draw_scene
 from vtrcli.errors import InputError, UsageError
 from vtrcli.files import write_whole
+from vtrcli.video.ffmpeg import ffmpeg_binary
 
 Split = Literal["train", "val", "test"]
 
@@ -88,7 +87,7 @@ def write_corpus(
     clips = plan_corpus(num_videos=num_videos, seed=seed)
     videos = _make_folder(out_dir / "videos")
     _write_captions(out_dir / "captions.csv", clips)
-    binary = str(ffmpeg_binary())
+    binary = ffmpeg_binary()
     todo = [clip for clip in clips if not (videos / f"{clip.video_id}.mp4").exists()]
     done = len(clips) - len(todo)
     with ThreadPoolExecutor(max_workers=num_workers) as pool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import random
 from dataclasses import dataclass, replace
+from math import cos, log, nan, radians, sin
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,30 +16,35 @@ from PIL import Image, ImageFilter
 
 from vtrcli.demo.captions import clip_captions
 from vtrcli.demo.drawing import draw_frame
-from vtrcli.demo.scenes import ACTIONS, PAIR_ACTIONS, Scene, draw_scene
+from vtrcli.demo.scenes import ACTIONS, PAIR_ACTIONS, Scene, draw_scene, things_at
+from vtrcli.demo.shapes import POINTED_SHAPES
 from vtrcli.demo.training_texts import frame_caption, reword
+
+GEOMETRY_DIM = 8
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """`frames` is uint8 [num_clips, num_frames, size, size, 3] RGB; `frame_texts` runs over clips, then frames."""
+    """One step's worth of pictures and texts; what belongs to a frame runs over clips, then over their frames."""
 
-    frames: NDArray[np.uint8]
+    frames: NDArray[np.uint8]  # [num_clips, num_frames, size, size, 3] RGB
     clip_texts: list[str]
     frame_texts: list[str]
+    geometry: NDArray[np.float32]  # [num_clips * num_frames, GEOMETRY_DIM], NaN where there is nothing to say
 
 
 def draw_batch(rng: random.Random, *, num_clips: int, num_frames: int, size: int) -> TrainingBatch:
     """Draw clips in groups of look-alikes; the frames of a clip are spread over its whole length."""
-    frames, clip_texts, frame_texts = [], [], []
+    frames, clip_texts, frame_texts, geometry = [], [], [], []
     for scene in _draw_scenes(rng, num_clips):
         clip_texts.append(reword(rng.choice(clip_captions(scene)), rng))
         for part in range(num_frames):
             progress = (part + rng.random()) / num_frames
             frames.append(_worn(draw_frame(scene, progress), rng, size=size))
             frame_texts.append(reword(frame_caption(scene, progress, rng), rng))
+            geometry.append(_geometry(scene, progress))
     stacked = np.stack(frames).reshape(num_clips, num_frames, size, size, 3)
-    return TrainingBatch(stacked, clip_texts, frame_texts)
+    return TrainingBatch(stacked, clip_texts, frame_texts, np.array(geometry, dtype=np.float32))
 
 
 def _draw_scenes(rng: random.Random, num_clips: int) -> list[Scene]:
@@ -58,6 +64,19 @@ def _draw_scenes(rng: random.Random, num_clips: int) -> list[Scene]:
     return scenes
 
 
+def _geometry(scene: Scene, progress: float) -> list[float]:
+    """Opacity, place, size and direction of the first thing and place of the second, each of unit scale."""
+    *others, first = things_at(scene, progress)
+    other = [4 * (others[0].x - 0.5), 4 * (others[0].y - 0.5)] if others else [nan, nan]
+    if first.opacity < 0.12:
+        return [first.opacity, nan, nan, nan, nan, nan, *other]
+    angle = radians(first.angle)
+    pointed = first.thing.shape in POINTED_SHAPES
+    direction = [cos(angle), sin(angle)] if pointed else [nan, nan]
+    size = 2 * log(first.thing.diameter * first.scale / 0.3)
+    return [first.opacity, 4 * (first.x - 0.5), 4 * (first.y - 0.5), size, *direction, *other]
+
+
 def _worn(frame: NDArray[np.uint8], rng: random.Random, *, size: int) -> NDArray[np.uint8]:
     """A frame as a video codec might leave it: block artefacts, blur, other brightness, noise; then resized."""
     image = Image.fromarray(frame)
@@ -69,5 +88,5 @@ def _worn(frame: NDArray[np.uint8], rng: random.Random, *, size: int) -> NDArray
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2)))
     pixels = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC), dtype=np.float32)
     contrast, brightness = rng.uniform(0.9, 1.1), rng.uniform(-10, 10)
-    noise = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(0, 5), pixels.shape)
-    return (pixels * contrast + brightness + noise).clip(0, 255).astype(np.uint8)
+    noise = np.random.default_rng(rng.getrandbits(32)).standard_normal(pixels.shape, dtype=np.float32)
+    return (pixels * contrast + brightness + rng.uniform(0, 5) * noise).clip(0, 255).astype(np.uint8)
