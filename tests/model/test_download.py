@@ -85,11 +85,11 @@ def test_other_content_is_thrown_away(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_connection_that_keeps_breaking_leaves_a_part_for_the_next_run(tmp_path):
-    with serving(_CONTENT, breaks=[100, 100, 100]) as server, pytest.raises(WeightsError) as error:
+def test_a_connection_that_brings_nothing_more_leaves_a_part_for_the_next_run(tmp_path):
+    with serving(_CONTENT, breaks=[100, 100, 0]) as server, pytest.raises(WeightsError) as error:
         download(_model(server.url), tmp_path / "a.pt")
     assert error.value.came_in == "cannot download ViT-B/32 (the connection broke)"
-    assert (tmp_path / "a.pt.part").read_bytes() == _CONTENT[:300]
+    assert (tmp_path / "a.pt.part").read_bytes() == _CONTENT[:200]
 
 
 def test_without_a_network_one_line_says_which_file_to_put_where(tmp_path):
@@ -102,3 +102,13 @@ def test_without_a_network_one_line_says_which_file_to_put_where(tmp_path):
         f"it comes from {model.url}; {_to_do(model, tmp_path / 'a.pt')}"
     )
     assert "\n" not in str(error.value)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    with serving(_CONTENT) as server, pytest.raises(WeightsError) as error:
+        download(_model(server.url), tmp_path / "none" / "a.pt")
+    assert str(error.value) == (
+        f"cannot write {tmp_path}/none/a.pt.part: No such file or directory; weights need some hundred megabytes in a "
+        "folder that can be written; free some space there or choose another cache folder, then run the same "
+        "command again"
+    )

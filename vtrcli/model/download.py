@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -17,9 +18,16 @@ from vtrcli.errors import WeightsError
 from vtrcli.model.known_models import KnownModel
 
 TIMEOUT_SECONDS = 30.0
-_ATTEMPTS = 3
 _CHUNK_BYTES = 1 << 20
 _RANGE_NOT_SATISFIABLE = 416
+
+_NETWORK_ERRORS = (
+    urllib.error.URLError,
+    http.client.HTTPException,
+    TimeoutError,
+    ConnectionError,
+    ssl.SSLError,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -36,14 +44,21 @@ def download(
     Raises WeightsError when there is no network, or what came is not the published file.
     """
     part = target.with_name(f"{target.name}.part")
-    for attempt in range(1, _ATTEMPTS + 1):
+    while True:
+        num_before = _size(part)
         try:
             if _fetch(model.url, part, progress=progress, timeout_seconds=timeout_seconds):
                 break
             problem = "the connection broke"
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        except _NETWORK_ERRORS as error:
             problem = str(getattr(error, "reason", "") or error)
-        if attempt == _ATTEMPTS:
+        except OSError as error:
+            raise WeightsError(
+                f"cannot write {part}: {error.strerror or error}",
+                allowed="weights need some hundred megabytes in a folder that can be written",
+                to_do="free some space there or choose another cache folder, then run the same command again",
+            ) from error
+        if _size(part) <= num_before:  # as long as something comes, it is worth another attempt
             raise _unreachable(model, target, problem)
     found = file_sha256(part)
     if found != model.sha256:
@@ -63,7 +78,7 @@ def file_sha256(path: Path) -> str:
 
 def _fetch(url: str, part: Path, *, progress: Progress | None, timeout_seconds: float) -> bool:
     """Get what is still missing of `part`; False when the connection broke before the end."""
-    num_there = part.stat().st_size if part.exists() else 0
+    num_there = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={num_there}-"} if num_there else {})
     try:
         with urllib.request.urlopen(request, timeout=timeout_seconds) as response:
@@ -76,6 +91,10 @@ def _fetch(url: str, part: Path, *, progress: Progress | None, timeout_seconds: 
         if error.code == _RANGE_NOT_SATISFIABLE and num_there:
             return True  # nothing is missing; the checksum decides
         raise
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _copy(

@@ -1,0 +1,218 @@
+"""CAMoE: experts on the video side, streams on the text side, and one gate that mixes their cosines.
+
+    score(text, video) = sum over experts e of gate_e * cos(text_e, video_e)
+
+The paper's experts are known (fusion, entity, action), and that one gate mixes them; the rest is reconstructed or our
+choice, told apart in docs/camoe.md. The model sees features only: CLIP's towers are `vtrcli.model.backbone`, losses
+`vtrcli.model.losses`.
+
+Letters: V videos, F frames of the longest video, Q texts, E experts, D feature dimension.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from vtrcli.errors import InputError, UsageError
+from vtrcli.model.aggregators import (
+    AttentionAggregator,
+    MeanAggregator,
+    SqueezeExciteAggregator,
+    full_precision,
+    masked_mean,
+)
+from vtrcli.text.streams import STREAMS, Stream
+
+Aggregator = Literal["mean", "se", "attention"]
+Gate = Literal["video", "text", "uniform"]
+
+_MAX_LOG_SCALE = math.log(100.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CamoeConfig:
+    """Everything that decides the shapes of a `Camoe`; `dim` is the backbone's feature dimension.
+
+    `width` counts for "se" and "attention", the fields below it for "attention" alone.
+    Raises UsageError for values that cannot be.
+    """
+
+    dim: int
+    experts: tuple[Stream, ...] = STREAMS
+    aggregator: Aggregator = "attention"
+    gate: Gate = "video"
+    width: int = 128
+    num_layers: int = 1
+    num_heads: int = 4
+    num_positions: int = 16
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        known = set(self.experts) <= set(STREAMS) and len(set(self.experts)) == len(self.experts)
+        _require("experts", self.experts, known and bool(self.experts), f"some of {', '.join(STREAMS)}")
+        for name, modes in (("aggregator", Aggregator), ("gate", Gate)):
+            value = getattr(self, name)
+            _require(name, value, value in get_args(modes), ", ".join(get_args(modes)))
+        for name, least in (
+            ("dim", 1),
+            ("width", 1),
+            ("num_layers", 1),
+            ("num_heads", 1),
+            ("num_positions", 2),
+        ):
+            value = getattr(self, name)
+            _require(name, value, type(value) is int and value >= least, f"a whole number from {least}")
+        _require(
+            "width", self.width, self.width % self.num_heads == 0, f"a multiple of {self.num_heads} heads"
+        )
+        is_number = isinstance(self.dropout, (int, float))
+        _require("dropout", self.dropout, is_number and 0 <= self.dropout < 1, "from 0 to below 1")
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object that a run keeps."""
+        return {**asdict(self), "experts": list(self.experts)}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> CamoeConfig:
+        """The config that `to_json` wrote. Raises UsageError for unknown or missing keys and wrong values."""
+        names = [field.name for field in fields(cls)]
+        needed = [field.name for field in fields(cls) if field.default is MISSING]
+        wrong = [*(key for key in body if key not in names), *(key for key in needed if key not in body)]
+        _require(
+            "keys", ", ".join(wrong), not wrong, f"{', '.join(names)}; {', '.join(needed)} must be there"
+        )
+        experts = body.get("experts", STREAMS)
+        _require("experts", experts, isinstance(experts, (list, tuple)), "a list")
+        return cls(**{**body, "experts": tuple(experts)})
+
+
+class Camoe(nn.Module):
+    """The one definition. Untrained it is mean pooling with a uniform gate, so training begins at zero-shot CLIP.
+
+    The gate (our choice of inputs, starts uniform):
+    - "video": softmax(W mean frame + b), one for all texts. A stream that a text lacks is not masked, but compared by
+      its fall-back, the caption: with masks a video that trusts its action expert would lose score for every
+      text without a verb, and no factor per text could give it back.
+    - "text": softmax(W mean of the text's streams + b) over the streams that the text has.
+    - "uniform": the mean over the streams that the text has.
+    Each depends on one side only, so that side's vectors carry it, and the score is one inner product.
+    """
+
+    def __init__(self, config: CamoeConfig, *, logit_scale: float = 100.0) -> None:
+        """`logit_scale` is the backbone's; above 100 it is 100. Raises UsageError unless it is positive."""
+        super().__init__()
+        _require("logit_scale", logit_scale, 0 < logit_scale < math.inf, "a positive number")
+        self.config = config
+        self.aggregator = _aggregator(config)
+        self.gate: nn.Linear | None = None
+        if config.gate != "uniform" and len(config.experts) > 1:
+            self.gate = nn.Linear(config.dim, len(config.experts))
+            nn.init.zeros_(self.gate.weight)
+            nn.init.zeros_(self.gate.bias)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(logit_scale)))
+        self.clamp_log_scale()
+
+    @property
+    def logit_scale(self) -> torch.Tensor:
+        """Scalar, at most 100: what the cosines are multiplied by before a loss."""
+        return self.log_scale.clamp(max=_MAX_LOG_SCALE).exp()
+
+    def clamp_log_scale(self) -> None:
+        """To be called after each optimizer step: beyond the bound its gradient is zero and it would stay there."""
+        with torch.no_grad():
+            self.log_scale.clamp_(max=_MAX_LOG_SCALE)
+
+    def forward(
+        self,
+        frames: torch.Tensor,
+        frame_mask: torch.Tensor,
+        texts: torch.Tensor,
+        stream_mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """Scores [Q, V] in cosine units, -1 to 1; arguments as in `video_vectors` and `text_vectors`."""
+        videos = self.video_vectors(frames, frame_mask)
+        queries = self.text_vectors(texts, stream_mask)
+        with full_precision(videos):
+            return queries @ videos.T
+
+    def video_vectors(self, frames: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
+        """Frame features [V, F, D], any float type and norm, and bool [V, F] -> float32 [V, E * D].
+
+        What stands outside the mask counts for nothing. Raises InputError for wrong shapes and empty videos.
+        """
+        self._check("frames", frames, frame_mask, ("V", "F", self.config.dim))
+        if not bool(frame_mask.any(dim=1).all()):
+            raise InputError(
+                "a video without frames",
+                allowed="at least one frame per video inside the mask",
+                to_do="leave the video out",
+            )
+        units = F.normalize(frames.float().masked_fill(~frame_mask.unsqueeze(-1), 0), dim=-1)
+        experts = F.normalize(self.aggregator(units, frame_mask).float(), dim=-1)  # [V, E, D]
+        if self.gate is not None and self.config.gate == "video":
+            gate = self.gate(masked_mean(units, frame_mask)).float().softmax(dim=-1)
+            experts = experts * gate.unsqueeze(-1)
+        return experts.flatten(1)
+
+    def text_vectors(self, texts: torch.Tensor, stream_mask: torch.Tensor) -> torch.Tensor:
+        """Stream features [Q, E, D], in the order of config.experts, and bool [Q, E] -> float32 [Q, E * D].
+
+        A stream that the text lacks holds the caption's feature, and False in the mask. A text that has none of the
+        experts' streams is treated as if it had all. Raises InputError for wrong shapes.
+        """
+        self._check("texts", texts, stream_mask, ("Q", len(self.config.experts), self.config.dim))
+        units = F.normalize(texts.float(), dim=-1)
+        if self.config.gate == "video":
+            return units.flatten(1)
+        present = stream_mask | ~stream_mask.any(dim=1, keepdim=True)
+        scores = torch.zeros_like(units[..., 0])
+        if self.gate is not None:
+            mean = (units * present.unsqueeze(-1)).sum(dim=1) / present.sum(dim=1, keepdim=True)
+            scores = self.gate(mean).float()
+        gate = scores.masked_fill(~present, float("-inf")).softmax(dim=-1)  # [Q, E]
+        return (units * gate.unsqueeze(-1)).flatten(1)
+
+    @staticmethod
+    def _check(name: str, tensor: torch.Tensor, mask: torch.Tensor, shape: tuple[int | str, ...]) -> None:
+        fits = tensor.ndim == len(shape) and all(
+            isinstance(wanted, str) or have == wanted
+            for have, wanted in zip(tensor.shape, shape, strict=True)
+        )
+        if not fits or mask.shape != tensor.shape[:2] or mask.dtype != torch.bool:
+            wanted = ", ".join(map(str, shape))
+            raise InputError(
+                f"{name} {list(tensor.shape)} with a mask {list(mask.shape)} of {mask.dtype}",
+                allowed=f"[{wanted}] with a bool mask [{wanted.rpartition(', ')[0]}]",
+                to_do="check that store, run and backbone belong together",
+            )
+
+
+def _aggregator(config: CamoeConfig) -> nn.Module:
+    num_experts = len(config.experts)
+    if config.aggregator == "mean":
+        return MeanAggregator(num_experts=num_experts)
+    if config.aggregator == "se":
+        return SqueezeExciteAggregator(config.dim, num_experts=num_experts, width=config.width)
+    return AttentionAggregator(
+        config.dim,
+        num_experts=num_experts,
+        width=config.width,
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        num_positions=config.num_positions,
+        dropout=config.dropout,
+    )
+
+
+def _require(name: str, value: object, fine: bool, allowed: str) -> None:
+    if not fine:
+        raise UsageError(
+            f"CAMoE {name} = {value!r}", allowed=f"{name}: {allowed}", to_do="correct it or leave it out"
+        )
