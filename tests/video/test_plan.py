@@ -25,7 +25,6 @@ def info(**changes: Any) -> VideoInfo:
         "frames_per_second": 25.0,
         "duration_seconds": 600.0,
         "is_hdr": False,
-        "stream_index": 0,
         "start_seconds": 0.0,
         "keyframe_seconds": 10.0,
         "has_color_matrix": True,

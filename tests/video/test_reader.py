@@ -209,8 +209,8 @@ def test_the_time_limit_holds(clip: Path) -> None:
     assert caught.value.reason == "timeout"
 
 
-def test_the_memory_limit_holds(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = open_video(clip, FOUR, size=32)
+def test_the_memory_limit_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = open_video(numbered(tmp_path / "a.mkv"), FOUR, size=32)
     monkeypatch.setattr(child, "MEMORY_BYTES", 200 << 20)
     with pytest.raises(VideoError) as caught, reader:
         list(reader)

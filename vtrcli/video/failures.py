@@ -7,6 +7,7 @@ import signal
 
 from vtrcli.video.formats import Family
 
+NO_REASON = "ffmpeg gave no reason"
 _DETAIL_CHARACTERS = 200
 
 # Tried in this order; the first that matches names the reason.
@@ -58,16 +59,15 @@ def crash_reason(status: int) -> str | None:
 
 
 def first_complaint(log: bytes) -> str:
-    """The first telling line of the log, without addresses, short enough for a table."""
+    """The first telling line of the log, without addresses, short enough for a table; empty when there is none."""
     lines = _complaints(log)
-    return lines[0][:_DETAIL_CHARACTERS] if lines else "ffmpeg gave no reason"
+    return lines[0][:_DETAIL_CHARACTERS] if lines else ""
 
 
 def _complaints(log: bytes) -> list[str]:
-    cleaned = []
-    for line in log.decode(errors="replace").splitlines():
-        line = re.sub(r"^(?:\[[^\]]*\] )+", "", line).strip()
-        line = re.sub(r"(not on whitelist) '.*'", r"\1", line)
-        if line and line.isprintable() and not _ECHOES.search(line):
-            cleaned.append(line)
-    return cleaned
+    """Messages of level error and above: "[h264 @ 0x55] [error] no frame!" -> "no frame!"."""
+    found = re.findall(rb"^(?:\[[^\]\n]* @ [^\]\n]*\] )*\[(?:error|fatal|panic)\] +(.*)$", log, re.MULTILINE)
+    lines = [
+        re.sub(r"(not on whitelist) '.*'", r"\1", line.decode(errors="replace").strip()) for line in found
+    ]
+    return [line for line in lines if line and line.isprintable() and not _ECHOES.search(line)]

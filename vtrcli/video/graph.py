@@ -34,6 +34,8 @@ _SCALER = {"flags": "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp", "par
 _HDR_WHITE_NITS = 203
 # Stands for the file while ffmpeg-python handles it: that one cannot take a name that is not UTF-8.
 _PLACE = "<the file>"
+# The first video stream that is no cover picture.
+_VIDEO = "V:0"
 _KEY_PACKETS = 16
 _KEY_PACKET_SECONDS = 30
 
@@ -47,14 +49,12 @@ def probe_command(path: str | os.PathLike[str]) -> list[str]:
     """Describes the file on standard error and lists its first key packets on standard output (framecrc)."""
     source = _input(**{"discard:v": "nokey"})
     limits = {"frames:v": _KEY_PACKETS, "t": _KEY_PACKET_SECONDS}
-    return _command(
-        path, ffmpeg.output(source["V:0"], "pipe:1", c="copy", f="framecrc", **limits), level="info"
-    )
+    return _command(path, ffmpeg.output(source[_VIDEO], "pipe:1", c="copy", f="framecrc", **limits))
 
 
 def measure_command(info: VideoInfo) -> list[str]:
     """Reads the whole file without decoding; ffmpeg's progress report ends with the count of packets and the time."""
-    return _to_nowhere(info, _input()[str(info.stream_index)], c="copy")
+    return _to_nowhere(info, _input()[_VIDEO], c="copy")
 
 
 def count_keyframes_command(info: VideoInfo) -> list[str]:
@@ -67,7 +67,7 @@ def linear_command(
 ) -> list[str]:
     """One pass; per grid time `first_seconds + k * step_seconds` the frame on display, as rgb24 size x size."""
     options: dict[str, Any] = {} if info.has_times else {"r": info.frames_per_second or DEFAULT_RATE}
-    stream = _input(**_decoder(num_threads), **options)[str(info.stream_index)]
+    stream = _input(**_decoder(num_threads), **options)[_VIDEO]
     stream = _grid(stream, start_seconds=first_seconds, rate=_rate(step_seconds))
     return _raw_frames(info, _sized(stream, info, size), report)
 
@@ -83,9 +83,7 @@ def seek_command(
     branches = []
     for target in targets_seconds:
         source = _input(ss=f"{target:.6f}", noaccurate_seek=None, **_decoder(num_threads))
-        branch = _grid(
-            source[str(info.stream_index)], start_seconds=info.start_seconds + target, rate=str(MICROSECONDS)
-        )
+        branch = _grid(source[_VIDEO], start_seconds=info.start_seconds + target, rate=str(MICROSECONDS))
         branch = branch.filter("trim", end_frame=1).filter("setpts", f"PTS+{round(target * MICROSECONDS)}")
         branches.append(_sized(branch, info, size))
     merged = (
@@ -109,10 +107,10 @@ def keyframes_command(
 def _keyframe_input(info: VideoInfo, *, num_threads: int) -> Any:
     if info.has_times:
         source = _input(skip_frame="nokey", **{"discard:v": "nokey"}, **_decoder(num_threads))
-        return source[str(info.stream_index)]
+        return source[_VIDEO]
     # Times are counted, so every frame has to be decoded.
     source = _input(r=info.frames_per_second or DEFAULT_RATE, **_decoder(num_threads))
-    return source[str(info.stream_index)].filter("select", "key")
+    return source[_VIDEO].filter("select", "key")
 
 
 def _input(**options: Any) -> Any:
@@ -146,6 +144,11 @@ def _rate(step_seconds: float) -> str:
     return f"{ratio.numerator}/{ratio.denominator}"
 
 
+def needs_matrix(info: VideoInfo) -> bool:
+    """Whether BT.709 has to be named, as players guess for large pictures; swscale would take BT.601 for any size."""
+    return not info.has_color_matrix and (info.width >= 1280 or info.height > 576)
+
+
 def _sized(stream: Any, info: VideoInfo, size: int) -> Any:
     """As torchvision's Resize(size, bicubic) + CenterCrop(size), on square pixels, in standard dynamic range."""
     stream = stream.filter(
@@ -154,8 +157,8 @@ def _sized(stream: Any, info: VideoInfo, size: int) -> Any:
     short_first = "lt(iw*sar,ih)"
     limit = MAX_ASPECT * size
     options: dict[str, Any] = dict(_SCALER)
-    if not info.has_color_matrix and (info.width >= 1280 or info.height > 576):
-        options["in_color_matrix"] = "bt709"  # as players guess; swscale would take BT.601 for any size
+    if needs_matrix(info):
+        options["in_color_matrix"] = "bt709"
     stream = stream.filter(
         "scale",
         w=f"if({short_first},{size},min({limit},trunc({size}*iw*sar/ih)))",
@@ -201,7 +204,17 @@ def _to_nowhere(info: VideoInfo, stream: Any, **options: str) -> list[str]:
     return _command(info.path, output, "-progress", "pipe:1", "-stats_period", "3600")
 
 
-def _command(path: str | os.PathLike[str], output: Any, *extra: str, level: str = "error") -> list[str]:
-    settings = ["-hide_banner", "-nostdin", "-v", level, "-filter_complex_threads", "1", *extra]
+def _command(path: str | os.PathLike[str], output: Any, *extra: str) -> list[str]:
+    # level+info: the description of the input, and a tag that tells complaints from it.
+    settings = [
+        "-hide_banner",
+        "-nostdin",
+        "-nostats",
+        "-v",
+        "level+info",
+        "-filter_complex_threads",
+        "1",
+        *extra,
+    ]
     arguments: list[str] = ffmpeg.get_args(output)
     return [ffmpeg_binary(), *settings, *(url(path) if a == _PLACE else a for a in arguments)]

@@ -15,7 +15,7 @@ from pathlib import Path
 from vtrcli.errors import VideoError
 from vtrcli.video import graph
 from vtrcli.video.child import Patience, Session
-from vtrcli.video.failures import first_complaint, open_failure
+from vtrcli.video.failures import NO_REASON, first_complaint, open_failure
 from vtrcli.video.files import check_file
 from vtrcli.video.formats import STREAMS_WITHOUT_TIMES, sniff
 
@@ -40,7 +40,6 @@ class VideoInfo:
     duration_seconds: float | None
     is_hdr: bool
     # For the decoder, not for people:
-    stream_index: int
     start_seconds: float
     keyframe_seconds: float | None  # median distance of the first key frames
     has_color_matrix: bool
@@ -68,56 +67,65 @@ def probe(path: str | os.PathLike[str], *, timeout_seconds: float = PROBE_SECOND
         status = child.wait()
         log = child.log
     session.check_time()
+    info = info_from_log(log, path, num_bytes=num_bytes, keyframe_seconds=_keyframe_seconds(key_packets))
+    if info is None:
+        reason = open_failure(log, family, status)
+        raise VideoError(reason, first_complaint(log) or NO_REASON, path=os.fspath(path))
+    return info
+
+
+def info_from_log(
+    log: bytes, path: str | os.PathLike[str], *, num_bytes: int, keyframe_seconds: float | None = None
+) -> VideoInfo | None:
+    """What ffmpeg said about its input; None when it could not open it. Raises VideoError without a video stream."""
     text = _own_part(log, path)
     if text is None:
-        reason = open_failure(log, family, status)
-        raise VideoError(reason, first_complaint(log), path=os.fspath(path))
-    return _parse(text, Path(path), num_bytes=num_bytes, keyframe_seconds=_keyframe_seconds(key_packets))
+        return None
+    return _parse(text, Path(path), num_bytes=num_bytes, keyframe_seconds=keyframe_seconds)
 
 
 def _own_part(log: bytes, path: str | os.PathLike[str]) -> str | None:
     """The lines that describe the input, and no others. The name is cut out: it may hold forged lines."""
     log = log.replace(os.fsencode(graph.url(path)), b"")
-    start = re.search(rb"^Input #0, [^\n]*$", log, re.MULTILINE)
+    start = re.search(rb"^\[info\] Input #0, [^\n]*$", log, re.MULTILINE)
     if not start:
         return None
-    end = re.compile(rb"^(?:Stream mapping:|Output #0|At least one output)", re.MULTILINE).search(
-        log, start.end()
-    )
+    end = _AFTER_INPUT.search(log, start.end())
     return log[start.start() : end.start() if end else None].decode(errors="replace")
 
 
+_AFTER_INPUT = re.compile(rb"^\[info\] (?:Input #1|Stream mapping:|Output #0)", re.MULTILINE)
 # Metadata lines are indented by four spaces or more (ffmpeg indents each line of a value with many lines), so
-# these two-space lines are ffmpeg's own.
+# these lines, two spaces after the tag, are ffmpeg's own.
 _DURATION = re.compile(
-    r"^  Duration: (?:(\d+):(\d\d):(\d\d\.\d+)|N/A)(?:, start: (-?\d+\.\d+))?", re.MULTILINE
+    r"^\[info\]   Duration: (?:(\d+):(\d\d):(\d\d\.\d+)|N/A)(?:, start: (-?\d+\.\d+))?", re.MULTILINE
 )
-_STREAM = re.compile(r"^  Stream #0:(\d+)(?:\[0x[0-9a-f]+\])?(?:\(.*?\))?: (\w+): (.*)$", re.MULTILINE)
+_STREAM = re.compile(r"^\[info\]   Stream #0:\d+(?:\[0x[0-9a-f]+\])?(?:\(.*?\))?: (\w+): (.*)$", re.MULTILINE)
 _PICTURE = re.compile(
     r"^(?P<codec>\w+)(?: \([^)]*\))*"
     r"(?:, (?P<pixels>[a-z0-9_]+)(?:\((?P<color>[^)]*)\))?)?"
     r"(?:, (?P<width>\d+)x(?P<height>\d+)(?:,| \[)?(?: ?SAR (?P<sar_x>\d+):(?P<sar_y>\d+))?)?"
 )
 _ROTATION = re.compile(
-    r"^ {4,}display ?matrix: rotation of (-?\d+\.\d+) degrees", re.MULTILINE | re.IGNORECASE
+    r"^\[info\] {5,}display ?matrix: rotation of (-?\d+\.\d+) degrees", re.MULTILINE | re.IGNORECASE
 )
 
 
 def _parse(text: str, path: Path, *, num_bytes: int, keyframe_seconds: float | None) -> VideoInfo:
-    container = re.match(r"Input #0, ([^ ]*?),? ", text)
+    container = re.match(r"\[info\] Input #0, ([^ ]*?),? ", text)
     streams = list(_STREAM.finditer(text))
-    chosen = next((s for s in streams if s[2] == "Video" and "(attached pic)" not in s[3]), None)
+    chosen = next((s for s in streams if s[1] == "Video" and "(attached pic)" not in s[2]), None)
     if chosen is None:
-        kinds = ", ".join(sorted({stream[2].lower() for stream in streams})) or "nothing"
+        kinds = ", ".join(sorted({stream[1].lower() for stream in streams})) or "nothing"
         raise VideoError("no-video-stream", f"it holds {kinds}", path=os.fspath(path))
     following = next((s.start() for s in streams if s.start() > chosen.start()), len(text))
-    picture = _PICTURE.match(chosen[3])
+    picture = _PICTURE.match(chosen[2])
     fields = picture.groupdict() if picture else {}
     rotation = _ROTATION.search(text, chosen.end(), following)
     degrees = -round(float(rotation[1])) % 360 if rotation else 0
     width, height = _displayed(fields, degrees)
     color = (fields.get("color") or "").split(", ")
-    rate = re.search(r", (\d+(?:\.\d+)?)(k?) fps", chosen[3])
+    rate = re.search(r", (\d+(?:\.\d+)?)(k?) fps", chosen[2])
     duration = _DURATION.search(text)
     return VideoInfo(
         path=path,
@@ -131,11 +139,10 @@ def _parse(text: str, path: Path, *, num_bytes: int, keyframe_seconds: float | N
         frames_per_second=float(rate[1]) * (1000 if rate[2] else 1) if rate else None,
         duration_seconds=_seconds(duration),
         is_hdr=any("smpte2084" in part or "arib-std-b67" in part for part in color),
-        stream_index=int(chosen[1]),
         start_seconds=float(duration[4]) if duration and duration[4] else 0.0,
         keyframe_seconds=keyframe_seconds,
         has_color_matrix=any(_names_matrix(part) for part in color),
-        is_encrypted="ncryption" in text[chosen.start() :] or "(encv /" in chosen[3],
+        is_encrypted="ncryption" in text[chosen.start() :] or "(encv /" in chosen[2],
     )
 
 

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from vtrcli.errors import UsageError, VideoError
 from vtrcli.video.child import Patience, Session
 from vtrcli.video.decode import Decode, Frame, SeekMissed
-from vtrcli.video.failures import decode_failure, first_complaint
+from vtrcli.video.failures import NO_REASON, decode_failure, first_complaint
 from vtrcli.video.files import check_file, check_unchanged
 from vtrcli.video.measure import count_keyframes, measure_duration
 from vtrcli.video.plan import Plan, make_plan
 from vtrcli.video.probe import PROBE_SECONDS, VideoInfo, probe
 from vtrcli.video.sampling import Sampling
+from vtrcli.video.shortcut import Decoded, decode_at_once
 
 # Without a limit of the user's: this, plus so much per second of video.
 AUTO_TIMEOUT_SECONDS = 60.0
@@ -61,13 +62,18 @@ def open_video(
         if value < 1:
             raise UsageError(f"{name} is {value}", allowed="at least 1", to_do=f"change {name}")
     state = check_file(path)
-    info = probe(path, timeout_seconds=PROBE_SECONDS if timeout_seconds is None else timeout_seconds)
-    per_second = AUTO_TIMEOUT_PER_SECOND if timeout_seconds is None else 0.0
+    settings = _Settings(sampling=sampling, size=size, num_threads=num_threads, batch_frames=batch_frames)
     session = Session(path, Patience(AUTO_TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds))
+    decoded = decode_at_once(
+        session, path, sampling, size=size, num_threads=num_threads, most_frames=settings.held_frames
+    )
+    if decoded is not None:
+        return VideoReader(decoded.info, settings, session=session, file_state=state, decoded=decoded)
+    info = probe(path, timeout_seconds=PROBE_SECONDS if timeout_seconds is None else timeout_seconds)
     if info.duration_seconds is None or info.duration_seconds > _INCREDIBLE_SECONDS:
         info = replace(info, duration_seconds=measure_duration(session, info))
-    session.patience.limit_seconds += per_second * (info.duration_seconds or 0.0)
-    settings = _Settings(sampling=sampling, size=size, num_threads=num_threads, batch_frames=batch_frames)
+    if timeout_seconds is None:
+        session.patience.limit_seconds += AUTO_TIMEOUT_PER_SECOND * (info.duration_seconds or 0.0)
     return VideoReader(info, settings, session=session, file_state=state)
 
 
@@ -77,6 +83,10 @@ class _Settings:
     size: int
     num_threads: int
     batch_frames: int
+
+    @property
+    def held_frames(self) -> int:
+        return _HOLD_BYTES // (self.size**2 * 3)
 
 
 class VideoReader:
@@ -88,7 +98,13 @@ class VideoReader:
     """
 
     def __init__(
-        self, info: VideoInfo, settings: _Settings, *, session: Session, file_state: os.stat_result
+        self,
+        info: VideoInfo,
+        settings: _Settings,
+        *,
+        session: Session,
+        file_state: os.stat_result,
+        decoded: Decoded | None = None,
     ) -> None:
         self.info = info
         self.num_frames = 0
@@ -96,7 +112,8 @@ class VideoReader:
         self._settings = settings
         self._session = session
         self._file_state = file_state
-        self.plan = self._make_plan()
+        self._decoded = decoded
+        self.plan = decoded.plan if decoded else self._make_plan()
         self._batches = self._iterate()
 
     def __enter__(self) -> VideoReader:
@@ -129,8 +146,11 @@ class VideoReader:
         check_unchanged(self.info.path, self._file_state)
 
     def _frames(self) -> Iterator[Frame]:
-        held_frames = _HOLD_BYTES // (self._settings.size**2 * 3)
-        if self.plan.method == "keyframes" or len(self.plan.targets) > held_frames:
+        if self._decoded is not None:
+            self._judge(self._decoded.decode)
+            yield from self._decoded.frames
+            return
+        if self.plan.method == "keyframes" or len(self.plan.targets) > self._settings.held_frames:
             # Too many to hold back; a fixed rate's times do not depend on the duration anyway.
             self.plan = self._make_plan(may_seek=False)
             decode = self._new_decode()
@@ -179,13 +199,14 @@ class VideoReader:
 
     def _judge(self, decode: Decode) -> None:
         """Raises VideoError for a video without frames; puts what is missing into `warnings`."""
+        complaint = first_complaint(decode.log)
         if decode.num_frames == 0:
             reason = decode_failure(decode.log, decode.status, is_encrypted=self.info.is_encrypted)
-            raise VideoError(reason, first_complaint(decode.log), path=str(self.info.path))
+            raise VideoError(reason, complaint or NO_REASON, path=str(self.info.path))
         wanted = len(self.plan.targets)
         if decode.num_slots < wanted:
             self.warnings = (
-                f"{decode.num_frames} of {wanted} frames decoded: {first_complaint(decode.log)}",
+                f"{decode.num_frames} of {wanted} frames decoded: {complaint or 'the video ends there'}",
             )
-        elif decode.log:
-            self.warnings = (f"damaged in places: {first_complaint(decode.log)}",)
+        elif complaint:
+            self.warnings = (f"damaged in places: {complaint}",)
