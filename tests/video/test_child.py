@@ -83,7 +83,7 @@ def test_close_from_another_thread_ends_the_child() -> None:
 def test_files_cannot_be_written_and_memory_is_limited(tmp_path: Path) -> None:
     script = f"sleep 0.2; ulimit -v; ulimit -c; echo text > '{tmp_path / 'file'}'; cat '{tmp_path / 'file'}'"
     with Child(shell(script), patience=Patience(10)) as child:
-        assert child.read_all(100) == b"8388608\n0\n"
+        assert child.read_all(100) == b"4194304\n0\n"
 
 
 def test_ffmpeg_is_not_told_to_write_a_report(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
+from typing import IO
 
 from vtrcli.errors import VideoError
 
-# ffmpeg may take this much address space. Twelve 1080p decoders need about 1.5 GiB, one 8K decoder 3 GiB.
-MEMORY_BYTES = 8 << 30
+# ffmpeg may take this much address space. Measured with four threads each: twelve 1080p decoders 1.1 GiB, one 8K
+# decoder 1.1 GiB; a picture of the most pixels that are allowed has 0.2 GiB, and a decoder keeps up to 17.
+MEMORY_BYTES = 4 << 30
 # Of what ffmpeg says only the beginning (where causes stand) and the end are kept.
 _LOG_BYTES = 64 << 10
+_PIPE_BYTES = 1 << 20
 
 
 class Patience:
@@ -87,6 +90,7 @@ class Child:
             start_new_session=True,
         )
         _limit(self._process.pid)
+        _widen(self._process.stdout)
         self._drain_thread = threading.Thread(target=self._drain, daemon=True, name="ffmpeg-stderr")
         self._drain_thread.start()
         self._over = threading.Event()
@@ -230,6 +234,18 @@ class Session:
             self._closed = True
             if self._child is not None:
                 self._child.kill()
+
+
+def _widen(pipe: IO[bytes] | None) -> None:
+    """Room for several frames, so that ffmpeg is not woken for every 64 KiB that we take."""
+    if sys.platform != "linux" or pipe is None:
+        return
+    import fcntl
+
+    try:
+        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    except OSError:
+        return  # the user's share of pipe memory is used up
 
 
 def _limit(pid: int) -> None:

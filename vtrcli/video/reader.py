@@ -55,6 +55,7 @@ def open_video(
 ) -> VideoReader:
     """Probes the file and plans its decoding; iterate over what comes back to get the frames.
 
+    A short MP4 clip is decoded here already (see `vtrcli.video.shortcut`), anything else while iterating.
     `timeout_seconds` limits the time spent waiting for ffmpeg over the whole video (None: 60 s + twice its
     length). Two times that show the same picture give one frame. Raises VideoError, here and while iterating.
     """
@@ -201,6 +202,7 @@ class VideoReader:
         """Raises VideoError for a video without frames; puts what is missing into `warnings`."""
         complaint = first_complaint(decode.log)
         if decode.num_frames == 0:
+            check_unchanged(self.info.path, self._file_state)  # a download in progress is not a broken file
             reason = decode_failure(decode.log, decode.status, is_encrypted=self.info.is_encrypted)
             raise VideoError(reason, complaint or NO_REASON, path=str(self.info.path))
         wanted = len(self.plan.targets)
