@@ -2,8 +2,8 @@
 
     score(text, video) = sum over experts e of gate_e * cos(text_e, video_e)
 
-The paper's experts are known (fusion, entity, action), and that one gate mixes them; the rest is reconstructed or our
-choice, told apart in docs/camoe.md. The model sees features only: CLIP's towers are `vtrcli.model.backbone`, losses
+From the paper: several experts, one gate, each expert aligned with its part of the text. The rest is reconstructed or
+our choice; docs/camoe.md tells which. The model sees features only: CLIP's towers are `vtrcli.model.backbone`, losses
 `vtrcli.model.losses`.
 
 Letters: V videos, F frames of the longest video, Q texts, E experts, D feature dimension.

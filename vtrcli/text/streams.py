@@ -1,7 +1,7 @@
 """One caption -> three texts, one per expert: the whole caption, its nouns, its verbs.
 
-That CAMoE has these three streams is what later readers report of the paper; tagger, word forms and fall-back are
-our choice (docs/camoe.md). Turning the texts into features is the backbone's work.
+That the paper splits by part of speech into these three is a reconstruction; tagger, word forms and fall-back are our
+choice (docs/camoe.md). Turning the texts into features is the backbone's work.
 """
 
 from __future__ import annotations
