@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vtrcli.errors import InputError
+from vtrcli.retrieval.compare import compare
+from vtrcli.retrieval.metrics import metrics_from_ranks
+
+
+def test_each_metric_is_compared_on_the_same_queries() -> None:
+    a = metrics_from_ranks(np.array([1, 1, 9, 9, 20, 3]), direction="t2v")
+    b = metrics_from_ranks(np.array([1, 1, 1, 1, 10, 2]), direction="t2v")
+    tests = compare(a, b)
+    assert list(tests) == ["R@1", "R@5", "R@10", "R@50", "MnR"]
+    assert tests["R@1"].mean_a == a.recall[1]
+    assert tests["R@1"].difference == pytest.approx(b.recall[1] - a.recall[1])
+    assert tests["MnR"].difference == pytest.approx(b.mean_rank - a.mean_rank)
+    assert tests["R@50"].p_value == 1
+
+
+def test_directions_do_not_mix() -> None:
+    a, b = (metrics_from_ranks(np.array([1, 2]), direction=d) for d in ("t2v", "v2t"))  # type: ignore[arg-type]
+    with pytest.raises(
+        InputError, match="a result for t2v and one for v2t; only results of the same direction"
+    ):
+        compare(a, b)
