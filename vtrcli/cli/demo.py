@@ -9,7 +9,7 @@ import typer
 
 from vtrcli.cli import options
 from vtrcli.cli.output import clock, count, print_json, say, stdout
-from vtrcli.cli.progress import ProgressBar
+from vtrcli.cli.progress import StepBar
 
 if TYPE_CHECKING:
     from vtrcli.demo.run import DemoReport
@@ -31,44 +31,20 @@ def command(
     """Make a corpus of short videos, extract it, search it, and print how well that went. Needs no network."""
     from vtrcli.demo.run import run_demo
 
-    steps = Steps(quiet=quiet or json_output)
-    try:
+    with StepBar(unit="videos", quiet=quiet or json_output) as bar:
+
+        def begin(text: str) -> None:
+            bar.finish()
+            say(text, quiet=quiet or json_output)
+
         report = run_demo(
-            out, num_videos=num_videos, num_workers=workers, on_step=steps.start, on_progress=steps.advance
+            out, num_videos=num_videos, num_workers=workers, on_step=begin, on_progress=bar.update
         )
-    finally:
-        steps.finish()
     write_settings(out)
     if json_output:
         print_json(NAME, report_json(report))
     else:
         print_report(report)
-
-
-class Steps:
-    """One line and one bar per step."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._bar: ProgressBar | None = None
-
-    def start(self, text: str) -> None:
-        """Announce a step."""
-        self.finish()
-        say(text, quiet=self._quiet)
-
-    def advance(self, num_done: int, total: int) -> None:
-        """Move the step's bar, which appears with the first call."""
-        if self._bar is None:
-            self._bar = ProgressBar(total, unit="videos", quiet=self._quiet)
-            self._bar.__enter__()
-        self._bar.update(num_done)
-
-    def finish(self) -> None:
-        """Leave the bar as it is."""
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-            self._bar = None
 
 
 def write_settings(folder: Path) -> None:

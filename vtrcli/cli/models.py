@@ -10,8 +10,8 @@ import typer
 
 from vtrcli.cli import options
 from vtrcli.cli.app_parts import VtrCommand
-from vtrcli.cli.output import byte_size, home_relative, print_json, print_rows, say, stdout
-from vtrcli.cli.progress import ProgressBar
+from vtrcli.cli.output import byte_size, home_relative, print_json, print_rows, stdout
+from vtrcli.cli.progress import StepBar
 from vtrcli.errors import WeightsError
 
 NAME = "models"
@@ -128,15 +128,11 @@ def _report(command: str, name: str, path: Path, *, json_output: bool) -> None:
 
 def download_progress(*, quiet: bool) -> Callable[[int, int], None]:
     """A bar in megabytes that appears with the first bytes of a download."""
-    bars: list[ProgressBar] = []
+    bar = StepBar(unit="MB", quiet=quiet)
 
     def update(num_bytes: int, total_bytes: int) -> None:
-        if not bars:
-            say(f"downloading {byte_size(total_bytes)} of weights", quiet=quiet)
-            bars.append(ProgressBar(total_bytes // 1_000_000, unit="MB", quiet=quiet))
-            bars[0].__enter__()
-        bars[0].update(num_bytes // 1_000_000)
+        bar.update(num_bytes // 1_000_000, total_bytes // 1_000_000, "weights")
         if num_bytes >= total_bytes:
-            bars[0].__exit__(None, None, None)
+            bar.finish()
 
     return update

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+from vtrcli.errors import UsageError
 
 Store = Annotated[
     Path | None,
@@ -14,6 +16,14 @@ Store = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Dataset = Annotated[
+    str | None,
+    typer.Option("--dataset", help="Data set, see `vtr datasets list`; csv or jsonl for your own."),
+]
+Annotations = Annotated[
+    Path | None, typer.Option("--annotations", metavar="DIR", help="Folder of the data set's files.")
+]
+Tagger = Annotated[Literal["hanta", "spacy"], typer.Option("--tagger", help="Finds nouns and verbs.")]
 
 DEVICE_DEFAULT = "auto"
 BACKBONE_DEFAULT = "ViT-B/32"
@@ -27,3 +37,19 @@ def store_path(given: Path | None) -> Path:
     import platformdirs
 
     return platformdirs.user_data_path("vtr", appauthor=False)
+
+
+def require_dataset(dataset: str | None, annotations: Path | None) -> tuple[str, Path]:
+    """Data set and folder of its files.
+
+    Raises:
+        UsageError: one of them was not given.
+    """
+    if dataset is None or annotations is None:
+        missing = "--dataset" if dataset is None else "--annotations"
+        raise UsageError(
+            f"{missing} is not set",
+            allowed="a data set's name (`vtr datasets list`) and the folder of its files",
+            to_do=f"add {missing}, or set it in vtr.toml",
+        )
+    return dataset, annotations

@@ -54,6 +54,35 @@ class ProgressBar:
             typer.echo(text + (f" · {note}" if note else ""), err=True)
 
 
+class StepBar:
+    """A bar whose total is known only with the first call of `update(num_done, total)`."""
+
+    def __init__(self, *, unit: str, quiet: bool) -> None:
+        self._unit, self._quiet = unit, quiet
+        self._bar: ProgressBar | None = None
+
+    def __enter__(self) -> StepBar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish()
+
+    def update(self, num_done: int, total: int, note: str = "") -> None:
+        """Show that `num_done` of `total` are done."""
+        if self._bar is None:
+            self._bar = ProgressBar(total, unit=self._unit, quiet=self._quiet)
+            self._bar.__enter__()
+        self._bar.update(num_done, note)
+
+    def finish(self) -> None:
+        """Leave the bar as it is; the next `update` begins another."""
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None
+
+
 def _rich_bar() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -153,6 +153,17 @@ def split_names(name: str) -> tuple[str, ...]:
     return _info(name).splits
 
 
+def available_splits(name: str, annotations: Path) -> tuple[str, ...]:
+    """The splits of a benchmark, or those that occur in one's own file.
+
+    Raises:
+        UsageError: no such data set.
+        InputError: one's own file cannot be read.
+    """
+    own_format = next((format for format in own.FILES if format == name), None)
+    return tuple(own.splits_in(annotations, format=own_format)) if own_format else split_names(name)
+
+
 def load_split(name: str, annotations: Path, split: str) -> Split:
     """Read one split from the annotation files as researchers have them.
 
@@ -181,9 +192,7 @@ def check_dataset(name: str, annotations: Path) -> list[SplitCheck]:
         InputError: one's own file cannot be read at all. Problems of a benchmark's split are in its row.
     """
     info = _info(name)
-    own_format = next((format for format in own.FILES if format == name), None)
-    splits = own.splits_in(annotations, format=own_format) if own_format else info.splits
-    return [_check_split(info, annotations, split) for split in splits]
+    return [_check_split(info, annotations, split) for split in available_splits(name, annotations)]
 
 
 def _check_split(info: DatasetInfo, annotations: Path, split: str) -> SplitCheck:

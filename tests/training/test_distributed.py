@@ -1,0 +1,95 @@
+"""Two gloo processes give the loss and the gradients of one process at the same global batch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from vtrcli.model.camoe import Camoe, CamoeConfig
+from vtrcli.training.distributed import World, gather, joined_world
+from vtrcli.training.encoder import PairBatch, PairEncoder, batch_loss
+
+BATCH, DIM = 8, 16
+
+
+def make_batch(world: World) -> PairBatch:
+    generator = torch.Generator().manual_seed(5)
+    frames = torch.randn(BATCH, 4, DIM, generator=generator)
+    texts = torch.randn(BATCH, 3, DIM, generator=generator)
+    return PairBatch(
+        world.share(frames),
+        world.share(torch.ones(BATCH, 4, dtype=torch.bool)),
+        world.share(texts),
+        world.share(torch.ones(BATCH, 3, dtype=torch.bool)),
+        torch.tensor([0, 1, 2, 3, 0, 5, 6, 7]),  # the same video in both halves
+    )
+
+
+def losses_and_gradients() -> dict[str, torch.Tensor]:
+    """Run in one process, or in each process of a group; the result must not tell which. InfoNCE and DSL."""
+    found: dict[str, torch.Tensor] = {}
+    with joined_world("cpu") as world:
+        for name, dsl_temperature in (("infonce", None), ("dsl", 100.0)):
+            gradients = loss_and_gradients(world, dsl_temperature)
+            found |= {f"{name} {key}": tensor for key, tensor in gradients.items()}
+    return found
+
+
+def loss_and_gradients(world: World, dsl_temperature: float | None) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    camoe = Camoe(CamoeConfig(dim=DIM, width=8), logit_scale=20.0)
+    for parameter in camoe.parameters():  # away from the zero start, so that every parameter has a gradient
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    encoder: torch.nn.Module = PairEncoder(camoe)
+    if world.size > 1:
+        encoder = torch.nn.parallel.DistributedDataParallel(encoder)
+    loss = batch_loss(encoder, make_batch(world), world=world, dsl_temperature=dsl_temperature)
+    loss.backward()  # type: ignore[no-untyped-call]
+    gradients = {
+        name: parameter.grad for name, parameter in camoe.named_parameters() if parameter.grad is not None
+    }
+    return {"loss": loss.detach(), **gradients}
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, torch; from tests.training.test_distributed import losses_and_gradients; "
+        "torch.save(losses_and_gradients(), sys.argv[1] + os.environ['RANK'])"
+    )
+    environment = {
+        **os.environ,
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "rank")],
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in (0, 1)
+    ]
+    assert [child.wait(timeout=120) for child in children] == [0, 0]
+    alone = losses_and_gradients()
+    for rank in (0, 1):
+        together = torch.load(tmp_path / f"rank{rank}", weights_only=True)
+        assert together.keys() == alone.keys()
+        for name, expected in alone.items():
+            torch.testing.assert_close(together[name], expected, rtol=1e-5, atol=1e-5, msg=name)
+
+
+def test_alone_nothing_is_gathered() -> None:
+    vectors = torch.randn(3, 2)
+    assert gather(vectors, World()) is vectors
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])

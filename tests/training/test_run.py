@@ -1,0 +1,157 @@
+"""Training on cached features: it learns, resumes to the bit, stops on request, and says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.toy import make_toy
+from vtrcli.errors import InputError, UsageError, WeightsError
+from vtrcli.training.run import TrainResult, load_camoe, train
+from vtrcli.training.run_folder import read_metrics
+from vtrcli.training.settings import TrainSettings
+
+SETTINGS = TrainSettings(
+    epochs=3, batch_size=8, learning_rate=3e-3, num_frames=4, patience=None, captions="all", seed=1
+)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_toy(tmp_path_factory.mktemp("toy"))
+
+
+def run(toy: Path, out: Path, *, settings: TrainSettings = SETTINGS, **options: Any) -> TrainResult:
+    return train(
+        store=toy / "store",
+        dataset="csv",
+        annotations=toy,
+        out=out,
+        settings=settings,
+        device="cpu",
+        **options,
+    )
+
+
+def stop_after(num_steps: int) -> Callable[[], bool]:
+    steps = iter(range(1, 10_000))
+    return lambda: next(steps) >= num_steps
+
+
+def test_training_beats_the_untrained_model_and_the_run_rebuilds_it(toy: Path, tmp_path: Path) -> None:
+    result = run(toy, tmp_path / "run", settings=TrainSettings(**{**vars(SETTINGS), "epochs": 12}))
+    rows = read_metrics(tmp_path / "run")
+    assert [row["epoch"] for row in rows] == list(range(13))
+    assert result.val["t2v"]["R@1"] > rows[0]["val"]["t2v"]["R@1"] + 20
+    assert (
+        result.best_epoch
+        == max(rows, key=lambda row: row["val"]["t2v"]["R@1"] + row["val"]["v2t"]["R@1"])["epoch"]
+    )
+    camoe, config = load_camoe(tmp_path / "run")
+    assert config.settings.epochs == 12 and config.num_val_videos == 12
+    assert camoe.config.dim == 16
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"config.json", "metrics.jsonl", "model.safetensors", "last.safetensors", "curves.svg"}
+
+
+@pytest.mark.parametrize("num_steps", [1, 9, 13])
+def test_resuming_equals_never_stopping_to_the_bit(toy: Path, tmp_path: Path, num_steps: int) -> None:
+    run(toy, tmp_path / "whole")
+    stopped = run(toy, tmp_path / "parts", should_stop=stop_after(num_steps))
+    assert stopped.was_interrupted
+    resumed = run(toy, tmp_path / "parts", resume=True)
+    assert not resumed.was_interrupted
+    for name in ("model.safetensors", "last.safetensors"):
+        whole, parts = load_file(tmp_path / "whole" / name), load_file(tmp_path / "parts" / name)
+        assert whole.keys() == parts.keys()
+        for key in whole:
+            assert torch.equal(whole[key], parts[key]), (name, key)
+    for one, other in zip(read_metrics(tmp_path / "whole"), read_metrics(tmp_path / "parts"), strict=True):
+        assert one["val"] == other["val"]
+        assert one["loss"] == other["loss"]
+
+
+def test_a_finished_run_resumes_to_nothing_left_to_do(toy: Path, tmp_path: Path) -> None:
+    first = run(toy, tmp_path / "run")
+    again = run(toy, tmp_path / "run", resume=True)
+    assert (again.epochs, again.best_epoch, again.val) == (first.epochs, first.best_epoch, first.val)
+
+
+def test_an_old_run_is_never_written_over(toy: Path, tmp_path: Path) -> None:
+    run(toy, tmp_path / "run")
+    with pytest.raises(WeightsError, match="holds a run already; a new folder, or --resume; "):
+        run(toy, tmp_path / "run")
+
+
+def test_patience_ends_a_run_that_gains_nothing(toy: Path, tmp_path: Path) -> None:
+    settings = TrainSettings(**{**vars(SETTINGS), "learning_rate": 1e-12, "epochs": 9, "patience": 2})
+    assert run(toy, tmp_path / "run", settings=settings).epochs == 2
+
+
+def test_a_loss_that_is_not_finite_names_the_batch_and_keeps_the_last_good_state(
+    toy: Path, tmp_path: Path
+) -> None:
+    settings = TrainSettings(**{**vars(SETTINGS), "learning_rate": 1e30, "warmup_share": 0.0})
+    with pytest.raises(InputError) as caught:
+        run(toy, tmp_path / "run", settings=settings)
+    assert "of epoch 1 (v" in str(caught.value) and "and 3 more)" in str(caught.value)
+    assert caught.value.exit_code == 3
+    for name in ("model.safetensors", "last.safetensors"):
+        assert all(bool(tensor.isfinite().all()) for tensor in load_file(tmp_path / "run" / name).values())
+
+
+def test_a_batch_larger_than_the_data_is_one_batch(toy: Path, tmp_path: Path) -> None:
+    settings = TrainSettings(**{**vars(SETTINGS), "batch_size": 1000, "epochs": 1})
+    assert run(toy, tmp_path / "run", settings=settings).epochs == 1
+
+
+def test_missing_videos_are_counted_and_refused_unless_allowed(toy: Path, tmp_path: Path) -> None:
+    text = (toy / "captions.csv").read_text()
+    (tmp_path / "captions.csv").write_text(text + "absent,a new caption,train\n")
+
+    def run_with(**options: Any) -> TrainResult:
+        return train(
+            store=toy / "store", dataset="csv", annotations=tmp_path, out=tmp_path / "run", settings=SETTINGS,
+            device="cpu", **options,
+        )  # fmt: skip
+
+    with pytest.raises(InputError, match=r"1 of 37 videos \(1 captions\) are not in the store: .*absent"):
+        run_with()
+    assert run_with(allow_missing=True).epochs == 3
+
+
+def test_a_resumed_run_must_see_the_same_data(toy: Path, tmp_path: Path) -> None:
+    run(toy, tmp_path / "run", should_stop=stop_after(3))
+    rows = (toy / "captions.csv").read_text().splitlines()
+    (tmp_path / "captions.csv").write_text(
+        "\n".join(row for row in rows if not row.startswith("v000")) + "\n"
+    )
+    with pytest.raises(UsageError, match="began with num train videos 36, now it is 35; "):
+        train(
+            store=toy / "store", dataset="csv", annotations=tmp_path, out=tmp_path / "run", settings=SETTINGS,
+            device="cpu", resume=True,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"format": "vtr-run", "version": 99}', '{"format": "vtr-run", "version": 1}']
+)
+def test_a_damaged_or_newer_run_is_one_clear_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(WeightsError) as caught:
+        load_camoe(tmp_path)
+    assert caught.value.exit_code == 4
+
+
+def test_one_seed_gives_one_run_and_another_another(toy: Path, tmp_path: Path) -> None:
+    losses = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(toy, tmp_path / name, settings=TrainSettings(**{**vars(SETTINGS), "seed": seed}))
+        losses.append(json.dumps([row["loss"] for row in read_metrics(tmp_path / name)]))
+    assert losses[0] == losses[1] != losses[2]

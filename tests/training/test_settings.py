@@ -1,0 +1,48 @@
+"""Defaults, then the recipe, then what was asked for; nonsense is usage."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from vtrcli.errors import UsageError
+from vtrcli.training.settings import RECIPES, TrainSettings, recipe_settings
+
+
+def test_what_was_asked_for_wins_over_the_recipe_and_the_recipe_over_the_default() -> None:
+    settings = recipe_settings("didemo", {"batch_size": 32})
+    assert (settings.batch_size, settings.num_frames, settings.seed) == (32, 64, TrainSettings().seed)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_valid_and_survives_json(name: str) -> None:
+    settings = recipe_settings(name, {})
+    assert TrainSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"batch_size": 1},
+            "batch_size is 1; it must be at least 2: a pair needs a negative; change batch_size",
+        ),
+        (
+            {"dsl_temperature": 0.0},
+            "dsl_temperature is 0.0; it must be above 0, or none; change dsl_temperature",
+        ),
+        ({"val_share": 0.5}, "val_share is 0.5; it must be above 0 and below 0.5; change val_share"),
+    ],
+)
+def test_values_out_of_bounds_are_one_clear_line(change: dict[str, float], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        recipe_settings(None, change)
+    assert str(caught.value) == message
+
+
+def test_an_unknown_recipe_names_the_known_ones() -> None:
+    with pytest.raises(
+        UsageError, match="recipe 'x'; known: msrvtt, msvd, lsmdc, didemo, activitynet, demo; "
+    ):
+        recipe_settings("x", {})

@@ -1,0 +1,196 @@
+"""`cache`: features without decoding. The use cases behind `vtr cache`.
+
+Captions of a data set, once per text stream; and image features of another backbone from kept frames.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from vtrcli.datasets.registry import available_splits, load_split
+from vtrcli.errors import InputError, StoreError
+from vtrcli.extraction.batching import FrameBatcher
+from vtrcli.extraction.run import CPU_BATCH_SIZE, GPU_BATCH_SIZE, store_config
+from vtrcli.model.backbone import Backbone, load_backbone
+from vtrcli.searching import open_text_tower
+from vtrcli.store.config import create_config, require_same
+from vtrcli.store.frames import FrameJpegs, frames_of
+from vtrcli.store.reader import FeatureStore, Location
+from vtrcli.store.texts import TextCache, TextRows, write_texts
+from vtrcli.store.writer import StoreWriter
+from vtrcli.text.streams import STREAMS, Stream, split_streams
+from vtrcli.text.taggers import TaggerName, load_tagger
+from vtrcli.video.sampling import Sampling
+
+CHUNK_TEXTS = 8192  # captions per text file: what an interruption loses at most
+
+
+@dataclass(frozen=True)
+class CaptionCacheResult:
+    """What was encoded. `num_cut` counts texts over 77 tokens, `num_without` captions that lack a stream;
+    `problems` says per split why it was passed over."""
+
+    num_texts: int
+    num_encoded: int
+    num_cut: int
+    num_without: dict[Stream, int]
+    tagger_id: str
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+def cache_captions(
+    store: Path,
+    *,
+    dataset: str,
+    annotations: Path,
+    splits: Sequence[str] = (),
+    tagger: TaggerName = "hanta",
+    device: str = "auto",
+    on_progress: Callable[[int, int], None] = lambda num_done, total: None,
+) -> CaptionCacheResult:
+    """Encode the captions of a data set that the store does not have yet; interrupted runs go on where they stopped.
+
+    Args:
+        splits: all that have their files by default; the others are then named in the result's `problems`.
+
+    Raises:
+        UsageError, InputError: the data set or its files; without `splits`, when not one split can be read.
+        StoreError, WeightsError: the store or its backbone.
+    """
+    opened = FeatureStore(store)
+    texts: list[str] = []
+    errors: dict[str, InputError] = {}
+    for name in splits or available_splits(dataset, annotations):
+        try:
+            texts += [caption.text for caption in load_split(dataset, annotations, name).captions]
+        except InputError as error:
+            if splits:
+                raise
+            errors[name] = error
+    if errors and not texts:
+        raise next(iter(errors.values()))
+    result = cache_texts(opened, texts, tagger=tagger, device=device, on_progress=on_progress)
+    return replace(result, problems={name: error.came_in for name, error in errors.items()})
+
+
+def cache_texts(
+    store: FeatureStore,
+    texts: Sequence[str],
+    *,
+    tagger: TaggerName = "hanta",
+    device: str = "auto",
+    on_progress: Callable[[int, int], None] = lambda num_done, total: None,
+) -> CaptionCacheResult:
+    """Encode the given texts that the store does not have yet, each once per stream."""
+    tag = load_tagger(tagger)
+    cache = open_text_cache(store, tagger_id=tag.id)
+    todo = cache.missing(texts)
+    num_cut = 0
+    num_without: dict[Stream, int] = {"entity": 0, "action": 0}
+    if not todo:
+        return CaptionCacheResult(len(set(texts)), 0, num_cut, num_without, tag.id)
+    backbone = open_text_tower(store, device=device)
+    for start in range(0, len(todo), CHUNK_TEXTS):
+        chunk = todo[start : start + CHUNK_TEXTS]
+        streams = [split_streams(text, tag) for text in chunk]
+        by_stream = [[getattr(streamed, name) for streamed in streams] for name in STREAMS]
+        distinct = list(dict.fromkeys(text for column in by_stream for text in column))
+        encoded = backbone.encode_texts(distinct)
+        row = {text: number for number, text in enumerate(distinct)}
+        index = np.array([[row[text] for text in column] for column in by_stream]).T
+        mask = np.array([[True, streamed.has_entity, streamed.has_action] for streamed in streams])
+        num_cut += encoded.num_cut
+        num_without["entity"] += int((~mask[:, 1]).sum())
+        num_without["action"] += int((~mask[:, 2]).sum())
+        write_texts(
+            store.path,
+            chunk,
+            TextRows(encoded.features.astype(np.float16)[index], mask),
+            streams=STREAMS,
+            tagger_id=tag.id,
+            backbone_sha256=store.config.backbone.sha256,
+        )
+        on_progress(start + len(chunk), len(todo))
+    return CaptionCacheResult(len(set(texts)), len(todo), num_cut, num_without, tag.id)
+
+
+def open_text_cache(store: FeatureStore, *, tagger_id: str) -> TextCache:
+    """The caption features of a store that were made with its own backbone and the given tagger."""
+    return TextCache(
+        store.path, streams=STREAMS, tagger_id=tagger_id, backbone_sha256=store.config.backbone.sha256
+    )
+
+
+def reencode_frames(
+    source: Path,
+    *,
+    target: Path,
+    backbone: str,
+    device: str = "auto",
+    batch_size: int | None = None,
+    on_progress: Callable[[int, int], None] = lambda num_done, total: None,
+) -> int:
+    """Make a store of another backbone from the kept frames of `source`, without decoding a video again.
+
+    Frames are resized from the size at which they were kept, so a larger input gains no detail. Videos that
+    `target` has already are passed over.
+
+    Returns:
+        The number of videos encoded.
+
+    Raises:
+        StoreError: the source keeps no frames, or the target is of another backbone.
+    """
+    opened = FeatureStore(source)
+    loaded = load_backbone(backbone, device=device, towers="image")
+    sampling = Sampling.from_json(opened.config.sampling)
+    config = store_config(loaded.info, sampling)
+    require_same(target, create_config(target, config), config)
+    present = FeatureStore(target).videos
+    todo = [at for at in opened.videos.values() if at.record.video_id not in present]
+    batch = batch_size or (GPU_BATCH_SIZE if loaded.device.startswith("cuda") else CPU_BATCH_SIZE)
+    writer = StoreWriter(target, backbone_sha256=loaded.info.sha256)
+    try:
+        for number, location in enumerate(todo, start=1):
+            _reencode_one(opened, location, loaded, writer, batch_size=batch)
+            on_progress(number, len(todo))
+    finally:
+        writer.flush()
+    return len(todo)
+
+
+def _reencode_one(
+    source: FeatureStore, location: Location, backbone: Backbone, writer: StoreWriter, *, batch_size: int
+) -> None:
+    images = frames_of(source.path, source.shards[location.shard], location)
+    if images is None:
+        raise StoreError(
+            f"store {source.path} keeps no frames of {location.record.video_id!r}",
+            allowed="a store made with --keep-frames",
+            to_do="run `vtr extract --keep-frames` into a new store",
+        )
+    size = backbone.info.input_size
+    batcher = FrameBatcher(backbone.encode_images, batch_size=batch_size, input_size=size)
+    pixels = np.stack([decode_jpeg(image, size=size) for image in images])
+    rows = [features for _, features in [*batcher.push(0, pixels), *batcher.flush()]]
+    writer.add(
+        location.record,
+        np.concatenate(rows),
+        source.timestamps(location.record.video_id),
+        jpegs=FrameJpegs(tuple(images)),
+    )
+
+
+def decode_jpeg(image: bytes, *, size: int) -> np.ndarray:
+    """uint8 [size, size, 3] RGB of a kept frame, resized (bicubic) where it was kept at another size."""
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(image)).convert("RGB")
+    if picture.size != (size, size):
+        picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(picture)

@@ -1,0 +1,85 @@
+"""`vtr cache`: features without decoding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vtrcli.cli import options
+from vtrcli.cli.output import count, print_json, say, stdout
+from vtrcli.cli.progress import StepBar
+from vtrcli.errors import UsageError
+
+NAME = "cache"
+EPILOG = "Example: [bold]vtr cache --store msrvtt.store --dataset msrvtt-1ka --annotations msrvtt/[/bold]"
+
+
+def command(
+    store: options.Store = None,
+    dataset: options.Dataset = None,
+    annotations: options.Annotations = None,
+    tagger: options.Tagger = "hanta",
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone", help="Encode the kept frames with this backbone into --out.", show_default="none"
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="New store for --backbone.")] = None,
+    device: options.Device = options.DEVICE_DEFAULT,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Encode a data set's captions, once per text stream; or kept frames with another backbone (--out)."""
+    path = options.store_path(store)
+    if out is not None:
+        _reencode(path, out, backbone, device, json_output=json_output, quiet=quiet)
+        return
+    name, folder = options.require_dataset(dataset, annotations)
+    from vtrcli.caching import cache_captions
+
+    with StepBar(unit="captions", quiet=quiet or json_output) as bar:
+        result = cache_captions(
+            path,
+            dataset=name,
+            annotations=folder,
+            tagger=tagger,
+            device=device,
+            on_progress=bar.update,
+        )
+    if json_output:
+        print_json(NAME, {"store": str(path), "dataset": name, **vars(result)})
+        return
+    already = result.num_texts - result.num_encoded
+    stdout().print(
+        f"{count(result.num_encoded, 'caption')} encoded in three streams, {already:,} already there "
+        f"(tagger {result.tagger_id})",
+        soft_wrap=True,
+    )
+    without = ", ".join(f"{number:,} without {stream}" for stream, number in result.num_without.items())
+    for split, problem in result.problems.items():
+        say(f"split {split} passed over: {problem}", quiet=quiet)
+    say(f"of these {without}; {result.num_cut:,} texts over 77 tokens were cut", quiet=quiet)
+
+
+def _reencode(
+    store: Path, out: Path, backbone: str | None, device: str, *, json_output: bool, quiet: bool
+) -> None:
+    if backbone is None:
+        raise UsageError(
+            "--out without --backbone",
+            allowed="the backbone that the new store is for",
+            to_do=f"add --backbone; {options.BACKBONE_HELP}",
+        )
+    from vtrcli.caching import reencode_frames
+
+    with StepBar(unit="videos", quiet=quiet or json_output) as bar:
+        num_videos = reencode_frames(
+            store, target=out, backbone=backbone, device=device, on_progress=bar.update
+        )
+    if json_output:
+        print_json(NAME, {"store": str(out), "source": str(store), "num_videos": num_videos})
+    else:
+        stdout().print(f"{count(num_videos, 'video')} encoded with {backbone} into {out}", soft_wrap=True)

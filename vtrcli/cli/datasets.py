@@ -1,0 +1,88 @@
+"""`vtr datasets`: which data sets are known, and whether their files are as they should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vtrcli.cli import options
+from vtrcli.cli.app_parts import VtrCommand
+from vtrcli.cli.output import print_json, stdout
+from vtrcli.errors import InputError
+
+NAME = "datasets"
+EPILOG = "Example: [bold]vtr datasets check msvd --annotations msvd/[/bold]"
+app = typer.Typer(
+    no_args_is_help=True, help="The data sets: what they are, where they come from, what they hold."
+)
+
+
+@app.command("list", cls=VtrCommand, epilog="Example: [bold]vtr datasets list[/bold]")
+def list_command(json_output: options.Json = False) -> None:
+    """List the data sets with the files that they need and where researchers get them."""
+    from vtrcli.datasets.registry import DATASETS
+
+    if json_output:
+        rows = [{**vars(info), "num_videos": dict(info.num_videos)} for info in DATASETS.values()]
+        rows = [{**row, "num_captions": dict(row["num_captions"])} for row in rows]
+        print_json("datasets list", {"datasets": rows})
+        return
+    console = stdout()
+    for info in DATASETS.values():
+        console.print(f"[bold]{info.name}[/bold]  {info.summary}", soft_wrap=True)
+        console.print(f"    files: {'; '.join(info.files)}", soft_wrap=True, markup=False)
+        console.print(f"    from:  {info.source}", soft_wrap=True, markup=False)
+        counts = ", ".join(
+            f"{split} {number:,} videos / {info.num_captions.get(split, 0):,} captions"
+            for split, number in info.num_videos.items()
+        )
+        if counts:
+            console.print(f"    holds: {counts}", soft_wrap=True, markup=False)
+
+
+@app.command(
+    cls=VtrCommand, epilog="Example: [bold]vtr datasets check msrvtt-1ka --annotations msrvtt/[/bold]"
+)
+def check(
+    name: Annotated[str, typer.Argument(help="Name of the data set.")],
+    annotations: Annotated[Path, typer.Option("--annotations", metavar="DIR", help="Folder of its files.")],
+    json_output: options.Json = False,
+) -> None:
+    """Count the videos and captions of each split and compare with what is known. Exit code 3 when they differ."""
+    from vtrcli.datasets.registry import check_dataset
+
+    rows = check_dataset(name, annotations)
+    problems = [f"{row.split}: {row.problem}" for row in rows if row.problem]
+    if json_output:
+        print_json("datasets check", {"dataset": name, "splits": [_row_json(row) for row in rows]})
+    else:
+        _print_rows(rows)
+    if problems:
+        raise InputError(
+            f"{name} in {annotations}: {problems[0]}"
+            + (f" (and {len(problems) - 1} more)" if problems[1:] else ""),
+            allowed="the published files, whole",
+            to_do="see `vtr datasets list` for where they come from",
+        )
+
+
+def _row_json(row: object) -> dict[str, object]:
+    names = ("split", "num_videos", "expected_videos", "num_captions", "expected_captions", "problem")
+    return {name: getattr(row, name) for name in names}
+
+
+def _print_rows(rows: object) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("split")
+    for heading in ("videos", "expected", "captions", "expected"):
+        table.add_column(heading, justify="right")
+    table.add_column("", overflow="fold")
+    for row in rows:  # type: ignore[attr-defined]
+        numbers = (row.num_videos, row.expected_videos, row.num_captions, row.expected_captions)
+        cells = ["" if number is None else f"{number:,}" for number in numbers]
+        table.add_row(row.split, *cells, row.problem or "fine")
+    stdout().print(table)

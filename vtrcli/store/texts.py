@@ -1,0 +1,125 @@
+"""`text/`: caption features, found by their text. A file may hold any captions; a text is encoded once per tagger.
+
+Tensors of a text file: `texts` U8 (UTF-8, one after the other) cut by `text_offsets` I64 [num_texts + 1]; per
+stream `<stream>` F16 [num_texts, dim], not normalised; `mask` U8 [num_texts, num_streams], 1 where the caption has
+that stream.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vtrcli.errors import StoreError
+from vtrcli.store.config import STORE_VERSION
+from vtrcli.store.shard import TensorFile, damaged, write_tensors
+
+TEXT_FORMAT = "vtr-text"
+TEXT_FOLDER = "text"
+
+
+@dataclass(frozen=True)
+class TextRows:
+    """Features of some captions: `features` float16 [num_texts, num_streams, dim], `mask` bool [num_texts, num_streams]."""
+
+    features: np.ndarray
+    mask: np.ndarray
+
+
+def write_texts(
+    store: Path,
+    texts: Sequence[str],
+    rows: TextRows,
+    *,
+    streams: Sequence[str],
+    tagger_id: str,
+    backbone_sha256: str,
+) -> Path:
+    """Write one text file, whole or not at all. Raises StoreError when the folder cannot be written."""
+    folder = store / TEXT_FOLDER
+    folder.mkdir(exist_ok=True)
+    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+    tensors: dict[str, np.ndarray] = {
+        "texts": np.frombuffer(b"".join(encoded), np.uint8),
+        "text_offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
+        "mask": rows.mask.astype(np.uint8),
+    }
+    for number, stream in enumerate(streams):
+        tensors[stream] = np.ascontiguousarray(rows.features[:, number]).astype("<f2", copy=False)
+    path = folder / f"{time.time_ns():020d}-{secrets.token_hex(4)}.safetensors"
+    metadata = {
+        "format": TEXT_FORMAT,
+        "version": str(STORE_VERSION),
+        "streams": json.dumps(list(streams)),
+        "tagger": tagger_id,
+        "backbone_sha256": backbone_sha256,
+    }
+    write_tensors(path, tensors, metadata)
+    return path
+
+
+class TextCache:
+    """All caption features of one tagger and backbone in a store, looked up by text.
+
+    Raises:
+        StoreError: a text file is damaged.
+    """
+
+    def __init__(self, store: Path, *, streams: Sequence[str], tagger_id: str, backbone_sha256: str) -> None:
+        self._streams = list(streams)
+        self._files: list[TensorFile] = []
+        self._at: dict[str, tuple[int, int]] = {}
+        for path in sorted((store / TEXT_FOLDER).glob("[!.]*.safetensors")):
+            file = TensorFile(path)
+            if file.metadata.get("format") != TEXT_FORMAT:
+                raise damaged(path, "it is not a text file of a store")
+            wanted = (json.dumps(self._streams), tagger_id, backbone_sha256)
+            if tuple(file.metadata.get(key) for key in ("streams", "tagger", "backbone_sha256")) == wanted:
+                self._index(file)
+
+    def _index(self, file: TensorFile) -> None:
+        number = len(self._files)
+        self._files.append(file)
+        body = file.tensor("texts").tobytes()
+        cuts = file.tensor("text_offsets").tolist()
+        for row, (start, stop) in enumerate(itertools.pairwise(cuts)):
+            self._at[body[start:stop].decode("utf-8", "surrogatepass")] = (number, row)
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def missing(self, texts: Sequence[str]) -> list[str]:
+        """The texts that are not cached, each once, in their order."""
+        return [text for text in dict.fromkeys(texts) if text not in self._at]
+
+    def rows(self, texts: Sequence[str]) -> TextRows:
+        """Features of the given captions, in their order; copied into memory.
+
+        Raises:
+            StoreError: a caption is not cached.
+        """
+        missing = self.missing(texts)
+        if missing:
+            raise StoreError(
+                f"{len(missing):,} of {len(texts):,} captions have no features, the first is {missing[0][:60]!r}",
+                allowed="captions that `vtr cache` has encoded",
+                to_do="run `vtr cache` with the same --dataset, --annotations and --tagger",
+            )
+        at = np.array([self._at[text] for text in texts], np.int64).reshape(len(texts), 2)
+        dim = self._files[0].shape(self._streams[0])[1] if self._files else 0
+        features = np.empty((len(texts), len(self._streams), dim), np.float16)
+        mask = np.empty((len(texts), len(self._streams)), bool)
+        for number, file in enumerate(self._files):
+            here = np.flatnonzero(at[:, 0] == number)
+            if len(here):
+                for stream, name in enumerate(self._streams):
+                    features[here, stream] = file.tensor(name)[at[here, 1]]
+                mask[here] = file.tensor("mask")[at[here, 1]].astype(bool)
+        return TextRows(features, mask)

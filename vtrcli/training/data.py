@@ -1,0 +1,174 @@
+"""Cached features in memory, and the batches of an epoch: the same for the same seed, whatever was done before."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vtrcli.datasets.join import JoinedSplit
+from vtrcli.errors import InputError
+from vtrcli.store.reader import FeatureStore
+from vtrcli.store.texts import TextCache
+from vtrcli.training.distributed import World
+from vtrcli.training.encoder import PairBatch
+from vtrcli.training.settings import Captions, TrainSettings
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """A split as arrays.
+
+    `frames` float16 [num_videos, num_frames, dim], padded with zeros; `frame_mask` bool [num_videos, num_frames];
+    `texts` float16 [num_texts, num_streams, dim]; `stream_mask` bool [num_texts, num_streams];
+    `video_of_text` int64 [num_texts].
+    """
+
+    video_ids: tuple[str, ...]
+    frames: np.ndarray
+    frame_mask: np.ndarray
+    texts: np.ndarray
+    stream_mask: np.ndarray
+    video_of_text: np.ndarray
+
+    def subset(self, videos: np.ndarray) -> FeatureSet:
+        """The given videos (int64 indices) with their texts; both renumbered."""
+        number = np.full(len(self.video_ids), -1)
+        number[videos] = np.arange(len(videos))
+        rows = np.flatnonzero(number[self.video_of_text] >= 0)
+        return FeatureSet(
+            tuple(self.video_ids[index] for index in videos),
+            self.frames[videos],
+            self.frame_mask[videos],
+            self.texts[rows],
+            self.stream_mask[rows],
+            number[self.video_of_text[rows]],
+        )
+
+
+def load_features(
+    store: FeatureStore, split: JoinedSplit, texts: TextCache, *, num_frames: int
+) -> FeatureSet:
+    """Copy a split's features into memory; videos with more frames are thinned evenly to `num_frames`.
+
+    Raises:
+        StoreError: a caption is not cached.
+    """
+    dim = store.config.backbone.dim
+    frames = np.zeros((len(split.video_ids), num_frames, dim), np.float16)
+    mask = np.zeros((len(split.video_ids), num_frames), bool)
+    for row, video_id in enumerate(split.video_ids):
+        features = store.features(video_id)
+        chosen = features[spread(len(features), num_frames)]
+        frames[row, : len(chosen)] = chosen
+        mask[row, : len(chosen)] = True
+    number = {video_id: row for row, video_id in enumerate(split.video_ids)}
+    rows = texts.rows([caption.text for caption in split.captions])
+    return FeatureSet(
+        split.video_ids,
+        frames,
+        mask,
+        rows.features,
+        rows.mask,
+        np.array([number[caption.video_id] for caption in split.captions], np.int64),
+    )
+
+
+def spread(num_there: int, num_wanted: int) -> np.ndarray:
+    """Indices of `num_wanted` of `num_there` things, the centres of equal parts; all of them when fewer."""
+    if num_there <= num_wanted:
+        return np.arange(num_there)
+    return ((np.arange(num_wanted) + 0.5) * num_there / num_wanted).astype(np.int64)
+
+
+def split_off(features: FeatureSet, *, share: float, seed: int) -> tuple[FeatureSet, FeatureSet]:
+    """Training and validation videos of a data set that has no validation split; never both in one.
+
+    Raises:
+        InputError: fewer than four videos.
+    """
+    num_videos = len(features.video_ids)
+    num_val = min(max(2, round(share * num_videos)), num_videos - 2)
+    if num_val < 2:
+        raise too_few(num_videos, 4)
+    order = np.random.default_rng([seed, 0x7A1]).permutation(num_videos)
+    return features.subset(np.sort(order[num_val:])), features.subset(np.sort(order[:num_val]))
+
+
+def too_few(num_videos: int, least: int) -> InputError:
+    """The error for a split that contrastive training can do nothing with."""
+    return InputError(
+        f"{num_videos} videos to train on",
+        allowed=f"at least {least}: every pair needs another video as its negative",
+        to_do="extract more videos, or check --dataset and --store",
+    )
+
+
+def epoch_batches(
+    video_of_text: np.ndarray, *, batch_size: int, captions: Captions, seed: int, epoch: int
+) -> Iterator[np.ndarray]:
+    """Text indices, int64 [num_pairs], batch by batch; each text stands for its pair with its video.
+
+    `one`: every video once, with a caption drawn for this epoch. `all`: every caption once. A last batch of a
+    single pair is left out: it has no negative. The order depends on (seed, epoch) alone, so that a run can be
+    resumed at any batch.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    if captions == "all":
+        order = rng.permutation(len(video_of_text))
+    else:
+        shuffled = rng.permutation(len(video_of_text))
+        _, first = np.unique(video_of_text[shuffled], return_index=True)
+        order = rng.permutation(shuffled[first])
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        if len(batch) >= 2:
+            yield batch
+
+
+class CachedBatches:
+    """Batches of cached features for `vtrcli.training.loop`; a gather of two arrays per batch."""
+
+    def __init__(self, features: FeatureSet, settings: TrainSettings, world: World) -> None:
+        self._features, self._settings, self._world = features, settings, world
+
+    def num_batches(self) -> int:
+        """Batches per epoch; the same for every epoch."""
+        return sum(1 for _ in self._epoch(0))
+
+    def batches(self, epoch: int, first: int) -> Iterator[PairBatch]:
+        """This process's part of each batch from number `first` on."""
+        features, world = self._features, self._world
+        for whole in itertools.islice(self._epoch(epoch), first, None):
+            texts = world.share(whole)
+            videos = features.video_of_text[texts]
+            yield PairBatch(
+                frames=torch.from_numpy(features.frames[videos]),
+                frame_mask=torch.from_numpy(features.frame_mask[videos]),
+                texts=torch.from_numpy(features.texts[texts]),
+                stream_mask=torch.from_numpy(features.stream_mask[texts]),
+                video_numbers=torch.from_numpy(features.video_of_text[whole]),
+            )
+
+    def describe(self, epoch: int, batch: int) -> str:
+        """The first few videos of a batch."""
+        whole = next(itertools.islice(self._epoch(epoch), batch, None))
+        names = [self._features.video_ids[number] for number in self._features.video_of_text[whole[:5]]]
+        return ", ".join(names) + (f" and {len(whole) - 5} more" if len(whole) > 5 else "")
+
+    def _epoch(self, epoch: int) -> Iterator[np.ndarray]:
+        settings = self._settings
+        batches = epoch_batches(
+            self._features.video_of_text,
+            batch_size=settings.batch_size,
+            captions=settings.captions,
+            seed=settings.seed,
+            epoch=epoch,
+        )
+        for batch in batches:
+            trimmed = self._world.trimmed(batch)
+            if len(trimmed) >= 2:
+                yield trimmed

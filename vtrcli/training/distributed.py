@@ -1,0 +1,79 @@
+"""More than one process: torchrun's environment, and gathering vectors so that gradients flow back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among `size`; a single process is rank 0 of 1."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def share(self, batch: Any) -> Any:
+        """This process's part of a global batch (an array); what does not divide evenly is left out."""
+        part = len(batch) // self.size
+        return batch[self.rank * part : (self.rank + 1) * part]
+
+    def trimmed(self, batch: Any) -> Any:
+        """The global batch without the rows that `share` leaves out."""
+        return batch[: len(batch) // self.size * self.size]
+
+
+@contextmanager
+def joined_world(device: str) -> Iterator[World]:
+    """Join the processes that torchrun started, over NCCL on GPUs and gloo elsewhere; alone without torchrun."""
+    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) < 2:
+        yield World()
+        return
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+        dist.barrier()  # no process tears the group down under another one
+    finally:
+        dist.destroy_process_group()
+
+
+def gather(vectors: torch.Tensor, world: World) -> torch.Tensor:
+    """[part, dim] of every process -> [part * world.size, dim] in rank order, gradients included."""
+    if world.size == 1:
+        return vectors
+    gathered: torch.Tensor = _Gather.apply(vectors, world)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+class _Gather(torch.autograd.Function):
+    """Forward: all_gather. Backward: the gradients of all processes for this process's rows, summed.
+
+    Every process computes the whole loss. DDP then averages the parameters' gradients over the processes, so the
+    sum here makes them those of one process at the global batch.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, vectors: torch.Tensor, world: World) -> torch.Tensor:
+        ctx.world, ctx.part = world, len(vectors)
+        parts = [torch.empty_like(vectors) for _ in range(world.size)]
+        dist.all_gather(parts, vectors.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (gradient,) = gradients
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient[ctx.world.rank * ctx.part : (ctx.world.rank + 1) * ctx.part], None

@@ -1,0 +1,131 @@
+"""A run directory: it rebuilds its model from itself. No pickle.
+
+config.json          settings, CAMoE's shape, backbone, data set, tagger; written first
+metrics.jsonl        one line per epoch
+model.safetensors    the best weights
+last.safetensors     everything that going on needs: weights, optimizer, random state, position
+curves.svg           a picture of metrics.jsonl
+backbone.safetensors the fine-tuned CLIP (--finetune), usable as --backbone
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtrcli.errors import WeightsError
+from vtrcli.files import write_whole
+from vtrcli.store.config import BackboneTag
+from vtrcli.training.settings import TrainSettings
+
+RUN_VERSION = 1
+CONFIG, METRICS, MODEL, LAST, CURVES = (
+    "config.json",
+    "metrics.jsonl",
+    "model.safetensors",
+    "last.safetensors",
+    "curves.svg",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Contents of `config.json`. `camoe` is CamoeConfig.to_json(); `annotations` and `store` are absolute paths."""
+
+    settings: TrainSettings
+    camoe: dict[str, Any]
+    backbone: BackboneTag
+    dataset: str
+    annotations: str
+    store: str
+    tagger_id: str
+    num_train_videos: int
+    num_train_texts: int
+    num_val_videos: int
+    recipe: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object."""
+        body = {**vars(self), "settings": self.settings.to_json(), "backbone": vars(self.backbone)}
+        return {"format": "vtr-run", "version": RUN_VERSION, **body}
+
+
+def write_config(run: Path, config: RunConfig) -> None:
+    """Write `config.json`. Raises WeightsError when the folder cannot be written."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise WeightsError(
+            f"cannot make the run folder {run}: {cause.strerror}",
+            allowed="a folder that can be written",
+            to_do="choose another with --out",
+        ) from cause
+    text = json.dumps(config.to_json(), indent=2) + "\n"
+    write_whole(run / CONFIG, text.encode(), error=WeightsError)
+
+
+def read_config(run: Path) -> RunConfig:
+    """Read `config.json`.
+
+    Raises:
+        WeightsError: no run, a damaged one, or one of a newer vtr.
+    """
+    try:
+        body = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+        if body.pop("format") != "vtr-run":
+            raise ValueError("it does not describe a run")
+        version = body.pop("version")
+        if version > RUN_VERSION:
+            raise WeightsError(
+                f"run {run} has format version {version}",
+                allowed=f"this vtr reads versions up to {RUN_VERSION}",
+                to_do="update vtr: pip install -U vtrcli",
+            )
+        settings = TrainSettings.from_json(body.pop("settings"))
+        return RunConfig(settings=settings, backbone=BackboneTag(**body.pop("backbone")), **body)
+    except FileNotFoundError:
+        raise WeightsError(
+            f"no trained run at {run}",
+            allowed=f"a folder with a {CONFIG}, as `vtr train --out {run}` makes it",
+            to_do="check --run, or train one",
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+        raise damaged_run(run / CONFIG, str(cause)) from cause
+
+
+def append_metrics(run: Path, row: Mapping[str, Any]) -> None:
+    """Add one line to `metrics.jsonl`. Raises WeightsError when it cannot be written."""
+    try:
+        with open(run / METRICS, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    except OSError as cause:
+        raise WeightsError(
+            f"cannot write {run / METRICS}: {cause.strerror}",
+            allowed="the run's folder must be writable and the disk must have room",
+            to_do="free some space, then go on with --resume",
+        ) from cause
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, the last one per epoch; an unfinished last line is passed over."""
+    rows: dict[int, dict[str, Any]] = {}
+    path = run / METRICS
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+            rows[int(row["epoch"])] = row
+        except (ValueError, KeyError, TypeError):
+            continue
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def damaged_run(path: Path, detail: str) -> WeightsError:
+    """The error for a file of a run that cannot be trusted."""
+    return WeightsError(
+        f"{path} is damaged: {detail}",
+        allowed="a file of a run as `vtr train` writes it",
+        to_do="restore it, or train again",
+    )

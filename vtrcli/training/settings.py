@@ -1,0 +1,100 @@
+"""Every number of a training run, with its default, in one place; and the published recipes.
+
+Sources: the CLIP4Clip family's scripts, whose protocol CAMoE's tables follow. CAMoE's own table of
+hyper-parameters was never published. Heads on cached features may take a larger step than a whole CLIP.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from vtrcli.errors import UsageError
+from vtrcli.text.streams import STREAMS, Stream
+
+Captions = Literal["one", "all"]
+Aggregator = Literal["mean", "se", "attention"]
+Gate = Literal["video", "text", "uniform"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How to train. `captions`: `one` caption per video and epoch, or `all` pairs in every epoch."""
+
+    epochs: int = 10
+    batch_size: int = 128
+    learning_rate: float = 1e-4
+    backbone_learning_rate: float = 1e-7
+    weight_decay: float = 0.2
+    warmup_share: float = 0.1
+    max_gradient_norm: float = 1.0
+    num_frames: int = 12
+    captions: Captions = "one"
+    dsl_temperature: float | None = None
+    experts: tuple[Stream, ...] = STREAMS
+    aggregator: Aggregator = "attention"
+    gate: Gate = "video"
+    patience: int | None = 5
+    val_share: float = 0.05
+    seed: int = 42
+    precision: Precision = "auto"
+    finetune: bool = False
+    freeze_layers: int = 0
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "num_frames", "learning_rate", "max_gradient_norm"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2: a pair needs a negative")
+        _require(0 <= self.warmup_share < 1, "warmup_share", self.warmup_share, "0 up to, not including, 1")
+        _require(0 < self.val_share < 0.5, "val_share", self.val_share, "above 0 and below 0.5")
+        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
+        temperature = self.dsl_temperature
+        _require(temperature is None or temperature > 0, "dsl_temperature", temperature, "above 0, or none")
+
+    def to_json(self) -> dict[str, Any]:
+        """All values, as `config.json` of a run records them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> TrainSettings:
+        """Read what `to_json` wrote; values of later versions are ignored."""
+        known = {field.name for field in fields(cls)}
+        values = {name: value for name, value in body.items() if name in known}
+        return cls(**{**values, "experts": tuple(values.get("experts", STREAMS))})
+
+
+def _require(is_fine: bool, name: str, value: object, allowed: str) -> None:
+    if not is_fine:
+        raise UsageError(f"{name} is {value}", allowed=f"it must be {allowed}", to_do=f"change {name}")
+
+
+# What the scripts of CLIP4Clip (and X-CLIP, for DiDeMo and ActivityNet) use: batch, epochs, frames. They fine-tune
+# CLIP end to end; on cached features the same values train the heads alone.
+RECIPES: dict[str, dict[str, Any]] = {
+    "msrvtt": {"epochs": 5, "batch_size": 128, "num_frames": 12, "captions": "all"},
+    "msvd": {"epochs": 5, "batch_size": 128, "num_frames": 12, "captions": "all"},
+    "lsmdc": {"epochs": 5, "batch_size": 128, "num_frames": 12, "captions": "all"},
+    "didemo": {"epochs": 20, "batch_size": 64, "num_frames": 64, "captions": "all"},
+    "activitynet": {"epochs": 20, "batch_size": 112, "num_frames": 64, "captions": "all"},
+    "demo": {"epochs": 30, "batch_size": 64, "learning_rate": 1e-3, "weight_decay": 0.05, "patience": None},
+}
+
+
+def recipe_settings(name: str | None, changes: dict[str, Any]) -> TrainSettings:
+    """Defaults, then the recipe's values, then `changes`.
+
+    Raises:
+        UsageError: an unknown recipe, or a value out of bounds.
+    """
+    if name is None:
+        return replace(TrainSettings(), **changes)
+    values = RECIPES.get(name)
+    if values is None:
+        raise UsageError(
+            f"recipe {name!r}",
+            allowed=f"known: {', '.join(RECIPES)}",
+            to_do="choose one of them, or leave --recipe out",
+        )
+    return replace(TrainSettings(), **{**values, **changes})
