@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vtrcli.errors import InputError
-from vtrcli.training.data import CachedBatches, FeatureSet, epoch_batches, split_off, spread
+from vtrcli.store.padding import spread
+from vtrcli.training.data import CachedBatches, FeatureSet, epoch_batches, split_off
 from vtrcli.training.distributed import World
 from vtrcli.training.settings import TrainSettings
 

@@ -27,7 +27,7 @@ TEXT_FOLDER = "text"
 
 @dataclass(frozen=True)
 class TextRows:
-    """Features of some captions: `features` float16 [num_texts, num_streams, dim], `mask` bool [num_texts, num_streams]."""
+    """Of some captions: `features` float16 [num_texts, num_streams, dim], `mask` bool [num_texts, num_streams]."""
 
     features: np.ndarray
     mask: np.ndarray

@@ -11,6 +11,7 @@ import torch
 
 from vtrcli.datasets.join import JoinedSplit
 from vtrcli.errors import InputError
+from vtrcli.store.padding import padded_frames
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.texts import TextCache
 from vtrcli.training.distributed import World
@@ -57,14 +58,7 @@ def load_features(
     Raises:
         StoreError: a caption is not cached.
     """
-    dim = store.config.backbone.dim
-    frames = np.zeros((len(split.video_ids), num_frames, dim), np.float16)
-    mask = np.zeros((len(split.video_ids), num_frames), bool)
-    for row, video_id in enumerate(split.video_ids):
-        features = store.features(video_id)
-        chosen = features[spread(len(features), num_frames)]
-        frames[row, : len(chosen)] = chosen
-        mask[row, : len(chosen)] = True
+    frames, mask = padded_frames(store, split.video_ids, num_frames=num_frames)
     number = {video_id: row for row, video_id in enumerate(split.video_ids)}
     rows = texts.rows([caption.text for caption in split.captions])
     return FeatureSet(
@@ -75,13 +69,6 @@ def load_features(
         rows.mask,
         np.array([number[caption.video_id] for caption in split.captions], np.int64),
     )
-
-
-def spread(num_there: int, num_wanted: int) -> np.ndarray:
-    """Indices of `num_wanted` of `num_there` things, the centres of equal parts; all of them when fewer."""
-    if num_there <= num_wanted:
-        return np.arange(num_there)
-    return ((np.arange(num_wanted) + 0.5) * num_there / num_wanted).astype(np.int64)
 
 
 def split_off(features: FeatureSet, *, share: float, seed: int) -> tuple[FeatureSet, FeatureSet]:

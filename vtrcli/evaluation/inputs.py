@@ -1,0 +1,180 @@
+"""What is evaluated: scores, truth, and what is known of the texts and videos. From a run, a store, or files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vtrcli.caching import cache_texts, open_text_cache
+from vtrcli.datasets.join import JoinedSplit, join_with_store, require_complete
+from vtrcli.datasets.registry import load_split
+from vtrcli.errors import InputError, StoreError
+from vtrcli.retrieval.frame_scores import unit_rows
+from vtrcli.retrieval.matrices import read_similarities
+from vtrcli.retrieval.scores import DenseScores, ScoreSource, VectorScores
+from vtrcli.retrieval.truth import Truth
+from vtrcli.retrieval.truth_files import read_text_to_video
+from vtrcli.store.reader import FeatureStore
+from vtrcli.text.taggers import TaggerName, load_tagger
+
+
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """Scores and truth, and labels where they are known (the report shows them).
+
+    `texts` and `video_ids` in the order of rows and columns; `categories` by video id; `bank` holds scores of other
+    texts with the same videos; `notes` are sentences for the user.
+    """
+
+    source: ScoreSource
+    truth: Truth
+    model: str
+    dataset: str | None = None
+    split: str | None = None
+    texts: tuple[str, ...] = ()
+    video_ids: tuple[str, ...] = ()
+    categories: Mapping[str, str] = field(default_factory=dict)
+    store: FeatureStore | None = None
+    bank: ScoreSource | None = None
+    notes: tuple[str, ...] = ()
+
+
+def from_matrix(similarities: Path, *, text_to_video: Path | None, bank: Path | None) -> EvaluationInputs:
+    """Any model's similarity matrix [num_texts, num_videos]; without a mapping the truth is its diagonal.
+
+    Raises:
+        InputError, UsageError: a file that cannot be read or does not hold what it must.
+    """
+    source = DenseScores(read_similarities(similarities))
+    return EvaluationInputs(
+        source,
+        _truth(source.shape, text_to_video),
+        model=str(similarities),
+        bank=DenseScores(read_similarities(bank)) if bank else None,
+    )
+
+
+def from_vectors(
+    text_vectors: Path, video_vectors: Path, *, text_to_video: Path | None, bank: Path | None
+) -> EvaluationInputs:
+    """Two files of vectors, [num_texts, dim] and [num_videos, dim]; their cosines are evaluated.
+
+    Args:
+        bank: vectors [num_bank, dim] of other texts.
+
+    Raises:
+        InputError, UsageError: as `from_matrix`.
+    """
+    texts, videos = (unit_rows(read_similarities(path)) for path in (text_vectors, video_vectors))
+    source = VectorScores(texts, videos)
+    return EvaluationInputs(
+        source,
+        _truth(source.shape, text_to_video),
+        model=f"{text_vectors} and {video_vectors}",
+        bank=VectorScores(unit_rows(read_similarities(bank)), videos) if bank else None,
+    )
+
+
+def from_store(
+    store: Path,
+    *,
+    run: Path | None,
+    dataset: str,
+    annotations: Path,
+    split: str,
+    tagger: TaggerName = "hanta",
+    device: str = "auto",
+    allow_missing: bool = False,
+    use_train_bank: bool = False,
+) -> EvaluationInputs:
+    """The cached features of a split, through a trained run or (None) as zero-shot CLIP with mean pooling.
+
+    Captions that are not cached yet are encoded first.
+
+    Args:
+        use_train_bank: give the training captions as a bank.
+
+    Raises:
+        UsageError, InputError: the data set; videos that the store lacks (unless `allow_missing`).
+        StoreError, WeightsError: store, run or weights; a run that does not fit the store.
+    """
+    from vtrcli.evaluation.vectors import CamoeVectors, MeanVectors
+
+    opened = FeatureStore(store)
+    joined = join_with_store(load_split(dataset, annotations, split), opened.videos)
+    require_complete(joined, allow_missing=allow_missing)
+    model = CamoeVectors(run, device=device) if run is not None else MeanVectors()
+    model.require_fit(opened)
+    tagger_id = load_tagger(tagger).id
+    if model.tagger_id not in (None, tagger_id):
+        raise InputError(
+            f"run {run} was trained with the tagger {model.tagger_id}, now it is {tagger_id}",
+            allowed="the tagger that the run was trained with",
+            to_do="choose it with --tagger, or install that version",
+        )
+    bank_texts = _train_texts(dataset, annotations) if use_train_bank else []
+    texts = [caption.text for caption in joined.captions]
+    cache_texts(opened, [*texts, *bank_texts], tagger=tagger, device=device)
+    cache = open_text_cache(opened, tagger_id=tagger_id)
+    videos = model.videos(opened, joined.video_ids)
+    number = {video_id: row for row, video_id in enumerate(joined.video_ids)}
+    truth = Truth.from_videos(
+        [number[caption.video_id] for caption in joined.captions], num_videos=len(videos)
+    )
+    return EvaluationInputs(
+        VectorScores(model.texts(cache.rows(texts)), videos),
+        truth,
+        model=model.name,
+        dataset=dataset,
+        split=split,
+        texts=tuple(texts),
+        video_ids=joined.video_ids,
+        categories=joined.categories,
+        store=opened,
+        bank=VectorScores(model.texts(cache.rows(bank_texts)), videos) if bank_texts else None,
+        notes=_missing_note(joined),
+    )
+
+
+def _train_texts(dataset: str, annotations: Path) -> list[str]:
+    return list(dict.fromkeys(caption.text for caption in load_split(dataset, annotations, "train").captions))
+
+
+def _missing_note(joined: JoinedSplit) -> tuple[str, ...]:
+    if not joined.missing_videos:
+        return ()
+    return (
+        f"{len(joined.missing_videos):,} videos and {joined.num_missing_captions:,} captions of the split are not in "
+        "the store and were left out: the numbers cannot be compared with published ones",
+    )
+
+
+def _truth(shape: tuple[int, int], text_to_video: Path | None) -> Truth:
+    if text_to_video is None:
+        return Truth.diagonal(shape)
+    return read_text_to_video(text_to_video, num_texts=shape[0], num_videos=shape[1])
+
+
+def save_matrix(source: ScoreSource, path: Path) -> None:
+    """Write all scores as a .npy file, float32 [num_texts, num_videos], row block by row block.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    num_texts, num_videos = source.shape
+    rows_at_once = max(1, 2**24 // max(1, num_videos))
+    try:
+        matrix = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=source.shape)
+        for start in range(0, num_texts, rows_at_once):
+            rows = slice(start, min(start + rows_at_once, num_texts))
+            matrix[rows] = source.block(rows, slice(0, num_videos))
+        matrix.flush()
+    except OSError as cause:
+        raise StoreError(
+            f"cannot write {path}: {cause.strerror}",
+            allowed="a folder that can be written, with room for the matrix",
+            to_do="choose another place",
+        ) from cause

@@ -1,0 +1,116 @@
+"""`evaluate_inputs`: the plain result and the corrected ones side by side. The use case behind `vtr eval`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from vtrcli.evaluation.inputs import EvaluationInputs
+from vtrcli.retrieval.arrivals import Arrival, arrivals
+from vtrcli.retrieval.bootstrap import DEFAULT_NUM_BOOTSTRAP
+from vtrcli.retrieval.evaluate import DEFAULT_MEMORY_BYTES, Evaluation, evaluate, sweep
+from vtrcli.retrieval.methods import METHODS, MethodName
+from vtrcli.retrieval.metrics import Direction, Ties
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """How to evaluate; the defaults of the numbers are those of `vtrcli.retrieval`."""
+
+    methods: tuple[MethodName, ...] = ()
+    temperature: float = 1.0
+    logit_scale: float | None = None
+    ties: Ties = "average"
+    k: int | None = None
+    arrival_sizes: tuple[int, ...] = ()
+    sweep_temperatures: tuple[float, ...] = ()
+    num_bootstrap: int = DEFAULT_NUM_BOOTSTRAP
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
+    device: str = "cpu"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """`evaluations`: the plain one first, then each method (transductive, and once more with the bank if there is
+    one). `arrivals` and `sweeps` per method; `notes` for the user."""
+
+    inputs: EvaluationInputs
+    options: EvaluationOptions
+    evaluations: tuple[Evaluation, ...]
+    arrivals: dict[tuple[MethodName, Direction], tuple[Arrival, ...]] = field(default_factory=dict)
+    sweeps: dict[MethodName, tuple[Evaluation, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def evaluate_inputs(inputs: EvaluationInputs, options: EvaluationOptions) -> EvaluationResult:
+    """Evaluate plainly and with each method of the options. A corrected number never stands alone.
+
+    Raises:
+        InputError, UsageError: scores or numbers that cannot be used.
+    """
+    common: dict[str, Any] = {
+        "logit_scale": options.logit_scale,
+        "ties": options.ties,
+        "device": options.device,
+        "memory_bytes": options.memory_bytes,
+        "num_bootstrap": options.num_bootstrap,
+        "seed": options.seed,
+    }
+    methods: list[MethodName] = [method for method in dict.fromkeys(options.methods) if method != "none"]
+    evaluations = [evaluate(inputs.source, inputs.truth, **common)]
+    for method in methods:
+        own: dict[str, Any] = {"method": method, "temperature": options.temperature, "k": options.k}
+        for bank in (None,) if inputs.bank is None else (None, inputs.bank):
+            evaluations.append(evaluate(inputs.source, inputs.truth, bank=bank, **own, **common))
+    notes = dict.fromkeys([*inputs.notes, *(note for result in evaluations for note in result.warnings)])
+    return EvaluationResult(
+        inputs,
+        options,
+        tuple(evaluations),
+        _arrivals(inputs, options, methods),
+        _sweeps(inputs, options, methods, common),
+        tuple(notes),
+    )
+
+
+def _arrivals(
+    inputs: EvaluationInputs, options: EvaluationOptions, methods: list[MethodName]
+) -> dict[tuple[MethodName, Direction], tuple[Arrival, ...]]:
+    if not options.arrival_sizes:
+        return {}
+    directions: tuple[Direction, ...] = ("t2v", "v2t")
+    return {
+        (method, direction): arrivals(
+            inputs.source,
+            inputs.truth,
+            options.arrival_sizes,
+            method=method,
+            direction=direction,
+            temperature=options.temperature,
+            logit_scale=options.logit_scale,
+            k=options.k,
+            ties=options.ties,
+            device=options.device,
+            memory_bytes=options.memory_bytes,
+            seed=options.seed,
+        )
+        for method in methods
+        for direction in directions
+    }
+
+
+def _sweeps(
+    inputs: EvaluationInputs,
+    options: EvaluationOptions,
+    methods: list[MethodName],
+    common: dict[str, Any],
+) -> dict[MethodName, tuple[Evaluation, ...]]:
+    quick = {**common, "num_bootstrap": 0}
+    return {
+        method: sweep(
+            inputs.source, inputs.truth, options.sweep_temperatures, method=method, k=options.k, **quick
+        )
+        for method in methods
+        if options.sweep_temperatures and METHODS[method].uses_temperature
+    }
