@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from vtrcli.model.backbone import Backbone, load_backbone
 from vtrcli.model.clip_config import ClipConfig
 from vtrcli.model.clip_package import clip_model_module
 from vtrcli.model.image_tower import normalised_pixels
+from vtrcli.model.precision import Precision
 from vtrcli.model.save_converted import save_converted
 from vtrcli.model.text_tower import pad_tokens, tokenize
 
@@ -42,7 +43,7 @@ VIT_B32 = ClipConfig(
     transformer_heads=8,
     transformer_layers=12,
 )
-PLAIN_BATCH_SIZE = 24
+PLAIN_BATCH_SIZE = 16
 QUERY = "a man cooking"
 _LOAD = """
 import sys, time
@@ -94,7 +95,7 @@ def measure_frames(name: str, *, device: str, num_rounds: int) -> None:
     ours = load_backbone(name, device=device)
     plain = load_backbone(name, device=device, precision="float32")
     size = ours.info.input_size
-    batch_sizes = (1, 8, 16, 24, 32, 64) if device == "cpu" else (24, 64, 256, 1024)
+    batch_sizes = (8, 16, 32) if device == "cpu" else (24, 64, 256, 1024)
     num_frames = max(batch_sizes)
     frames = np.random.default_rng(0).integers(0, 256, (num_frames, size, size, 3), dtype=np.uint8)
     pixels = normalised_pixels(frames, device=device)
@@ -130,7 +131,7 @@ def measure_texts(name: str, *, device: str, num_rounds: int) -> None:
     """One short query cut to its length and at all 77 positions, and a batch of captions."""
     captions = [f"a man is cooking {number} eggs in a large kitchen" for number in range(64)]
     print(f"\n{device}: texts")
-    precisions: tuple[Literal["auto", "float32"], ...] = ("float32", "auto")
+    precisions: tuple[Precision, ...] = ("float32", "float16" if device == "cuda" else "bfloat16")
     for precision in precisions:
         backbone = load_backbone(name, device=device, precision=precision, towers="text")
         tokens = pad_tokens([tokenize(QUERY, context_length=77)[0]])

@@ -14,14 +14,17 @@ def test_auto_takes_the_best_that_is_there():
     assert choose_device("auto") == expected
 
 
-def test_auto_precision_follows_the_device():
-    assert choose_precision("auto", device="cuda:1") == "float16"
-    assert choose_precision("auto", device="mps") == "float32"
-    assert choose_precision("auto", device="cpu") == ("bfloat16" if cpu_has_bfloat16() else "float32")
+def test_auto_precision_follows_the_device_and_the_tower():
+    assert choose_precision("auto", device="cuda:1", towers="text") == "float16"
+    assert choose_precision("auto", device="mps", towers="both") == "float32"
+    assert choose_precision("auto", device="cpu", towers="text") == "float32"
+    expected = "bfloat16" if cpu_has_bfloat16() else "float32"
+    assert choose_precision("auto", device="cpu", towers="image") == expected
+    assert choose_precision("auto", device="cpu", towers="both") == expected
 
 
 def test_a_precision_that_was_asked_for_is_kept():
-    assert choose_precision("float16", device="cpu") == "float16"
+    assert choose_precision("float16", device="cpu", towers="text") == "float16"
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:x"])
@@ -36,7 +39,7 @@ def test_a_device_that_is_not_there_is_a_usage_error(device):
 
 def test_an_unknown_precision_is_a_usage_error():
     with pytest.raises(UsageError) as error:
-        choose_precision("int8", device="cpu")
+        choose_precision("int8", device="cpu", towers="both")
     assert str(error.value) == (
         "precision 'int8' is not known; auto, float16, bfloat16, float32; use --precision auto"
     )

@@ -97,7 +97,7 @@ def load_backbone(
     from vtrcli.model.precision import choose_device, choose_precision, torch_dtype
 
     chosen_device = choose_device(device)
-    chosen_precision = choose_precision(precision, device=chosen_device)
+    chosen_precision = choose_precision(precision, device=chosen_device, towers=towers)
     path = find_weights(name, sha256=sha256, cache_dir=cache_dir, progress=progress)
     return Backbone(
         load_clip(path, device=chosen_device, dtype=torch_dtype(chosen_precision), towers=towers),

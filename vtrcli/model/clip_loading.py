@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,8 +17,7 @@ from torch.overrides import TorchFunctionMode
 from vtrcli.model.clip_config import ClipConfig, another_model
 from vtrcli.model.clip_package import clip_model_module
 from vtrcli.model.converted import damaged, read_header
-
-Towers = Literal["both", "text", "image"]
+from vtrcli.model.precision import Towers
 
 
 class _WithoutInitialisation(TorchFunctionMode):
