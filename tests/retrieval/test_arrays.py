@@ -10,9 +10,9 @@ from vtrcli.retrieval.arrays import NumpyArrays, TorchArrays, arrays_for, block_
 def test_a_limit_halves_the_block_until_it_fits() -> None:
     edges = [
         block_edge(NumpyArrays(), memory_bytes=size, item_bytes=4)
-        for size in (1 << 30, 1 << 23, 1 << 22, 131072)
+        for size in (1 << 30, 1 << 27, (1 << 27) - 1, 131072)
     ]
-    assert edges == [512, 512, 256, 64]
+    assert edges == [2048, 2048, 1024, 64]
 
 
 def test_a_limit_below_the_smallest_block_is_refused() -> None:

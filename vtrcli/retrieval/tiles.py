@@ -1,4 +1,8 @@
-"""Goes over a source block by block, in one fixed grid."""
+"""Goes over a source block by block, in one fixed grid.
+
+Products are made in large squares, because each costs a round of waiting for all threads; on the CPU they are handed
+out in strips that stay in the cache while they are compared and summed.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from typing import Any
 
 from vtrcli.retrieval.arrays import Arrays
 from vtrcli.retrieval.scores import ScoreSource
+
+_STRIP_ITEMS = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,14 @@ class Tiles:
     def __iter__(self) -> Iterator[Tile]:
         for row in range(-(-self.shape[0] // self.edge)):
             for column in range(-(-self.shape[1] // self.edge)):
-                yield self.tile(row, column)
+                yield from self._strips(self.tile(row, column))
+
+    def _strips(self, tile: Tile) -> Iterator[Tile]:
+        size = max(1, _STRIP_ITEMS // self.edge) if self.arrays.kind == "cpu" else self.edge
+        for start in range(tile.texts.start, tile.texts.stop, size):
+            texts = slice(start, min(start + size, tile.texts.stop))
+            rows = slice(texts.start - tile.texts.start, texts.stop - tile.texts.start)
+            yield Tile(texts, tile.videos, tile.scores[rows])
 
 
 def _range(index: int, edge: int, size: int) -> slice:

@@ -53,11 +53,23 @@ def top_videos(
     scores = np.full((tiles.shape[0], k), -np.inf, tiles.dtype)
     for tile in tiles:
         corrected = tiles.arrays.get(plan.corrections["t2v"].apply(xp, plan.terms.of(xp, tile)))
-        columns = np.arange(tile.videos.start, tile.videos.stop)
-        both = np.concatenate([scores[tile.texts], corrected], axis=1)
-        names = np.concatenate([videos[tile.texts], np.broadcast_to(columns, corrected.shape)], axis=1)
-        # Stable, and earlier tiles stand first: equal scores stay in the order of their indices.
-        best = np.argsort(-both, axis=1, kind="stable")[:, :k]
-        scores[tile.texts] = np.take_along_axis(both, best, axis=1)
-        videos[tile.texts] = np.take_along_axis(names, best, axis=1)
+        place = tile.texts
+        videos[place], scores[place] = _merge(videos[place], scores[place], corrected, tile.videos.start)
     return TopItems(videos, scores)
+
+
+def _merge(
+    videos: np.ndarray, scores: np.ndarray, corrected: np.ndarray, first_video: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best k of those so far and of a tile to their right, in order, without sorting the tile."""
+    num_texts, k = scores.shape
+    within = min(k, corrected.shape[1])
+    floor = np.partition(corrected, -within, axis=1)[:, -within]
+    rows, columns = np.nonzero((corrected >= floor[:, None]) & (corrected > scores[:, -1:]))
+    all_rows = np.concatenate([np.repeat(np.arange(num_texts), k), rows])
+    all_videos = np.concatenate([videos.ravel(), columns + first_video])
+    all_scores = np.concatenate([scores.ravel(), corrected[rows, columns]])
+    order = np.lexsort((all_videos, -all_scores, all_rows))
+    starts = np.searchsorted(all_rows[order], np.arange(num_texts))
+    best = order[starts[:, None] + np.arange(k)]
+    return all_videos[best], all_scores[best]
