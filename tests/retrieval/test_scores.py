@@ -123,6 +123,16 @@ def test_half_precision_vectors_are_multiplied_in_single_precision() -> None:
     np.testing.assert_allclose(block, texts.astype(np.float64) @ videos.T.astype(np.float64), atol=1e-6)
 
 
+def test_mapped_vectors_are_multiplied_as_others(tmp_path: Path) -> None:
+    vectors = unit(70, 16)
+    np.save(tmp_path / "vectors.npy", vectors)
+    mapped = VectorScores(np.load(tmp_path / "vectors.npy", mmap_mode="r"), vectors)
+    whole = slice(0, 70)
+    np.testing.assert_array_equal(
+        mapped.block(whole, whole), VectorScores(vectors, vectors).block(whole, whole)
+    )
+
+
 def test_taken_and_transposed_views() -> None:
     matrix = GENERATOR.random((4, 3))
     source = DenseScores(matrix)

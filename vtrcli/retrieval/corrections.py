@@ -59,7 +59,7 @@ class Terms:
         if self.log_scale is None:
             return TileTerms(tile, scaled, None)
         logits = scores * self.log_scale
-        return TileTerms(tile, scaled, xp.log(logits.clip(TINY, out=logits), out=logits))
+        return TileTerms(tile, scaled, xp.log(xp.clip(logits, TINY, None, out=logits), out=logits))
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,8 @@ class VectorScores:
 
         rows = vectors[index]
         count = len(rows)
-        tensor = torch.as_tensor(rows if self._arrays else np.ascontiguousarray(rows, self.dtype))
+        # torch warns of read-only memory, such as that of a mapped file; `W` copies it.
+        tensor = torch.as_tensor(rows if self._arrays else np.require(rows, self.dtype, ["C", "W"]))
         padding = -count % _PAD
         return (torch.nn.functional.pad(tensor, (0, 0, 0, padding)) if padding else tensor), count
 
