@@ -36,7 +36,8 @@ def replacing(path: Path, *, error: type[VtrError] = StoreError) -> Iterator[Pat
             to_do="free some space or choose another place, then run the same command again",
         ) from cause
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            temporary.unlink()
 
 
 def write_whole(path: Path, chunks: bytes | Iterable[bytes], *, error: type[VtrError] = StoreError) -> None:

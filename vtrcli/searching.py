@@ -97,7 +97,7 @@ def open_text_tower(store: FeatureStore, *, device: str) -> Backbone:
     from vtrcli.model.backbone import load_backbone
 
     tag = store.config.backbone
-    backbone = load_backbone(tag.name, device=device, towers="text")
+    backbone = load_backbone(tag.name, sha256=tag.sha256, device=device, towers="text")
     if backbone.info.sha256 != tag.sha256:
         raise StoreError(
             f"store {store.path} was made with other weights than {tag.name} is now "

@@ -20,26 +20,29 @@ SHOWN_HITS = 3
 
 
 def command(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the corpus, the store and vtr.toml.")] = Path(
+    out: Annotated[Path, typer.Option("--out", help="Folder for corpus, store, run and vtr.toml.")] = Path(
         "demo"
     ),
     num_videos: Annotated[int, typer.Option("--num-videos", min=6, help="Clips to make.")] = 400,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Epochs of training.", show_default="the recipe's")
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Clips made and decoded at a time.")] = 2,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make a corpus of short videos, extract it, search it, and print how well that went. Needs no network."""
-    from vtrcli.demo.run import run_demo
+    """Make short videos, extract them, train on them, search them, and print how well that went. Needs no network."""
+    from vtrcli.demo.run import DemoDisplay, run_demo
 
-    with StepBar(unit="videos", quiet=quiet or json_output) as bar:
+    quiet = quiet or json_output
+    with StepBar(unit="", quiet=quiet) as bar:
 
         def begin(text: str) -> None:
             bar.finish()
-            say(text, quiet=quiet or json_output)
+            say(text, quiet=quiet)
 
-        report = run_demo(
-            out, num_videos=num_videos, num_workers=workers, on_step=begin, on_progress=bar.update
-        )
+        display = DemoDisplay(begin, bar.update_unit)
+        report = run_demo(out, num_videos=num_videos, epochs=epochs, num_workers=workers, display=display)
     write_settings(out)
     if json_output:
         print_json(NAME, report_json(report))
@@ -67,55 +70,52 @@ def report_json(report: DemoReport) -> dict[str, object]:
         "num_failed": report.extraction.num_failed,
         "corpus_seconds": round(report.corpus_seconds, 3),
         "extract_seconds": round(report.extraction.seconds, 3),
-        "zero_shot": [
-            {
-                "pooling": row.pooling,
-                **{f"R@{k}": round(value, 2) for k, value in row.recall.items()},
-                "MdR": row.median_rank,
-                "order_accuracy": round(row.order_accuracy, 2),
-            }
-            for row in report.zero_shot
+        "train_seconds": round(report.training.seconds, 3),
+        "findings": [
+            {"model": row.model, **row.t2v.to_json(), "order_accuracy": round(row.order_accuracy, 2)}
+            for row in report.findings
         ],
     }
 
 
 def print_report(report: DemoReport) -> None:
     """What was made, how well it is found, three searches, and what to try next."""
-    from rich.table import Table
-
     from vtrcli.cli.search import print_table
     from vtrcli.searching import search
 
     console = stdout()
-    frames = count(report.extraction.num_frames, "frame")
     console.print(
         f"\n[bold]{report.num_videos} clips[/bold] drawn in {clock(report.corpus_seconds)}, "
-        f"{frames} encoded in {clock(report.extraction.seconds)}",
+        f"{count(report.extraction.num_frames, 'frame')} encoded in {clock(report.extraction.seconds)}, "
+        f"{count(report.training.epochs, 'epoch')} trained in {clock(report.training.seconds)}",
         soft_wrap=True,
     )
-    console.print(f"Zero-shot text-to-video on the {report.num_test} test clips, per cent:\n")
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("frames pooled by")
-    for heading in (*(f"R@{k}" for k in report.zero_shot[0].recall), "median rank", "order of frames"):
-        table.add_column(heading, justify="right")
-    for row in report.zero_shot:
-        recalls = [f"{value:.1f}" for value in row.recall.values()]
-        table.add_row(row.pooling, *recalls, f"{row.median_rank:g}", f"{row.order_accuracy:.0f}")
-    recall_at_1 = 100 / report.num_test
-    table.add_row(
-        "[dim]chance[/dim]",
-        *(f"[dim]{recall_at_1 * k:.1f}[/dim]" for k in report.zero_shot[0].recall),
-        f"[dim]{(report.num_test + 1) / 2:g}[/dim]",
-        "[dim]50[/dim]",
-    )
-    console.print(table)
+    console.print(f"The {report.num_test} test clips, found by their captions (per cent):\n")
+    print_findings(report)
     console.print(
-        "\nHalf of the clips come in pairs with the same frames in opposite orders: pooling cannot tell them apart.\n"
+        "\nHalf of the clips come in pairs with the same frames in opposite orders. A mean cannot tell them apart.\n"
     )
     for query in report.queries:
         console.print(f'[dim]$[/dim] vtr search "{query}" -k {SHOWN_HITS}')
         print_table(search(query, store=report.folder / "store", top_k=SHOWN_HITS, device="cpu").hits)
         console.print()
     console.print(
-        f'Now try: [bold]cd {report.folder} && vtr search "{report.queries[0]}"[/bold]', soft_wrap=True
+        f'Now try: [bold]cd {report.folder} && vtr search "{report.queries[0]}"[/bold], or [bold]vtr eval --dsl[/bold]',
+        soft_wrap=True,
     )
+
+
+def print_findings(report: DemoReport) -> None:
+    """One row per model, and chance."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("")
+    for heading in ("R@1", "R@5", "R@10", "median rank", "order of frames"):
+        table.add_column(heading, justify="right")
+    for row in report.findings:
+        recalls = [f"{row.t2v.recall[k]:.1f}" for k in (1, 5, 10)]
+        table.add_row(row.model, *recalls, f"{row.t2v.median_rank:g}", f"{row.order_accuracy:.0f}")
+    chance = [f"{100 * k / report.num_test:.1f}" for k in (1, 5, 10)]
+    table.add_row("chance", *chance, f"{(report.num_test + 1) / 2:g}", "50", style="dim")
+    stdout().print(table)

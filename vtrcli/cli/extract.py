@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vtrcli.cli import options
-from vtrcli.cli.output import byte_size, clock, count, home_relative, print_json, printable, say, stdout
+from vtrcli.cli.output import (
+    byte_size,
+    clock,
+    count,
+    home_relative,
+    model_name,
+    print_json,
+    printable,
+    say,
+    stdout,
+)
 from vtrcli.cli.progress import ProgressBar
 from vtrcli.errors import EXIT_SOME_FAILED, UsageError
 
@@ -194,7 +204,7 @@ class Display:
         parts = [
             f"{count(plan.num_to_decode, 'video')}, {byte_size(plan.num_bytes)}",
             plan.sampling.describe(),
-            f"{backbone.info.name} on {backbone.device}, {backbone.precision}",
+            f"{model_name(backbone.info.name)} on {backbone.device}, {backbone.precision}",
             f"store {home_relative(plan.store)}",
         ]
         say(" · ".join(parts), quiet=self._quiet)

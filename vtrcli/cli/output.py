@@ -60,6 +60,12 @@ def home_relative(path: Path) -> str:
         return str(path)
 
 
+def model_name(backbone: str) -> str:
+    """A backbone as people call it: ViT-B/32, or the file's name without its folders."""
+    path = Path(backbone)
+    return path.name if path.is_absolute() else backbone
+
+
 def clock(seconds: float) -> str:
     """1:12 or 1:02:07."""
     minutes, rest = divmod(int(seconds), 60)

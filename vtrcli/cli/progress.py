@@ -76,6 +76,13 @@ class StepBar:
             self._bar.__enter__()
         self._bar.update(num_done, note)
 
+    def update_unit(self, num_done: int, total: int, unit: str) -> None:
+        """As `update`, for a caller whose things change; another unit begins another bar."""
+        if unit != self._unit:
+            self.finish()
+            self._unit = unit
+        self.update(num_done, total)
+
     def finish(self) -> None:
         """Leave the bar as it is; the next `update` begins another."""
         if self._bar is not None:

@@ -9,7 +9,17 @@ import typer
 
 from vtrcli.cli import options
 from vtrcli.cli.app_parts import VtrCommand
-from vtrcli.cli.output import byte_size, clock, count, print_json, print_rows, printable, say, stdout
+from vtrcli.cli.output import (
+    byte_size,
+    clock,
+    count,
+    model_name,
+    print_json,
+    print_rows,
+    printable,
+    say,
+    stdout,
+)
 from vtrcli.errors import StoreError
 
 NAME = "store"
@@ -52,7 +62,7 @@ def info(store: options.Store = None, json_output: options.Json = False) -> None
         "frames": f"{opened.num_frames:,}",
         "failures": f"{num_failed:,}",
         "size": f"{byte_size(num_bytes)} in {count(len(opened.shards), 'shard')}",
-        "backbone": f"{backbone.name}, {backbone.dim} dimensions, weights {backbone.sha256[:12]}",
+        "backbone": f"{model_name(backbone.name)}, {backbone.dim} dimensions, weights {backbone.sha256[:12]}",
         "sampling": Sampling.from_json(opened.config.sampling).describe(),
         "kept frames": "yes" if (path / "frames").exists() else "no",
     }

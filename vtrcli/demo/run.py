@@ -1,4 +1,4 @@
-"""The demo: make the corpus, extract it, search it, and say how well that went. The use case behind `vtr demo`."""
+"""The demo: make the corpus, extract it, train on it, and say how well videos are found. Behind `vtr demo`."""
 
 from __future__ import annotations
 
@@ -10,63 +10,97 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.demo.corpus import DEFAULT_NUM_VIDEOS, DemoClip, write_corpus
+from vtrcli.evaluation.inputs import EvaluationInputs, from_store
 from vtrcli.extraction.run import ExtractResult, Progress, extract
-from vtrcli.model.backbone import Backbone, load_backbone
 from vtrcli.model.weight_sources import DEMO_NAME
-from vtrcli.retrieval.frame_scores import VideoScore, score_videos
-from vtrcli.store.reader import FeatureStore
+from vtrcli.retrieval.evaluate import evaluate
+from vtrcli.retrieval.metrics import DirectionMetrics
+from vtrcli.training.run import Display, TrainResult, train
+from vtrcli.training.settings import recipe_settings
 from vtrcli.video.sampling import Sampling
 
 NUM_FRAMES = 12
-RECALL_AT = (1, 5, 10)
+DATASET = "csv"
+RECIPE = "demo"
+RUN = Path("runs", "demo")
 
 
 @dataclass(frozen=True)
-class ZeroShot:
-    """How well one way of pooling frames finds the test clips by their captions; percentages."""
+class Finding:
+    """How well one model finds the test clips by their captions. `order_accuracy` in per cent; chance is 50."""
 
-    pooling: VideoScore
-    recall: dict[int, float]
-    median_rank: float
+    model: str
+    t2v: DirectionMetrics
     order_accuracy: float
 
 
 @dataclass(frozen=True)
 class DemoReport:
-    """What the demo made and found. Chance is 100 k / num_test for R@k, 50 % for the order of frames."""
+    """What the demo made and found."""
 
     folder: Path
     num_videos: int
     num_test: int
     corpus_seconds: float
     extraction: ExtractResult
-    zero_shot: list[ZeroShot]
+    training: TrainResult
+    findings: list[Finding]
     queries: list[str]
+
+
+@dataclass(frozen=True)
+class DemoDisplay:
+    """How a caller watches the demo."""
+
+    step: Callable[[str], None] = lambda text: None
+    progress: Callable[[int, int, str], None] = lambda num_done, total, unit: None
 
 
 def run_demo(
     folder: Path,
     *,
     num_videos: int = DEFAULT_NUM_VIDEOS,
+    epochs: int | None = None,
     num_workers: int = 2,
-    on_step: Callable[[str], None] = lambda text: None,
-    on_progress: Callable[[int, int], None] = lambda num_done, total: None,
+    display: DemoDisplay | None = None,
 ) -> DemoReport:
-    """Make (or go on with) the corpus and the store in `folder`, then measure zero-shot retrieval on its test split.
+    """Make (or go on with) corpus, store and run in `folder`, then measure on the test split, zero-shot and trained.
 
     Raises:
-        InputError, StoreError: the folder holds something else, or cannot be written.
+        InputError, StoreError, WeightsError: the folder holds something else, or cannot be written.
     """
+    display = display or DemoDisplay()
     started = time.monotonic()
-    on_step(f"drawing {num_videos} clips")
-    clips = write_corpus(folder, num_videos=num_videos, num_workers=num_workers, progress=on_progress)
+    display.step(f"drawing {num_videos} clips")
+    clips = write_corpus(
+        folder,
+        num_videos=num_videos,
+        num_workers=num_workers,
+        progress=lambda num_done, total: display.progress(num_done, total, "clips"),
+    )
     corpus_seconds = time.monotonic() - started
-    on_step("extracting their features")
+    display.step("extracting their features")
+    extraction = extract_clips(folder, num_workers=num_workers, display=display)
+    display.step("training CAMoE on them")
+    training = train_on_clips(folder, epochs=epochs, display=display)
+    display.step("searching")
+    test = [clip for clip in clips if clip.split == "test"]
+    findings = [
+        find("CLIP, mean of frames", split_inputs(folder, run=None), test),
+        find("CAMoE, trained", split_inputs(folder, run=folder / RUN), test),
+    ]
+    return DemoReport(
+        folder, len(clips), len(test), corpus_seconds, extraction, training, findings, pick_queries(test)
+    )
+
+
+def extract_clips(folder: Path, *, num_workers: int, display: DemoDisplay) -> ExtractResult:
+    """The store of the corpus, with kept frames."""
 
     def advance(progress: Progress) -> None:
-        on_progress(progress.num_done, progress.num_videos)
+        display.progress(progress.num_done, progress.num_videos, "videos")
 
-    extraction = extract(
+    return extract(
         [folder / "videos"],
         store=folder / "store",
         backbone=DEMO_NAME,
@@ -76,49 +110,57 @@ def run_demo(
         num_workers=num_workers,
         on_progress=advance,
     )
-    on_step("searching")
-    test = [clip for clip in clips if clip.split == "test"]
-    backbone = load_backbone(DEMO_NAME, device="cpu", towers="text")
-    zero_shot = measure_zero_shot(folder / "store", backbone, test)
-    return DemoReport(
-        folder, len(clips), len(test), corpus_seconds, extraction, zero_shot, pick_queries(test)
+
+
+def train_on_clips(folder: Path, *, epochs: int | None, display: DemoDisplay) -> TrainResult:
+    """The run of the demo's recipe; a run that is there already is gone on with, which costs nothing if it is done."""
+    return train(
+        store=folder / "store",
+        dataset=DATASET,
+        annotations=folder,
+        out=folder / RUN,
+        settings=recipe_settings(RECIPE, {} if epochs is None else {"epochs": epochs}),
+        recipe=RECIPE,
+        device="cpu",
+        resume=(folder / RUN / "config.json").exists(),
+        display=Display(
+            cache_progress=lambda num_done, total: display.progress(num_done, total, "captions"),
+            step=lambda step, num_steps, loss: display.progress(step, num_steps, "steps"),
+        ),
     )
 
 
-def measure_zero_shot(store: Path, backbone: Backbone, clips: Sequence[DemoClip]) -> list[ZeroShot]:
-    """Rank the given clips by their first captions, among themselves, with both ways of pooling."""
-    opened = FeatureStore(store)
-    texts = backbone.encode_texts([clip.caption for clip in clips]).features
-    measured = []
-    for pooling in ("mean", "max"):
-        videos, scores = score_videos(opened, texts, pooling=pooling)  # type: ignore[arg-type]
-        column = {at.record.video_id: number for number, at in enumerate(videos)}
-        similarity = scores[:, [column[clip.video_id] for clip in clips]]
-        truth = np.diag(similarity)[:, None]
-        # Ties count half, so that frames in another order, which score the same, are no success.
-        ranks = 1 + (similarity > truth).sum(axis=1) + ((similarity == truth).sum(axis=1) - 1) / 2
-        recall = {k: 100 * float(np.mean(ranks <= k)) for k in RECALL_AT}
-        order = measure_order(similarity, clips)
-        measured.append(ZeroShot(pooling, recall, float(np.median(ranks)), order))  # type: ignore[arg-type]
-    return measured
+def split_inputs(folder: Path, *, run: Path | None) -> EvaluationInputs:
+    """The test split through a run, or zero-shot."""
+    return from_store(
+        folder / "store", run=run, dataset=DATASET, annotations=folder, split="test", device="cpu"
+    )
 
 
-def measure_order(similarity: np.ndarray, clips: Sequence[DemoClip]) -> float:
-    """Per cent of the clips in order pairs whose caption prefers the clip to its reversed twin; a tie is half."""
-    row = {clip.video_id: number for number, clip in enumerate(clips)}
-    wins = [
-        0.5
-        + 0.5
-        * float(
-            np.sign(
-                similarity[row[clip.video_id], row[clip.video_id]]
-                - similarity[row[clip.video_id], row[clip.order_pair]]
-            )
-        )
-        for clip in clips
-        if clip.order_pair in row and clip.order_pair is not None
-    ]
-    return 100 * float(np.mean(wins)) if wins else 50.0
+def find(model: str, inputs: EvaluationInputs, clips: Sequence[DemoClip]) -> Finding:
+    """Metrics of one model on the test split."""
+    result = evaluate(inputs.source, inputs.truth, num_bootstrap=0)
+    num_texts, num_videos = inputs.source.shape
+    similarity = inputs.source.block(slice(0, num_texts), slice(0, num_videos))
+    pair_of = {clip.video_id: clip.order_pair for clip in clips}
+    column = {video_id: number for number, video_id in enumerate(inputs.video_ids)}
+    pairs = [pair_of.get(video_id) for video_id in inputs.video_ids]
+    pair_column = np.array([-1 if pair is None else column.get(pair, -1) for pair in pairs])
+    return Finding(model, result.t2v, order_accuracy(similarity, inputs.truth.video_index, pair_column))
+
+
+def order_accuracy(similarity: np.ndarray, video_of_text: np.ndarray, pair_of_video: np.ndarray) -> float:
+    """Per cent of the captions that prefer their clip to the clip with the same frames reversed; a tie is half.
+
+    Args:
+        similarity: float [num_texts, num_videos].
+        video_of_text: int [num_texts].
+        pair_of_video: int [num_videos], -1 where a video has no such twin.
+    """
+    rows = np.flatnonzero(pair_of_video[video_of_text] >= 0)
+    own = similarity[rows, video_of_text[rows]]
+    other = similarity[rows, pair_of_video[video_of_text[rows]]]
+    return 50.0 + 50.0 * float(np.mean(np.sign(own - other))) if len(rows) else 50.0
 
 
 def pick_queries(clips: Sequence[DemoClip], *, num_queries: int = 3) -> list[str]:

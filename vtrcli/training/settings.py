@@ -78,7 +78,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     "lsmdc": {"epochs": 5, "batch_size": 128, "num_frames": 12, "captions": "all"},
     "didemo": {"epochs": 20, "batch_size": 64, "num_frames": 64, "captions": "all"},
     "activitynet": {"epochs": 20, "batch_size": 112, "num_frames": 64, "captions": "all"},
-    "demo": {"epochs": 30, "batch_size": 64, "learning_rate": 1e-3, "weight_decay": 0.05, "patience": None},
+    # Not published: found on the demo corpus (docs/experiments.md). Large batches hold both clips of an order pair.
+    "demo": {
+        "epochs": 60,
+        "batch_size": 128,
+        "learning_rate": 5e-3,
+        "weight_decay": 0.05,
+        "captions": "all",
+        "dsl_temperature": 100.0,
+        "patience": None,
+    },
 }
 
 

@@ -1,0 +1,94 @@
+"""The program as a person runs it: the demo in a new process, then the bare commands in the folder that it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NUM_VIDEOS = 24
+
+
+def vtr(*arguments: str, folder: Path, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "vtrcli", *arguments], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == exit_code, done.stderr
+    return done
+
+
+def vtr_json(*arguments: str, folder: Path, exit_code: int = 0) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(vtr(*arguments, "--json", folder=folder, exit_code=exit_code).stdout)
+    assert body["schema"] == 1
+    return body
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("end-to-end")
+    report = vtr_json("demo", "--out", "demo", "--num-videos", str(NUM_VIDEOS), "--epochs", "2", folder=folder)
+    assert report["num_videos"] == NUM_VIDEOS and report["num_failed"] == 0
+    assert report["findings"][0]["R@1"] > 30
+    return folder / "demo"
+
+
+def test_the_bare_commands_work_in_the_folder_that_the_demo_leaves(demo: Path) -> None:
+    again = vtr_json("extract", folder=demo)
+    assert (again["command"], again["num_found"], again["num_skipped"]) == ("extract", NUM_VIDEOS, NUM_VIDEOS)
+    found = vtr_json("search", "a red circle", folder=demo)
+    assert found.keys() >= {"schema", "command", "query", "store", "num_videos", "results"}
+    first = found["results"][0]
+    assert first.keys() >= {"rank", "video_id", "path", "score", "start_seconds", "end_seconds", "peak_seconds"}
+    assert first["rank"] == 1 and first["start_seconds"] <= first["peak_seconds"] <= first["end_seconds"]
+    assert Path(first["path"]).is_file()
+    trained = vtr_json("train", "--epochs", "1", folder=demo)
+    assert trained.keys() >= {"schema", "command", "run", "epochs", "best_epoch", "seconds", "val"}
+    evaluated = vtr_json("eval", "--dsl", folder=demo)
+    assert [row["method"] for row in evaluated["results"]] == ["none", "none", "dsl", "dsl"]
+    assert (evaluated["num_texts"], evaluated["num_videos"]) == (24, 8)
+
+
+def test_results_go_to_stdout_and_all_else_to_stderr(demo: Path) -> None:
+    done = vtr("search", "a red circle", "-k", "2", folder=demo)
+    assert len(done.stdout.splitlines()) == 2 and done.stderr == ""
+    (demo / "broken.mp4").write_bytes(b"no video")
+    try:
+        done = vtr("extract", "broken.mp4", folder=demo, exit_code=5)
+        assert done.stdout.startswith("0 done, 1 could not be read (vtr store failures)")
+        assert "broken.mp4: not-a-video" in done.stderr
+    finally:
+        (demo / "broken.mp4").unlink()
+
+
+def test_a_list_of_paths_comes_from_stdin(demo: Path) -> None:
+    names = "\0".join(sorted(path.name for path in (demo / "videos").glob("*.mp4"))[:2] + ["absent.mp4"])
+    done = subprocess.run(
+        [sys.executable, "-m", "vtrcli", "extract", "-", "--store", "../listed", "--backbone", "demo", "--json"],
+        cwd=demo / "videos",
+        input=names.encode(),
+        capture_output=True,
+    )
+    body = json.loads(done.stdout)
+    assert done.returncode == 5
+    assert (body["num_extracted"], [row["reason"] for row in body["failures"]]) == (2, ["not-found"])
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.*")), ids=lambda path: path.name)
+def test_every_example_runs_as_it_stands(demo: Path, example: Path) -> None:
+    if example.suffix == ".md":
+        mentioned = example.read_text(encoding="utf-8")
+        assert all(path.name in mentioned for path in (ROOT / "examples").iterdir() if path.suffix != ".md")
+        return
+    command = ["bash", str(example)] if example.suffix == ".sh" else [sys.executable, str(example)]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=demo.parent, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()

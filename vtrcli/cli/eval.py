@@ -1,0 +1,349 @@
+"""`vtr eval`: metrics in both directions, plain and corrected side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from vtrcli.cli import options
+from vtrcli.cli.output import count, print_json, say, stdout
+from vtrcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from vtrcli.evaluation.inputs import EvaluationInputs
+    from vtrcli.evaluation.run import EvaluationResult
+    from vtrcli.retrieval.evaluate import Evaluation
+
+NAME = "eval"
+EPILOG = "Example: [bold]vtr eval --similarities matrix.npy --dsl --arrivals 1,16,256,1000[/bold]"
+DEFAULT_SWEEP = "0.25,0.5,1,2,5,10,100"
+METHOD_HELP = "A correction, may be repeated: dsl, inverted-softmax, sinkhorn, csls, qb-norm, nnn, dual-is."
+
+
+def command(
+    store: options.Store = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run", metavar="RUN", help="Trained run, or none for zero-shot.", show_default="the newest"
+        ),
+    ] = None,
+    dataset: options.Dataset = None,
+    annotations: options.Annotations = None,
+    split: Annotated[str, typer.Option("--split", help="Split to evaluate.")] = "test",
+    similarities: Annotated[
+        Path | None,
+        typer.Option("--similarities", help="Any model's matrix [texts, videos]: .npy .npz .safetensors .pt"),
+    ] = None,
+    text_vectors: Annotated[
+        Path | None,
+        typer.Option("--text-vectors", help="[texts, dim], with --video-vectors instead of a matrix."),
+    ] = None,
+    video_vectors: Annotated[Path | None, typer.Option("--video-vectors", help="[videos, dim].")] = None,
+    text_to_video: Annotated[
+        Path | None,
+        typer.Option(
+            "--text-to-video",
+            help="Index of each text's video: .txt .csv .json .npy",
+            show_default="diagonal",
+        ),
+    ] = None,
+    dsl: Annotated[bool, typer.Option("--dsl", help="Dual softmax as well; short for --method dsl.")] = False,
+    method: Annotated[list[str] | None, typer.Option("--method", help=METHOD_HELP)] = None,
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="Of the corrections, on logit scale x score.")
+    ] = 1.0,
+    logit_scale: Annotated[
+        float | None,
+        typer.Option("--logit-scale", help="What scores are multiplied by.", show_default="detected"),
+    ] = None,
+    bank: Annotated[
+        str,
+        typer.Option(
+            "--bank", help="test: the test queries themselves. train, or a FILE of bank scores: usable live."
+        ),
+    ] = "test",
+    k: Annotated[
+        int | None, typer.Option("--k", min=1, help="Neighbours, for csls, nnn and qb-norm.")
+    ] = None,
+    ties: Annotated[
+        Literal["average", "optimistic", "pessimistic"],
+        typer.Option("--ties", help="Rank among equal scores."),
+    ] = "average",
+    arrivals: Annotated[
+        str | None, typer.Option("--arrivals", help="Queries in batches of these sizes: 1,16,256,1000")
+    ] = None,
+    sweep: Annotated[
+        str | None, typer.Option("--sweep", help=f"Temperatures to try; all for {DEFAULT_SWEEP}")
+    ] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Write a self-contained page.")] = None,
+    save_similarities: Annotated[
+        Path | None, typer.Option("--save-similarities", help="Write the matrix as .npy.")
+    ] = None,
+    save_ranks: Annotated[
+        Path | None, typer.Option("--save-ranks", help="Write every query's ranks as .npz.")
+    ] = None,
+    memory: Annotated[float, typer.Option("--memory", min=0.01, help="Gigabytes for blocks in work.")] = 1.0,
+    bootstrap: Annotated[
+        int, typer.Option("--bootstrap", min=0, help="Resamples for the intervals; 0: none.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option("--seed", help="Of resampling and shuffling.")] = 0,
+    tagger: options.Tagger = "hanta",
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Evaluate although the store lacks videos of the split.")
+    ] = False,
+    device: options.Device = options.DEVICE_DEFAULT,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Evaluate retrieval in both directions: a data set through a store and a run, or any model's matrix."""
+    from vtrcli.evaluation.inputs import save_matrix
+    from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
+    from vtrcli.model.precision import choose_device
+
+    chosen_device = choose_device(device)
+    if similarities or text_vectors or video_vectors:
+        inputs = file_inputs(similarities, text_vectors, video_vectors, text_to_video, bank)
+    else:
+        name, folder = options.require_dataset(dataset, annotations)
+        inputs = store_inputs(
+            options.store_path(store),
+            run,
+            name,
+            folder,
+            split,
+            tagger,
+            chosen_device,
+            allow_missing,
+            bank,
+            quiet,
+        )
+    result = evaluate_inputs(
+        inputs,
+        EvaluationOptions(
+            methods=tuple([*(["dsl"] if dsl else []), *(method or [])]),  # type: ignore[arg-type, list-item]
+            temperature=temperature,
+            logit_scale=logit_scale,
+            ties=ties,
+            k=k,
+            arrival_sizes=tuple(int(value) for value in numbers(arrivals, "--arrivals", whole=True)),
+            sweep_temperatures=numbers(DEFAULT_SWEEP if sweep == "all" else sweep, "--sweep"),
+            num_bootstrap=bootstrap,
+            memory_bytes=int(memory * 1e9),
+            device=chosen_device,
+            seed=seed,
+        ),
+    )
+    if save_similarities:
+        save_matrix(inputs.source, save_similarities)
+    if save_ranks:
+        write_ranks(result, save_ranks)
+    if report:
+        from vtrcli.evaluation.report import write_report
+
+        write_report(result, report)
+    if json_output:
+        print_json(NAME, result_json(result))
+    else:
+        print_result(result, quiet=quiet)
+
+
+def file_inputs(
+    similarities: Path | None,
+    text_vectors: Path | None,
+    video_vectors: Path | None,
+    text_to_video: Path | None,
+    bank: str,
+) -> EvaluationInputs:
+    """Scores from files. Raises UsageError when the options do not fit together."""
+    from vtrcli.evaluation.inputs import from_matrix, from_vectors
+
+    if bank == "train":
+        raise UsageError(
+            "--bank train with scores from files",
+            allowed="test, or a file of the bank's scores (vectors with --text-vectors)",
+            to_do="give the file, or leave --bank out",
+        )
+    bank_path = None if bank == "test" else Path(bank)
+    if similarities and not (text_vectors or video_vectors):
+        return from_matrix(similarities, text_to_video=text_to_video, bank=bank_path)
+    if text_vectors and video_vectors and not similarities:
+        return from_vectors(text_vectors, video_vectors, text_to_video=text_to_video, bank=bank_path)
+    raise UsageError(
+        "--similarities and vectors together, or only one side's vectors",
+        allowed="--similarities FILE, or --text-vectors FILE with --video-vectors FILE",
+        to_do="keep one of the two",
+    )
+
+
+def store_inputs(
+    store: Path,
+    run: str | None,
+    dataset: str,
+    annotations: Path,
+    split: str,
+    tagger: Literal["hanta", "spacy"],
+    device: str,
+    allow_missing: bool,
+    bank: str,
+    quiet: bool,
+) -> EvaluationInputs:
+    """Scores from a store, through the newest run beside vtr.toml unless another was named."""
+    from vtrcli.cli.train import newest_run
+    from vtrcli.evaluation.inputs import from_store
+
+    if bank not in ("test", "train"):
+        raise UsageError(
+            f"--bank {bank} with a data set",
+            allowed="test or train",
+            to_do="use `--bank train`, or evaluate a saved matrix with a bank file",
+        )
+    path: Path | None = None
+    if run is None:
+        try:
+            path = newest_run(Path.cwd())
+        except UsageError:
+            say("no trained run here: zero-shot, mean of frames (`vtr train` trains one)", quiet=quiet)
+    elif run != "none":
+        path = Path(run)
+    return from_store(
+        store,
+        run=path,
+        dataset=dataset,
+        annotations=annotations,
+        split=split,
+        tagger=tagger,
+        device=device,
+        allow_missing=allow_missing,
+        use_train_bank=bank == "train",
+    )
+
+
+def numbers(text: str | None, option: str, *, whole: bool = False) -> tuple[float, ...]:
+    """1,16,256 as numbers. Raises UsageError for anything else."""
+    if text is None:
+        return ()
+    try:
+        values = tuple(float(int(part)) if whole else float(part) for part in text.split(","))
+        if any(not value > 0 for value in values):
+            raise ValueError
+        return values
+    except ValueError:
+        raise UsageError(
+            f"{option} {text}",
+            allowed="whole numbers above 0, separated by commas"
+            if whole
+            else "numbers above 0, separated by commas",
+            to_do=f"write for example {option} {'1,16,256' if whole else '0.5,1,2'}",
+        ) from None
+
+
+def write_ranks(result: EvaluationResult, path: Path) -> None:
+    """One array per direction and method: float64 [num_queries], from 1, with the ties rule applied."""
+    import io
+
+    import numpy as np
+
+    from vtrcli.files import write_whole
+
+    arrays = {}
+    for evaluation in result.evaluations:
+        suffix = evaluation.method + (
+            "" if evaluation.transductive or evaluation.method == "none" else "-bank"
+        )
+        for direction in (evaluation.t2v, evaluation.v2t):
+            if direction is not None:
+                arrays[f"{direction.direction}_{suffix}"] = direction.ranks
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_whole(path, buffer.getvalue())
+
+
+def result_json(result: EvaluationResult) -> dict[str, Any]:
+    """The keys of `vtr eval --json`."""
+    first = result.evaluations[0]
+    body: dict[str, Any] = {
+        "model": result.inputs.model,
+        "dataset": result.inputs.dataset,
+        "split": result.inputs.split,
+        "num_texts": first.num_texts,
+        "num_videos": first.num_videos,
+        "ties": first.ties,
+        "num_ties": first.t2v.num_ties + (first.v2t.num_ties if first.v2t else 0),
+        "logit_scale": first.logit_scale,
+        "results": [row for evaluation in result.evaluations for row in evaluation.to_json()],
+        "notes": list(result.notes),
+    }
+    if result.arrivals:
+        body["arrivals"] = [
+            {"method": method, "direction": direction, **_arrival_json(arrival)}
+            for (method, direction), rows in result.arrivals.items()
+            for arrival in rows
+        ]
+    if result.sweeps:
+        body["sweep"] = [row for rows in result.sweeps.values() for swept in rows for row in swept.to_json()]
+    return body
+
+
+def _arrival_json(arrival: Any) -> dict[str, Any]:
+    recall = {f"R@{k}": round(value, 4) for k, value in arrival.recall.items()}
+    return {
+        "batch_size": arrival.batch_size,
+        "num_shuffles": arrival.num_shuffles,
+        **recall,
+        "MdR": arrival.median_rank,
+        "MnR": round(arrival.mean_rank, 4),
+    }
+
+
+def print_result(result: EvaluationResult, *, quiet: bool) -> None:
+    """What was evaluated, the table, and the tables of arrivals and sweep where they were asked for."""
+    inputs, first = result.inputs, result.evaluations[0]
+    what = f"{inputs.dataset} {inputs.split} · " if inputs.dataset else ""
+    ties = first.t2v.num_ties + (first.v2t.num_ties if first.v2t else 0)
+    say(
+        f"{what}{inputs.model} · {count(first.num_texts, 'text')} x {count(first.num_videos, 'video')} · "
+        f"ties {first.ties} ({ties:,}) · logit scale {first.logit_scale:g}",
+        quiet=quiet,
+    )
+    _print_table(result.evaluations)
+    for (method, direction), rows in result.arrivals.items():
+        shuffles = max(row.num_shuffles for row in rows)
+        stdout().print(f"\n{direction} with {method}, queries in batches (mean of {shuffles} shuffles), R@1:")
+        for arrival in rows:
+            stdout().print(f"{arrival.batch_size:>8,}  {arrival.recall[1]:5.1f}")
+    for method, swept in result.sweeps.items():
+        stdout().print(f"\n{method} by temperature, R@1:")
+        for evaluation in swept:
+            v2t = f"  v2t {evaluation.v2t.recall[1]:5.1f}" if evaluation.v2t else ""
+            stdout().print(f"{evaluation.temperature:>8g}  t2v {evaluation.t2v.recall[1]:5.1f}{v2t}")
+    for note in result.notes:
+        say(f"note: {note}", quiet=quiet)
+
+
+def _print_table(evaluations: tuple[Evaluation, ...]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("")
+    table.add_column("method", no_wrap=True)
+    for heading in ("T", "R@1", "95 %", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("queries seen", no_wrap=True)
+    for direction in ("t2v", "v2t"):
+        for evaluation in evaluations:
+            metrics = getattr(evaluation, direction)
+            if metrics is None:
+                continue
+            low, high = metrics.recall_ci95.get(1, (None, None))
+            interval = "" if low is None else f"{low:.1f}-{high:.1f}"
+            recalls = [f"{metrics.recall[k]:.1f}" for k in (5, 10, 50)]
+            seen = "one at a time" if not evaluation.transductive else "all at once (transductive)"
+            temperature = "" if evaluation.temperature is None else f"{evaluation.temperature:g}"
+            table.add_row(
+                direction, evaluation.method, temperature, f"{metrics.recall[1]:.1f}", interval, *recalls,
+                f"{metrics.median_rank:g}", f"{metrics.mean_rank:.3f}", f"{metrics.mrr:.3f}", seen,
+            )  # fmt: skip
+    stdout().print(table)
