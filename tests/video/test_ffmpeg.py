@@ -46,7 +46,7 @@ def test_an_unusable_one_is_refused(
     with pytest.raises(InputError) as caught:
         ffmpeg_binary()
     assert str(caught.value) == (
-        f"{binary} cannot be used: {why}; ffmpeg 6 or newer is needed; "
+        f"{binary} cannot be used: {why}; ffmpeg 7 or newer is needed; "
         "install a newer one or unset VTR_FFMPEG to use the bundled one"
     )
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.video.clips import frame_number, make_video, numbered, read, run_ffmpeg
 from vtrcli.errors import UsageError, VideoError
-from vtrcli.video import child
+from vtrcli.video import child, plan
 from vtrcli.video.reader import open_video
 from vtrcli.video.sampling import Sampling
 
@@ -24,6 +24,14 @@ FOUR = Sampling(num_frames=4)
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty numbered frames at 10 per second."""
     return numbered(tmp_path_factory.mktemp("clips") / "clip.mp4")
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Takes a good part of a second to decode."""
+    return make_video(
+        tmp_path_factory.mktemp("slow") / "slow.mp4", "testsrc2=size=1280x720:rate=30:duration=4"
+    )
 
 
 def failure(path: Path | str) -> tuple[str, str]:
@@ -58,6 +66,35 @@ def test_key_frames_can_be_limited(clip: Path) -> None:
     assert read(clip, Sampling(keyframes=True)).timestamps == pytest.approx([0, 2, 4])
     assert read(clip, Sampling(keyframes=True, max_frames=2)).timestamps == pytest.approx([2, 4])
     assert read(clip, Sampling(keyframes=True, max_frames=5)).timestamps == pytest.approx([0, 2, 4])
+
+
+def test_seeking_is_used_where_it_pays_and_replaced_where_it_fails(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "_OPENING_PIXELS", 0.0)  # pays for tiny pictures too
+    same, late = tmp_path / "same.mkv", tmp_path / "late.mkv"
+    run_ffmpeg("-i", str(clip), "-c", "copy", str(same))
+    sound = [
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=duration=9",
+        "-itsoffset",
+        "3",
+        "-i",
+        str(clip),
+        "-map",
+        "0",
+        "-map",
+        "1",
+    ]
+    run_ffmpeg(*sound, "-c:v", "copy", str(late))
+    for path, method, times in ((same, "seek", [1.5, 4.5]), (late, "linear", [3.0, 6.7])):
+        with open_video(path, Sampling(num_frames=2), size=32) as reader:
+            assert reader.plan.method == "seek"
+            (batch,) = list(reader)
+        assert batch.timestamps == pytest.approx(times, abs=0.06)
+        assert reader.plan.method == method
 
 
 def test_sound_that_outlasts_the_picture_does_not_shift_the_plan(tmp_path: Path, clip: Path) -> None:
@@ -200,10 +237,10 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, clip: Path) -> Non
     assert caught.value.reason == "changed"
 
 
-def test_the_time_limit_holds(clip: Path) -> None:
+def test_the_time_limit_holds(slow: Path) -> None:
     with (
         pytest.raises(VideoError) as caught,
-        open_video(clip, FOUR, size=32, timeout_seconds=0.001) as reader,
+        open_video(slow, Sampling(), size=32, timeout_seconds=0.04) as reader,
     ):
         list(reader)
     assert caught.value.reason == "timeout"
@@ -211,14 +248,13 @@ def test_the_time_limit_holds(clip: Path) -> None:
 
 def test_the_memory_limit_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = open_video(numbered(tmp_path / "a.mkv"), FOUR, size=32)
-    monkeypatch.setattr(child, "MEMORY_BYTES", 200 << 20)
+    monkeypatch.setattr(child, "MEMORY_BYTES", 100 << 20)
     with pytest.raises(VideoError) as caught, reader:
         list(reader)
     assert caught.value.reason in ("memory", "decoder-crashed")
 
 
-def test_close_from_another_thread_stops_the_reading(tmp_path: Path) -> None:
-    slow = make_video(tmp_path / "slow.mp4", "testsrc2=size=1280x720:rate=30:duration=4")
+def test_close_from_another_thread_stops_the_reading(slow: Path) -> None:
     reader = open_video(slow, Sampling(fps=30, min_frames=1), size=1200, batch_frames=1)
     next(reader)
     threading.Timer(0.05, reader.close).start()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vtrcli.video import graph
 from vtrcli.video.child import Child, Session
+from vtrcli.video.failures import first_complaint
 from vtrcli.video.plan import Plan
 from vtrcli.video.probe import VideoInfo
 
@@ -37,7 +38,7 @@ class Frame:
 
 
 class SeekMissed(Exception):
-    """A seek landed after its target: the container's index cannot be trusted."""
+    """Seeking cannot be trusted here: it landed after its target, or what it led to does not decode cleanly."""
 
 
 class Decode:
@@ -104,6 +105,10 @@ class Decode:
                     if seconds > slot + _TOLERANCE_SECONDS:
                         raise SeekMissed
                     yield Frame(pixels, seconds)
+            # Some streams cannot be entered at their key frames (old x264 writes what the decoder must know
+            # only once): the pictures come out green. A linear pass tells whether it is the file's own damage.
+            if first_complaint(self.log):
+                raise SeekMissed
 
     def _keyframes(self) -> Iterator[Frame]:
         command = graph.keyframes_command(
@@ -143,7 +148,7 @@ class Decode:
                     yield pixels, slot / graph.MICROSECONDS, seconds
                 self.status = child.wait() or self.status
             finally:
-                self.log = self.log or child.log
+                self.log += child.log
         self._session.check_time()
 
     def _read(self, child: Child) -> NDArray[np.uint8] | None:

@@ -12,15 +12,15 @@ import imageio_ffmpeg
 
 from vtrcli.errors import InputError
 
-# The first release whose `-stats_enc_pre` reports the source time stamp of each frame.
-MIN_MAJOR_VERSION = 6
+# Tested with 7.0 and 9.0. `-stats_enc_pre`, which reports the time stamp of each frame, came with 6.0.
+MIN_MAJOR_VERSION = 7
 _VERSION_SECONDS = 20.0
 
 
 def ffmpeg_binary() -> str:
     """Path of ffmpeg: the one of $VTR_FFMPEG, else the bundled one (imageio-ffmpeg), else the one on PATH.
 
-    Raises InputError where there is none, or where the one that was named is not an ffmpeg of version 6 or newer.
+    Raises InputError where there is none, or where the one that was named is not an ffmpeg of version 7 or newer.
     """
     chosen = os.environ.get("VTR_FFMPEG")
     if chosen:

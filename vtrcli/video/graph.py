@@ -36,7 +36,7 @@ _HDR_WHITE_NITS = 203
 _PLACE = "<the file>"
 # The first video stream that is no cover picture.
 _VIDEO = "V:0"
-_KEY_PACKETS = 16
+_KEY_PACKETS = 64
 _KEY_PACKET_SECONDS = 30
 
 
@@ -53,8 +53,12 @@ def probe_command(path: str | os.PathLike[str]) -> list[str]:
 
 
 def measure_command(info: VideoInfo) -> list[str]:
-    """Reads the whole file without decoding; ffmpeg's progress report ends with the count of packets and the time."""
-    return _to_nowhere(info, _input()[_VIDEO], c="copy")
+    """Reads the whole file; ffmpeg's progress report ends with the time, and with the count of decoded frames.
+
+    Undecoded where there are time stamps; a bare stream's frames have to be counted.
+    """
+    options = {"c": "copy"} if info.has_times else {"fps_mode": "passthrough"}
+    return _to_nowhere(info, _input()[_VIDEO], **options)
 
 
 def count_keyframes_command(info: VideoInfo) -> list[str]:
@@ -80,9 +84,11 @@ def seek_command(
     The same rule as `linear_command`: a grid so fine that the first frame after the target fills the
     second slot, which ends the input at once.
     """
+    # An MP4's index tells all that reading ahead would find out; that costs 3 ms per input.
+    options: dict[str, Any] = {"nofind_stream_info": None} if info.container == "mov" else {}
     branches = []
     for target in targets_seconds:
-        source = _input(ss=f"{target:.6f}", noaccurate_seek=None, **_decoder(num_threads))
+        source = _input(ss=f"{target:.6f}", noaccurate_seek=None, **options, **_decoder(num_threads))
         branch = _grid(source[_VIDEO], start_seconds=info.start_seconds + target, rate=str(MICROSECONDS))
         branch = branch.filter("trim", end_frame=1).filter("setpts", f"PTS+{round(target * MICROSECONDS)}")
         branches.append(_sized(branch, info, size))
