@@ -31,8 +31,9 @@ AUTO_TIMEOUT_SECONDS = 60.0
 AUTO_TIMEOUT_PER_SECOND = 2.0
 # Up to so much is held back until it is certain that the header told the right duration.
 _HOLD_BYTES = 64 << 20
-# A header that states more than two days is checked first.
-_INCREDIBLE_SECONDS = 172_800.0
+# A header that states more than two days is checked first; time stamps that span more than 31 days are broken.
+_INCREDIBLE_SECONDS = 2 * 86_400.0
+_IMPOSSIBLE_SECONDS = 31 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,9 @@ def open_video(
     info = probe(path, timeout_seconds=PROBE_SECONDS if timeout_seconds is None else timeout_seconds)
     if info.duration_seconds is None or info.duration_seconds > _INCREDIBLE_SECONDS:
         info = replace(info, duration_seconds=measure_duration(session, info))
+    if info.duration_seconds is not None and info.duration_seconds > _IMPOSSIBLE_SECONDS:
+        days = info.duration_seconds / 86_400
+        raise VideoError("corrupt", f"its time stamps span {days:.0f} days", path=os.fspath(path))
     if timeout_seconds is None:
         session.patience.limit_seconds += AUTO_TIMEOUT_PER_SECOND * (info.duration_seconds or 0.0)
     return VideoReader(info, settings, session=session, file_state=state)
