@@ -1,0 +1,75 @@
+"""HTML by construction: whatever is not `Html` already is escaped. Knows nothing of evaluations."""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+_WITHOUT_END = {"img", "meta", "link"}
+_SPACES = {"\t", "\n", "\r"}
+
+
+class Html(str):
+    """A string that may go into the page as it is."""
+
+    __slots__ = ()
+
+
+def escaped(value: object) -> Html:
+    """Text for an element or a quoted attribute.
+
+    Control characters and lone surrogates (file names that are not UTF-8 have them) become visible escapes.
+    """
+    if isinstance(value, Html):
+        return value
+    visible = "".join(_visible(character) for character in str(value))
+    return Html(html.escape(visible, quote=True))
+
+
+def _visible(character: str) -> str:
+    if unicodedata.category(character) not in ("Cc", "Cs"):
+        return character
+    return " " if character in _SPACES else f"\\u{ord(character):04x}"
+
+
+def tag(name: str, /, *children: object, **attributes: object) -> Html:
+    """One element. `class_` and `aria_label` become `class` and `aria-label`; an attribute of None is left out."""
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escaped(value)}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    if name in _WITHOUT_END:
+        return Html(f"<{name}{written}>")
+    return Html(f"<{name}{written}>{join(children)}</{name}>")
+
+
+def join(children: Iterable[object]) -> Html:
+    """The children one after the other."""
+    return Html("".join(escaped(child) for child in children))
+
+
+def table(
+    head: Sequence[object],
+    rows: Iterable[Sequence[object]],
+    *,
+    num_text_columns: int = 1,
+) -> Html:
+    """A table that scrolls sideways where it is too wide; columns after the first `num_text_columns` hold numbers."""
+
+    def cells(kind: str, values: Sequence[object]) -> Html:
+        return join(
+            tag(kind, value, class_=None if column < num_text_columns else "number")
+            for column, value in enumerate(values)
+        )
+
+    body = join(tag("tr", cells("td", row)) for row in rows)
+    whole = tag("table", tag("thead", tag("tr", cells("th", head))), tag("tbody", body))
+    # Focus lets a keyboard scroll it.
+    return tag("div", whole, class_="scroll", tabindex="0")
+
+
+def shortened(value: str, *, num_characters: int) -> str:
+    """The beginning of a long text."""
+    return value if len(value) <= num_characters else value[: num_characters - 1].rstrip() + "…"

@@ -1,0 +1,75 @@
+"""`write_report`: one self-contained HTML page about an evaluation. Loads nothing, runs no script, sends nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from vtrcli import __version__
+from vtrcli.evaluation.report.findings import by_category, by_length, hubs, top_lists, worst_queries
+from vtrcli.evaluation.report.html import Html, join, tag
+from vtrcli.evaluation.report.lists import group_section, hub_section, worst_section
+from vtrcli.evaluation.report.parts import Videos
+from vtrcli.evaluation.report.pictures import arrival_section, curve_section, rank_section, sweep_section
+from vtrcli.evaluation.report.style import STYLE
+from vtrcli.evaluation.report.summary import facts, notes, result_section, tiles
+from vtrcli.evaluation.run import EvaluationResult
+from vtrcli.files import write_whole
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+)
+
+
+def write_report(result: EvaluationResult, path: Path) -> None:
+    """Write the page; it is there whole or not at all.
+
+    Goes over all scores a few times more, block by block, for what was found instead of the right videos.
+
+    Raises:
+        StoreError: the page cannot be written, or the store's kept frames are damaged.
+    """
+    write_whole(path, report_html(result, written_at=datetime.now().astimezone()).encode("utf-8"))
+
+
+def report_html(result: EvaluationResult, *, written_at: datetime) -> str:
+    """The page as a string."""
+    inputs = result.inputs
+    tops = top_lists(result)
+    videos = Videos(inputs)
+    found = hubs(tops, num_videos=inputs.truth.num_videos)
+    title = "Text-to-video retrieval" + (f" on {inputs.dataset}" if inputs.dataset else "")
+    body = tag(
+        "main",
+        tag("header", tag("h1", title), tag("p", f"Model: {inputs.model}", class_="quiet")),
+        tiles(result),
+        facts(result, written_at=written_at, version=__version__),
+        notes(result),
+        result_section(result),
+        curve_section(result),
+        rank_section(result),
+        worst_section(result, worst_queries(result, tops[0]), videos),
+        hub_section(result, found, videos),
+        sweep_section(result),
+        arrival_section(result),
+        group_section(result, by_length(result), title="By length of the text", column="words"),
+        group_section(result, by_category(result), title="By category", column="category"),
+        tag(
+            "footer",
+            f"Written by vtr {__version__}. This page is one file: it holds no script and loads nothing.",
+        ),
+    )
+    return str(join([Html("<!DOCTYPE html>\n"), tag("html", _head(title), tag("body", body), lang="en")]))
+
+
+def _head(title: str) -> Html:
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        Html(f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_SECURITY_POLICY}">'),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("link", rel="icon", href="data:,"),
+        tag("title", f"{title} · vtr"),
+        tag("style", Html(STYLE)),
+    )

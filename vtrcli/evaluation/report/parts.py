@@ -1,0 +1,101 @@
+"""Pieces that several sections of the page share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vtrcli.evaluation.inputs import EvaluationInputs
+from vtrcli.evaluation.report.findings import label, uses_bank
+from vtrcli.evaluation.report.html import Html, join, shortened, tag
+from vtrcli.evaluation.report.thumbnails import Thumbnails
+from vtrcli.retrieval.evaluate import Evaluation
+from vtrcli.retrieval.methods import METHODS, MethodName
+from vtrcli.retrieval.metrics import Direction
+
+DIRECTIONS: tuple[Direction, ...] = ("t2v", "v2t")
+DIRECTION_NAMES: dict[Direction, str] = {"t2v": "Text to video", "v2t": "Video to text"}
+MAX_TEXT_CHARACTERS = 240
+MAX_ID_CHARACTERS = 90
+
+
+def section(title: str, how_to_read: str, *content: object) -> Html:
+    """A part of the page with one sentence that says how to read it."""
+    return tag("section", tag("h2", title), tag("p", how_to_read, class_="read"), *content)
+
+
+def chart_pair(charts: Sequence[tuple[str, Html]], legend_: Html) -> Html:
+    """Charts side by side (one below the other on a phone) under one legend."""
+    panels = [tag("div", tag("h3", title), chart) for title, chart in charts]
+    return join([legend_, tag("div", *panels, class_="charts")])
+
+
+def color_of(method: MethodName) -> int:
+    """Each method has its colour wherever it is drawn."""
+    return list(METHODS).index(method)
+
+
+def legend(evaluations: Sequence[Evaluation], inputs: EvaluationInputs) -> Html:
+    """Colour and name of each evaluation."""
+    return legend_of([(label(each, inputs), color_of(each.method), uses_bank(each)) for each in evaluations])
+
+
+def legend_of(entries: Sequence[tuple[str, int, bool]]) -> Html:
+    """(name, colour, dashed) of each line."""
+    return tag(
+        "ul",
+        *(tag("li", swatch(color, dashed=dashed), name) for name, color, dashed in entries),
+        class_="legend",
+    )
+
+
+def swatch(color: int, *, dashed: bool = False) -> Html:
+    """A short piece of line in a series' colour."""
+    kind = "swatch dashed" if dashed else "swatch"
+    return tag("span", class_=kind, style=f"border-color: var(--series-{color})")
+
+
+def percent(value: float) -> str:
+    """One decimal, as tables in papers have it."""
+    return f"{value:.1f}"
+
+
+def signed(value: float) -> str:
+    """One decimal with its sign."""
+    return f"{value:+.1f}".replace("-", "−")
+
+
+def with_interval(value: float, interval: tuple[float, float] | None) -> Html:
+    """A percentage with its interval below."""
+    if interval is None:
+        return tag("span", percent(value))
+    return join([percent(value), tag("small", f"{percent(interval[0])} – {percent(interval[1])}")])
+
+
+def rank_text(rank: float) -> str:
+    """1,234 or, in a tie, 1.5."""
+    return f"{rank:,.1f}".removesuffix(".0")
+
+
+class Videos:
+    """What a text or video is called, and what it looks like."""
+
+    def __init__(self, inputs: EvaluationInputs) -> None:
+        self._inputs = inputs
+        self._thumbnails = Thumbnails(inputs.store)
+
+    def name(self, video: int) -> str:
+        """Its id; its column where no ids are known."""
+        if not self._inputs.video_ids:
+            return f"video {video}"
+        return shortened(self._inputs.video_ids[video], num_characters=MAX_ID_CHARACTERS)
+
+    def text(self, text: int) -> str:
+        """The text itself; its row where the texts are not known."""
+        if not self._inputs.texts:
+            return f"text {text}"
+        return shortened(self._inputs.texts[text], num_characters=MAX_TEXT_CHARACTERS)
+
+    def picture(self, video: int) -> Html:
+        """A thumbnail, or nothing."""
+        uri = self._thumbnails.of(self._inputs.video_ids[video]) if self._inputs.video_ids else None
+        return tag("img", src=uri, alt="", class_="thumb") if uri else Html()

@@ -1,0 +1,144 @@
+"""The top of the page: what was evaluated, the headline, the table of results, and what to know before quoting it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from vtrcli.evaluation.report.findings import (
+    direction_of,
+    label,
+    plain_and_first,
+    recall_gain,
+    uses_bank,
+)
+from vtrcli.evaluation.report.html import Html, join, table, tag
+from vtrcli.evaluation.report.parts import (
+    DIRECTION_NAMES,
+    DIRECTIONS,
+    color_of,
+    rank_text,
+    section,
+    signed,
+    swatch,
+    with_interval,
+)
+from vtrcli.evaluation.run import EvaluationResult
+from vtrcli.retrieval.evaluate import Evaluation
+from vtrcli.retrieval.metrics import RECALL_AT, Direction, DirectionMetrics, Ties
+
+TIES_MEAN: dict[Ties, str] = {
+    "average": "average: equal scores stand in random order",
+    "optimistic": "optimistic: the right one stands first among equals",
+    "pessimistic": "pessimistic: the right one stands last among equals",
+}
+
+
+def tiles(result: EvaluationResult) -> Html:
+    """R@1 in both directions, plain and with the first correction."""
+    return tag("div", *(_tile(result, direction) for direction in DIRECTIONS), class_="tiles")
+
+
+def _tile(result: EvaluationResult, direction: Direction) -> Html:
+    numbers = []
+    for evaluation in plain_and_first(result):
+        metrics = direction_of(evaluation, direction)
+        if metrics is not None:
+            name = join([swatch(color_of(evaluation.method)), label(evaluation, result.inputs)])
+            numbers.append(tag("div", tag("span", f"{metrics.recall[1]:.1f} %", class_="big"), name))
+    title = tag("div", f"{DIRECTION_NAMES[direction]}, R@1", class_="quiet")
+    return tag("div", title, tag("div", *numbers, class_="pair"), class_="tile")
+
+
+def facts(result: EvaluationResult, *, written_at: datetime, version: str) -> Html:
+    """What was evaluated, and how."""
+    inputs, plain = result.inputs, result.evaluations[0]
+    ties = [
+        f"{DIRECTION_NAMES[d].lower()} {m.num_ties:,}" for d in DIRECTIONS if (m := direction_of(plain, d))
+    ]
+    detected = (
+        ""
+        if result.options.logit_scale is not None
+        else (
+            " (detected: all scores lie within −1 and 1)"
+            if plain.logit_scale == 100
+            else " (detected: not cosines)"
+        )
+    )
+    entries = {
+        "data set": inputs.dataset or "not known",
+        "split": inputs.split or "not known",
+        "texts × videos": f"{plain.num_texts:,} × {plain.num_videos:,}",
+        "ties": TIES_MEAN[plain.ties],
+        "queries with ties, plain": ", ".join(ties),
+        "logit scale": f"{plain.logit_scale:g}{detected}",
+        "written": f"{written_at:%Y-%m-%d %H:%M %Z}, vtr {version}",
+    }
+    pairs = [tag("div", tag("dt", name), tag("dd", value)) for name, value in entries.items()]
+    return tag("dl", *pairs, class_="facts")
+
+
+def notes(result: EvaluationResult) -> Html:
+    """What to know before quoting a number."""
+    if not result.notes:
+        return Html()
+    items = [tag("li", note) for note in result.notes]
+    return tag("div", tag("strong", "Before you quote these numbers"), tag("ul", *items), class_="notes")
+
+
+def result_section(result: EvaluationResult) -> Html:
+    """One table per direction, the plain row first."""
+    how = (
+        "R@k is the share of queries, in percent, whose right answer is among the first k; below it stands its 95 % "
+        "bootstrap interval over the queries. MdR and MnR are the median and the mean rank, lower is better. Compare a "
+        "correction by its gain: the interval there is that of the difference on the same queries."
+    )
+    transductive = any(evaluation.transductive for evaluation in result.evaluations)
+    remark = (
+        "A transductive row has looked at all test queries at once. It cannot be reached when queries come one by "
+        "one, and must not be compared with plain numbers of others."
+    )
+    tables = [
+        join([tag("h3", DIRECTION_NAMES[direction]), _table(result, direction)]) for direction in DIRECTIONS
+    ]
+    return section("Results", how, *tables, tag("p", remark, class_="read") if transductive else "")
+
+
+def _table(result: EvaluationResult, direction: Direction) -> Html:
+    plain = direction_of(result.evaluations[0], direction)
+    rows = [
+        _row(result, evaluation, metrics, plain)
+        for evaluation in result.evaluations
+        if (metrics := direction_of(evaluation, direction)) and plain
+    ]
+    recalls = [f"R@{k}" for k in RECALL_AT]
+    head = ["method", "T", "transductive", *recalls, "gain in R@1", "MdR", "MnR", "MRR", "ties"]
+    return table(head, rows, num_text_columns=3)
+
+
+def _row(
+    result: EvaluationResult, evaluation: Evaluation, metrics: DirectionMetrics, plain: DirectionMetrics
+) -> list[object]:
+    name: object = "none (plain)" if evaluation.method == "none" else evaluation.method
+    if uses_bank(evaluation) and result.inputs.bank is not None:
+        name = join([name, tag("small", f"bank of {result.inputs.bank.shape[0]:,} texts")])
+    return [
+        tag("span", swatch(color_of(evaluation.method), dashed=uses_bank(evaluation)), name, class_="method"),
+        "–" if evaluation.temperature is None else f"{evaluation.temperature:g}",
+        "yes" if evaluation.transductive else "no",
+        *(with_interval(metrics.recall[k], metrics.recall_ci95.get(k)) for k in RECALL_AT),
+        "" if metrics is plain else _gain(result, evaluation, metrics, plain),
+        rank_text(metrics.median_rank),
+        f"{metrics.mean_rank:,.2f}",
+        f"{metrics.mrr:.3f}",
+        f"{metrics.num_ties:,}",
+    ]
+
+
+def _gain(
+    result: EvaluationResult, evaluation: Evaluation, metrics: DirectionMetrics, plain: DirectionMetrics
+) -> Html:
+    gain, interval = recall_gain(plain, metrics, k=1, ties=evaluation.ties, options=result.options)
+    value = tag("span", signed(gain), class_="worse" if gain < 0 else None)
+    if interval is None:
+        return value
+    return join([value, tag("small", f"{signed(interval[0])} to {signed(interval[1])}")])
