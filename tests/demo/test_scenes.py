@@ -1,10 +1,19 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
-from vtrcli.demo.scenes import ACTIONS, ORDERED_ACTIONS, PAIR_ACTIONS, draw_scene, things_at
+from vtrcli.demo.scenes import (
+    ACTIONS,
+    ORDERED_ACTIONS,
+    PAIR_ACTIONS,
+    Thing,
+    draw_lookalike,
+    draw_scene,
+    things_at,
+)
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -31,3 +40,25 @@ def test_an_unknown_action_is_refused() -> None:
     scene = draw_scene(random.Random(0), action="yawn")
     with pytest.raises(ValueError, match="no action 'yawn' of one thing"):
         things_at(scene, 0.5)
+
+
+def test_a_lookalike_shows_the_same_things_in_another_action() -> None:
+    rng = random.Random(0)
+    scene = draw_scene(rng, action="meet")
+    other = draw_lookalike(rng, scene, actions=ACTIONS)
+    assert other is not None
+    assert (other.things, other.surface, other.surface_colour) == (
+        scene.things,
+        scene.surface,
+        scene.surface_colour,
+    )
+    assert other.action in ("circle", "follow")
+    assert draw_lookalike(rng, scene, actions=("jump", "meet")) is None
+
+
+def test_a_shape_whose_turning_cannot_be_seen_is_not_turned() -> None:
+    rng = random.Random(0)
+    circle = replace(draw_scene(rng, action="jump"), things=(Thing("circle", "red", "small", 0.24),))
+    assert draw_lookalike(rng, circle, actions=("turn", "spin")) is None
+    arrow = replace(circle, things=(Thing("arrow", "red", "small", 0.24),))
+    assert draw_lookalike(rng, arrow, actions=("turn", "spin")) is not None

@@ -20,7 +20,14 @@ from typing import Literal
 from vtrcli.demo.captions import clip_captions
 from vtrcli.demo.drawing import draw_clip
 from vtrcli.demo.encoding import encode_clip
-from vtrcli.demo.scenes import FRAMES_PER_SECOND, ORDERED_ACTIONS, OTHER_ACTIONS, Scene, draw_scene
+from vtrcli.demo.scenes import (
+    FRAMES_PER_SECOND,
+    ORDERED_ACTIONS,
+    OTHER_ACTIONS,
+    Scene,
+    draw_lookalike,
+    draw_scene,
+)
 from vtrcli.errors import InputError, UsageError
 from vtrcli.files import write_whole
 from vtrcli.video.ffmpeg import ffmpeg_binary
@@ -29,6 +36,7 @@ Split = Literal["train", "val", "test"]
 
 DEFAULT_NUM_VIDEOS = 400
 MIN_NUM_VIDEOS = 6  # one pair in every split
+_LOOKALIKE_SHARE = 0.7  # of the clips without a pair: they show the things of a pair in another action
 CAPTION_COLUMNS = ("video_id", "caption", "split", "category", "order_pair")
 
 
@@ -129,26 +137,31 @@ def _plan_split(
     pair_actions = cycle(rng.sample(ORDERED_ACTIONS, len(ORDERED_ACTIONS)))
     single_actions = cycle(rng.sample(OTHER_ACTIONS, len(OTHER_ACTIONS)))
     number = first_number
+    pairs: list[Scene] = []
     for _ in range(num_pairs):
         scene = _new_scene(rng, next(pair_actions), told)
+        pairs.append(scene)
         names = [f"{scene.action}-{number + offset:04d}" for offset in (0, 1)]
         yield _clip(scene, names[0], split=split, order_pair=names[1])
         yield _clip(replace(scene, backwards=True), names[1], split=split, order_pair=names[0])
         number += 2
     while number < first_number + size:
-        scene = _new_scene(rng, next(single_actions), told)
+        like = rng.choice(pairs) if rng.random() < _LOOKALIKE_SHARE else None
+        scene = _new_scene(rng, next(single_actions), told, like=like)
         yield _clip(scene, f"{scene.action}-{number:04d}", split=split, order_pair=None)
         number += 1
 
 
-def _new_scene(rng: random.Random, action: str, told: set[str]) -> Scene:
-    """A scene none of whose captions was used before; `told` is extended."""
+def _new_scene(rng: random.Random, action: str, told: set[str], *, like: Scene | None = None) -> Scene:
+    """A scene none of whose captions was used before, if possible a look-alike; `told` is extended."""
     while True:
-        scene = draw_scene(rng, action=action)
+        lookalike = draw_lookalike(rng, like, actions=(action,)) if like else None
+        scene = lookalike or draw_scene(rng, action=action)
         captions = {*clip_captions(scene), *clip_captions(replace(scene, backwards=True))}
         if told.isdisjoint(captions):
             told |= captions
             return scene
+        like = None
 
 
 def _clip(scene: Scene, video_id: str, *, split: Split, order_pair: str | None) -> DemoClip:

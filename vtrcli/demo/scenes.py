@@ -7,7 +7,8 @@ Random scenes come from here too; drawing.py draws them, captions.py tells them.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import cos, dist, pi, sin
 
 from vtrcli.demo.shapes import OBJECT_COLOURS, POINTED_SHAPES, SURFACE_COLOURS, SURFACES, outlines
@@ -27,6 +28,7 @@ ORDERED_ACTIONS = (
 OTHER_ACTIONS = ("jump", "blink", "spin", "shake", "circle", "follow")
 ACTIONS = ORDERED_ACTIONS + OTHER_ACTIONS
 PAIR_ACTIONS = ("meet", "circle", "follow")  # two objects
+TURNING_ACTIONS = ("turn", "spin")
 
 _SIZE_RANGES = {"small": (0.22, 0.26), "large": (0.34, 0.40)}  # diameter as a part of the frame's side
 _MIN_CONTRAST = 115  # Euclidean distance in RGB; our choice, by eye
@@ -78,7 +80,7 @@ class Scene:
 
 def draw_scene(rng: random.Random, *, action: str) -> Scene:
     """A random scene of one action, played forwards."""
-    shapes = POINTED_SHAPES if action in ("turn", "spin") else tuple(outlines())
+    shapes = POINTED_SHAPES if action in TURNING_ACTIONS else tuple(outlines())
     size_word = rng.choice(("small", "large"))
     if action in PAIR_ACTIONS:
         size_word = "small"
@@ -99,6 +101,21 @@ def draw_scene(rng: random.Random, *, action: str) -> Scene:
         num_repeats=rng.choice((2, 3)),
         num_frames=rng.randrange(MIN_FRAMES, MAX_FRAMES + 1),
     )
+
+
+def draw_lookalike(rng: random.Random, scene: Scene, *, actions: Sequence[str]) -> Scene | None:
+    """The same things on the same surface doing another one of `actions`; None where they can do none of them."""
+    possible = [action for action in actions if action != scene.action and _can_do(scene.things, action)]
+    if not possible:
+        return None
+    other = draw_scene(rng, action=rng.choice(possible))
+    return replace(other, things=scene.things, surface=scene.surface, surface_colour=scene.surface_colour)
+
+
+def _can_do(things: tuple[Thing, ...], action: str) -> bool:
+    if (action in PAIR_ACTIONS) != (len(things) == 2):
+        return False
+    return action not in TURNING_ACTIONS or things[0].shape in POINTED_SHAPES
 
 
 def _surfaces_showing(things: tuple[Thing, ...]) -> tuple[str, ...]:

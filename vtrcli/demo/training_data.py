@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 
 from vtrcli.demo.captions import clip_captions
 from vtrcli.demo.drawing import draw_frame
-from vtrcli.demo.scenes import ACTIONS, PAIR_ACTIONS, Scene, draw_scene, things_at
+from vtrcli.demo.scenes import ACTIONS, ORDERED_ACTIONS, Scene, draw_lookalike, draw_scene, things_at
 from vtrcli.demo.shapes import POINTED_SHAPES
 from vtrcli.demo.training_texts import frame_caption, reword
 
@@ -39,7 +39,8 @@ def draw_batch(rng: random.Random, *, num_clips: int, num_frames: int, size: int
     for scene in _draw_scenes(rng, num_clips):
         clip_texts.append(reword(rng.choice(clip_captions(scene)), rng))
         for part in range(num_frames):
-            progress = (part + rng.random()) / num_frames
+            moment = (part + rng.random()) / num_frames
+            progress = 1 - moment if scene.backwards else moment
             frames.append(_worn(draw_frame(scene, progress), rng, size=size))
             frame_texts.append(reword(frame_caption(scene, progress, rng), rng))
             geometry.append(_geometry(scene, progress))
@@ -48,20 +49,17 @@ def draw_batch(rng: random.Random, *, num_clips: int, num_frames: int, size: int
 
 
 def _draw_scenes(rng: random.Random, num_clips: int) -> list[Scene]:
-    """Half of the scenes repeat the things and the surface of another one, so that the action decides."""
+    """Random scenes; half of them are followed by their reverse or by a look-alike that does something else."""
     scenes: list[Scene] = []
     while len(scenes) < num_clips:
-        action = rng.choice(ACTIONS)
-        scene = draw_scene(rng, action=action)
-        scenes.append(replace(scene, backwards=rng.random() < 0.5))
-        if rng.random() < 0.5 and len(scenes) < num_clips:
-            likely = [name for name in ACTIONS if (name in PAIR_ACTIONS) == (action in PAIR_ACTIONS)]
-            other = draw_scene(rng, action=rng.choice([name for name in likely if name != action]))
-            shared = replace(
-                other, things=scene.things, surface=scene.surface, surface_colour=scene.surface_colour
-            )
-            scenes.append(replace(shared, backwards=rng.random() < 0.5))
-    return scenes
+        scene = replace(draw_scene(rng, action=rng.choice(ACTIONS)), backwards=rng.random() < 0.5)
+        scenes.append(scene)
+        if rng.random() < 0.5:
+            if scene.action in ORDERED_ACTIONS and rng.random() < 0.7:
+                scenes.append(replace(scene, backwards=not scene.backwards))
+            elif other := draw_lookalike(rng, scene, actions=ACTIONS):
+                scenes.append(replace(other, backwards=rng.random() < 0.5))
+    return scenes[:num_clips]
 
 
 def _geometry(scene: Scene, progress: float) -> list[float]:
