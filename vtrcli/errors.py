@@ -61,9 +61,6 @@ class VideoError(InputError):
         self.detail = detail
         self.path = path
 
-    def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
-        return (VideoError, (self.reason, self.detail))
-
 
 # Fixed words: scripts select on them. The value says what would have been fine.
 VIDEO_FAILURE_REASONS: dict[str, str] = {
