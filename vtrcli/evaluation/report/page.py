@@ -10,7 +10,8 @@ from vtrcli.evaluation.report.findings import by_category, by_length, hubs, top_
 from vtrcli.evaluation.report.html import Html, join, tag
 from vtrcli.evaluation.report.lists import group_section, hub_section, worst_section
 from vtrcli.evaluation.report.parts import Videos
-from vtrcli.evaluation.report.pictures import arrival_section, curve_section, rank_section, sweep_section
+from vtrcli.evaluation.report.pictures import curve_section, rank_section
+from vtrcli.evaluation.report.series import arrival_section, sweep_section
 from vtrcli.evaluation.report.style import STYLE
 from vtrcli.evaluation.report.summary import facts, notes, result_section, tiles
 from vtrcli.evaluation.run import EvaluationResult

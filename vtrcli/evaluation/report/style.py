@@ -59,21 +59,23 @@ small { display: block; color: var(--quiet); font-size: .75rem; line-height: 1.3
 .swatch.dashed { border-top-style: dashed; }
 .bar { display: block; width: 5rem; height: .3rem; margin: .2rem 0 0 auto; background: var(--line); }
 .bar span { display: block; height: 100%; }
-.thumb { display: block; width: 7.5rem; height: auto; border-radius: .3rem; background: var(--panel); }
+.thumb { display: block; width: 100%; max-width: 7.5rem; height: auto; border-radius: .3rem; background: var(--panel); }
 .hub { display: flex; gap: .75rem; align-items: center; }
 .hub .thumb { width: 4rem; }
+tr:has(.hub) td { vertical-align: middle; }
 .query { border-bottom: 1px solid var(--line); padding: 1rem 0; }
 .query > p { margin: 0 0 .5rem; }
 .query:last-child { border-bottom: 0; }
 .query small { font-size: .875rem; white-space: normal; }
 .query q { font-size: 1.0625rem; font-weight: 600; }
-.videos { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .75rem 1rem; }
+.videos { display: grid; grid-template-columns: repeat(4, 1fr); gap: .75rem 1rem; }
 .videos figure { margin: 0; font-size: .8125rem; }
 .videos figcaption { margin-top: .2rem; }
 .right .thumb { outline: 3px solid var(--series-3); }
 .right b { color: var(--series-3); }
 @media (min-width: 52rem) { .hub { display: flex; gap: .75rem; align-items: center; }
 .hub .thumb { width: 4rem; }
+tr:has(.hub) td { vertical-align: middle; }
 .query { display: grid; grid-template-columns: 2fr 3fr; gap: 1.5rem; } }
 footer { margin-top: 3rem; color: var(--quiet); font-size: .875rem; }
 @media print { .scroll { overflow: visible; } h2 { break-after: avoid; }
