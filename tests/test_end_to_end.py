@@ -67,7 +67,8 @@ def test_results_go_to_stdout_and_all_else_to_stderr(demo: Path) -> None:
 
 
 def test_a_list_of_paths_comes_from_stdin(demo: Path) -> None:
-    names = "\0".join(sorted(path.name for path in (demo / "videos").glob("*.mp4"))[:2] + ["absent.mp4"])
+    present = sorted(path.name for path in (demo / "videos").glob("*.mp4"))[:2]
+    names = "\0".join([*present, "absent.mp4"])
     done = subprocess.run(
         [sys.executable, "-m", "vtrcli", "extract", "-", "--store", "../listed", "--backbone", "demo", "--json"],
         cwd=demo / "videos",

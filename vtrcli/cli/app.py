@@ -81,9 +81,22 @@ def _root(
 
 def _register() -> None:
     """Import every command module; each is small and imports its use case only when it runs."""
-    from vtrcli.cli import cache, config, datasets, demo, eval, extract, init, models, search, store, train
+    from vtrcli.cli import (
+        cache,
+        compare,
+        config,
+        datasets,
+        demo,
+        eval,
+        extract,
+        init,
+        models,
+        search,
+        store,
+        train,
+    )
 
-    for module in (extract, cache, train, eval, search, demo, init, config):
+    for module in (extract, cache, train, eval, compare, search, demo, init, config):
         app.command(module.NAME, cls=VtrCommand, epilog=module.EPILOG)(module.command)
     for group in (store, models, datasets):
         app.add_typer(group.app, name=group.NAME, epilog=group.EPILOG)

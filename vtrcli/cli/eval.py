@@ -57,7 +57,11 @@ def command(
     ] = 1.0,
     logit_scale: Annotated[
         float | None,
-        typer.Option("--logit-scale", help="What scores are multiplied by.", show_default="detected"),
+        typer.Option(
+            "--logit-scale",
+            help="What scores are multiplied by.",
+            show_default="the model's own, else detected",
+        ),
     ] = None,
     bank: Annotated[
         str,
@@ -83,7 +87,8 @@ def command(
         Path | None, typer.Option("--save-similarities", help="Write the matrix as .npy.")
     ] = None,
     save_ranks: Annotated[
-        Path | None, typer.Option("--save-ranks", help="Write every query's ranks as .npz.")
+        Path | None,
+        typer.Option("--save-ranks", help="Write every query's ranks as JSON, for `vtr compare`."),
     ] = None,
     memory: Annotated[float, typer.Option("--memory", min=0.01, help="Gigabytes for blocks in work.")] = 1.0,
     bootstrap: Annotated[
@@ -103,6 +108,8 @@ def command(
     from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
     from vtrcli.model.precision import choose_device
 
+    for path in (report, save_ranks, save_similarities):
+        options.require_folder_of(path)
     chosen_device = choose_device(device)
     if similarities or text_vectors or video_vectors:
         inputs = file_inputs(similarities, text_vectors, video_vectors, text_to_video, bank)
@@ -139,9 +146,11 @@ def command(
     if save_similarities:
         save_matrix(inputs.source, save_similarities)
     if save_ranks:
+        from vtrcli.evaluation.ranks_file import write_ranks
+
         write_ranks(result, save_ranks)
     if report:
-        from vtrcli.evaluation.report import write_report
+        from vtrcli.evaluation.report.page import write_report
 
         write_report(result, report)
     if json_output:
@@ -238,27 +247,6 @@ def numbers(text: str | None, option: str, *, whole: bool = False) -> tuple[floa
             else "numbers above 0, separated by commas",
             to_do=f"write for example {option} {'1,16,256' if whole else '0.5,1,2'}",
         ) from None
-
-
-def write_ranks(result: EvaluationResult, path: Path) -> None:
-    """One array per direction and method: float64 [num_queries], from 1, with the ties rule applied."""
-    import io
-
-    import numpy as np
-
-    from vtrcli.files import write_whole
-
-    arrays = {}
-    for evaluation in result.evaluations:
-        suffix = evaluation.method + (
-            "" if evaluation.transductive or evaluation.method == "none" else "-bank"
-        )
-        for direction in (evaluation.t2v, evaluation.v2t):
-            if direction is not None:
-                arrays[f"{direction.direction}_{suffix}"] = direction.ranks
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    write_whole(path, buffer.getvalue())
 
 
 def result_json(result: EvaluationResult) -> dict[str, Any]:

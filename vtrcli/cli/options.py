@@ -39,6 +39,20 @@ def store_path(given: Path | None) -> Path:
     return platformdirs.user_data_path("vtr", appauthor=False)
 
 
+def require_folder_of(path: Path | None) -> None:
+    """Say before the work, not after it, that a result cannot be written.
+
+    Raises:
+        UsageError: the folder of `path` is not there.
+    """
+    if path is not None and not path.absolute().parent.is_dir():
+        raise UsageError(
+            f"{path} cannot be written",
+            allowed="a file in a folder that is there",
+            to_do=f"make the folder {path.absolute().parent} first",
+        )
+
+
 def require_dataset(dataset: str | None, annotations: Path | None) -> tuple[str, Path]:
     """Data set and folder of its files.
 

@@ -26,7 +26,7 @@ class EvaluationInputs:
     """Scores and truth, and labels where they are known (the report shows them).
 
     `texts` and `video_ids` in the order of rows and columns; `categories` by video id; `bank` holds scores of other
-    texts with the same videos; `notes` are sentences for the user.
+    texts with the same videos; `logit_scale` is the model's own, where it is known; `notes` are sentences for the user.
     """
 
     source: ScoreSource
@@ -39,6 +39,7 @@ class EvaluationInputs:
     categories: Mapping[str, str] = field(default_factory=dict)
     store: FeatureStore | None = None
     bank: ScoreSource | None = None
+    logit_scale: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -135,6 +136,7 @@ def from_store(
         categories=joined.categories,
         store=opened,
         bank=VectorScores(model.texts(cache.rows(bank_texts)), videos) if bank_texts else None,
+        logit_scale=model.logit_scale(opened),
         notes=_missing_note(joined),
     )
 

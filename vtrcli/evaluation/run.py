@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vtrcli.evaluation.inputs import EvaluationInputs
@@ -15,7 +15,8 @@ from vtrcli.retrieval.metrics import Direction, Ties
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
-    """How to evaluate; the defaults of the numbers are those of `vtrcli.retrieval`."""
+    """How to evaluate; the defaults of the numbers are those of `vtrcli.retrieval`. `logit_scale` None: the model's
+    own where it is known, else detected."""
 
     methods: tuple[MethodName, ...] = ()
     temperature: float = 1.0
@@ -49,6 +50,8 @@ def evaluate_inputs(inputs: EvaluationInputs, options: EvaluationOptions) -> Eva
     Raises:
         InputError, UsageError: scores or numbers that cannot be used.
     """
+    if options.logit_scale is None:
+        options = replace(options, logit_scale=inputs.logit_scale)
     common: dict[str, Any] = {
         "logit_scale": options.logit_scale,
         "ties": options.ties,

@@ -29,6 +29,10 @@ class MeanVectors:
     def require_fit(self, store: FeatureStore) -> None:
         """Any store fits."""
 
+    def logit_scale(self, store: FeatureStore) -> float:
+        """The backbone's, about 100 for OpenAI's."""
+        return store.config.backbone.logit_scale
+
     def videos(self, store: FeatureStore, video_ids: Sequence[str]) -> np.ndarray:
         """float32 [num_videos, dim], rows of length 1."""
         means = [unit_rows(store.features(video_id)).mean(axis=0) for video_id in video_ids]
@@ -59,6 +63,10 @@ class CamoeVectors:
                 allowed="run and store of the same backbone",
                 to_do=f"use another --store or --run; this run was trained on {self._config.store}",
             )
+
+    def logit_scale(self, store: FeatureStore) -> float:
+        """The one that training ended with."""
+        return float(self._camoe.logit_scale.detach())
 
     @torch.inference_mode()
     def videos(self, store: FeatureStore, video_ids: Sequence[str]) -> np.ndarray:

@@ -1,0 +1,64 @@
+"""`vtr compare`: is B better than A? A paired test on the same queries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from vtrcli.cli import options
+from vtrcli.cli.output import print_json, say, stdout
+
+NAME = "compare"
+EPILOG = "Example: [bold]vtr eval --save-ranks a.json[/bold] (and b.json), then [bold]vtr compare a.json b.json[/bold]"
+
+
+def command(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Ranks that `vtr eval --save-ranks` wrote.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Ranks of the same queries.")],
+    direction: Annotated[
+        Literal["t2v", "v2t"] | None, typer.Option("--direction", help="One direction.", show_default="both")
+    ] = None,
+    method: Annotated[str, typer.Option("--method", help="Row of A.")] = "none",
+    method_b: Annotated[
+        str | None, typer.Option("--method-b", help="Row of B.", show_default="as --method")
+    ] = None,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Test whether B is better than A, query by query: a permutation test of the paired differences."""
+    from vtrcli.evaluation.ranks_file import choose_row, read_ranks
+    from vtrcli.retrieval.compare import compare
+
+    rows = read_ranks(first), read_ranks(second)
+    found = []
+    for way in (direction,) if direction else ("t2v", "v2t"):
+        a = choose_row(rows[0], first, direction=way, method=method)
+        b = choose_row(rows[1], second, direction=way, method=method_b or method)
+        if a.transductive != b.transductive:
+            say(
+                f"note: {way}: one side saw all queries at once (transductive), the other did not",
+                quiet=quiet,
+            )
+        found.append((way, compare(a.metrics, b.metrics, ties=a.ties)))
+    if json_output:
+        results = [
+            {"direction": way, "metric": name, **vars(test)}
+            for way, tests in found
+            for name, test in tests.items()
+        ]
+        print_json(NAME, {"a": str(first), "b": str(second), "results": results})
+        return
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("", "metric", "A", "B", "B - A", "95 %", "p"):
+        table.add_column(heading, justify="left" if heading in ("", "metric") else "right")
+    for way, tests in found:
+        for name, test in tests.items():
+            low, high = test.difference_ci95
+            p = "< 0.001" if test.p_value < 0.001 else f"{test.p_value:.3f}"
+            means = (f"{test.mean_a:.2f}", f"{test.mean_b:.2f}", f"{test.difference:+.2f}")
+            table.add_row(way, name, *means, f"{low:+.2f} to {high:+.2f}", p)
+    stdout().print(table)
