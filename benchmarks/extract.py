@@ -1,0 +1,168 @@
+"""The whole extraction pipeline against its parts, and its peak memory.
+
+    python benchmarks/extract.py speed      # decode alone, encode alone, both together (ViT-B/32, random weights)
+    python benchmarks/extract.py memory     # peak memory for a 2-hour file and for 1,000 short ones
+
+`speed` runs the three in turn, several rounds, on the same short clips; decode alone uses the same workers, encode
+alone the same batches. The clips and the weights are made once below --work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from vtrcli.extraction.batching import FrameBatcher
+from vtrcli.extraction.pipeline import DecodeSettings, run_pipeline
+from vtrcli.extraction.run import CPU_BATCH_SIZE, extract
+from vtrcli.extraction.worklist import Job
+from vtrcli.model.backbone import Backbone, load_backbone
+from vtrcli.store.records import file_state
+from vtrcli.video.ffmpeg import ffmpeg_binary
+from vtrcli.video.sampling import Sampling
+
+NUM_CLIPS, CLIP_SECONDS, NUM_FRAMES = 16, 12, 12
+
+
+def make_clip(path: Path, *, seconds: float, size: str = "320x240", hue: int = 0) -> Path:
+    """A moving picture, H.264; kept if it is there."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source = f"testsrc2=size={size}:rate=25:duration={seconds},hue=h={hue}"
+        command = [ffmpeg_binary(), "-v", "error", "-y", "-f", "lavfi", "-i", source, "-c:v", "libx264"]
+        subprocess.run([*command, "-preset", "ultrafast", "-pix_fmt", "yuv420p", str(path)], check=True)
+    return path
+
+
+def make_weights(path: Path) -> Path:
+    """ViT-B/32 with random weights; kept if it is there."""
+    if not path.exists():
+        import torch
+
+        from vtrcli.model.clip_package import clip_model_module
+        from vtrcli.model.save_converted import save_converted
+
+        torch.manual_seed(0)
+        model = clip_model_module().CLIP(512, 224, 12, 768, 32, 77, 49408, 512, 8, 12)
+        save_converted(model.half(), path, name="ViT-B/32 random")
+    return path
+
+
+def measure_speed(work: Path, num_rounds: int, num_workers: int) -> None:
+    """Print frames per second of the parts and of the whole, and their ratio."""
+    clips = [
+        make_clip(work / "clips" / f"{n}.mp4", seconds=CLIP_SECONDS, hue=20 * n) for n in range(NUM_CLIPS)
+    ]
+    jobs = [Job(path, path.stem, file_state(path)) for path in clips]
+    backbone = load_backbone(str(make_weights(work / "b32.safetensors")), towers="image")
+    settings = DecodeSettings(
+        sampling=Sampling(num_frames=NUM_FRAMES),
+        input_size=backbone.info.input_size,
+        num_workers=num_workers,
+        timeout_seconds=None,
+        keep_frames=False,
+    )
+    rows = {"decode alone": [], "encode alone": [], "together": []}  # type: dict[str, list[float]]
+    for _ in range(num_rounds):
+        rows["decode alone"].append(run_once(jobs, settings, None))
+        rows["encode alone"].append(encode_alone(backbone, len(jobs) * NUM_FRAMES))
+        rows["together"].append(run_once(jobs, settings, backbone))
+    num_frames = len(jobs) * NUM_FRAMES
+    medians = {name: statistics.median(values) for name, values in rows.items()}
+    for name, seconds in medians.items():
+        print(f"{name:14} {num_frames / seconds:7.1f} frames/s  ({seconds:.2f} s)")
+    slower = max(medians["decode alone"], medians["encode alone"])
+    both = medians["decode alone"] + medians["encode alone"]
+    print(
+        f"together / slower part: {medians['together'] / slower:.2f}; / sum of both: {medians['together'] / both:.2f}"
+    )
+
+
+def run_once(jobs: list[Job], settings: DecodeSettings, backbone: Backbone | None) -> float:
+    """Seconds of the pipeline; without a backbone the encoder costs nothing."""
+
+    def nothing(pixels: np.ndarray) -> np.ndarray:
+        return np.zeros((len(pixels), 1), np.float32)
+
+    encode = backbone.encode_images if backbone else nothing
+    started = time.perf_counter()
+    for _ in run_pipeline(jobs, encode=encode, batch_size=CPU_BATCH_SIZE, settings=settings):
+        pass
+    return time.perf_counter() - started
+
+
+def encode_alone(backbone: Backbone, num_frames: int) -> float:
+    """Seconds for the same number of frames that are in memory already."""
+    size = backbone.info.input_size
+    frames = np.random.default_rng(0).integers(0, 256, (num_frames, size, size, 3), np.uint8)
+    batcher = FrameBatcher(backbone.encode_images, batch_size=CPU_BATCH_SIZE, input_size=size)
+    started = time.perf_counter()
+    batcher.push(0, frames)
+    batcher.flush()
+    return time.perf_counter() - started
+
+
+def measure_memory(work: Path) -> None:
+    """Print the peak memory of this program and of its largest child, each case in a process of its own."""
+    make_clip(work / "long" / "two-hours.mp4", seconds=7200)
+    first = make_clip(work / "many" / "0.mp4", seconds=2)
+    for number in range(1, 1000):
+        path = work / "many" / f"{number}.mp4"
+        if not path.exists():  # a different size each, so that no file is another's copy
+            path.write_bytes(first.read_bytes() + b"\0\0\0\x08free" * number)
+    for name in ("long", "many"):
+        subprocess.run([sys.executable, __file__, "one", "--work", str(work), "--case", name], check=True)
+
+
+def measure_one(work: Path, case: str) -> None:
+    """Extract one folder with the demo's encoder and print what it took."""
+    import resource
+
+    with tempfile.TemporaryDirectory() as folder:
+        result = extract(
+            [work / case], store=Path(folder, "store"), backbone="demo", sampling=Sampling(), device="cpu"
+        )
+    own, children = (
+        resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    num_videos = result.num_extracted + result.num_copied
+    print(
+        f"{case}: {num_videos} videos, {result.num_frames} frames, {result.seconds:.0f} s, "
+        f"peak {own:.0f} MB, largest ffmpeg {children:.0f} MB"
+    )
+
+
+def main() -> None:
+    """Run one of the two."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["speed", "memory", "one"])
+    parser.add_argument("--work", type=Path, help="folder for clips and weights (kept)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--case", default="many")
+    options = parser.parse_args()
+    work = options.work or Path(tempfile.mkdtemp())
+    try:
+        if options.what == "speed":
+            measure_speed(work, options.rounds, options.workers)
+        elif options.what == "memory":
+            measure_memory(work)
+        else:
+            measure_one(work, options.case)
+    finally:
+        if options.work is None:
+            shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    main()
