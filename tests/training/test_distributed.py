@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from tests.model.tiny_clip import write_tiny_clip
+from tests.training import test_finetune
 from vtrcli.model.camoe import Camoe, CamoeConfig
 from vtrcli.training.distributed import World, gather, joined_world
 from vtrcli.training.encoder import PairBatch, PairEncoder, batch_loss
@@ -29,28 +31,40 @@ def make_batch(world: World) -> PairBatch:
     )
 
 
-def losses_and_gradients() -> dict[str, torch.Tensor]:
-    """Run in one process, or in each process of a group; the result must not tell which. InfoNCE and DSL."""
+def losses_and_gradients(weights: str) -> dict[str, torch.Tensor]:
+    """Run in one process, or in each process of a group; the result must not tell which."""
     found: dict[str, torch.Tensor] = {}
     with joined_world("cpu") as world:
         for name, dsl_temperature in (("infonce", None), ("dsl", 100.0)):
-            gradients = loss_and_gradients(world, dsl_temperature)
-            found |= {f"{name} {key}": tensor for key, tensor in gradients.items()}
+            heads = loss_and_gradients(make_heads(), make_batch(world), world, dsl_temperature)
+            found |= {f"{name} {key}": tensor for key, tensor in heads.items()}
+        encoder = test_finetune.make(weights, freeze_layers=1, gradient_checkpointing=True)
+        whole = vars(test_finetune.make_batch())
+        numbers = whole.pop("video_numbers")
+        batch = PairBatch(*map(world.share, whole.values()), numbers)
+        tuned = loss_and_gradients(encoder, batch, world, 100.0)
+        found |= {f"finetune {key}": tensor for key, tensor in tuned.items()}
     return found
 
 
-def loss_and_gradients(world: World, dsl_temperature: float | None) -> dict[str, torch.Tensor]:
+def make_heads() -> torch.nn.Module:
     torch.manual_seed(0)
     camoe = Camoe(CamoeConfig(dim=DIM, width=8), logit_scale=20.0)
     for parameter in camoe.parameters():  # away from the zero start, so that every parameter has a gradient
         parameter.data += 0.1 * torch.randn_like(parameter)
-    encoder: torch.nn.Module = PairEncoder(camoe)
+    return PairEncoder(camoe)
+
+
+def loss_and_gradients(
+    encoder: torch.nn.Module, batch: PairBatch, world: World, dsl_temperature: float | None
+) -> dict[str, torch.Tensor]:
+    run: torch.nn.Module = encoder
     if world.size > 1:
-        encoder = torch.nn.parallel.DistributedDataParallel(encoder)
-    loss = batch_loss(encoder, make_batch(world), world=world, dsl_temperature=dsl_temperature)
+        run = torch.nn.parallel.DistributedDataParallel(encoder)
+    loss = batch_loss(run, batch, world=world, dsl_temperature=dsl_temperature)
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = {
-        name: parameter.grad for name, parameter in camoe.named_parameters() if parameter.grad is not None
+        name: parameter.grad for name, parameter in encoder.named_parameters() if parameter.grad is not None
     }
     return {"loss": loss.detach(), **gradients}
 
@@ -58,8 +72,9 @@ def loss_and_gradients(world: World, dsl_temperature: float | None) -> dict[str,
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     code = (
         "import os, sys, torch; from tests.training.test_distributed import losses_and_gradients; "
-        "torch.save(losses_and_gradients(), sys.argv[1] + os.environ['RANK'])"
+        "torch.save(losses_and_gradients(sys.argv[2]), sys.argv[1] + os.environ['RANK'])"
     )
+    weights = str(write_tiny_clip(tmp_path / "clip.safetensors"))
     environment = {
         **os.environ,
         "WORLD_SIZE": "2",
@@ -68,13 +83,13 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     }
     children = [
         subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "rank")],
+            [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "rank"), weights],
             env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
         )
         for rank in (0, 1)
     ]
     assert [child.wait(timeout=120) for child in children] == [0, 0]
-    alone = losses_and_gradients()
+    alone = losses_and_gradients(weights)
     for rank in (0, 1):
         together = torch.load(tmp_path / f"rank{rank}", weights_only=True)
         assert together.keys() == alone.keys()

@@ -32,6 +32,10 @@ def test_every_recipe_is_valid_and_survives_json(name: str) -> None:
             {"dsl_temperature": 0.0},
             "dsl_temperature is 0.0; it must be above 0, or none; change dsl_temperature",
         ),
+        (
+            {"freeze_layers": 2},
+            "freeze_layers is 2; it must be used together with finetune; change freeze_layers",
+        ),
         ({"val_share": 0.5}, "val_share is 0.5; it must be above 0 and below 0.5; change val_share"),
     ],
 )
@@ -46,3 +50,10 @@ def test_an_unknown_recipe_names_the_known_ones() -> None:
         UsageError, match="recipe 'x'; known: msrvtt, msvd, lsmdc, didemo, activitynet, demo; "
     ):
         recipe_settings("x", {})
+
+
+def test_from_scratch_clip_learns_at_the_rate_of_the_heads_unless_it_is_given() -> None:
+    scratch = {"finetune": True, "from_scratch": True, "learning_rate": 1e-3}
+    assert recipe_settings(None, {"finetune": True}).backbone_learning_rate == 1e-7
+    assert recipe_settings(None, scratch).backbone_learning_rate == 1e-3
+    assert recipe_settings(None, {**scratch, "backbone_learning_rate": 1e-5}).backbone_learning_rate == 1e-5

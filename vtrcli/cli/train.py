@@ -19,8 +19,8 @@ from vtrcli.errors import EXIT_INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from vtrcli.training.loop import EpochReport
-    from vtrcli.training.run import TrainResult
     from vtrcli.training.run_folder import RunConfig
+    from vtrcli.training.session import TrainResult
 
 NAME = "train"
 EPILOG = "Example: [bold]vtr train --dataset msrvtt-1ka --annotations msrvtt/ --recipe msrvtt --out runs/first[/bold]"
@@ -214,7 +214,7 @@ class Screen:
 
     def display(self) -> Any:
         """The functions that `train` calls."""
-        from vtrcli.training.run import Display
+        from vtrcli.training.session import Display
 
         return Display(
             note=lambda text: say(text, quiet=self._quiet),

@@ -15,7 +15,8 @@ from vtrcli.extraction.run import ExtractResult, Progress, extract
 from vtrcli.model.weight_sources import DEMO_NAME
 from vtrcli.retrieval.evaluate import evaluate
 from vtrcli.retrieval.metrics import DirectionMetrics
-from vtrcli.training.run import Display, TrainResult, train
+from vtrcli.training.run import train
+from vtrcli.training.session import Display, TrainResult
 from vtrcli.training.settings import recipe_settings
 from vtrcli.video.sampling import Sampling
 

@@ -35,6 +35,11 @@ def normalised_pixels(frames: np.ndarray, *, device: str) -> torch.Tensor:
     # A copy of the bytes: torch warns about arrays that cannot be written, such as those over a pipe's buffer.
     pixels = torch.empty(frames.shape, dtype=torch.uint8)
     pixels.numpy()[...] = frames
-    mean = torch.tensor(MEAN, device=device).view(3, 1, 1)
-    std = torch.tensor(STD, device=device).view(3, 1, 1)
-    return (pixels.to(device).permute(0, 3, 1, 2).float() / 255 - mean) / std
+    return scaled_pixels(pixels.to(device))
+
+
+def scaled_pixels(pixels: torch.Tensor) -> torch.Tensor:
+    """As `normalised_pixels`, of a tensor on its own device."""
+    mean = torch.tensor(MEAN, device=pixels.device).view(3, 1, 1)
+    std = torch.tensor(STD, device=pixels.device).view(3, 1, 1)
+    return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std

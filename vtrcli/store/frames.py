@@ -83,6 +83,9 @@ class FrameShard:
         names: list[str] = json.loads(self._file.metadata["videos"])
         self._numbers = {name: number for number, name in enumerate(names)}
 
+    def __contains__(self, video_id: str) -> bool:
+        return video_id in self._numbers
+
     def images(self, video_id: str) -> list[bytes]:
         """The JPEG bytes of one video's frames; KeyError when it is not in this shard."""
         number = self._numbers[video_id]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -37,17 +38,43 @@ class FeatureSet:
 
     def subset(self, videos: np.ndarray) -> FeatureSet:
         """The given videos (int64 indices) with their texts; both renumbered."""
-        number = np.full(len(self.video_ids), -1)
-        number[videos] = np.arange(len(videos))
-        rows = np.flatnonzero(number[self.video_of_text] >= 0)
+        rows, numbers = rows_of_videos(self.video_of_text, videos, num_videos=len(self.video_ids))
         return FeatureSet(
             tuple(self.video_ids[index] for index in videos),
             self.frames[videos],
             self.frame_mask[videos],
             self.texts[rows],
             self.stream_mask[rows],
-            number[self.video_of_text[rows]],
+            numbers,
         )
+
+
+class VideoSet(Protocol):
+    """What a `FeatureSet` and a `frame_batches.FrameSet` have in common."""
+
+    @property
+    def video_ids(self) -> tuple[str, ...]:
+        """Store ids, one per video."""
+
+    @property
+    def video_of_text(self) -> np.ndarray:
+        """int64 [num_texts]."""
+
+    def subset(self: AnySet, videos: np.ndarray) -> AnySet:
+        """The given videos with their texts."""
+
+
+AnySet = TypeVar("AnySet", bound=VideoSet)
+
+
+def rows_of_videos(
+    video_of_text: np.ndarray, videos: np.ndarray, *, num_videos: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The texts of the given videos, int64, and for each the place of its video among `videos`."""
+    number = np.full(num_videos, -1)
+    number[videos] = np.arange(len(videos))
+    rows = np.flatnonzero(number[video_of_text] >= 0)
+    return rows, number[video_of_text[rows]]
 
 
 def load_features(
@@ -59,7 +86,6 @@ def load_features(
         StoreError: a caption is not cached.
     """
     frames, mask = padded_frames(store, split.video_ids, num_frames=num_frames)
-    number = {video_id: row for row, video_id in enumerate(split.video_ids)}
     rows = texts.rows([caption.text for caption in split.captions])
     return FeatureSet(
         split.video_ids,
@@ -67,22 +93,28 @@ def load_features(
         mask,
         rows.features,
         rows.mask,
-        np.array([number[caption.video_id] for caption in split.captions], np.int64),
+        video_numbers(split),
     )
 
 
-def split_off(features: FeatureSet, *, share: float, seed: int) -> tuple[FeatureSet, FeatureSet]:
+def video_numbers(split: JoinedSplit) -> np.ndarray:
+    """int64 [num_texts]: which video of the split each caption describes."""
+    number = {video_id: row for row, video_id in enumerate(split.video_ids)}
+    return np.array([number[caption.video_id] for caption in split.captions], np.int64)
+
+
+def split_off(videos: AnySet, *, share: float, seed: int) -> tuple[AnySet, AnySet]:
     """Training and validation videos of a data set that has no validation split; never both in one.
 
     Raises:
         InputError: fewer than four videos.
     """
-    num_videos = len(features.video_ids)
+    num_videos = len(videos.video_ids)
     num_val = min(max(2, round(share * num_videos)), num_videos - 2)
     if num_val < 2:
         raise too_few(num_videos, 4)
     order = np.random.default_rng([seed, 0x7A1]).permutation(num_videos)
-    return features.subset(np.sort(order[num_val:])), features.subset(np.sort(order[:num_val]))
+    return videos.subset(np.sort(order[num_val:])), videos.subset(np.sort(order[:num_val]))
 
 
 def too_few(num_videos: int, least: int) -> InputError:
@@ -116,21 +148,48 @@ def epoch_batches(
             yield batch
 
 
-class CachedBatches:
-    """Batches of cached features for `vtrcli.training.loop`; a gather of two arrays per batch."""
+class PairOrder:
+    """Which pairs make which batch, for every `BatchSource` of `vtrcli.training.loop`."""
 
-    def __init__(self, features: FeatureSet, settings: TrainSettings, world: World) -> None:
-        self._features, self._settings, self._world = features, settings, world
+    def __init__(self, pairs: VideoSet, settings: TrainSettings, world: World) -> None:
+        self._pairs, self._settings, self._world = pairs, settings, world
 
     def num_batches(self) -> int:
         """Batches per epoch; the same for every epoch."""
-        return sum(1 for _ in self._epoch(0))
+        return sum(1 for _ in self.order(0))
+
+    def describe(self, epoch: int, batch: int) -> str:
+        """The first few videos of a batch."""
+        whole = next(self.order(epoch, batch))
+        names = [self._pairs.video_ids[number] for number in self._pairs.video_of_text[whole[:5]]]
+        return ", ".join(names) + (f" and {len(whole) - 5} more" if len(whole) > 5 else "")
+
+    def order(self, epoch: int, first: int = 0) -> Iterator[np.ndarray]:
+        """Text indices, int64 [global batch], of each batch from number `first` on."""
+        settings = self._settings
+        batches = epoch_batches(
+            self._pairs.video_of_text,
+            batch_size=settings.batch_size,
+            captions=settings.captions,
+            seed=settings.seed,
+            epoch=epoch,
+        )
+        trimmed = (self._world.trimmed(batch) for batch in batches)
+        return itertools.islice((batch for batch in trimmed if len(batch) >= 2), first, None)
+
+
+class CachedBatches(PairOrder):
+    """Batches of cached features; a gather of two arrays per batch."""
+
+    def __init__(self, features: FeatureSet, settings: TrainSettings, world: World) -> None:
+        super().__init__(features, settings, world)
+        self._features = features
 
     def batches(self, epoch: int, first: int) -> Iterator[PairBatch]:
         """This process's part of each batch from number `first` on."""
-        features, world = self._features, self._world
-        for whole in itertools.islice(self._epoch(epoch), first, None):
-            texts = world.share(whole)
+        features = self._features
+        for whole in self.order(epoch, first):
+            texts = self._world.share(whole)
             videos = features.video_of_text[texts]
             yield PairBatch(
                 frames=torch.from_numpy(features.frames[videos]),
@@ -139,23 +198,3 @@ class CachedBatches:
                 stream_mask=torch.from_numpy(features.stream_mask[texts]),
                 video_numbers=torch.from_numpy(features.video_of_text[whole]),
             )
-
-    def describe(self, epoch: int, batch: int) -> str:
-        """The first few videos of a batch."""
-        whole = next(itertools.islice(self._epoch(epoch), batch, None))
-        names = [self._features.video_ids[number] for number in self._features.video_of_text[whole[:5]]]
-        return ", ".join(names) + (f" and {len(whole) - 5} more" if len(whole) > 5 else "")
-
-    def _epoch(self, epoch: int) -> Iterator[np.ndarray]:
-        settings = self._settings
-        batches = epoch_batches(
-            self._features.video_of_text,
-            batch_size=settings.batch_size,
-            captions=settings.captions,
-            seed=settings.seed,
-            epoch=epoch,
-        )
-        for batch in batches:
-            trimmed = self._world.trimmed(batch)
-            if len(trimmed) >= 2:
-                yield trimmed

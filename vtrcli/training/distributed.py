@@ -41,12 +41,35 @@ def joined_world(device: str) -> Iterator[World]:
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) < 2:
         yield World()
         return
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    backend = "gloo"
+    if device == "cuda":
+        torch.cuda.set_device(local_rank)  # from here on "cuda" is this process's own GPU
+        backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend)
     try:
-        yield World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+        yield World(dist.get_rank(), dist.get_world_size(), local_rank)
         dist.barrier()  # no process tears the group down under another one
     finally:
         dist.destroy_process_group()
+
+
+def any_process(here: bool, world: World) -> bool:
+    """Whether any process was asked to stop, so that all stop after the same step."""
+    if world.size == 1:
+        return here
+    flag = torch.tensor(float(here))
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag.item())
+
+
+def from_first(value: float, world: World) -> float:
+    """The first process's value, so that rounding cannot make processes decide differently."""
+    if world.size == 1:
+        return value
+    shared = torch.tensor(value, dtype=torch.float64)
+    dist.broadcast(shared, 0)
+    return float(shared)
 
 
 def gather(vectors: torch.Tensor, world: World) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch import nn
 
 from vtrcli.errors import InputError
 from vtrcli.training.checkpoint import Progress
-from vtrcli.training.distributed import World
+from vtrcli.training.distributed import World, any_process, from_first
 from vtrcli.training.encoder import PairBatch, batch_loss
 from vtrcli.training.optimizer import rate_factor, set_rate
 from vtrcli.training.settings import TrainSettings
@@ -187,7 +187,7 @@ class _Loop:
 
     def after_step(self, started: float) -> None:
         """Save now and then, and when asked to stop."""
-        stop = self.hooks.should_stop()
+        stop = any_process(self.hooks.should_stop(), self.world)
         now = time.monotonic()
         if stop or now - self.last_save >= SAVE_SECONDS:
             spent = self.progress.seconds
@@ -207,7 +207,7 @@ class _Loop:
         self.encoder.eval()
         with torch.inference_mode():
             val = self.hooks.validate()
-        score = self.hooks.score(val)
+        score = from_first(self.hooks.score(val), self.world)
         is_best = score > progress.best
         if is_best:
             progress.best, progress.best_epoch = score, epoch

@@ -22,18 +22,23 @@ from vtrcli.store.config import BackboneTag
 from vtrcli.training.settings import TrainSettings
 
 RUN_VERSION = 1
-CONFIG, METRICS, MODEL, LAST, CURVES = (
+CONFIG, METRICS, MODEL, LAST, CURVES, BACKBONE = (
     "config.json",
     "metrics.jsonl",
     "model.safetensors",
     "last.safetensors",
     "curves.svg",
+    "backbone.safetensors",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Contents of `config.json`. `camoe` is CamoeConfig.to_json(); `annotations` and `store` are absolute paths."""
+    """Contents of `config.json`. `camoe` is CamoeConfig.to_json(); `annotations` and `store` are absolute paths.
+
+    `backbone` made the features that the model fits. After fine-tuning that is the run's own backbone.safetensors, and
+    `started_from` names the weights that the tuning began with.
+    """
 
     settings: TrainSettings
     camoe: dict[str, Any]
@@ -46,6 +51,7 @@ class RunConfig:
     num_train_texts: int
     num_val_videos: int
     recipe: str | None = None
+    started_from: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object."""

@@ -20,7 +20,10 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """How to train. `captions`: `one` caption per video and epoch, or `all` pairs in every epoch."""
+    """How to train. `captions`: `one` caption per video and epoch, or `all` pairs in every epoch.
+
+    With `finetune` CLIP is trained too: from the first `freeze_layers` layers of both towers on, or `from_scratch`.
+    """
 
     epochs: int = 10
     batch_size: int = 128
@@ -40,11 +43,13 @@ class TrainSettings:
     seed: int = 42
     precision: Precision = "auto"
     finetune: bool = False
+    from_scratch: bool = False
     freeze_layers: int = 0
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "num_frames", "learning_rate", "max_gradient_norm"):
+        rates = ("learning_rate", "backbone_learning_rate", "max_gradient_norm")
+        for name in ("epochs", "batch_size", "num_frames", *rates):
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2: a pair needs a negative")
         _require(0 <= self.warmup_share < 1, "warmup_share", self.warmup_share, "0 up to, not including, 1")
@@ -52,6 +57,12 @@ class TrainSettings:
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
         temperature = self.dsl_temperature
         _require(temperature is None or temperature > 0, "dsl_temperature", temperature, "above 0, or none")
+        _require(self.freeze_layers >= 0, "freeze_layers", self.freeze_layers, "at least 0")
+        for name in ("from_scratch", "freeze_layers", "gradient_checkpointing"):
+            value = getattr(self, name)
+            _require(self.finetune or not value, name, value, "used together with finetune")
+        frozen_noise = self.from_scratch and self.freeze_layers > 0
+        _require(not frozen_noise, "freeze_layers", self.freeze_layers, "0 when training from scratch")
 
     def to_json(self) -> dict[str, Any]:
         """All values, as `config.json` of a run records them."""
@@ -92,18 +103,20 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def recipe_settings(name: str | None, changes: dict[str, Any]) -> TrainSettings:
-    """Defaults, then the recipe's values, then `changes`.
+    """Defaults, then the recipe's values, then `changes`. From scratch, CLIP's rate is that of the heads by default.
 
     Raises:
         UsageError: an unknown recipe, or a value out of bounds.
     """
-    if name is None:
-        return replace(TrainSettings(), **changes)
-    values = RECIPES.get(name)
+    values = {} if name is None else RECIPES.get(name)
     if values is None:
         raise UsageError(
             f"recipe {name!r}",
             allowed=f"known: {', '.join(RECIPES)}",
             to_do="choose one of them, or leave --recipe out",
         )
-    return replace(TrainSettings(), **{**values, **changes})
+    values = {**values, **changes}
+    if values.get("from_scratch"):  # a rate that polishes a trained CLIP would teach a new one nothing
+        heads = values.get("learning_rate", TrainSettings.learning_rate)
+        values.setdefault("backbone_learning_rate", heads)
+    return replace(TrainSettings(), **values)

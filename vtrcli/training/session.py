@@ -1,0 +1,171 @@
+"""One process's share of a run: ties the loop to the run folder, the picture, TensorBoard and the display."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vtrcli.errors import UsageError
+from vtrcli.model.camoe import Camoe
+from vtrcli.training import checkpoint, run_folder
+from vtrcli.training.checkpoint import Progress
+from vtrcli.training.curves import draw_curves
+from vtrcli.training.distributed import World
+from vtrcli.training.loop import BatchSource, EpochReport, Hooks, Interrupted, run_epochs
+from vtrcli.training.optimizer import make_optimizer
+from vtrcli.training.run_folder import RunConfig
+from vtrcli.training.settings import TrainSettings
+from vtrcli.training.validation import validation_score
+
+DRAW_SECONDS = 60.0  # curves.svg is drawn at the end, and this often before
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run brought. `val` are the metrics of the epoch that was kept; epoch 0 is the untrained model."""
+
+    run: Path
+    epochs: int
+    best_epoch: int
+    seconds: float
+    val: dict[str, Any]
+    was_interrupted: bool
+
+
+@dataclass(frozen=True)
+class Display:
+    """How a caller watches a run; every function may be left out."""
+
+    note: Callable[[str], None] = lambda text: None
+    cache_progress: Callable[[int, int], None] = lambda num_done, total: None
+    begin: Callable[[RunConfig], None] = lambda config: None
+    step: Callable[[int, int, float], None] = lambda step, num_steps, loss: None
+    epoch: Callable[[EpochReport], None] = lambda report: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainee:
+    """What is trained. `encoder` holds `camoe` and, when fine-tuning, `clip`; its state is what a resumed run needs."""
+
+    encoder: nn.Module
+    camoe: Camoe
+    clip: nn.Module | None
+    source: BatchSource
+    validate: Callable[[], dict[str, Any]]
+    save_best: Callable[[], None]
+
+
+class Session:
+    """A run from its first or a saved step to its end."""
+
+    def __init__(
+        self,
+        out: Path,
+        trainee: Trainee,
+        settings: TrainSettings,
+        *,
+        world: World,
+        device: str,
+        display: Display,
+    ) -> None:
+        self.out, self.trainee, self.settings = out, trainee, settings
+        self.world, self.device, self.display = world, device, display
+        self.last_drawn = time.monotonic()
+        self.optimizer = make_optimizer(trainee.camoe, trainee.clip, settings)
+        self.encoder = trainee.encoder
+        if world.size > 1:
+            self.encoder = nn.parallel.DistributedDataParallel(trainee.encoder)
+
+    def run(
+        self, *, resume: bool, tensorboard: bool, should_stop: Callable[[], bool], started: float
+    ) -> TrainResult:
+        """Train to the end, or until `should_stop`; `started` is when the command began (monotonic seconds)."""
+        trainee, last, progress = self.trainee, self.out / run_folder.LAST, Progress()
+        if resume:
+            progress = checkpoint.load_state(last, trainee.encoder, self.optimizer)
+        writer = open_tensorboard(self.out) if tensorboard and self.world.is_first else None
+        hooks = Hooks(
+            validate=trainee.validate,
+            score=validation_score,
+            save_state=lambda now: checkpoint.save_state(last, trainee.encoder, self.optimizer, now),
+            save_best=trainee.save_best,
+            on_epoch=lambda report: self.report(report, writer),
+            on_step=self.display.step,
+            should_stop=should_stop,
+        )
+        was_interrupted = False
+        try:
+            run_epochs(
+                self.encoder, trainee.camoe, self.optimizer, trainee.source, self.settings, progress, hooks,
+                device=self.device, world=self.world, use_bfloat16=uses_bfloat16(self.settings, self.device),
+            )  # fmt: skip
+        except Interrupted:
+            was_interrupted = True
+        finally:
+            if writer is not None:
+                writer.close()
+        if self.world.is_first:
+            self.draw()
+        rows = run_folder.read_metrics(self.out)
+        kept: dict[str, Any] = next((row for row in rows if row["epoch"] == progress.best_epoch), {"val": {}})
+        return TrainResult(
+            self.out,
+            progress.epoch,
+            progress.best_epoch,
+            time.monotonic() - started,
+            kept["val"],
+            was_interrupted,
+        )
+
+    def report(self, report: EpochReport, writer: Any) -> None:
+        """Write the line, the picture and TensorBoard's events, and show the epoch."""
+        run_folder.append_metrics(self.out, report.to_json())
+        if time.monotonic() - self.last_drawn >= DRAW_SECONDS:
+            self.draw()
+        if writer is not None:
+            for direction, metrics in report.val.items():
+                for name in ("R@1", "R@5", "R@10"):
+                    writer.add_scalar(f"val/{direction} {name}", metrics[name], report.epoch)
+            for name in ("loss", "learning_rate", "gradient_norm", "logit_scale"):
+                if getattr(report, name) is not None:
+                    writer.add_scalar(f"train/{name}", getattr(report, name), report.epoch)
+        self.display.epoch(report)
+
+    def draw(self) -> None:
+        """Bring the picture up to date."""
+        rows = run_folder.read_metrics(self.out)
+        best = max(rows, key=lambda row: (validation_score(row["val"]), -row["epoch"]))
+        draw_curves(self.out / run_folder.CURVES, rows, best_epoch=best["epoch"])
+        self.last_drawn = time.monotonic()
+
+
+def uses_bfloat16(settings: TrainSettings, device: str) -> bool:
+    """`auto` is bfloat16 on a GPU and float32 on a CPU, where runs then repeat bit for bit."""
+    if settings.precision == "auto":
+        return device.startswith("cuda")
+    return settings.precision == "bfloat16"
+
+
+def autocast(settings: TrainSettings, device: str) -> torch.autocast:
+    """The number format that a step computes in."""
+    enabled = uses_bfloat16(settings, device)
+    return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16, enabled=enabled)
+
+
+def open_tensorboard(out: Path) -> Any:
+    """A TensorBoard writer. Raises UsageError when the extra is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as cause:
+        raise UsageError(
+            "--tensorboard without the package",
+            allowed="the extra vtrcli[tensorboard]",
+            to_do="pip install 'vtrcli[tensorboard]', or leave --tensorboard out",
+        ) from cause
+    return SummaryWriter(str(out / "tensorboard"))
