@@ -1,0 +1,124 @@
+"""A split through a store and a run: the numbers of the training's validation, and every way that it does not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.store.stores import make_store
+from tests.training.toy import make_toy
+from vtrcli.errors import InputError, StoreError, UsageError
+from vtrcli.evaluation.inputs import EvaluationInputs, from_matrix, from_store, save_matrix
+from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
+from vtrcli.training.run import train
+from vtrcli.training.settings import TrainSettings
+
+SETTINGS = TrainSettings(epochs=2, batch_size=8, learning_rate=3e-3, num_frames=4, captions="all", seed=1)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_toy(tmp_path_factory.mktemp("toy"))
+    train(
+        store=folder / "store", dataset="csv", annotations=folder, out=folder / "run", settings=SETTINGS,
+        device="cpu",
+    )  # fmt: skip
+    return folder
+
+
+def open_split(toy: Path, *, run: Path | None, split: str = "test", **options: object) -> EvaluationInputs:
+    return from_store(
+        toy / "store",
+        run=run,
+        dataset="csv",
+        annotations=toy,
+        split=split,
+        device="cpu",
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def test_the_validation_split_gives_the_numbers_that_training_reported(toy: Path) -> None:
+    import json
+
+    rows = [json.loads(line) for line in (toy / "run" / "metrics.jsonl").read_text().splitlines()]
+    best = max(rows, key=lambda row: row["val"]["t2v"]["R@1"] + row["val"]["v2t"]["R@1"])
+    result = evaluate_inputs(
+        open_split(toy, run=toy / "run", split="val"), EvaluationOptions(num_bootstrap=0)
+    )
+    assert result.evaluations[0].t2v.to_json() == best["val"]["t2v"]
+
+
+def test_zero_shot_is_the_cosine_of_the_mean_frame_with_the_whole_caption(toy: Path) -> None:
+    inputs = open_split(toy, run=None)
+    assert inputs.store is not None
+    frames = inputs.store.features(inputs.video_ids[3]).astype(np.float64)
+    mean = (frames / np.linalg.norm(frames, axis=1, keepdims=True)).mean(axis=0)
+    text = inputs.source.block(slice(0, 24), slice(3, 4))
+    assert np.abs(text).max() <= 1 + 1e-6
+    assert inputs.logit_scale == 100.0
+    assert (inputs.source.shape, np.linalg.norm(mean) > 0) == ((24, 12), True)
+
+
+def test_plain_comes_first_and_each_method_once_per_bank(toy: Path) -> None:
+    inputs = open_split(toy, run=toy / "run", use_train_bank=True)
+    result = evaluate_inputs(
+        inputs, EvaluationOptions(methods=("dsl", "none", "dsl", "csls"), num_bootstrap=0)
+    )
+    assert [(row.method, row.transductive) for row in result.evaluations] == [
+        ("none", False),
+        ("dsl", True),
+        ("dsl", False),
+        ("csls", True),
+        ("csls", False),
+    ]
+
+
+def test_a_run_of_another_backbone_does_not_fit_the_store(toy: Path, tmp_path: Path) -> None:
+    import json
+
+    config = json.loads((toy / "run" / "config.json").read_text())
+    config["backbone"]["sha256"] = "cd" * 32
+    other = tmp_path / "run"
+    other.mkdir()
+    (other / "config.json").write_text(json.dumps(config))
+    (other / "model.safetensors").write_bytes((toy / "run" / "model.safetensors").read_bytes())
+    with pytest.raises(StoreError) as caught:
+        open_split(toy, run=other)
+    assert str(caught.value).startswith(
+        f"run {other} was trained on features of tiny (weights cdcdcdcdcdcd), store {toy / 'store'} holds tiny "
+        "(weights abababababab); run and store of the same backbone; "
+    )
+
+
+def test_missing_videos_are_refused_unless_allowed_and_then_said(toy: Path, tmp_path: Path) -> None:
+    text = (toy / "captions.csv").read_text() + "absent,caption 0 of video 4,test\n"
+    (tmp_path / "captions.csv").write_text(text)
+    arguments = {"run": None, "dataset": "csv", "annotations": tmp_path, "split": "test", "device": "cpu"}
+    with pytest.raises(InputError, match="1 of 13 videos"):
+        from_store(toy / "store", **arguments)  # type: ignore[arg-type]
+    inputs = from_store(toy / "store", allow_missing=True, **arguments)  # type: ignore[arg-type]
+    assert inputs.notes == (
+        "1 videos and 1 captions of the split are not in the store and were left out: the numbers cannot be "
+        "compared with published ones",
+    )
+
+
+def test_an_unknown_split_or_an_empty_store_is_one_clear_line(toy: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no split 'dev'"):
+        open_split(toy, run=None, split="dev")
+    make_store(tmp_path / "store", {"other": np.ones((1, 16))}, dim=16)
+    with pytest.raises(InputError, match="are not in the store"):
+        from_store(tmp_path / "store", run=None, dataset="csv", annotations=toy, split="test", device="cpu")
+
+
+def test_a_saved_matrix_is_the_matrix(toy: Path, tmp_path: Path) -> None:
+    inputs = open_split(toy, run=None)
+    save_matrix(inputs.source, tmp_path / "scores.npy")
+    (tmp_path / "map.txt").write_text("\n".join(map(str, inputs.truth.video_index.tolist())) + "\n")
+    again = from_matrix(tmp_path / "scores.npy", text_to_video=tmp_path / "map.txt", bank=None)
+    options = EvaluationOptions(methods=("dsl",), num_bootstrap=0)
+    one, other = (evaluate_inputs(each, options) for each in (inputs, again))
+    assert [row.t2v.to_json() for row in one.evaluations] == [row.t2v.to_json() for row in other.evaluations]
