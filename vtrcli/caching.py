@@ -32,7 +32,7 @@ CHUNK_TEXTS = 8192  # captions per text file: what an interruption loses at most
 
 @dataclass(frozen=True)
 class CaptionCacheResult:
-    """What was encoded. `num_cut` counts texts over 77 tokens, `num_without` captions that lack a stream;
+    """What was encoded. `num_cut` counts captions over 77 tokens, `num_without` captions that lack a stream;
     `problems` says per split why it was passed over."""
 
     num_texts: int
@@ -99,18 +99,22 @@ def cache_texts(
         chunk = todo[start : start + CHUNK_TEXTS]
         streams = [split_streams(text, tag) for text in chunk]
         by_stream = [[getattr(streamed, name) for streamed in streams] for name in STREAMS]
-        distinct = list(dict.fromkeys(text for column in by_stream for text in column))
-        encoded = backbone.encode_texts(distinct)
-        row = {text: number for number, text in enumerate(distinct)}
+        captions = backbone.encode_texts(chunk)
+        row = {text: number for number, text in enumerate(chunk)}
+        parts = [
+            text for text in dict.fromkeys(text for column in by_stream for text in column) if text not in row
+        ]
+        row |= {text: number for number, text in enumerate(parts, start=len(chunk))}
+        features = np.concatenate([captions.features, backbone.encode_texts(parts).features])
         index = np.array([[row[text] for text in column] for column in by_stream]).T
         mask = np.array([[True, streamed.has_entity, streamed.has_action] for streamed in streams])
-        num_cut += encoded.num_cut
+        num_cut += captions.num_cut
         num_without["entity"] += int((~mask[:, 1]).sum())
         num_without["action"] += int((~mask[:, 2]).sum())
         write_texts(
             store.path,
             chunk,
-            TextRows(encoded.features.astype(np.float16)[index], mask),
+            TextRows(features.astype(np.float16)[index], mask),
             streams=STREAMS,
             tagger_id=tag.id,
             backbone_sha256=store.config.backbone.sha256,

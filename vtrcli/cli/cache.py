@@ -61,7 +61,7 @@ def command(
     without = ", ".join(f"{number:,} without {stream}" for stream, number in result.num_without.items())
     for split, problem in result.problems.items():
         say(f"split {split} passed over: {problem}", quiet=quiet)
-    say(f"of these {without}; {result.num_cut:,} texts over 77 tokens were cut", quiet=quiet)
+    say(f"of these {without}; {result.num_cut:,} captions over 77 tokens were cut", quiet=quiet)
 
 
 def _reencode(

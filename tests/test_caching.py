@@ -1,0 +1,99 @@
+"""Captions are encoded once per stream and found again; kept frames make a store of another backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.model.tiny_clip import write_tiny_clip
+from tests.video_files import make_video
+from vtrcli.caching import cache_captions, cache_texts, open_text_cache, reencode_frames
+from vtrcli.errors import InputError, StoreError
+from vtrcli.extraction.run import extract
+from vtrcli.model.backbone import load_backbone
+from vtrcli.store.reader import FeatureStore
+from vtrcli.video.sampling import Sampling
+
+CAPTIONS = ["a man rides a horse", "a red car", "", "a man rides a horse", "日本 🎥", "word " * 200]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_tiny_clip(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
+
+
+@pytest.fixture
+def store(weights: str, tmp_path: Path) -> FeatureStore:
+    (tmp_path / "videos").mkdir()
+    make_video(tmp_path / "videos" / "a.mp4", seconds=0.5)
+    extract(
+        [tmp_path / "videos"],
+        store=tmp_path / "store",
+        backbone=weights,
+        sampling=Sampling(num_frames=2),
+        device="cpu",
+        keep_frames=True,
+    )
+    return FeatureStore(tmp_path / "store")
+
+
+def test_each_stream_holds_the_feature_of_its_words(store: FeatureStore, weights: str) -> None:
+    result = cache_texts(store, CAPTIONS, device="cpu")
+    assert (result.num_texts, result.num_encoded, result.num_cut) == (5, 5, 1)
+    assert result.num_without["action"] >= 2
+    rows = open_text_cache(store, tagger_id=result.tagger_id).rows(CAPTIONS[:2])
+    backbone = load_backbone(weights, device="cpu", towers="text")
+    expected = backbone.encode_texts(
+        ["a man rides a horse", "man horse", "rides", "a red car", "car"]
+    ).features
+    got = rows.features.astype(np.float32)
+    for (row, stream), text in {(0, 0): 0, (0, 1): 1, (0, 2): 2, (1, 0): 3, (1, 1): 4, (1, 2): 3}.items():
+        np.testing.assert_allclose(got[row, stream], expected[text], rtol=2e-3, atol=2e-3)
+    assert rows.mask.tolist() == [[True, True, True], [True, True, False]]
+
+
+def test_a_second_run_encodes_only_what_is_new(store: FeatureStore) -> None:
+    cache_texts(store, CAPTIONS[:2], device="cpu")
+    assert cache_texts(store, CAPTIONS[:2], device="cpu").num_encoded == 0
+    assert cache_texts(store, [*CAPTIONS[:2], "a new one"], device="cpu").num_encoded == 1
+
+
+def test_splits_that_cannot_be_read_are_named_unless_asked_for(store: FeatureStore, tmp_path: Path) -> None:
+    (tmp_path / "val_list.txt").write_text("a\n")
+    (tmp_path / "captions_msvd.json").write_text('{"a": ["a dog"]}')
+    result = cache_captions(store.path, dataset="msvd", annotations=tmp_path, device="cpu")
+    assert (result.num_encoded, sorted(result.problems)) == (1, ["test", "train"])
+    with pytest.raises(InputError):
+        cache_captions(store.path, dataset="msvd", annotations=tmp_path, splits=["train"], device="cpu")
+
+
+def test_kept_frames_make_a_store_of_another_backbone(store: FeatureStore, tmp_path: Path) -> None:
+    other = str(write_tiny_clip(tmp_path / "other.safetensors", seed=1))
+    assert reencode_frames(store.path, target=tmp_path / "new", backbone=other, device="cpu") == 1
+    assert reencode_frames(store.path, target=tmp_path / "new", backbone=other, device="cpu") == 0
+    new = FeatureStore(tmp_path / "new")
+    direct = tmp_path / "direct"
+    extract(
+        [tmp_path / "videos"], store=direct, backbone=other, sampling=Sampling(num_frames=2), device="cpu"
+    )
+    one, two = (
+        features.astype(np.float32) / np.linalg.norm(features.astype(np.float32), axis=1, keepdims=True)
+        for features in (new.features("a"), FeatureStore(direct).features("a"))
+    )
+    assert ((one * two).sum(axis=1) > 0.98).all()  # JPEG's loss lies between them
+    assert new.timestamps("a").tolist() == store.timestamps("a").tolist()
+
+
+def test_without_kept_frames_the_way_out_is_named(weights: str, tmp_path: Path) -> None:
+    make_video(tmp_path / "a.mp4", seconds=0.5)
+    extract(
+        [tmp_path / "a.mp4"],
+        store=tmp_path / "store",
+        backbone=weights,
+        sampling=Sampling(num_frames=2),
+        device="cpu",
+    )
+    with pytest.raises(StoreError, match="keeps no frames of 'a'; a store made with --keep-frames; "):
+        reencode_frames(tmp_path / "store", target=tmp_path / "new", backbone=weights, device="cpu")

@@ -1,0 +1,103 @@
+"""Search ranks by the scores it shows, gives a moment inside the video, and says what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.model.tiny_clip import write_tiny_clip
+from tests.store.stores import make_store
+from tests.video_files import make_video
+from vtrcli.errors import InputError, StoreError
+from vtrcli.extraction.run import extract
+from vtrcli.searching import rank_best, search
+from vtrcli.video.sampling import Sampling
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("search")
+    weights = write_tiny_clip(folder / "tiny.safetensors")
+    (folder / "videos").mkdir()
+    for number in range(3):
+        make_video(folder / "videos" / f"clip{number}.mp4", seconds=2.0, hue=120 * number)
+    extract(
+        [folder / "videos"],
+        store=folder / "store",
+        backbone=str(weights),
+        sampling=Sampling(num_frames=4),
+        device="cpu",
+    )
+    return folder / "store"
+
+
+def test_hits_are_ranked_by_their_scores_and_the_moment_lies_in_the_video(store: Path) -> None:
+    result = search("a man cooking", store=store, device="cpu")
+    assert (result.num_videos, [hit.rank for hit in result.hits]) == (3, [1, 2, 3])
+    scores = [hit.score for hit in result.hits]
+    assert scores == sorted(scores, reverse=True)
+    for hit in result.hits:
+        moment = hit.moment
+        assert 0 <= moment.start_seconds <= moment.peak_seconds <= moment.end_seconds <= 2.1
+        assert moment.score == pytest.approx(hit.score, abs=1e-6)
+        assert not hit.is_missing
+
+
+def test_a_video_that_is_gone_is_marked_not_hidden(store: Path) -> None:
+    path = store.parent / "videos" / "clip1.mp4"
+    body = path.read_bytes()
+    path.unlink()
+    try:
+        result = search("a man cooking", store=store, device="cpu")
+        assert {hit.video_id: hit.is_missing for hit in result.hits} == {
+            "clip0": False,
+            "clip1": True,
+            "clip2": False,
+        }
+    finally:
+        path.write_bytes(body)
+
+
+def test_fewer_hits_than_asked_for_and_long_queries_are_fine(store: Path) -> None:
+    assert len(search("x", store=store, top_k=100, device="cpu").hits) == 3
+    assert len(search("x", store=store, top_k=2, device="cpu").hits) == 2
+    assert search("word " * 500, store=store, device="cpu").was_cut
+    assert len(search("一个人在做饭 🍳", store=store, device="cpu").hits) == 3
+
+
+@pytest.mark.parametrize("query", ["", "  \n", "x" * 10_001])
+def test_an_empty_or_oversized_query_is_one_clear_line(store: Path, query: str) -> None:
+    with pytest.raises(InputError) as caught:
+        search(query, store=store, device="cpu")
+    assert str(caught.value) == (
+        f"a query of {len(query.strip()):,} characters; 1 to 10,000 characters (CLIP reads the first 77 tokens); "
+        'describe the scene in a sentence, such as "a man cooking"'
+    )
+
+
+def test_an_empty_store_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="holds no video yet; a store with at least one video; "):
+        search("x", store=make_store(tmp_path, {}), device="cpu")
+
+
+def test_weights_that_are_not_those_of_the_store_are_refused(store: Path, tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    other = write_tiny_clip(tmp_path / "other.safetensors", seed=1)
+    copied = Path(shutil.copytree(store, tmp_path / "store"))
+    config = json.loads((copied / "store.json").read_text())
+    config["backbone"]["name"] = str(other)
+    (copied / "store.json").write_text(json.dumps(config))
+    with pytest.raises(StoreError, match="was made with other weights than"):
+        search("x", store=copied, device="cpu")
+
+
+@given(scores=st.lists(st.integers(0, 5), min_size=1, max_size=20), top_k=st.integers(0, 25))
+def test_the_best_are_those_of_a_stable_sort(scores: list[int], top_k: int) -> None:
+    expected = sorted(range(len(scores)), key=lambda index: (-scores[index], index))[:top_k]
+    assert rank_best(np.array(scores, np.float32), top_k) == expected
