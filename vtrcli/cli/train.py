@@ -1,26 +1,22 @@
-"""`vtr train`: train CAMoE on cached features."""
+"""`vtr train`: train CAMoE on cached features, or with CLIP end to end."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from vtrcli.cli import options
-from vtrcli.cli.output import clock, count, home_relative, print_json, say, stdout
-from vtrcli.cli.progress import StepBar
+from vtrcli.cli.output import print_json, say
 from vtrcli.cli.settings import find_settings
+from vtrcli.cli.train_screen import Screen, print_result, result_json
 from vtrcli.errors import EXIT_INTERRUPTED, UsageError
-
-if TYPE_CHECKING:
-    from vtrcli.training.loop import EpochReport
-    from vtrcli.training.run_folder import RunConfig
-    from vtrcli.training.session import TrainResult
 
 NAME = "train"
 EPILOG = "Example: [bold]vtr train --dataset msrvtt-1ka --annotations msrvtt/ --recipe msrvtt --out runs/first[/bold]"
@@ -28,6 +24,7 @@ RUNS_FOLDER = "runs"
 
 
 def command(
+    context: typer.Context,
     store: options.Store = None,
     dataset: options.Dataset = None,
     annotations: options.Annotations = None,
@@ -85,6 +82,31 @@ def command(
         Literal["auto", "float32", "bfloat16"] | None,
         typer.Option("--precision", help="auto: bfloat16 on a GPU.", show_default="auto"),
     ] = None,
+    finetune: Annotated[
+        bool, typer.Option("--finetune", help="Train CLIP too, from kept frames (extract --keep-frames).")
+    ] = False,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", help="What --finetune starts from.", show_default="the store's"),
+    ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Take the backbone's sizes alone, with random weights.")
+    ] = False,
+    backbone_learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--backbone-learning-rate", help="Of CLIP.", show_default="1e-7; from scratch the heads' rate"
+        ),
+    ] = None,
+    freeze_layers: Annotated[
+        int | None,
+        typer.Option(
+            "--freeze-layers", min=0, help="Of both towers, from the embeddings on.", show_default="0"
+        ),
+    ] = None,
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Less memory, a third more time.")
+    ] = False,
     tagger: options.Tagger = "hanta",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, or the newest.")
@@ -99,7 +121,10 @@ def command(
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train CAMoE on cached features; captions that are not cached yet are encoded first. Ctrl-C saves first."""
+    """Train CAMoE on cached features, or with CLIP end to end (--finetune). Ctrl-C saves first.
+
+    Captions that are not cached yet are encoded first. For several GPUs: torchrun --nproc-per-node N -m vtrcli train …
+    """
     name, folder = options.require_dataset(dataset, annotations)
     changes: dict[str, Any] = {
         "epochs": epochs,
@@ -116,6 +141,11 @@ def command(
         "patience": patience,
         "seed": seed,
         "precision": precision,
+        "finetune": finetune or None,
+        "from_scratch": from_scratch or None,
+        "backbone_learning_rate": backbone_learning_rate,
+        "freeze_layers": freeze_layers,
+        "gradient_checkpointing": gradient_checkpointing or None,
     }
     given = {key: value for key, value in changes.items() if value is not None}
     if resume and (given or recipe):
@@ -124,19 +154,30 @@ def command(
             allowed="a resumed run keeps the settings of its config.json",
             to_do="leave them out, or begin a new run with another --out",
         )
+    source = context.get_parameter_source("backbone")
+    was_typed = (
+        source is not None and source.name == "COMMANDLINE"
+    )  # vtr.toml's backbone is for other commands
+    if was_typed and not (finetune or resume):
+        raise UsageError(
+            "--backbone without --finetune",
+            allowed="training on cached features takes the store's backbone",
+            to_do="add --finetune, or make a store of that backbone with `vtr cache --backbone … --out …`",
+        )
     from vtrcli.training.run import train
     from vtrcli.training.settings import recipe_settings
 
     settings = recipe_settings(recipe, given)
-    run = out or (newest_run(Path.cwd()) if resume else new_run())
-    screen = Screen(quiet=quiet or json_output)
+    is_first = os.environ.get("RANK", "0") == "0"  # torchrun numbers its processes
+    screen = Screen(quiet=quiet or json_output or not is_first)
     with stop_on_signal() as should_stop, screen:
         result = train(
             store=options.store_path(store),
             dataset=name,
             annotations=folder,
-            out=run,
+            out=run_folder(out, resume=resume),
             settings=settings,
+            backbone=backbone,
             recipe=recipe,
             tagger=tagger,
             device=device,
@@ -146,9 +187,9 @@ def command(
             should_stop=should_stop,
             display=screen.display(),
         )
-    if json_output:
+    if is_first and json_output:
         print_json(NAME, result_json(result))
-    else:
+    elif is_first:
         print_result(result)
     if result.was_interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -174,8 +215,22 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def new_run() -> Path:
-    """runs/2026-01-31T12-00-00 beside vtr.toml, or here."""
+def run_folder(given: Path | None, *, resume: bool) -> Path:
+    """`given`, else the newest run to resume, else runs/2026-01-31T12-00-00 beside vtr.toml, or here.
+
+    Raises:
+        UsageError: no run to resume; or several processes, whose clocks would give several folders.
+    """
+    if given is not None:
+        return given
+    if resume:
+        return newest_run(Path.cwd())
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            "several processes and no --out",
+            allowed="one run folder for all of them",
+            to_do="add --out RUN",
+        )
     settings = find_settings(Path.cwd())
     base = settings.parent if settings else Path.cwd()
     return base / RUNS_FOLDER / datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
@@ -197,79 +252,3 @@ def newest_run(start: Path) -> Path:
             to_do="name it with --run (or --out for `vtr train --resume`), or train one",
         )
     return max(runs, key=lambda run: (run / "config.json").stat().st_mtime_ns)
-
-
-class Screen:
-    """What a person sees of a run: a line of facts, a bar per epoch, a table row per epoch."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._bar = StepBar(unit="steps", quiet=quiet)
-
-    def __enter__(self) -> Screen:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.finish()
-
-    def display(self) -> Any:
-        """The functions that `train` calls."""
-        from vtrcli.training.session import Display
-
-        return Display(
-            note=lambda text: say(text, quiet=self._quiet),
-            cache_progress=self._bar.update,
-            begin=self.begin,
-            step=lambda step, num_steps, loss: self._bar.update(step, num_steps, f"loss {loss:.3f}"),
-            epoch=self.epoch,
-        )
-
-    def begin(self, config: RunConfig) -> None:
-        """What is trained on what."""
-        self._bar.finish()
-        settings = config.settings
-        loss = "InfoNCE" if settings.dsl_temperature is None else f"DSL at {settings.dsl_temperature:g}"
-        parts = [
-            f"{count(config.num_train_videos, 'video')}, {count(config.num_train_texts, 'caption')}",
-            f"validation {config.num_val_videos:,}",
-            f"{'+'.join(settings.experts)}, {settings.aggregator}, gate {settings.gate}",
-            loss,
-        ]
-        say(" · ".join(parts), quiet=self._quiet)
-        say("epoch   loss   t2v R@1  R@5 R@10   v2t R@1  R@5 R@10   grad  time", quiet=self._quiet)
-
-    def epoch(self, report: EpochReport) -> None:
-        """One row; a star marks the best so far."""
-        self._bar.finish()
-        loss = "  -   " if report.loss is None else f"{report.loss:6.3f}"
-        widths = {"R@1": 7, "R@5": 4, "R@10": 4}
-        recalls = "   ".join(
-            " ".join(f"{report.val[direction][name]:{width}.1f}" for name, width in widths.items())
-            for direction in ("t2v", "v2t")
-        )
-        norm = "    -" if report.gradient_norm is None else f"{report.gradient_norm:5.2f}"
-        star = " *" if report.is_best else ""
-        say(f"{report.epoch:5d} {loss}  {recalls}  {norm}  {clock(report.seconds)}{star}", quiet=self._quiet)
-
-
-def result_json(result: TrainResult) -> dict[str, Any]:
-    """The keys of `vtr train --json`."""
-    return {
-        "run": str(result.run),
-        "epochs": result.epochs,
-        "best_epoch": result.best_epoch,
-        "seconds": round(result.seconds, 3),
-        "val": result.val,
-        "interrupted": result.was_interrupted,
-    }
-
-
-def print_result(result: TrainResult) -> None:
-    """Where the run lies and what it reached."""
-    recall = ", ".join(f"{way} R@1 {result.val[way]['R@1']:.1f}" for way in ("t2v", "v2t") if result.val)
-    what = "stopped" if result.was_interrupted else "trained"
-    stdout().print(
-        f"{what} {count(result.epochs, 'epoch')} in {clock(result.seconds)}, kept epoch {result.best_epoch}: "
-        f"{recall} on validation · {home_relative(result.run)}",
-        soft_wrap=True,
-    )
