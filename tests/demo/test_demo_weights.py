@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from vtrcli.demo.corpus import plan_corpus
-from vtrcli.demo.drawing import draw_clip
+from vtrcli.demo.drawing import draw_clip, draw_frame
+from vtrcli.demo.scenes import draw_scene
 from vtrcli.model.backbone import Backbone, load_backbone
 from vtrcli.model.weight_sources import DEMO_WEIGHTS
 
@@ -23,12 +26,15 @@ def _unit(features: np.ndarray) -> np.ndarray:
 
 def _frame_features(backbone: Backbone, frames: np.ndarray) -> np.ndarray:
     """Features [NUM_FRAMES, dim] of frames in the middle of equal parts of a clip."""
-    size = backbone.info.input_size
-    chosen = frames[(np.arange(NUM_FRAMES) + 0.5) * len(frames) // NUM_FRAMES]
-    small = [
-        np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BICUBIC)) for frame in chosen
-    ]
-    return _unit(backbone.encode_images(np.stack(small)))
+    chosen = frames[(2 * np.arange(NUM_FRAMES) + 1) * len(frames) // (2 * NUM_FRAMES)]
+    return _unit(backbone.encode_images(_small(chosen, backbone)))
+
+
+def _small(frames: np.ndarray, backbone: Backbone) -> np.ndarray:
+    size = (backbone.info.input_size, backbone.info.input_size)
+    return np.stack(
+        [np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC)) for frame in frames]
+    )
 
 
 def test_the_shipped_weights_are_small() -> None:
@@ -72,3 +78,18 @@ def test_captions_find_their_clips_far_above_chance_but_not_their_order(backbone
     paired = [(index, place[clip.order_pair]) for index, clip in enumerate(clips) if clip.order_pair]
     for index, other in paired:
         assert abs(similarities[index, index] - similarities[index, other]) < 0.02
+
+
+@pytest.mark.parametrize("action", ["slide", "rise", "grow", "appear"])
+def test_the_order_of_frames_can_be_read_from_their_features(backbone: Backbone, action: str) -> None:
+    rng = random.Random(action)
+    scenes = [draw_scene(rng, action=action) for _ in range(60)]
+    ends = [_small(np.stack([draw_frame(scene, 0.1), draw_frame(scene, 0.9)]), backbone) for scene in scenes]
+    first, last = _unit(backbone.encode_images(np.concatenate(ends))).reshape(60, 2, -1).swapaxes(0, 1)
+    change, label = last - first, np.ones(60)
+    change[::2], label[::2] = -change[::2], -1  # every second clip is played backwards
+    known = slice(0, 40)
+    weights = np.linalg.solve(
+        change[known].T @ change[known] + 0.1 * np.eye(change.shape[1]), change[known].T @ label[known]
+    )
+    assert (np.sign(change[40:] @ weights) == label[40:]).mean() >= 0.9
