@@ -27,6 +27,8 @@ def replacing(path: Path, *, error: type[VtrError] = StoreError) -> Iterator[Pat
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        # Some writers make files that only their owner may read; a store is for all who may enter its folder.
+        temporary.chmod(path.parent.stat().st_mode & 0o666 | 0o600)
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as cause:

@@ -190,6 +190,26 @@ def test_kept_frames_are_what_the_encoder_saw(videos: Path, weights: str, tmp_pa
     assert np.asarray(Image.open(io.BytesIO(images[0]))).shape == (32, 32, 3)
 
 
+def test_frames_can_be_kept_later_and_a_copy_without_frames_takes_nobody_elses(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    from vtrcli.store.frames import frames_of, videos_without_frames
+
+    store = tmp_path / "store"
+    run(videos, weights, store)
+    first = features_of(store)
+    assert videos_without_frames(FeatureStore(store)) == {"clip0", "clip1", "clip2", "clip3"}
+    again = run(videos, weights, store, keep_frames=True)
+    assert (again.num_extracted, again.num_skipped) == (4, 0)
+    assert features_of(store) == first
+    opened = FeatureStore(store)
+    assert videos_without_frames(opened) == set()
+    assert run(videos, weights, store, keep_frames=True).num_skipped == 4
+    for name in opened.videos:
+        at = opened.videos[name]
+        assert len(frames_of(store, opened.shards[at.shard], at) or ()) == 4
+
+
 def test_another_backbone_is_refused_before_anything_is_decoded(
     videos: Path, weights: str, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.store.stores import SHA256, make_record, make_store
 from vtrcli.errors import StoreError, VideoError
-from vtrcli.store.frames import FrameJpegs, encode_jpegs, frames_of
+from vtrcli.store.frames import FrameJpegs, encode_jpegs, frames_of, videos_without_frames
 from vtrcli.store.reader import FeatureStore, shard_paths
 from vtrcli.store.writer import StoreWriter
 
@@ -86,6 +86,26 @@ def test_kept_frames_come_back_with_their_video(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
     at = store.videos["b"]
     assert frames_of(tmp_path, store.shards[at.shard], at) == list(images[1:])
+
+
+def test_a_shard_may_hold_videos_with_and_without_frames(tmp_path: Path) -> None:
+    make_store(tmp_path, {})
+    images = encode_jpegs(np.zeros((2, 8, 8, 3), np.uint8))
+    writer = StoreWriter(tmp_path, backbone_sha256=SHA256)
+    writer.add(make_record("a"), np.ones((2, 4)), np.zeros(2))
+    writer.add(make_record("b"), np.ones((2, 4)), np.zeros(2), jpegs=FrameJpegs(images))
+    writer.flush()
+    store = FeatureStore(tmp_path)
+    kept = {name: frames_of(tmp_path, store.shards[at.shard], at) for name, at in store.videos.items()}
+    assert kept == {"a": None, "b": list(images)}
+    assert videos_without_frames(store) == {"a"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+def test_files_are_readable_for_those_who_may_enter_the_folder(tmp_path: Path) -> None:
+    make_store(tmp_path / "store", {"a": np.ones((1, 4))})
+    (path,) = shard_paths(tmp_path / "store")
+    assert path.stat().st_mode & 0o777 == path.parent.stat().st_mode & 0o666
 
 
 def test_a_store_without_frames_says_none(tmp_path: Path) -> None:

@@ -108,7 +108,9 @@ def extract(
     require_same(store, create_config(store, config), config)
     reader = FeatureStore(store)
     standing = read_failures(store, (location.record for location in reader.videos.values()))
-    work = make_worklist(found.candidates, reader, standing, retry_failed=retry_failed)
+    work = make_worklist(
+        found.candidates, reader, standing, retry_failed=retry_failed, keep_frames=keep_frames
+    )
     run = _Run(store, info, work, on_progress)
     run.note_found(found, standing, retry_failed=retry_failed)
     if work.jobs:

@@ -8,6 +8,7 @@ from pathlib import Path
 from vtrcli.extraction.discover import Candidate
 from vtrcli.extraction.identify import choose_video_id
 from vtrcli.store.failures import Failure, make_failure
+from vtrcli.store.frames import videos_without_frames
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.records import FileState, VideoRecord, file_state, same_content
 
@@ -34,14 +35,26 @@ class Worklist:
 
 
 def make_worklist(
-    candidates: list[Candidate], store: FeatureStore, failures: dict[str, Failure], *, retry_failed: bool
+    candidates: list[Candidate],
+    store: FeatureStore,
+    failures: dict[str, Failure],
+    *,
+    retry_failed: bool,
+    keep_frames: bool = False,
 ) -> Worklist:
-    """Compare the candidates with the store. Unchanged files cost one stat, others two small reads."""
-    return _Planner(store, failures, retry_failed=retry_failed).plan(candidates)
+    """Compare the candidates with the store. Unchanged files cost one stat, others two small reads.
+
+    Args:
+        keep_frames: stored videos without kept frames are to be done again.
+    """
+    again = videos_without_frames(store) if keep_frames else set()
+    return _Planner(store, failures, retry_failed=retry_failed, again=again).plan(candidates)
 
 
 class _Planner:
-    def __init__(self, store: FeatureStore, failures: dict[str, Failure], *, retry_failed: bool) -> None:
+    def __init__(
+        self, store: FeatureStore, failures: dict[str, Failure], *, retry_failed: bool, again: set[str]
+    ) -> None:
         self.work = Worklist()
         self.failures = failures
         self.retry_failed = retry_failed
@@ -51,8 +64,10 @@ class _Planner:
         for location in store.videos.values():
             record = location.record
             self.by_path[record.path] = record
-            self.by_fingerprint[record.fingerprint] = record.path
             self.owner[record.video_id] = record.path
+            if record.video_id not in again:
+                self.by_fingerprint[record.fingerprint] = record.path
+        self.again = again
 
     def plan(self, candidates: list[Candidate]) -> Worklist:
         for candidate in candidates:
@@ -62,11 +77,13 @@ class _Planner:
     def _place(self, candidate: Candidate) -> None:
         path = candidate.path
         record = self.by_path.get(str(path))
+        must_redo = record is not None and record.video_id in self.again
         failure = self.failures.get(str(path))
         state = None
         try:
             status = path.stat()
-            if failure is None and record and _is_same_stat(record, status.st_size, status.st_mtime_ns):
+            is_same = record is not None and _is_same_stat(record, status.st_size, status.st_mtime_ns)
+            if failure is None and is_same and not must_redo:
                 self.work.num_unchanged += 1
                 return
             state = file_state(path)
@@ -76,7 +93,7 @@ class _Planner:
             return
         if failure is not None and failure.is_about(state) and not self.retry_failed:
             self.work.known_failures.append(failure)
-        elif failure is None and record and record.fingerprint == state.fingerprint:
+        elif failure is None and record and record.fingerprint == state.fingerprint and not must_redo:
             self.work.num_unchanged += 1  # touched, not changed
         else:
             self._add(candidate, state, record)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.store.config import STORE_VERSION
-from vtrcli.store.reader import Location
+from vtrcli.store.reader import FeatureStore, Location
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.shard import Shard, TensorFile, damaged, write_tensors
 
@@ -43,27 +43,26 @@ def encode_jpegs(pixels: np.ndarray) -> tuple[bytes, ...]:
     return tuple(images)
 
 
-def write_frame_shard(
-    path: Path, records: list[VideoRecord], jpegs: list[FrameJpegs], timestamps: list[np.ndarray]
-) -> None:
-    """Write the frames of one feature shard under the same name: `jpeg` uint8 [total_bytes],
-    `byte_offsets` int64 [total_frames + 1], `offsets` int64 [num_videos + 1], `timestamps` float32 [total_frames].
+def write_frame_shard(path: Path, kept: list[tuple[VideoRecord, FrameJpegs, np.ndarray]]) -> None:
+    """Write frames beside the feature shard of the same name, for those of its videos that keep them: `jpeg` uint8
+    [total_bytes], `byte_offsets` int64 [total_frames + 1], `offsets` int64 [num_videos + 1], `timestamps` float32
+    [total_frames].
 
     Raises:
         StoreError: the disk is full or the folder cannot be written.
     """
     path.parent.mkdir(exist_ok=True)
-    images = [image for video in jpegs for image in video.images]
+    images = [image for _, video, _ in kept for image in video.images]
     tensors: dict[str, np.ndarray] = {
         "jpeg": np.frombuffer(b"".join(images), np.uint8),
         "byte_offsets": np.cumsum([0, *map(len, images)], dtype=np.int64),
-        "offsets": np.cumsum([0, *(len(video.images) for video in jpegs)], dtype=np.int64),
-        "timestamps": np.concatenate(timestamps).astype("<f4"),
+        "offsets": np.cumsum([0, *(len(video.images) for _, video, _ in kept)], dtype=np.int64),
+        "timestamps": np.concatenate([times for _, _, times in kept]).astype("<f4"),
     }
     metadata = {
         "format": FRAMES_FORMAT,
         "version": str(STORE_VERSION),
-        "videos": json.dumps([record.video_id for record in records]),
+        "videos": json.dumps([record.video_id for record, _, _ in kept]),
     }
     write_tensors(path, tensors, metadata)
 
@@ -100,4 +99,16 @@ def frames_of(store: Path, shard: Shard, location: Location) -> list[bytes] | No
     path = store / "frames" / shard.path.name
     if not path.exists():
         return None
-    return FrameShard(path).images(location.record.video_id)
+    shard_of_frames = FrameShard(path)
+    video_id = location.record.video_id
+    return shard_of_frames.images(video_id) if video_id in shard_of_frames else None
+
+
+def videos_without_frames(store: FeatureStore) -> set[str]:
+    """Ids of the current videos whose frames were not kept; opens headers only."""
+    missing: set[str] = set()
+    for shard, locations in store.by_shard():
+        path = store.path / "frames" / shard.path.name
+        kept = FrameShard(path) if path.exists() else ()
+        missing |= {at.record.video_id for at in locations if at.record.video_id not in kept}
+    return missing

@@ -34,7 +34,7 @@ class StoreWriter:
         self._records: list[VideoRecord] = []
         self._features: list[np.ndarray] = []
         self._timestamps: list[np.ndarray] = []
-        self._jpegs: list[FrameJpegs] = []
+        self._jpegs: list[FrameJpegs | None] = []
         self._num_bytes = 0
 
     def add(
@@ -62,8 +62,8 @@ class StoreWriter:
         self._features.append(halves)
         self._timestamps.append(timestamps.astype(np.float32))
         self._num_bytes += halves.nbytes
+        self._jpegs.append(jpegs)
         if jpegs is not None:
-            self._jpegs.append(jpegs)
             self._num_bytes += jpegs.num_bytes
         if self._is_due():
             self.flush()
@@ -81,8 +81,13 @@ class StoreWriter:
         """Write what has gathered as one shard (frames first, so that features never lack their frames)."""
         if self._records:
             name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}.safetensors"
-            if self._jpegs:
-                write_frame_shard(self._store / "frames" / name, self._records, self._jpegs, self._timestamps)
+            kept = [
+                (record, jpegs, times)
+                for record, jpegs, times in zip(self._records, self._jpegs, self._timestamps, strict=True)
+                if jpegs is not None
+            ]
+            if kept:
+                write_frame_shard(self._store / "frames" / name, kept)
             write_shard(
                 self._store / SHARD_FOLDER / name,
                 self._records,
