@@ -79,6 +79,18 @@ def test_an_empty_or_oversized_query_is_one_clear_line(store: Path, query: str) 
     )
 
 
+def test_features_that_are_not_finite_are_an_error_not_a_missing_answer(store: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copied = Path(shutil.copytree(store, tmp_path / "store"))
+    (shard,) = (copied / "shards").iterdir()
+    body = bytearray(shard.read_bytes())
+    body[-2:] = b"\x00\x7e"  # a float16 NaN in the last feature
+    shard.write_bytes(body)
+    with pytest.raises(StoreError, match="holds features that are not finite; "):
+        search("x", store=copied, top_k=1, device="cpu")
+
+
 def test_an_empty_store_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no video yet; a store with at least one video; "):
         search("x", store=make_store(tmp_path, {}), device="cpu")

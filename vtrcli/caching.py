@@ -155,8 +155,8 @@ def reencode_frames(
     sampling = Sampling.from_json(opened.config.sampling)
     config = store_config(loaded.info, sampling)
     require_same(target, create_config(target, config), config)
-    present = FeatureStore(target).videos
-    todo = [at for at in opened.videos.values() if at.record.video_id not in present]
+    present = {name: at.record.fingerprint for name, at in FeatureStore(target).videos.items()}
+    todo = [at for at in opened.videos.values() if present.get(at.record.video_id) != at.record.fingerprint]
     batch = batch_size or (GPU_BATCH_SIZE if loaded.device.startswith("cuda") else CPU_BATCH_SIZE)
     writer = StoreWriter(target, backbone_sha256=loaded.info.sha256)
     try:
@@ -194,7 +194,14 @@ def decode_jpeg(image: bytes, *, size: int) -> np.ndarray:
     """uint8 [size, size, 3] RGB of a kept frame, resized (bicubic) where it was kept at another size."""
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(image)).convert("RGB")
+    try:
+        picture = Image.open(io.BytesIO(image)).convert("RGB")
+    except (OSError, ValueError) as cause:
+        raise StoreError(
+            f"a kept frame cannot be decoded: {cause}",
+            allowed="JPEGs as `vtr extract --keep-frames` writes them",
+            to_do="run `vtr store verify --repair`, then `vtr extract --keep-frames` again",
+        ) from cause
     if picture.size != (size, size):
         picture = picture.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(picture)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +68,7 @@ def search(
         )
     texts = open_text_tower(opened, device=device).encode_texts([query])
     videos, scores = score_videos(opened, texts.features, pooling=pooling)
+    require_finite(opened, scores)
     order = rank_best(scores[0], top_k)
     hits = [
         make_hit(rank, opened, videos[index], texts.features[0], float(scores[0, index]))
@@ -85,6 +87,16 @@ def require_query(query: str) -> str:
         allowed=f"1 to {MAX_QUERY_CHARACTERS:,} characters (CLIP reads the first 77 tokens)",
         to_do='describe the scene in a sentence, such as "a man cooking"',
     )
+
+
+def require_finite(store: FeatureStore, scores: np.ndarray) -> None:
+    """Raises StoreError when features are damaged: NaN would push real answers out of the ranking."""
+    if not np.isfinite(scores).all():
+        raise StoreError(
+            f"store {store.path} holds features that are not finite",
+            allowed="features as `vtr extract` writes them",
+            to_do="run `vtr store verify --repair`, then `vtr extract` again",
+        )
 
 
 def open_text_tower(store: FeatureStore, *, device: str) -> Backbone:
@@ -125,4 +137,4 @@ def make_hit(rank: int, store: FeatureStore, video: Location, text_vector: np.nd
     frames = unit_rows(store.features(record.video_id))
     frame_scores = frames @ unit_rows(text_vector)
     moment = best_moment(frame_scores, store.timestamps(record.video_id), record.duration_seconds)
-    return Hit(rank, record.video_id, record.path, score, moment, is_missing=not Path(record.path).exists())
+    return Hit(rank, record.video_id, record.path, score, moment, is_missing=not os.path.exists(record.path))

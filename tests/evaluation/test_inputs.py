@@ -114,6 +114,14 @@ def test_an_unknown_split_or_an_empty_store_is_one_clear_line(toy: Path, tmp_pat
         from_store(tmp_path / "store", run=None, dataset="csv", annotations=toy, split="test", device="cpu")
 
 
+def test_a_matrix_can_be_saved_over_itself(tmp_path: Path) -> None:
+    scores = np.random.default_rng(0).random((5, 5)).astype(np.float32)
+    np.save(tmp_path / "m.npy", scores)
+    inputs = from_matrix(tmp_path / "m.npy", text_to_video=None, bank=None)
+    save_matrix(inputs.source, tmp_path / "m.npy")
+    assert np.load(tmp_path / "m.npy").tolist() == scores.tolist()
+
+
 def test_a_saved_matrix_is_the_matrix(toy: Path, tmp_path: Path) -> None:
     inputs = open_split(toy, run=None)
     save_matrix(inputs.source, tmp_path / "scores.npy")

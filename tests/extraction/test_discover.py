@@ -53,10 +53,24 @@ def test_a_file_named_twice_is_tried_once(tmp_path: Path) -> None:
 
 
 def test_a_feature_store_inside_the_folder_is_passed_over(tmp_path: Path) -> None:
-    touch(tmp_path / "store" / "store.json")
+    touch(tmp_path / "store" / "store.json", b'{"format": "vtr-store", "version": 1}')
     touch(tmp_path / "store" / "x.mp4")
     touch(tmp_path / "a.mp4")
     assert found_names(tmp_path) == ["a.mp4"]
+
+
+def test_only_our_own_stores_are_passed_over_and_a_store_may_lie_in_the_folder_itself(tmp_path: Path) -> None:
+    touch(tmp_path / "shop" / "store.json", b'{"shop": 1}')
+    touch(tmp_path / "shop" / "a.mp4")
+    touch(tmp_path / "store.json", b'{"format": "vtr-store", "version": 1}')
+    touch(tmp_path / "frames" / "x.mp4")
+    touch(tmp_path / "b.mp4")
+    assert found_names(tmp_path) == ["b.mp4", "shop/a.mp4"]
+
+
+def test_a_name_that_no_file_can_have_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        discover([tmp_path / ("é" * 300)])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX links")

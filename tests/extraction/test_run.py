@@ -126,6 +126,56 @@ def test_a_moved_folder_keeps_ids_and_features_without_decoding(
     assert FeatureStore(store).videos["clip0"].record.path == str(moved / "clip0.mp4")
 
 
+def test_a_file_moved_within_its_folder_keeps_its_id(videos: Path, weights: str, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    run(videos, weights, store)
+    (videos / "sub").mkdir()
+    (videos / "clip0.mp4").rename(videos / "sub" / "clip0.mp4")
+    assert run(videos, weights, store).num_copied == 1
+    opened = FeatureStore(store)
+    assert list(opened.videos) == ["clip0", "clip1", "clip2", "clip3"]
+    assert opened.videos["clip0"].record.path == str(videos / "sub" / "clip0.mp4")
+
+
+def test_two_writers_that_choose_one_id_lose_neither_video(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    make_video(other / "clip0.mp4", seconds=1.0, hue=200)
+
+    def extract_meanwhile(plan: object) -> None:
+        extract([other], store=tmp_path / "store", backbone=weights, sampling=SAMPLING, device="cpu")
+
+    result = run(videos, weights, tmp_path / "store", on_plan=extract_meanwhile)
+    paths = {name: at.record.path for name, at in FeatureStore(tmp_path / "store").videos.items()}
+    assert paths["clip0"] == str(other / "clip0.mp4")
+    assert paths["clip0.mp4"] == str(videos / "clip0.mp4")
+    assert len(paths) == 5
+    assert any("id 'clip0' belongs to" in note for note in result.warnings)
+    again = run(videos, weights, tmp_path / "store")
+    assert (again.num_skipped, again.num_extracted) == (4, 0)
+
+
+def test_a_file_that_changes_after_planning_poisons_neither_itself_nor_its_twin(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    shutil.copy(videos / "clip0.mp4", videos / "zz.mp4")
+    right = tmp_path / "right"
+    run(videos, weights, right)
+
+    def change(plan: object) -> None:
+        make_video(videos / "clip0.mp4", seconds=1.0, hue=250)
+
+    first = run(videos, weights, store, on_plan=change)
+    assert "changed" in {failure.reason for failure in first.failures}
+    run(videos, weights, store)
+    run(videos, weights, store, retry_failed=True)
+    assert features_of(store)["zz"] == features_of(right)["zz"]
+    assert features_of(store)["clip0"] != features_of(right)["clip0"]
+
+
 def test_two_roots_with_the_same_names_never_share_an_id(videos: Path, weights: str, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()

@@ -11,7 +11,8 @@ import numpy as np
 from vtrcli.caching import cache_texts, open_text_cache
 from vtrcli.datasets.join import JoinedSplit, join_with_store, require_complete
 from vtrcli.datasets.registry import load_split
-from vtrcli.errors import InputError, StoreError
+from vtrcli.errors import InputError
+from vtrcli.files import replacing
 from vtrcli.retrieval.frame_scores import unit_rows
 from vtrcli.retrieval.matrices import read_similarities
 from vtrcli.retrieval.scores import DenseScores, ScoreSource, VectorScores
@@ -163,20 +164,16 @@ def _truth(shape: tuple[int, int], text_to_video: Path | None) -> Truth:
 def save_matrix(source: ScoreSource, path: Path) -> None:
     """Write all scores as a .npy file, float32 [num_texts, num_videos], row block by row block.
 
+    The file is there whole or not at all; it may even be the one that `source` is mapped from.
+
     Raises:
         StoreError: the file cannot be written.
     """
     num_texts, num_videos = source.shape
     rows_at_once = max(1, 2**24 // max(1, num_videos))
-    try:
-        matrix = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=source.shape)
+    with replacing(path) as temporary, open(temporary, "xb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": source.shape}
+        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
         for start in range(0, num_texts, rows_at_once):
             rows = slice(start, min(start + rows_at_once, num_texts))
-            matrix[rows] = source.block(rows, slice(0, num_videos))
-        matrix.flush()
-    except OSError as cause:
-        raise StoreError(
-            f"cannot write {path}: {cause.strerror}",
-            allowed="a folder that can be written, with room for the matrix",
-            to_do="choose another place",
-        ) from cause
+            file.write(np.ascontiguousarray(source.block(rows, slice(0, num_videos)), "<f4").tobytes())

@@ -12,6 +12,8 @@ from vtrcli.errors import InputError
 from vtrcli.store.config import CONFIG_NAME
 from vtrcli.video.formats import VIDEO_SUFFIXES, sniff
 
+STORE_FOLDERS = frozenset({"shards", "frames", "text", "index"})
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -46,22 +48,28 @@ def discover(paths: Iterable[Path], *, must_exist: bool = True) -> Discovery:
     seen: set[Path] = set()
     for given in paths:
         path = Path(os.path.abspath(given))
-        if not path.exists() and must_exist and not path.is_symlink():
+        if must_exist and not os.path.lexists(path):
             raise InputError(
                 f"{given} does not exist",
                 allowed="files, folders, or - for a list on stdin",
                 to_do="check the path; a name that begins with a dash needs ./ before it",
             )
-        if path.is_dir():
-            entries = _walk(path, found)
-        else:
-            entries = iter([(path, True)])
-        root = path if path.is_dir() else path.parent
+        is_folder = os.path.isdir(path)
+        entries = _walk(path, found) if is_folder else iter([(path, True)])
+        root = path if is_folder else path.parent
         for entry, is_named in entries:
             if entry not in seen:
                 seen.add(entry)
                 _classify(entry, root, found, is_named=is_named)
     return found
+
+
+def is_store(folder: Path) -> bool:
+    """Whether the folder's `store.json` is one of ours, and no other program's."""
+    try:
+        return '"vtr-store"' in (folder / CONFIG_NAME).read_text(encoding="utf-8", errors="replace")[:200]
+    except OSError:
+        return False
 
 
 def _walk(root: Path, found: Discovery) -> Iterator[tuple[Path, bool]]:
@@ -73,11 +81,15 @@ def _walk(root: Path, found: Discovery) -> Iterator[tuple[Path, bool]]:
     visited: set[tuple[int, int]] = set()
     for folder, subfolders, names in os.walk(root, onerror=note, followlinks=True):
         status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in visited or CONFIG_NAME in names:
+        holds_store = CONFIG_NAME in names and is_store(Path(folder))
+        if (status.st_dev, status.st_ino) in visited or (holds_store and Path(folder) != root):
             subfolders.clear()
             continue
         visited.add((status.st_dev, status.st_ino))
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        skipped = STORE_FOLDERS if holds_store else frozenset()
+        subfolders[:] = sorted(
+            name for name in subfolders if not name.startswith(".") and name not in skipped
+        )
         for name in sorted(names):
             if name.startswith("."):
                 found.num_ignored += 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vtrcli.errors import InputError, VideoError
+from vtrcli.extraction.collisions import settle_collisions
 from vtrcli.extraction.discover import Discovery, discover
 from vtrcli.extraction.pipeline import DecodeSettings, FailedVideo, FinishedVideo, run_pipeline
 from vtrcli.extraction.worklist import Job, Worklist, make_worklist
@@ -127,6 +128,8 @@ def extract(
         default_batch = GPU_BATCH_SIZE if loaded.device.startswith("cuda") else CPU_BATCH_SIZE
         run.decode(loaded, settings, batch_size or default_batch)
     run.copy_twins()
+    known = {name: at.record.path for name, at in reader.videos.items()}
+    run.result.warnings += settle_collisions(store, run.written, known, run.writer) if run.written else []
     run.result.seconds = time.monotonic() - started
     return run.result
 
@@ -166,7 +169,8 @@ class _Run:
         self.work = work
         self.result = ExtractResult(store, num_skipped=work.num_unchanged, warnings=list(work.notes))
         self.result.failures += work.known_failures
-        self._writer = StoreWriter(store, backbone_sha256=info.sha256)
+        self.written: dict[str, str] = {}
+        self.writer = StoreWriter(store, backbone_sha256=info.sha256)
         self._on_progress = on_progress
         self._num_done = self._num_failed = 0
         for failure in work.new_failures:
@@ -203,7 +207,7 @@ class _Run:
                 self._report()
         finally:
             outcomes.close()
-            self._writer.flush()
+            self.writer.flush()
 
     def copy_twins(self) -> None:
         """Give files whose content is already in the store (moved, or there twice) the features of their twin."""
@@ -212,6 +216,11 @@ class _Run:
         failed = {failure.path: failure for failure in self.result.failures}
         for job, twin in self.work.copies:
             location = by_path.get(twin)
+            if location is not None and location.record.fingerprint != job.state.fingerprint:
+                self.result.warnings.append(
+                    f"{job.path}: {twin} changed meanwhile; run again to do this file"
+                )
+                continue
             if reader is None or location is None:
                 reason, detail = "corrupt", f"its twin {twin} could not be read"
                 if twin in failed:
@@ -220,7 +229,7 @@ class _Run:
                 continue
             kept = frames_of(self.store, reader.shards[location.shard], location)
             record = location.record
-            self._writer.add(
+            self.writer.add(
                 make_record(
                     job, record.duration_seconds, record.width, record.height, record.codec, record.warnings
                 ),
@@ -228,8 +237,9 @@ class _Run:
                 reader.timestamps(record.video_id),
                 jpegs=FrameJpegs(tuple(kept)) if kept else None,
             )
+            self.written[job.video_id] = str(job.path)
             self.result.num_copied += 1
-        self._writer.flush()
+        self.writer.flush()
 
     def fail(self, failure: Failure) -> None:
         """Note a failure in the store and in the result."""
@@ -245,10 +255,12 @@ class _Run:
             video.job, info.duration_seconds, info.width, info.height, info.codec, video.warnings
         )
         try:
-            self._writer.add(record, video.features, video.timestamps, jpegs=video.jpegs)
+            require_unchanged(video.job)
+            self.writer.add(record, video.features, video.timestamps, jpegs=video.jpegs)
         except VideoError as error:
             self._fail_job(video.job, error)
             return
+        self.written[video.job.video_id] = str(video.job.path)
         self.result.num_extracted += 1
         self.result.warnings += [f"{video.job.path}: {warning}" for warning in video.warnings]
 
@@ -259,6 +271,17 @@ class _Run:
     def _report(self) -> None:
         num_failed = self._num_failed
         self._on_progress(Progress(len(self.work.jobs), self._num_done, num_failed, self.result.num_frames))
+
+
+def require_unchanged(job: Job) -> None:
+    """Raises VideoError (`changed`) when the file is no longer the one that the worklist saw."""
+    try:
+        status = os.stat(job.path)
+        is_same = (status.st_size, status.st_mtime_ns) == (job.state.num_bytes, job.state.mtime_ns)
+    except OSError:
+        is_same = False
+    if not is_same:
+        raise VideoError("changed", "it changed or vanished while it was read", path=str(job.path))
 
 
 def make_record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class Job:
     path: Path
     video_id: str
     state: FileState
+    root: Path | None = None
 
 
 @dataclass
@@ -104,12 +106,11 @@ class _Planner:
         if record is not None:
             video_id = record.video_id
         else:
-            self._give_up_ids_of_moved(candidate, twin)
-            video_id, note = choose_video_id(candidate, self.owner)
+            video_id, note = self._id_of_moved(twin) or choose_video_id(candidate, self.owner)
             if note:
                 self.work.notes.append(note)
         self.owner[video_id] = str(path)
-        job = Job(path, video_id, state)
+        job = Job(path, video_id, state, root=candidate.root)
         if twin is not None:
             self.work.copies.append((job, twin))
         else:
@@ -126,13 +127,12 @@ class _Planner:
         except OSError:
             return twin if twin in self.by_path else None
 
-    def _give_up_ids_of_moved(self, candidate: Candidate, twin: str | None) -> None:
-        """A moved file keeps its id: the path that owned it is gone and the content is the same."""
-        if twin is None or Path(twin).exists():
-            return
-        wanted, _ = choose_video_id(candidate, {})
-        if self.owner.get(wanted) == twin:
-            self.owner[wanted] = str(candidate.path)
+    def _id_of_moved(self, twin: str | None) -> tuple[str, None] | None:
+        """A moved file keeps its id: the path that owned it is gone, the content is the same."""
+        record = self.by_path.get(twin) if twin is not None else None
+        if record is None or os.path.exists(record.path) or self.owner.get(record.video_id) != record.path:
+            return None
+        return record.video_id, None
 
 
 def _is_same_stat(record: VideoRecord, num_bytes: int, mtime_ns: int) -> bool:
