@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from vtrcli.cli.app_parts import VtrCommand, option_names
+from vtrcli.cli.output import say
 from vtrcli.cli.settings import find_settings, load_settings
 from vtrcli.errors import EXIT_INTERRUPTED, VtrError
 
@@ -28,7 +29,7 @@ class VtrGroup(TyperGroup):
         except VtrError as error:
             if os.environ.get("VTR_DEBUG"):
                 raise
-            typer.echo(f"vtr: {error}", err=True)
+            say(f"vtr: {error}")
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt:
             typer.echo("vtr: interrupted; what was finished is kept", err=True)

@@ -9,7 +9,7 @@ import typer
 
 from vtrcli.cli import options
 from vtrcli.cli.app_parts import VtrCommand
-from vtrcli.cli.output import print_json, stdout
+from vtrcli.cli.output import count, print_json, stdout
 from vtrcli.errors import InputError
 
 NAME = "datasets"
@@ -29,17 +29,19 @@ def list_command(json_output: options.Json = False) -> None:
         rows = [{**row, "num_captions": dict(row["num_captions"])} for row in rows]
         print_json("datasets list", {"datasets": rows})
         return
+    from rich.text import Text
+
     console = stdout()
     for info in DATASETS.values():
-        console.print(f"[bold]{info.name}[/bold]  {info.summary}", soft_wrap=True)
-        console.print(f"    files: {'; '.join(info.files)}", soft_wrap=True, markup=False)
-        console.print(f"    from:  {info.source}", soft_wrap=True, markup=False)
+        console.print(Text.assemble((info.name, "bold"), f"  {info.summary}"), soft_wrap=True)
+        console.print(f"    files: {'; '.join(info.files)}", soft_wrap=True)
+        console.print(f"    from:  {info.source}", soft_wrap=True)
         counts = ", ".join(
             f"{split} {number:,} videos / {info.num_captions.get(split, 0):,} captions"
             for split, number in info.num_videos.items()
         )
         if counts:
-            console.print(f"    holds: {counts}", soft_wrap=True, markup=False)
+            console.print(f"    holds: {counts}", soft_wrap=True)
 
 
 @app.command(
@@ -60,9 +62,9 @@ def check(
     else:
         _print_rows(rows)
     if problems:
+        first = problems[0].partition("; ")[0]  # what came in; the table has the rest
         raise InputError(
-            f"{name} in {annotations}: {problems[0]}"
-            + (f" (and {len(problems) - 1} more)" if problems[1:] else ""),
+            f"{name} in {annotations}: {count(len(problems), 'split')} with a problem, first {first}",
             allowed="the published files, whole",
             to_do="see `vtr datasets list` for where they come from",
         )

@@ -9,6 +9,7 @@ import typer
 
 from vtrcli.cli import options
 from vtrcli.cli.output import clock, count, print_json, say, stdout
+from vtrcli.cli.printable import printable
 from vtrcli.cli.progress import StepBar
 
 if TYPE_CHECKING:
@@ -80,28 +81,35 @@ def report_json(report: DemoReport) -> dict[str, object]:
 
 def print_report(report: DemoReport) -> None:
     """What was made, how well it is found, three searches, and what to try next."""
+    from rich.text import Text
+
     from vtrcli.cli.search import print_table
     from vtrcli.searching import search
 
     console = stdout()
+    console.print()
     console.print(
-        f"\n[bold]{report.num_videos} clips[/bold] drawn in {clock(report.corpus_seconds)}, "
+        Text(count(report.num_videos, "clip"), style="bold"),
+        f"drawn in {clock(report.corpus_seconds)}, "
         f"{count(report.extraction.num_frames, 'frame')} encoded in {clock(report.extraction.seconds)}, "
         f"{count(report.training.epochs, 'epoch')} trained in {clock(report.training.seconds)}",
         soft_wrap=True,
     )
-    console.print(f"The {report.num_test} test clips, found by their captions (per cent):\n")
+    console.print(f"The {report.num_test} test clips, found by their captions (per cent):")
+    console.print()
     print_findings(report)
+    console.print()
     console.print(
-        "\nHalf of the clips come in pairs with the same frames in opposite orders. A mean cannot tell them apart.\n"
+        "Half of the clips come in pairs with the same frames in opposite orders. A mean cannot tell them apart."
     )
+    console.print()
     for query in report.queries:
-        console.print(f'[dim]$[/dim] vtr search "{query}" -k {SHOWN_HITS}')
+        console.print(Text("$", style="dim"), f'vtr search "{query}" -k {SHOWN_HITS}')
         print_table(search(query, store=report.folder / "store", top_k=SHOWN_HITS, device="cpu").hits)
         console.print()
+    first_try = printable(f'cd {report.folder} && vtr search "{report.queries[0]}"')
     console.print(
-        f'Now try: [bold]cd {report.folder} && vtr search "{report.queries[0]}"[/bold], or [bold]vtr eval --dsl[/bold]',
-        soft_wrap=True,
+        Text.assemble("Now try: ", (first_try, "bold"), ", or ", ("vtr eval --dsl", "bold")), soft_wrap=True
     )
 
 

@@ -299,11 +299,13 @@ def print_result(result: EvaluationResult, *, quiet: bool) -> None:
     _print_table(result.evaluations)
     for (method, direction), rows in result.arrivals.items():
         shuffles = max(row.num_shuffles for row in rows)
-        stdout().print(f"\n{direction} with {method}, queries in batches (mean of {shuffles} shuffles), R@1:")
+        stdout().print()
+        stdout().print(f"{direction} with {method}, queries in batches (mean of {shuffles} shuffles), R@1:")
         for arrival in rows:
             stdout().print(f"{arrival.batch_size:>8,}  {arrival.recall[1]:5.1f}")
     for method, swept in result.sweeps.items():
-        stdout().print(f"\n{method} by temperature, R@1:")
+        stdout().print()
+        stdout().print(f"{method} by temperature, R@1:")
         for evaluation in swept:
             v2t = f"  v2t {evaluation.v2t.recall[1]:5.1f}" if evaluation.v2t else ""
             stdout().print(f"{evaluation.temperature:>8g}  t2v {evaluation.t2v.recall[1]:5.1f}{v2t}")

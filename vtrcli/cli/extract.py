@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,6 @@ from vtrcli.cli.output import (
     home_relative,
     model_name,
     print_json,
-    printable,
     say,
     stdout,
 )
@@ -30,12 +30,17 @@ if TYPE_CHECKING:
 NAME = "extract"
 EPILOG = "Example: [bold]vtr extract ~/Videos --store kitchen.store --frames 12[/bold]"
 MAX_SHOWN_FAILURES = 10
+MAX_TIMEOUT_SECONDS = 7 * 24 * 3600
 
 
 def command(
     videos: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="PATH", help="Files, folders (searched below), or - for a list on stdin."),
+        list[Path] | None,
+        typer.Argument(
+            metavar="PATH",
+            help="Files, folders (searched below), or - for a list on stdin. Also VTR_VIDEOS, "
+            "several separated as in PATH.",
+        ),
     ] = None,
     store: options.Store = None,
     backbone: Annotated[
@@ -83,7 +88,13 @@ def command(
     device: options.Device = options.DEVICE_DEFAULT,
     timeout: Annotated[
         float | None,
-        typer.Option("--timeout", min=0.1, help="Seconds per video.", show_default="60 + twice its length"),
+        typer.Option(
+            "--timeout",
+            min=0.1,
+            max=MAX_TIMEOUT_SECONDS,
+            help="Seconds per video.",
+            show_default="60 + twice its length",
+        ),
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed before.")
@@ -128,7 +139,7 @@ def command(
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def input_paths(videos: list[str] | None) -> tuple[list[Path], bool]:
+def input_paths(videos: list[Path] | None) -> tuple[list[Path], bool]:
     """The paths to extract, and whether they come from stdin.
 
     Raises:
@@ -140,13 +151,14 @@ def input_paths(videos: list[str] | None) -> tuple[list[Path], bool]:
             allowed="files, folders, or - for a list on stdin",
             to_do="run `vtr extract FOLDER`, or set `videos` in vtr.toml (`vtr init --videos FOLDER`)",
         )
-    if videos == ["-"]:
+    if videos == [Path("-")]:
         text = sys.stdin.buffer.read()
         separator = b"\0" if b"\0" in text else b"\n"
-        import os
-
-        return [Path(os.fsdecode(line)) for line in text.split(separator) if line.strip()], True
-    return [Path(video) for video in videos], False
+        lines = text.split(separator)
+        if separator == b"\n":  # a list written on Windows
+            lines = [line.removesuffix(b"\r") for line in lines]
+        return [Path(os.fsdecode(line)) for line in lines if line.strip()], True
+    return videos, False
 
 
 def sampling_choice(
@@ -243,9 +255,9 @@ def result_json(result: ExtractResult) -> dict[str, object]:
 def print_result(result: ExtractResult, *, quiet: bool) -> None:
     """One line of counts on stdout; the first failures and remarks on stderr."""
     for warning in result.warnings[:MAX_SHOWN_FAILURES]:
-        say(f"note: {printable(warning)}", quiet=quiet)
+        say(f"note: {warning}", quiet=quiet)
     for failure in result.failures[:MAX_SHOWN_FAILURES]:
-        say(f"failed: {printable(failure.path)}: {failure.reason}: {printable(failure.detail)}", quiet=quiet)
+        say(f"failed: {failure.path}: {failure.reason}: {failure.detail}", quiet=quiet)
     hidden = len(result.failures) - MAX_SHOWN_FAILURES
     if hidden > 0:
         say(f"… and {hidden:,} more", quiet=quiet)

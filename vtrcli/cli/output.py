@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from vtrcli.cli.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,10 +22,10 @@ def print_json(command: str, body: dict[str, Any]) -> None:
 
 
 def stdout() -> Console:
-    """The console for results; not wrapped to 80 columns when piped."""
-    from rich.console import Console
+    """The console for results; takes text, no markup."""
+    from vtrcli.cli.console import PlainConsole
 
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    return PlainConsole()
 
 
 def print_rows(rows: dict[str, str]) -> None:
@@ -34,22 +35,14 @@ def print_rows(rows: dict[str, str]) -> None:
 
     table = Table.grid(padding=(0, 2))
     for name, value in rows.items():
-        table.add_row(Text(name, style="dim"), Text(value))
+        table.add_row(Text(name, style="dim"), value)
     stdout().print(table)
 
 
 def say(text: str, *, quiet: bool = False) -> None:
-    """One line on stderr."""
+    """One line on stderr, whatever names it holds."""
     if not quiet:
-        typer.echo(text, err=True)
-
-
-def printable(text: str) -> str:
-    """File names and captions without control characters: a name must not steer the terminal."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
+        typer.echo(printable(text), err=True)
 
 
 def home_relative(path: Path) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vtrcli.cli import options
-from vtrcli.cli.output import home_relative, print_json, printable, say, stdout, time_span
+from vtrcli.cli.output import home_relative, print_json, say, stdout, time_span
+from vtrcli.cli.printable import printable
 
 if TYPE_CHECKING:
     from vtrcli.searching import Hit

@@ -16,7 +16,6 @@ from vtrcli.cli.output import (
     model_name,
     print_json,
     print_rows,
-    printable,
     say,
     stdout,
 )
@@ -139,5 +138,5 @@ def failures(store: options.Store = None, json_output: options.Json = False) -> 
     table.add_column("when", no_wrap=True)
     for failure in standing:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(failure.when))
-        table.add_row(failure.reason, printable(failure.path), printable(failure.detail), when)
+        table.add_row(failure.reason, failure.path, failure.detail, when)
     stdout().print(table if standing else "no failures")
