@@ -22,7 +22,7 @@ FLOORS = [
     {"extraction", "searching", "checking"},
     {"retrieval"},
     {"video", "store", "model", "datasets", "text"},
-    {"files"},
+    {"files", "threads"},
     {"errors"},
     {"__init__"},
 ]

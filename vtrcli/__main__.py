@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
+from vtrcli.threads import let_idle_threads_sleep
 
 
 def main() -> None:
     """Start the command line."""
-    # Idle torch threads spin by default; beside ffmpeg's that made the encoder two to three times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    let_idle_threads_sleep()
     from vtrcli.cli.app import main as start
 
     start()

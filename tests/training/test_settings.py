@@ -36,10 +36,14 @@ def test_every_recipe_is_valid_and_survives_json(name: str) -> None:
             {"freeze_layers": 2},
             "freeze_layers is 2; it must be used together with finetune; change freeze_layers",
         ),
+        (
+            {"experts": ("fusion", "scene")},
+            "experts is fusion,scene; it must be some of fusion, entity, action; change experts",
+        ),
         ({"val_share": 0.5}, "val_share is 0.5; it must be above 0 and below 0.5; change val_share"),
     ],
 )
-def test_values_out_of_bounds_are_one_clear_line(change: dict[str, float], message: str) -> None:
+def test_values_out_of_bounds_are_one_clear_line(change: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         recipe_settings(None, change)
     assert str(caught.value) == message

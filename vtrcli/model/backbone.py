@@ -16,6 +16,7 @@ import numpy as np
 from vtrcli.errors import UsageError
 from vtrcli.model.converted import ConvertedHeader, read_header
 from vtrcli.model.weight_sources import find_weights, lasting_name
+from vtrcli.threads import let_idle_threads_sleep
 
 if TYPE_CHECKING:
     from vtrcli.model.text_tower import TextFeatures
@@ -93,6 +94,7 @@ def load_backbone(
     `sha256` finds weights that were converted before also when their file has gone; it is not compared otherwise.
     `progress` is called with (bytes there, bytes in all) while downloading. Raises WeightsError, UsageError.
     """
+    let_idle_threads_sleep()
     from vtrcli.model.clip_loading import load_clip
     from vtrcli.model.precision import choose_device, choose_precision, torch_dtype
 

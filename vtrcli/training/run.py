@@ -17,7 +17,7 @@ from vtrcli.training import checkpoint, run_folder
 from vtrcli.training.distributed import joined_world
 from vtrcli.training.inputs import join_splits
 from vtrcli.training.run_folder import RunConfig
-from vtrcli.training.session import Display, Session, TrainResult
+from vtrcli.training.session import Display, Session, TrainResult, require_tensorboard
 from vtrcli.training.settings import TrainSettings
 from vtrcli.training.trainees import Job, cached_trainee, finetune_trainee
 
@@ -60,6 +60,8 @@ def train(
             to_do="choose another --out, or go on with --resume",
         )
     settings = prior.settings if prior else settings
+    if tensorboard:
+        require_tensorboard()
     chosen_device = choose_device(device)
     with joined_world(chosen_device) as world:
         torch.manual_seed(settings.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -158,14 +159,18 @@ def autocast(settings: TrainSettings, device: str) -> torch.autocast:
     return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16, enabled=enabled)
 
 
-def open_tensorboard(out: Path) -> Any:
-    """A TensorBoard writer. Raises UsageError when the extra is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as cause:
+def require_tensorboard() -> None:
+    """Raises UsageError when the extra is not installed, before a run folder is made."""
+    if importlib.util.find_spec("tensorboard") is None:
         raise UsageError(
             "--tensorboard without the package",
             allowed="the extra vtrcli[tensorboard]",
             to_do="pip install 'vtrcli[tensorboard]', or leave --tensorboard out",
-        ) from cause
+        )
+
+
+def open_tensorboard(out: Path) -> Any:
+    """A TensorBoard writer."""
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter(str(out / "tensorboard"))

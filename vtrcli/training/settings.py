@@ -55,6 +55,10 @@ class TrainSettings:
         _require(0 <= self.warmup_share < 1, "warmup_share", self.warmup_share, "0 up to, not including, 1")
         _require(0 < self.val_share < 0.5, "val_share", self.val_share, "above 0 and below 0.5")
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
+        known = set(self.experts) <= set(STREAMS) and len(set(self.experts)) == len(self.experts)
+        _require(
+            bool(self.experts) and known, "experts", ",".join(self.experts), f"some of {', '.join(STREAMS)}"
+        )
         temperature = self.dsl_temperature
         _require(temperature is None or temperature > 0, "dsl_temperature", temperature, "above 0, or none")
         _require(self.freeze_layers >= 0, "freeze_layers", self.freeze_layers, "at least 0")
