@@ -11,6 +11,7 @@ from pathlib import Path
 from vtrcli.errors import StoreError, VtrError
 
 TEMPORARY_PREFIX = ".tmp-"
+LONGEST_SUFFIX = 16  # ".safetensors" and ".mp4": some writers choose the format by it
 
 
 @contextlib.contextmanager
@@ -22,7 +23,9 @@ def replacing(path: Path, *, error: type[VtrError] = StoreError) -> Iterator[Pat
     Raises:
         error: (StoreError by default) the folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name}"[:200])
+    # Nothing of the user's name goes in: a name near the limit of 255 bytes leaves no room for a prefix.
+    suffix = path.suffix if path.suffix.isascii() and len(path.suffix) <= LONGEST_SUFFIX else ""
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{suffix}")
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -38,7 +41,7 @@ def replacing(path: Path, *, error: type[VtrError] = StoreError) -> Iterator[Pat
             to_do="free some space or choose another place, then run the same command again",
         ) from cause
     finally:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with contextlib.suppress(OSError):  # it must not hide why the write failed
             temporary.unlink()
 
 

@@ -73,6 +73,14 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["日" * 80 + "a.json", "a" * 255, "a." + "é" * 100])
+def test_a_name_as_long_as_the_file_system_allows_can_be_written(tmp_path: Path, name: str) -> None:
+    from vtrcli.files import write_whole
+
+    write_whole(tmp_path / name, b"x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_kept_frames_come_back_with_their_video(tmp_path: Path) -> None:
     make_store(tmp_path, {})
     pixels = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), np.uint8)

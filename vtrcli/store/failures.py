@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -55,11 +56,13 @@ def append_failure(store: Path, failure: Failure) -> None:
     Raises:
         StoreError: the file cannot be written.
     """
-    line = (json.dumps(asdict(failure)) + "\n").encode()
+    # The newline in front ends a line that a kill or a full disk tore, which would swallow this one.
+    line = f"\n{json.dumps(asdict(failure))}\n".encode()
     try:
         descriptor = os.open(store / FAILURES_NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(descriptor, line)
+            if os.write(descriptor, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
     except OSError as cause:
@@ -73,7 +76,10 @@ def append_failure(store: Path, failure: Failure) -> None:
 def read_failures(store: Path, records: Iterable[VideoRecord]) -> dict[str, Failure]:
     """The failures that still stand, per path: the last line of each, unless the file was extracted after it.
 
-    A half-written last line (a kill, a full disk) is passed over.
+    A half-written line (a kill, a full disk) is passed over, and so are empty ones.
+
+    Raises:
+        StoreError: the file is there but cannot be read.
     """
     extracted_at = {record.path: record.extracted_at for record in records}
     standing: dict[str, Failure] = {}
@@ -81,14 +87,28 @@ def read_failures(store: Path, records: Iterable[VideoRecord]) -> dict[str, Fail
         lines = (store / FAILURES_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return {}
+    except OSError as cause:
+        raise StoreError(
+            f"cannot read {store / FAILURES_NAME}: {cause.strerror}",
+            allowed="a readable file, one JSON object per line",
+            to_do="make it readable, or move it away to forget the failures",
+        ) from cause
     for line in lines:
-        try:
-            failure = Failure(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
-        standing[failure.path] = failure
+        failure = _parsed(line)
+        if failure is not None:
+            standing[failure.path] = failure
     return {
         path: failure
         for path, failure in sorted(standing.items())
         if failure.when > extracted_at.get(path, float("-inf"))
     }
+
+
+def _parsed(line: str) -> Failure | None:
+    try:
+        failure = Failure(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    words = (failure.path, failure.reason, failure.detail)
+    sound = all(isinstance(word, str) for word in words) and isinstance(failure.when, (int, float))
+    return failure if sound else None
