@@ -53,6 +53,33 @@ def test_a_damaged_description_is_refused(tmp_path: Path, text: str) -> None:
         read_config(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sampling", "uniform"),
+        ("sampling", [["mode", "uniform"]]),
+        ("preprocessing", None),
+        ("dtype", 16),
+        ("version", True),
+        ("backbone", []),
+        ("backbone", {"name": "a", "sha256": "b", "dim": "4", "input_size": 1, "logit_scale": 1.0}),
+        ("backbone", {"name": "a", "sha256": 7, "dim": 4, "input_size": 1, "logit_scale": 1.0}),
+    ],
+)
+def test_a_field_of_another_type_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    create_config(tmp_path, make_config())
+    path = tmp_path / "store.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(StoreError):
+        read_config(tmp_path)
+
+
+def test_endless_nesting_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "store.json").write_text("[" * 100_000)
+    with pytest.raises(StoreError, match=r"store\.json is damaged"):
+        read_config(tmp_path)
+
+
 def test_another_backbone_is_refused_with_the_command_that_works(tmp_path: Path) -> None:
     wanted = make_config(sha256="cd" * 32, name="ViT-B/32")
     with pytest.raises(StoreError) as caught:

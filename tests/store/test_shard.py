@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from safetensors.numpy import load_file
 
 from tests.store.stores import make_record
 from vtrcli.errors import StoreError
-from vtrcli.store.shard import open_shard, write_shard
+from vtrcli.store.shard import crc32, open_shard, write_shard
 
 
 def write_two_videos(path: Path) -> None:
@@ -46,6 +47,7 @@ def test_the_bytes_are_those_of_the_format_page(tmp_path: Path) -> None:
         "backbone_sha256": "ab" * 32,
     }
     assert json.loads(metadata["crc32"]).keys() == {"features", "offsets", "timestamps"}
+    assert metadata["videos_crc32"] == f"{zlib.crc32(metadata['videos'].encode()):08x}"
     assert json.loads(metadata["videos"])[0] == {
         "id": "a",
         "path": "/videos/a.mp4",
@@ -105,7 +107,7 @@ def test_a_newer_shard_is_refused_with_advice(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         open_shard(path)
     assert str(caught.value) == (
-        f"shard {path} has format version '2'; this vtr reads versions up to 1; update vtr: pip install -U vtrcli"
+        f"{path} has format version 2; this vtr reads versions up to 1; update vtr: pip install -U vtrcli"
     )
 
 
@@ -113,3 +115,94 @@ def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot write"):
         write_two_videos(tmp_path / "missing" / "shard.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def write_crafted(path: Path, **metadata: object) -> None:
+    """A whole shard of one video, with parts of its metadata replaced (None takes a part out)."""
+    tensors = {
+        "features": np.ones((1, 2), np.float16),
+        "timestamps": np.zeros(1, np.float32),
+        "offsets": np.array([0, 1]),
+    }
+    entries: dict[str, object] = {}
+    body = b""
+    for name, code in (("features", "F16"), ("timestamps", "F32"), ("offsets", "I64")):
+        data = tensors[name].tobytes()
+        place = [len(body), len(body) + len(data)]
+        entries[name] = {"dtype": code, "shape": list(tensors[name].shape), "data_offsets": place}
+        body += data
+    values: dict[str, object] = {
+        "format": "vtr-shard",
+        "version": "1",
+        "backbone_sha256": "ab" * 32,
+        "crc32": json.dumps({name: crc32(tensor) for name, tensor in tensors.items()}),
+        "videos": json.dumps([make_record("a").to_json()]),
+    }
+    values.update(metadata)
+    kept = {name: value for name, value in values.items() if value is not None}
+    header = json.dumps({"__metadata__": kept, **entries}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + body)
+
+
+def record_with(**changes: object) -> str:
+    return json.dumps([{**make_record("a").to_json(), **changes}])
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"version": 1},
+        {"version": "²"},
+        {"version": "9" * 5000},
+        {"videos": None},
+        {"videos": "{"},
+        {"videos": "7"},
+        {"videos": "[" * 100_000},
+        {"videos": '["a"]'},
+        {"videos": record_with(id=7)},
+        {"videos": record_with(path=None)},
+        {"videos": record_with(size=True)},
+        {"videos": record_with(duration="long")},
+        {"videos": record_with(warnings=7)},
+        {"videos": "[]"},
+    ],
+)
+def test_a_crafted_header_is_refused(tmp_path: Path, metadata: dict[str, object]) -> None:
+    path = tmp_path / "shard.safetensors"
+    write_crafted(path, **metadata)
+    with pytest.raises(StoreError, match="is damaged"):
+        open_shard(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"__metadata__": []}',
+        "[]",
+        "[" * 100_000,
+        '{"a": {"dtype": "F16", "shape": [1e999], "data_offsets": [0, 0]}}',
+        '{"a": {"dtype": "F16", "shape": [4294967296, 4294967296], "data_offsets": [0, 0]}}',
+        '{"a": {"dtype": [], "shape": [], "data_offsets": [0, 0]}}',
+    ],
+)
+def test_a_header_that_is_no_safetensors_header_is_refused(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "shard.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode())
+    with pytest.raises(StoreError, match="is damaged"):
+        open_shard(path)
+
+
+@pytest.mark.parametrize("value", [None, "[]", "{", "7", "[" * 100_000])
+def test_checksums_that_cannot_be_read_are_refused(tmp_path: Path, value: str | None) -> None:
+    path = tmp_path / "shard.safetensors"
+    write_crafted(path, crc32=value)
+    with pytest.raises(StoreError, match="the checksums cannot be read"):
+        open_shard(path).file.wrong_checksums()
+
+
+def test_a_shard_of_before_the_header_had_a_checksum_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "shard.safetensors"
+    write_crafted(path)
+    assert open_shard(path).file.wrong_checksums() == []
+    write_crafted(path, videos_crc32="00000000")
+    assert open_shard(path).file.wrong_checksums() == ["videos"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -14,6 +15,8 @@ from vtrcli.files import replacing, write_whole
 
 STORE_VERSION = 1
 CONFIG_NAME = "store.json"
+# What reading foreign or damaged JSON can raise; deep nesting ends in RecursionError.
+MALFORMED = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,7 @@ def create_config(store: Path, config: StoreConfig) -> StoreConfig:
     """
     path = store / CONFIG_NAME
     if not path.exists():
-        _make_folder(store / "shards")
+        make_folder(store / "shards")
         text = (json.dumps(config.to_json(), indent=2) + "\n").encode()
         candidate = store / f".{CONFIG_NAME}-{secrets.token_hex(6)}"
         write_whole(candidate, text)
@@ -66,7 +69,8 @@ def create_config(store: Path, config: StoreConfig) -> StoreConfig:
             with replacing(path) as temporary:
                 temporary.write_bytes(text)
         finally:
-            candidate.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it must not hide why the write failed
+                candidate.unlink()
     return read_config(store)
 
 
@@ -85,27 +89,47 @@ def read_config(store: Path) -> StoreConfig:
             allowed=f"a store is a folder with a {CONFIG_NAME}",
             to_do=f"make it with `vtr extract FOLDER --store {store}`",
         ) from None
-    except (OSError, ValueError) as cause:
+    except MALFORMED as cause:
         raise _damaged(path, str(cause)) from cause
     if not isinstance(body, dict) or body.get("format") != "vtr-store":
         raise _damaged(path, "it is not a vtr store description")
     version = body.get("version")
-    if not isinstance(version, int) or version > STORE_VERSION:
+    if type(version) is not int or version > STORE_VERSION:
         raise StoreError(
             f"{store} has store format version {version}",
             allowed=f"this vtr reads versions up to {STORE_VERSION}",
             to_do="update vtr: pip install -U vtrcli",
         )
     try:
-        return StoreConfig(
-            backbone=BackboneTag(**body["backbone"]),
-            sampling=dict(body["sampling"]),
-            preprocessing=dict(body["preprocessing"]),
-            dtype=str(body["dtype"]),
-            version=version,
-        )
-    except (KeyError, TypeError, ValueError) as cause:
+        return _parsed(body)
+    except MALFORMED as cause:
         raise _damaged(path, f"a field is missing or wrong ({cause})") from cause
+
+
+def _parsed(body: dict[str, Any]) -> StoreConfig:
+    """Raises KeyError, TypeError, AttributeError or ValueError."""
+    backbone = BackboneTag(**body["backbone"])
+    require_types(
+        body["backbone"],
+        {"name": (str,), "sha256": (str,), "dim": (int,), "input_size": (int,), "logit_scale": (int, float)},
+    )
+    require_types(body, {"sampling": (dict,), "preprocessing": (dict,), "dtype": (str,)})
+    if backbone.dim < 1:
+        raise ValueError(f"dim is {backbone.dim}")
+    return StoreConfig(
+        backbone=backbone,
+        sampling=body["sampling"],
+        preprocessing=body["preprocessing"],
+        dtype=body["dtype"],
+        version=body["version"],
+    )
+
+
+def require_types(body: dict[str, Any], types: dict[str, tuple[type, ...]]) -> None:
+    """Check the values of a JSON object. Raises KeyError for a missing key, TypeError for another type."""
+    for key, allowed in types.items():
+        if type(body[key]) not in allowed:  # not isinstance: true is no number
+            raise TypeError(f"{key} is {str(body[key])[:60]!r}")
 
 
 def require_same(store: Path, existing: StoreConfig, wanted: StoreConfig) -> None:
@@ -132,7 +156,8 @@ def require_same(store: Path, existing: StoreConfig, wanted: StoreConfig) -> Non
             )
 
 
-def _make_folder(path: Path) -> None:
+def make_folder(path: Path) -> None:
+    """Make a folder of a store unless it is there. Raises StoreError where that cannot be done."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as cause:

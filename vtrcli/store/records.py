@@ -8,7 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vtrcli.store.config import require_types
+
 FINGERPRINT_BYTES = 64 * 1024
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "path": (str,),
+    "size": (int,),
+    "mtime_ns": (int,),
+    "fingerprint": (str,),
+    "duration": (int, float, type(None)),
+    "width": (int,),
+    "height": (int,),
+    "codec": (str,),
+    "extracted_at": (int, float),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +70,15 @@ class VideoRecord:
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> VideoRecord:
-        """Read what `to_json` wrote; unknown keys of later writers are ignored."""
+        """Read what `to_json` wrote; unknown keys of later writers are ignored.
+
+        Raises:
+            KeyError, TypeError: something is missing or of another type.
+        """
+        require_types(body, _JSON_TYPES)
+        warnings = body.get("warnings", [])
+        if not isinstance(warnings, list) or not all(isinstance(text, str) for text in warnings):
+            raise TypeError("warnings are not a list of sentences")
         return cls(
             video_id=body["id"],
             path=body["path"],
@@ -68,7 +90,7 @@ class VideoRecord:
             height=body["height"],
             codec=body["codec"],
             extracted_at=body["extracted_at"],
-            warnings=tuple(body.get("warnings", ())),
+            warnings=tuple(warnings),
         )
 
 

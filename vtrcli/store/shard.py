@@ -7,6 +7,7 @@ no features and needs no library; it is written by the safetensors package.
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,10 +18,11 @@ import numpy as np
 
 from vtrcli.errors import StoreError
 from vtrcli.files import write_whole
-from vtrcli.store.config import STORE_VERSION
+from vtrcli.store.config import MALFORMED, STORE_VERSION
 from vtrcli.store.records import VideoRecord
 
 SHARD_FORMAT = "vtr-shard"
+VIDEOS_CRC32 = "videos_crc32"
 MAX_HEADER_BYTES = 100 * 1024 * 1024
 DTYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
@@ -47,22 +49,22 @@ class TensorFile:
                     raise ValueError("the header's length is wrong")
                 header: dict[str, Any] = json.loads(file.read(header_bytes))
             self.metadata: dict[str, str] = header.pop("__metadata__", {})
+            if not all(isinstance(value, str) for value in self.metadata.values()):
+                raise ValueError("its metadata are not strings")
             self._data_start = 8 + header_bytes
             self._tensors = {name: self._checked(entry) for name, entry in header.items()}
             ends = [end for _, _, _, end in self._tensors.values()]
             if max(ends, default=0) != self.num_bytes - self._data_start:
                 raise ValueError("the file is shorter or longer than its header says")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+        except MALFORMED as cause:
             raise damaged(path, str(cause)) from cause
 
     def _checked(self, entry: dict[str, Any]) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
-        dtype, shape = DTYPES[entry["dtype"]], tuple(int(size) for size in entry["shape"])
-        start, end = (int(offset) for offset in entry["data_offsets"])
-        if (
-            start < 0
-            or any(size < 0 for size in shape)
-            or end - start != dtype.itemsize * int(np.prod(shape))
-        ):
+        dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
+        start, end = entry["data_offsets"]
+        if any(type(number) is not int or number < 0 for number in (*shape, start, end)):
+            raise ValueError("a tensor's size is not a number")
+        if end - start != dtype.itemsize * math.prod(shape):
             raise ValueError("a tensor's size does not fit its shape")
         return dtype, shape, start, end
 
@@ -81,10 +83,37 @@ class TensorFile:
             return np.zeros(shape, dtype)
         return self._map[start:end].view(dtype).reshape(shape)
 
+    def require(self, name: str, dtype: str, shape: tuple[int | None, ...]) -> tuple[int, ...]:
+        """The shape of a tensor; None in `shape` allows any size.
+
+        Raises:
+            StoreError: the tensor is missing, of another type or of another shape.
+        """
+        have, sizes, _, _ = self._entry(name)
+        fits = len(sizes) == len(shape) and all(b in (None, a) for a, b in zip(sizes, shape, strict=True))
+        if have != DTYPES[dtype]:
+            raise damaged(self.path, f"tensor {name!r} is not {dtype}")
+        if not fits:
+            raise damaged(self.path, "the tensors' shapes do not agree")
+        return sizes
+
     def wrong_checksums(self) -> list[str]:
-        """Names of the tensors whose bytes are not those that were written; reads the whole file."""
-        written = json.loads(self.metadata.get("crc32", "{}"))
-        return [name for name in self._tensors if crc32(self.tensor(name)) != written.get(name)]
+        """Names of the tensors whose bytes are not those that were written, and "videos" for the list of videos in
+        the header; reads the whole file.
+
+        Raises:
+            StoreError: the checksums cannot be read.
+        """
+        try:
+            written = json.loads(self.metadata["crc32"])
+            wrong = [name for name in self._tensors if crc32(self.tensor(name)) != written.get(name)]
+        except MALFORMED as cause:
+            raise damaged(self.path, f"the checksums cannot be read ({cause})") from cause
+        videos = self.metadata.get("videos", "")
+        # Shards of the first releases carry no checksum of their header.
+        return wrong + ["videos"] * (
+            self.metadata.get(VIDEOS_CRC32, text_crc32(videos)) != text_crc32(videos)
+        )
 
     def _entry(self, name: str) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
         if name not in self._tensors:
@@ -154,16 +183,48 @@ def write_shard(
 
 
 def write_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all, with a checksum per tensor in its metadata."""
+    """Write a safetensors file, whole or not at all, with checksums of tensors and videos in its metadata."""
     from safetensors.numpy import save
 
-    checksums = json.dumps({name: crc32(tensor) for name, tensor in sorted(tensors.items())})
-    write_whole(path, save(tensors, {**metadata, "crc32": checksums}))
+    checksums = {"crc32": json.dumps({name: crc32(tensor) for name, tensor in sorted(tensors.items())})}
+    if "videos" in metadata:
+        checksums[VIDEOS_CRC32] = text_crc32(metadata["videos"])
+    write_whole(path, save(tensors, {**metadata, **checksums}))
 
 
 def crc32(tensor: np.ndarray) -> str:
     """CRC-32 of a tensor's little-endian bytes, eight hexadecimal digits."""
     return f"{zlib.crc32(np.ascontiguousarray(tensor).data):08x}"
+
+
+def text_crc32(text: str) -> str:
+    """CRC-32 of a text in UTF-8, eight hexadecimal digits."""
+    return f"{zlib.crc32(text.encode('utf-8', 'surrogatepass')):08x}"
+
+
+def open_tensors(path: Path, *, file_format: str, called: str) -> TensorFile:
+    """Open a tensor file of a store by its header.
+
+    Args:
+        file_format: what its metadata must say.
+        called: the same for people, such as "a feature shard".
+
+    Raises:
+        StoreError: damaged, of a newer format, or another kind of file.
+    """
+    file = TensorFile(path)
+    if file.metadata.get("format") != file_format:
+        raise damaged(path, f"it is not {called}")
+    version = file.metadata.get("version", "")
+    if not (version.isascii() and version.isdigit() and len(version) < 10):
+        raise damaged(path, f"its format version is {version[:20]!r}")
+    if int(version) > STORE_VERSION:
+        raise StoreError(
+            f"{path} has format version {version}",
+            allowed=f"this vtr reads versions up to {STORE_VERSION}",
+            to_do="update vtr: pip install -U vtrcli",
+        )
+    return file
 
 
 def open_shard(path: Path) -> Shard:
@@ -172,30 +233,26 @@ def open_shard(path: Path) -> Shard:
     Raises:
         StoreError: damaged, of a newer format, or not a shard at all.
     """
-    file = TensorFile(path)
-    if file.metadata.get("format") != SHARD_FORMAT:
-        raise damaged(path, "it is not a feature shard")
-    version = file.metadata.get("version", "")
-    if not version.isdigit() or int(version) > STORE_VERSION:
-        raise StoreError(
-            f"shard {path} has format version {version!r}",
-            allowed=f"this vtr reads versions up to {STORE_VERSION}",
-            to_do="update vtr: pip install -U vtrcli",
-        )
+    file = open_tensors(path, file_format=SHARD_FORMAT, called="a feature shard")
     try:
         records = tuple(VideoRecord.from_json(body) for body in json.loads(file.metadata["videos"]))
-    except (KeyError, TypeError, ValueError) as cause:
+    except MALFORMED as cause:
         raise damaged(path, f"the video list cannot be read ({cause})") from cause
-    rows = file.shape("features")
-    if len(rows) != 2 or file.shape("timestamps") != rows[:1] or file.shape("offsets") != (len(records) + 1,):
-        raise damaged(path, "the tensors' shapes do not agree")
+    num_frames, _ = file.require("features", "F16", (None, None))
+    file.require("timestamps", "F32", (num_frames,))
+    file.require("offsets", "I64", (len(records) + 1,))
     return Shard(path, file, records)
 
 
+# The command that makes the contents of a file that was set aside once more.
+_AGAIN = {"text": "vtr cache", "frames": "vtr extract --keep-frames"}
+
+
 def damaged(path: Path, detail: str) -> StoreError:
-    """The error for a shard that cannot be trusted."""
+    """The error for a file of a store that cannot be trusted."""
+    command = _AGAIN.get(path.parent.name, "vtr extract")
     return StoreError(
         f"{path} is damaged: {detail}",
-        allowed="a whole shard as `vtr extract` writes it",
-        to_do="run `vtr store verify --repair` to set it aside, then `vtr extract` again",
+        allowed=f"a whole file as `{command}` writes it",
+        to_do=f"run `vtr store verify --repair` to set it aside, then `{command}` again",
     )
