@@ -42,6 +42,38 @@ def test_opening_a_store_does_not_map_its_features(tmp_path: Path) -> None:
     assert "_map" not in store.shards[0].file.__dict__
 
 
+@pytest.mark.parametrize("offsets", [[0, 2, 99], [1, 2, 3], [0, 0, 3], [0, 4, 3], [0, -1, 3]])
+def test_offsets_that_do_not_cut_the_rows_are_refused(tmp_path: Path, offsets: list[int]) -> None:
+    make_store(tmp_path, {"a": np.ones((2, 4)), "b": np.ones((1, 4))})
+    (path,) = shard_paths(tmp_path)
+    true_bytes = np.array([0, 2, 3], "<i8").tobytes()
+    body = path.read_bytes()
+    assert body.count(true_bytes) == 1
+    path.write_bytes(body.replace(true_bytes, np.array(offsets, "<i8").tobytes()))
+    with pytest.raises(StoreError) as caught:
+        _ = FeatureStore(tmp_path).videos
+    assert str(caught.value) == (
+        f"{path} is damaged: the offsets do not cut the rows into videos; a whole file as `vtr extract` writes it; "
+        "run `vtr store verify --repair` to set it aside, then `vtr extract` again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("dim", "sha256", "detail"),
+    [
+        (4, "cd" * 32, "the features are of another backbone"),
+        (3, SHA256, "features have 3 dimensions, the store 4"),
+    ],
+)
+def test_a_shard_of_another_backbone_is_refused(tmp_path: Path, dim: int, sha256: str, detail: str) -> None:
+    make_store(tmp_path, {})
+    writer = StoreWriter(tmp_path, backbone_sha256=sha256)
+    writer.add(make_record("a"), np.ones((1, dim)), np.zeros(1))
+    writer.flush()
+    with pytest.raises(StoreError, match=f"is damaged: {detail}"):
+        FeatureStore(tmp_path)
+
+
 def test_an_unfinished_shard_is_invisible(tmp_path: Path) -> None:
     make_store(tmp_path, {"a": np.zeros((2, 4))})
     (tmp_path / "shards" / ".tmp-1-2.safetensors").write_bytes(b"half")

@@ -11,7 +11,7 @@ import numpy as np
 
 from vtrcli.store.config import StoreConfig, read_config
 from vtrcli.store.records import VideoRecord
-from vtrcli.store.shard import Shard, open_shard
+from vtrcli.store.shard import Shard, damaged, open_shard
 
 SHARD_FOLDER = "shards"
 
@@ -35,19 +35,23 @@ class FeatureStore:
     """A read-only view of a store as it is at this moment; shards written later are not seen.
 
     Raises:
-        StoreError: no store, a newer format, or a damaged shard.
+        StoreError: no store, a newer format, a damaged shard, or one of another backbone; `videos` raises it for
+            offsets that do not cut a shard's rows.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config: StoreConfig = read_config(path)
         self.shards: list[Shard] = [open_shard(shard) for shard in shard_paths(path)]
+        for shard in self.shards:
+            _refuse(shard, backbone_problem(shard, self.config))
 
     @cached_property
     def videos(self) -> dict[str, Location]:
         """Per video id, in the order of the ids; a later shard supersedes an earlier one."""
         found: dict[str, Location] = {}
         for number, shard in enumerate(self.shards):
+            _refuse(shard, offsets_problem(shard))
             offsets = shard.offsets.tolist()
             for record, start, stop in zip(shard.records, offsets, offsets[1:], strict=False):
                 found[record.video_id] = Location(record, number, start, stop)
@@ -80,3 +84,27 @@ class FeatureStore:
 def shard_paths(store: Path) -> list[Path]:
     """The shard files in the order in which they supersede each other (their names begin with the time)."""
     return sorted((store / SHARD_FOLDER).glob("[!.]*.safetensors"))
+
+
+def backbone_problem(shard: Shard, config: StoreConfig) -> str | None:
+    """How a shard's header disagrees with `store.json`."""
+    dim = shard.file.shape("features")[1]
+    if dim != config.backbone.dim:
+        return f"features have {dim} dimensions, the store {config.backbone.dim}"
+    if shard.file.metadata.get("backbone_sha256") != config.backbone.sha256:
+        return "the features are of another backbone"
+    return None
+
+
+def offsets_problem(shard: Shard) -> str | None:
+    """Whether the offsets give each video its rows; reads the offsets only."""
+    offsets = shard.offsets
+    num_frames = shard.file.shape("features")[0]
+    if offsets[0] != 0 or offsets[-1] != num_frames or np.any(offsets[1:] <= offsets[:-1]):
+        return "the offsets do not cut the rows into videos"
+    return None
+
+
+def _refuse(shard: Shard, problem: str | None) -> None:
+    if problem:
+        raise damaged(shard.path, problem)

@@ -10,7 +10,7 @@ import numpy as np
 from vtrcli.errors import StoreError
 from vtrcli.files import TEMPORARY_PREFIX
 from vtrcli.store.config import StoreConfig, read_config
-from vtrcli.store.reader import shard_paths
+from vtrcli.store.reader import backbone_problem, offsets_problem, shard_paths
 from vtrcli.store.shard import Shard, open_shard
 
 
@@ -60,13 +60,9 @@ def find_problem(shard: Shard, config: StoreConfig) -> str | None:
     wrong = shard.file.wrong_checksums()
     if wrong:
         return f"the bytes of {', '.join(wrong)} are not those that were written"
-    offsets = shard.offsets
-    if offsets[0] != 0 or offsets[-1] != len(shard.timestamps) or np.any(np.diff(offsets) <= 0):
-        return "the offsets do not cut the rows into videos"
-    if shard.file.shape("features")[1] != config.backbone.dim:
-        return f"features have {shard.file.shape('features')[1]} dimensions, the store {config.backbone.dim}"
-    if shard.file.metadata.get("backbone_sha256") != config.backbone.sha256:
-        return "the features are of another backbone"
+    problem = offsets_problem(shard) or backbone_problem(shard, config)
+    if problem:
+        return problem
     if not np.isfinite(shard.features).all():
         return "features are not finite"
     if not np.isfinite(shard.timestamps).all():
