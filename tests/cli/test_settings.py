@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,64 @@ def test_init_writes_a_file_that_holds_and_never_replaces_one_unasked(folder: Pa
         f"vtr: {folder / 'vtr.toml'} is there already; one vtr.toml per folder; edit it, or replace it with --force\n"
     )
     assert run("init", "--force").exit_code == 0
+    assert (folder / "vtr.toml").read_text().startswith("# Settings of vtr")
+
+
+@pytest.mark.parametrize("text", ["store = ", 'videos = "vids"\n', 'stor = "x"\n'])
+def test_init_replaces_a_file_whatever_it_holds(folder: Path, text: str) -> None:
+    (folder / "vtr.toml").write_text(text)
+    result = run("init", "--force", "--videos", "films")
+    assert result.exit_code == 0, result.output
+    assert effective("videos")[0] == str(folder / "films")
+
+
+def test_init_in_a_folder_that_cannot_be_written_is_one_clear_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "vtr.toml").mkdir()
+    result = run("init", "--force")
+    assert result.exit_code == 3, result.output
+    assert result.stderr.startswith(f"vtr: cannot write {folder / 'vtr.toml'}: ")
+
+
+def test_words_stay_words_and_paths_are_relative_to_the_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "none").mkdir()
+    (folder / "runs" / "a").mkdir(parents=True)
+    (folder / "deep").mkdir()
+    (folder / "vtr.toml").write_text(
+        '[eval]\nrun = "none"\nbank = "train"\nsimilarities = "m.npy"\ntext-vectors = "/t.npy"\n'
+        'method = "dsl"\n[train]\nout = "runs/b"\n'
+    )
+    monkeypatch.chdir(folder / "deep")
+    assert effective("run", "eval")[0] == "none"
+    assert effective("bank", "eval")[0] == "train"
+    assert effective("similarities", "eval")[0] == str(folder / "m.npy")
+    assert effective("text_vectors", "eval")[0] == "/t.npy"
+    assert effective("method", "eval")[0] == "dsl"
+    assert effective("out", "train")[0] == str(folder / "runs" / "b")
+    (folder / "vtr.toml").write_text('[eval]\nrun = "runs/a"\n')
+    assert effective("run", "eval")[0] == str(folder / "runs" / "a")
+
+
+def test_videos_come_from_the_environment_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VTR_VIDEOS", os.pathsep.join(("my films", "b")))
+    assert effective("videos") == ("my films, b", "VTR_VIDEOS")
+    result = run("extract", "--backbone", "demo", "--store", "s")
+    assert result.exit_code == 3
+    assert "my films" in result.stderr
+
+
+def test_arguments_that_must_be_given_are_no_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VTR_QUERY", "a dog")
+    assert run("search").exit_code == 2
+    (folder / "vtr.toml").write_text('query = "a dog"\n')
+    assert "names 'query', which is no option; " in run("search", "x").stderr
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "-inf"])
+def test_numbers_are_finite(folder: Path, value: str) -> None:
+    result = run("eval", "--similarities", "m.npy", "--temperature", value)
+    assert result.exit_code == 2
+    assert result.stderr == f"vtr: --temperature {value}; a finite number; give a number\n"

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vtrcli.cli.app_parts import VtrCommand, option_names
+from vtrcli.cli import init
+from vtrcli.cli.app_parts import VtrCommand, option_kinds
 from vtrcli.cli.output import say
 from vtrcli.cli.settings import find_settings, load_settings
 from vtrcli.errors import EXIT_INTERRUPTED, VtrError
@@ -20,11 +21,16 @@ from vtrcli.errors import EXIT_INTERRUPTED, VtrError
 class VtrGroup(TyperGroup):
     """Loads `vtr.toml` for its commands and ends the program with the error's line and exit code."""
 
+    def resolve_command(self, ctx: Any, args: Any) -> Any:
+        """Find the command, and load the settings for it; `vtr init` mends a broken file and so reads none."""
+        found = super().resolve_command(ctx, args)
+        if found[0] != init.NAME and not ctx.resilient_parsing:
+            ctx.default_map = self.settings()
+        return found
+
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command inside the error boundary."""
         try:
-            if ctx.parent is None:
-                ctx.default_map = self.settings()
             return super().invoke(ctx)
         except VtrError as error:
             if os.environ.get("VTR_DEBUG"):
@@ -40,12 +46,12 @@ class VtrGroup(TyperGroup):
         path = find_settings(Path.cwd())
         if path is None:
             return {}
-        names = {name: option_names(command) for name, command in self.commands.items()}
-        loaded: dict[str, Any] = dict(load_settings(path, names))
+        kinds = {name: option_kinds(command) for name, command in self.commands.items() if name != init.NAME}
+        loaded: dict[str, Any] = dict(load_settings(path, kinds))
         for name, command in self.commands.items():
             if isinstance(command, TyperGroup):
                 loaded[name] = {
-                    sub: {key: value for key, value in loaded[name].items() if key in option_names(child)}
+                    sub: {key: value for key, value in loaded[name].items() if key in option_kinds(child)}
                     for sub, child in command.commands.items()
                 }
         return loaded
@@ -90,7 +96,6 @@ def _register() -> None:
         demo,
         eval,
         extract,
-        init,
         models,
         search,
         store,

@@ -11,7 +11,8 @@ import typer
 from vtrcli.cli import options
 from vtrcli.cli.output import print_json, say
 from vtrcli.cli.settings import SETTINGS_NAME
-from vtrcli.errors import UsageError
+from vtrcli.errors import InputError, UsageError
+from vtrcli.files import write_whole
 
 NAME = "init"
 EPILOG = "Example: [bold]vtr init --videos ~/Videos --backbone ViT-B/16[/bold]"
@@ -46,7 +47,7 @@ def command(
         "dataset": dataset,
         "annotations": annotations,
     }
-    path.write_text(settings_text(values), encoding="utf-8")
+    write_whole(path, settings_text(values).encode(), error=InputError)
     if json_output:
         print_json(NAME, {"path": str(path)})
     else:

@@ -11,6 +11,7 @@ import difflib
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,18 @@ else:
     import tomli as tomllib
 
 SETTINGS_NAME = "vtr.toml"
-# Options with these names hold paths; `backbone` holds one when such a file exists beside the settings.
-PATH_OPTIONS = frozenset({"store", "videos", "annotations", "run", "out", "report", "bank"})
-PERHAPS_PATH_OPTIONS = frozenset({"backbone"})
-LIST_OPTIONS = frozenset({"videos"})
+# These hold a word (`ViT-B/32`, `none`, `train`) or a path: a path where such a file exists beside the settings.
+WORDS_OR_PATHS = frozenset({"backbone", "run", "bank"})
+# Words that win over a file of that name.
+WORDS = frozenset({"none", "test", "train", "demo"})
+
+
+@dataclass(frozen=True)
+class OptionKind:
+    """What a setting holds. `is_path`: relative to the file; `is_list`: one value may stand for a list of one."""
+
+    is_path: bool = False
+    is_list: bool = False
 
 
 def environment_name(option: str) -> str:
@@ -42,11 +51,11 @@ def find_settings(start: Path) -> Path | None:
     return None
 
 
-def load_settings(path: Path, options: Mapping[str, frozenset[str]]) -> dict[str, dict[str, Any]]:
+def load_settings(path: Path, options: Mapping[str, Mapping[str, OptionKind]]) -> dict[str, dict[str, Any]]:
     """Per command, the option values that the file gives.
 
     Args:
-        options: command -> names of its options (snake case).
+        options: command -> its options (snake case) and what they hold.
 
     Raises:
         UsageError: the file is no TOML, or names an option or command that does not exist.
@@ -61,16 +70,16 @@ def load_settings(path: Path, options: Mapping[str, frozenset[str]]) -> dict[str
         ) from cause
     everywhere = {_snake(key): value for key, value in body.items() if not isinstance(value, dict)}
     tables = {key: value for key, value in body.items() if isinstance(value, dict)}
-    all_options = frozenset().union(*options.values())
+    all_options = frozenset(name for kinds in options.values() for name in kinds)
     for key in everywhere:
         _require_known(path, key, all_options, "option")
     for command, table in tables.items():
         _require_known(path, command, frozenset(options), "command")
         for key in table:
-            _require_known(path, _snake(key), options[command], f"option of `vtr {command}`")
+            _require_known(path, _snake(key), frozenset(options[command]), f"option of `vtr {command}`")
     return {
         command: {
-            name: _located(name, value, path.parent)
+            name: _located(name, value, names[name], path.parent)
             for name, value in (
                 {key: value for key, value in everywhere.items() if key in names}
                 | {_snake(key): value for key, value in tables.get(command, {}).items()}
@@ -95,19 +104,19 @@ def _snake(key: str) -> str:
     return key.replace("-", "_")
 
 
-def _located(name: str, value: Any, folder: Path) -> Any:
+def _located(name: str, value: Any, kind: OptionKind, folder: Path) -> Any:
     """Make a relative path of the file independent of the working folder."""
-    if name in LIST_OPTIONS and isinstance(value, str):
+    if kind.is_list and not isinstance(value, list):
         value = [value]
     if isinstance(value, list):
-        return [_located_text(name, item, folder) for item in value]
-    return _located_text(name, value, folder)
+        return [_located_text(name, item, kind, folder) for item in value]
+    return _located_text(name, value, kind, folder)
 
 
-def _located_text(name: str, value: Any, folder: Path) -> Any:
-    if not isinstance(value, str):
+def _located_text(name: str, value: Any, kind: OptionKind, folder: Path) -> Any:
+    if not isinstance(value, str) or value == "-":
         return value
     target = folder / os.path.expanduser(value)
-    if name in PATH_OPTIONS or (name in PERHAPS_PATH_OPTIONS and target.exists()):
+    if kind.is_path or (name in WORDS_OR_PATHS and value not in WORDS and target.exists()):
         return str(target)
     return value
