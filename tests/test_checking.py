@@ -10,7 +10,7 @@ import pytest
 from tests.cli.runner import run
 from tests.model.tiny_clip import write_tiny_clip
 from tests.video_files import make_video
-from vtrcli.checking import compare_with_golden
+from vtrcli.checking import compare_with_golden, read_table
 from vtrcli.errors import InputError
 from vtrcli.model.backbone import load_backbone
 from vtrcli.video.reader import open_video
@@ -77,3 +77,36 @@ def test_a_file_that_is_no_table_is_one_clear_line(golden: Path) -> None:
         compare_with_golden(
             str(golden / "tiny.safetensors"), video=golden / "a.mp4", features=golden / "golden.npy", fps=5
         )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read: "),
+        (np.array([["a", "b"]]), "it holds <U1 of shape [1, 2]; "),
+        (np.ones(3), "it holds float64 of shape [3]; "),
+        (np.array([[1.0, np.nan]]), "not all of its numbers are finite; "),
+    ],
+)
+def test_only_a_table_of_finite_numbers_is_read(
+    tmp_path: Path, content: np.ndarray | None, message: str
+) -> None:
+    path = tmp_path / "golden.npy"
+    path.write_bytes(b"") if content is None else np.save(path, content)
+    with pytest.raises(InputError) as caught:
+        read_table(path)
+    assert message in str(caught.value)
+
+
+def test_several_arrays_are_no_table(tmp_path: Path) -> None:
+    with open(tmp_path / "golden.npy", "wb") as file:
+        np.savez(file, a=np.ones((2, 2)))
+    with pytest.raises(InputError, match="it holds several arrays; "):
+        read_table(tmp_path / "golden.npy")
+
+
+@pytest.mark.parametrize(("given", "missing"), [("--video", "--features"), ("--features", "--video")])
+def test_a_video_and_its_features_go_together(given: str, missing: str) -> None:
+    result = run("models", "check", "demo", given, "x")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"vtr: {given} without {missing}; ")

@@ -25,14 +25,7 @@ def compare_with_golden(
         InputError: the golden file is no such table.
         VideoError, WeightsError: the video or the weights cannot be used.
     """
-    try:
-        golden = np.load(features, allow_pickle=False)
-    except (OSError, ValueError) as cause:
-        raise InputError(
-            f"{features} cannot be read: {cause}",
-            allowed="a .npy file of numbers, [num_frames, dim]",
-            to_do="check the file",
-        ) from cause
+    golden = read_table(features)
     backbone = load_backbone(name, device=device, towers="image")
     sampling = Sampling(fps=fps, min_frames=1)  # takes the frames shown at 0, 1 / fps, 2 / fps …
     with open_video(video, sampling, size=backbone.info.input_size) as reader:
@@ -40,3 +33,22 @@ def compare_with_golden(
     ours = np.concatenate(batches)
     num_rows = min(len(ours), len(golden))
     return compare_features(ours[:num_rows], golden[:num_rows])
+
+
+def read_table(path: Path) -> np.ndarray:
+    """The finite numbers [num_rows, dim] of a .npy file. Raises InputError for anything else."""
+    try:
+        table = np.load(path, allow_pickle=False)
+        if not isinstance(table, np.ndarray):
+            raise ValueError("it holds several arrays")
+        if table.ndim != 2 or table.dtype.kind not in "fiu":
+            raise ValueError(f"it holds {table.dtype} of shape {list(table.shape)}")
+        if not np.isfinite(table).all():
+            raise ValueError("not all of its numbers are finite")
+    except (OSError, EOFError, ValueError) as cause:
+        raise InputError(
+            f"{path} cannot be read: {cause}",
+            allowed="a .npy file of numbers, [num_frames, dim]",
+            to_do="check the file",
+        ) from cause
+    return table

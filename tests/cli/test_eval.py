@@ -110,6 +110,14 @@ def test_vectors_and_a_mapping_equal_their_matrix(tmp_path: Path) -> None:
         (("--method", "csls", "--k", "99"), 2, "k = 99; there are 20 neighbours to look at; "),
         (("--dsl", "--arrivals", "a,b"), 2, "--arrivals a,b; whole numbers above 0, separated by commas; "),
         (("--dsl", "--sweep", "-1"), 2, "--sweep -1; numbers above 0, separated by commas; "),
+        (("--arrivals", "1,4"), 2, "--arrivals without a method; "),
+        (("--sweep", "all", "--method", "none"), 2, "--sweep without a method; "),
+        (("--split", "val"), 2, "--split with scores from files; "),
+        (("--run", "none"), 2, "--run with scores from files; "),
+        (("--dataset", "csv"), 2, "--dataset with scores from files; "),
+        (("--memory", "inf"), 2, "--memory"),
+        (("--memory", "nan"), 2, "--memory"),
+        (("--seed", "-1"), 2, "--seed"),
         (("--bank", "train"), 2, "--bank train with scores from files; "),
         (("--report", "no/such/page.html"), 2, "no/such/page.html cannot be written; "),
         (("--text-vectors", "x.npy"), 2, "--similarities and vectors together, or only one side's vectors; "),
@@ -145,3 +153,19 @@ def test_compare_refuses_other_files(tmp_path: Path) -> None:
     result = run("compare", str(tmp_path / "a.json"), str(tmp_path / "a.json"))
     assert result.exit_code == 3
     assert "write one with `vtr eval --save-ranks FILE.json`" in result.stderr
+
+
+def test_a_mapping_with_a_data_set_is_refused() -> None:
+    result = run("eval", "--dataset", "csv", "--annotations", ".", "--text-to-video", "map.txt")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("vtr: --text-to-video with a data set; ")
+
+
+def test_settings_for_the_other_way_of_evaluating_do_not_disturb(
+    matrix: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(matrix.parent)
+    (matrix.parent / "vtr.toml").write_text(
+        'store = "s"\ndataset = "csv"\n[eval]\nsplit = "val"\nrun = "none"\n'
+    )
+    assert run("eval", "--similarities", "scores.npy").exit_code == 0

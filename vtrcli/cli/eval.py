@@ -23,6 +23,7 @@ METHOD_HELP = "A correction, may be repeated: dsl, inverted-softmax, sinkhorn, c
 
 
 def command(
+    context: typer.Context,
     store: options.Store = None,
     run: Annotated[
         str | None,
@@ -90,11 +91,15 @@ def command(
         Path | None,
         typer.Option("--save-ranks", help="Write every query's ranks as JSON, for `vtr compare`."),
     ] = None,
-    memory: Annotated[float, typer.Option("--memory", min=0.01, help="Gigabytes for blocks in work.")] = 1.0,
+    memory: Annotated[
+        float, typer.Option("--memory", min=0.01, max=100_000, help="Gigabytes for blocks in work.")
+    ] = 1.0,
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=0, help="Resamples for the intervals; 0: none.")
     ] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="Of resampling and shuffling.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=options.MAX_SEED, help="Of resampling and shuffling.")
+    ] = 0,
     tagger: options.Tagger = "hanta",
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Evaluate although the store lacks videos of the split.")
@@ -110,8 +115,11 @@ def command(
 
     for path in (report, save_ranks, save_similarities):
         options.require_folder_of(path)
+    methods = [*(["dsl"] if dsl else []), *(method or [])]
+    from_files = bool(similarities or text_vectors or video_vectors)
+    refuse_idle_options(context, methods, from_files=from_files)
     chosen_device = choose_device(device)
-    if similarities or text_vectors or video_vectors:
+    if from_files:
         inputs = file_inputs(similarities, text_vectors, video_vectors, text_to_video, bank)
     else:
         name, folder = options.require_dataset(dataset, annotations)
@@ -130,7 +138,7 @@ def command(
     result = evaluate_inputs(
         inputs,
         EvaluationOptions(
-            methods=tuple([*(["dsl"] if dsl else []), *(method or [])]),  # type: ignore[arg-type, list-item]
+            methods=tuple(methods),  # type: ignore[arg-type]
             temperature=temperature,
             logit_scale=logit_scale,
             ties=ties,
@@ -157,6 +165,26 @@ def command(
         print_json(NAME, result_json(result))
     else:
         print_result(result, quiet=quiet)
+
+
+def refuse_idle_options(context: typer.Context, methods: list[str], *, from_files: bool) -> None:
+    """Raise UsageError for an option that was typed and would change nothing."""
+    corrects = any(method != "none" for method in methods)
+    for name in ("arrivals", "sweep"):
+        if options.was_typed(context, name) and not corrects:
+            raise UsageError(
+                f"--{name} without a method",
+                allowed="it shows how a correction behaves",
+                to_do="add --dsl or --method",
+            )
+    idle = ("store", "run", "dataset", "annotations", "split") if from_files else ("text_to_video",)
+    for name in idle:
+        if options.was_typed(context, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} with {'scores from files' if from_files else 'a data set'}",
+                allowed="a data set through a store, or scores from files (--similarities, --text-vectors)",
+                to_do="keep one of the two",
+            )
 
 
 def file_inputs(

@@ -12,7 +12,7 @@ from vtrcli.cli import options
 from vtrcli.cli.app_parts import VtrCommand
 from vtrcli.cli.output import byte_size, home_relative, print_json, print_rows, stdout
 from vtrcli.cli.progress import StepBar
-from vtrcli.errors import WeightsError
+from vtrcli.errors import UsageError, WeightsError
 
 NAME = "models"
 EPILOG = "Example: [bold]vtr models list[/bold]"
@@ -88,6 +88,13 @@ def check(
     json_output: options.Json = False,
 ) -> None:
     """Read every tensor and compare its checksum; with --video and --features, compare the features too."""
+    if (video is None) != (features is None):
+        given, missing = ("--video", "--features") if features is None else ("--features", "--video")
+        raise UsageError(
+            f"{given} without {missing}",
+            allowed="a video together with its known features",
+            to_do=f"add {missing}, or leave {given} out",
+        )
     from vtrcli.model.weight_care import check_weights
 
     info = check_weights(name)
@@ -97,7 +104,7 @@ def check(
 
         compared = compare_with_golden(name, video=video, features=features, fps=fps, device=device)
         body["golden"] = vars(compared)
-        if compared.min_cosine < MIN_GOLDEN_COSINE:
+        if not compared.min_cosine >= MIN_GOLDEN_COSINE:  # NaN, too
             raise WeightsError(
                 f"features of {name} differ from {features}: lowest cosine {compared.min_cosine:.4f}",
                 allowed=f"cosines of at least {MIN_GOLDEN_COSINE}",

@@ -26,8 +26,15 @@ Annotations = Annotated[
 Tagger = Annotated[Literal["hanta", "spacy"], typer.Option("--tagger", help="Finds nouns and verbs.")]
 
 DEVICE_DEFAULT = "auto"
+MAX_SEED = 2**32 - 1
 BACKBONE_DEFAULT = "ViT-B/32"
 BACKBONE_HELP = "ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px, a file or folder of weights, or demo."
+
+
+def was_typed(context: typer.Context, name: str) -> bool:
+    """Whether the option stands on the command line; settings and environment are for many commands at once."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def store_path(given: Path | None) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +16,7 @@ from vtrcli.cli import options
 from vtrcli.cli.output import print_json, say
 from vtrcli.cli.settings import find_settings
 from vtrcli.cli.train_screen import Screen, print_result, result_json
-from vtrcli.errors import EXIT_INTERRUPTED, UsageError
+from vtrcli.errors import EXIT_INTERRUPTED, UsageError, WeightsError
 
 NAME = "train"
 EPILOG = "Example: [bold]vtr train --dataset msrvtt-1ka --annotations msrvtt/ --recipe msrvtt --out runs/first[/bold]"
@@ -77,7 +77,9 @@ def command(
         int | None,
         typer.Option("--patience", min=1, help="Stop after so many epochs without gain.", show_default="5"),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", show_default="42")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=options.MAX_SEED, show_default="42")
+    ] = None,
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"] | None,
         typer.Option("--precision", help="auto: bfloat16 on a GPU.", show_default="auto"),
@@ -154,11 +156,7 @@ def command(
             allowed="a resumed run keeps the settings of its config.json",
             to_do="leave them out, or begin a new run with another --out",
         )
-    source = context.get_parameter_source("backbone")
-    was_typed = (
-        source is not None and source.name == "COMMANDLINE"
-    )  # vtr.toml's backbone is for other commands
-    if was_typed and not (finetune or resume):
+    if options.was_typed(context, "backbone") and not (finetune or resume):
         raise UsageError(
             "--backbone without --finetune",
             allowed="training on cached features takes the store's backbone",
@@ -170,12 +168,12 @@ def command(
     settings = recipe_settings(recipe, given)
     is_first = os.environ.get("RANK", "0") == "0"  # torchrun numbers its processes
     screen = Screen(quiet=quiet or json_output or not is_first)
-    with stop_on_signal() as should_stop, screen:
+    with run_folder(out, resume=resume) as run, stop_on_signal() as should_stop, screen:
         result = train(
             store=options.store_path(store),
             dataset=name,
             annotations=folder,
-            out=run_folder(out, resume=resume),
+            out=run,
             settings=settings,
             backbone=backbone,
             recipe=recipe,
@@ -215,16 +213,19 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def run_folder(given: Path | None, *, resume: bool) -> Path:
+@contextmanager
+def run_folder(given: Path | None, *, resume: bool) -> Iterator[Path]:
     """`given`, else the newest run to resume, else runs/2026-01-31T12-00-00 beside vtr.toml, or here.
+
+    A new folder is made at once, so that two runs never share one, and removed if nothing was written.
 
     Raises:
         UsageError: no run to resume; or several processes, whose clocks would give several folders.
+        WeightsError: the folder cannot be made.
     """
-    if given is not None:
-        return given
-    if resume:
-        return newest_run(Path.cwd())
+    if given is not None or resume:
+        yield given or newest_run(Path.cwd())
+        return
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError(
             "several processes and no --out",
@@ -233,7 +234,30 @@ def run_folder(given: Path | None, *, resume: bool) -> Path:
         )
     settings = find_settings(Path.cwd())
     base = settings.parent if settings else Path.cwd()
-    return base / RUNS_FOLDER / datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+    run = new_folder(base / RUNS_FOLDER, datetime.now().strftime("%Y-%m-%dT%H-%M-%S"))
+    try:
+        yield run
+    finally:
+        with suppress(OSError):  # it holds a run
+            run.rmdir()
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """Make parent/name, or parent/name-2, parent/name-3 … where others were first. Raises WeightsError."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        number, folder = 1, parent / name
+        while True:
+            with suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+            number, folder = number + 1, parent / f"{name}-{number + 1}"
+    except OSError as cause:
+        raise WeightsError(
+            f"cannot make a run folder in {parent}: {cause.strerror}",
+            allowed="a folder that can be written",
+            to_do="choose another with --out",
+        ) from cause
 
 
 def newest_run(start: Path) -> Path:

@@ -1,0 +1,38 @@
+"""Where `vtr train` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.runner import run
+from vtrcli.cli.train import new_folder, run_folder
+from vtrcli.errors import WeightsError
+
+
+def test_two_runs_in_one_second_have_their_own_folders(tmp_path: Path) -> None:
+    names = [new_folder(tmp_path / "runs", "now").name for _ in range(3)]
+    assert names == ["now", "now-2", "now-3"]
+
+
+def test_a_folder_that_nothing_was_written_into_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with run_folder(None, resume=False) as empty:
+        assert empty.is_dir() and empty.parent == tmp_path / "runs"
+    assert not empty.exists()
+    with run_folder(None, resume=False) as folder:
+        (folder / "config.json").touch()
+    assert (folder / "config.json").exists()
+
+
+def test_a_place_where_no_folder_can_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    with pytest.raises(WeightsError, match="^cannot make a run folder in .*; choose another with --out$"):
+        new_folder(tmp_path / "runs", "now")
+
+
+def test_a_seed_has_bounds() -> None:
+    assert run("train", "--seed", "-1").exit_code == 2
