@@ -10,7 +10,7 @@ import pytest
 
 from tests.store.stores import SHA256, make_record, make_store
 from vtrcli.errors import StoreError, VideoError
-from vtrcli.store.frames import FrameJpegs, encode_jpegs, frames_of, videos_without_frames
+from vtrcli.store.frames import FrameJpegs, FrameShard, encode_jpegs, frames_of, videos_without_frames
 from vtrcli.store.reader import FeatureStore, shard_paths
 from vtrcli.store.writer import StoreWriter
 
@@ -151,3 +151,55 @@ def test_files_are_readable_for_those_who_may_enter_the_folder(tmp_path: Path) -
 def test_a_store_without_frames_says_none(tmp_path: Path) -> None:
     store = FeatureStore(make_store(tmp_path, {"a": np.zeros((1, 4))}))
     assert frames_of(tmp_path, store.shards[0], store.videos["a"]) is None
+
+
+def test_a_clock_that_was_set_back_does_not_make_later_shards_lose(tmp_path: Path) -> None:
+    make_store(tmp_path, {"a": np.zeros((1, 4))})
+    (path,) = shard_paths(tmp_path)
+    path.rename(path.with_name("09999999999999999999-1-ab.safetensors"))  # written in the year 2286
+    make_store(tmp_path, {"a": np.ones((1, 4))})
+    assert FeatureStore(tmp_path).features("a").tolist() == [[1.0] * 4]
+
+
+def test_a_failed_flush_leaves_no_frames_and_is_not_tried_again(tmp_path: Path) -> None:
+    make_store(tmp_path, {})
+    (tmp_path / "shards").rmdir()
+    writer = StoreWriter(tmp_path, backbone_sha256=SHA256)
+    writer.add(make_record("a"), np.ones((1, 4)), np.zeros(1), jpegs=FrameJpegs((b"jpeg",)))
+    with pytest.raises(StoreError, match="cannot write"):
+        writer.flush()
+    assert list((tmp_path / "frames").iterdir()) == []
+    (tmp_path / "shards").mkdir()
+    writer.flush()
+    assert shard_paths(tmp_path) == []
+
+
+def test_a_folder_of_frames_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    make_store(tmp_path, {})
+    (tmp_path / "frames").write_bytes(b"")
+    writer = StoreWriter(tmp_path, backbone_sha256=SHA256)
+    writer.add(make_record("a"), np.ones((1, 4)), np.zeros(1), jpegs=FrameJpegs((b"jpeg",)))
+    with pytest.raises(StoreError, match="cannot make the folder"):
+        writer.flush()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "detail"),
+    [
+        (b'"version":"1"', b'"version":"x"', "is damaged: its format version is 'x'"),
+        (b'"version":"1"', b'"version":"2"', "has format version 2"),
+        (b'"videos":"[', b'"videos":"{', "the video list cannot be read"),
+        (b'[\\"a\\"]', b"[12345]", "the video list cannot be read"),
+        (b'"format":"vtr-frames"', b'"format":"vtr-others"', "it is not a frame shard"),
+    ],
+)
+def test_a_crafted_header_of_frames_is_refused(tmp_path: Path, old: bytes, new: bytes, detail: str) -> None:
+    make_store(tmp_path, {})
+    writer = StoreWriter(tmp_path, backbone_sha256=SHA256)
+    writer.add(make_record("a"), np.ones((1, 4)), np.zeros(1), jpegs=FrameJpegs((b"jpeg",)))
+    writer.flush()
+    (path,) = (tmp_path / "frames").iterdir()
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with pytest.raises(StoreError, match=detail):
+        FrameShard(path)

@@ -60,3 +60,40 @@ def test_a_damaged_text_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(StoreError, match="is damaged"):
         open_cache(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "detail"),
+    [
+        (b'"version":"1"', b'"version":"2"', "has format version 2"),
+        (b'"streams":"[', b'"streams":"{', "the list of streams cannot be read"),
+        (b'"text_offsets":{"dtype":"I64"', b'"text_offsets":{"dtype":"F16"', "is damaged"),
+        (np.array([0, 2], "<i8").tobytes(), np.array([0, 9], "<i8").tobytes(), "the offsets do not cut"),
+        ("é".encode(), b"\xff\xff", "a text is not UTF-8"),
+    ],
+)
+def test_a_crafted_text_file_is_refused_with_its_own_advice(
+    tmp_path: Path, old: bytes, new: bytes, detail: str
+) -> None:
+    write(tmp_path, ["é"], first=0)
+    (path,) = (tmp_path / "text").iterdir()
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with pytest.raises(StoreError, match=detail) as caught:
+        open_cache(tmp_path)
+    if "update vtr" not in caught.value.to_do:
+        assert caught.value.to_do == "run `vtr store verify --repair` to set it aside, then `vtr cache` again"
+
+
+def test_a_folder_of_texts_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"")
+    with pytest.raises(StoreError, match="cannot make the folder"):
+        write(tmp_path, ["a"], first=0)
+
+
+def test_features_of_another_dimension_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, ["a"], first=0)
+    rows = TextRows(np.zeros((1, 2, 5)), np.ones((1, 2), bool))
+    write_texts(tmp_path, ["b"], rows, streams=STREAMS, tagger_id="t-1", backbone_sha256=SHA256)
+    with pytest.raises(StoreError, match="another dimension"):
+        open_cache(tmp_path)

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.store.config import STORE_VERSION
+from vtrcli.store.config import MALFORMED, STORE_VERSION, make_folder
 from vtrcli.store.reader import FeatureStore, Location
 from vtrcli.store.records import VideoRecord
-from vtrcli.store.shard import Shard, TensorFile, damaged, write_tensors
+from vtrcli.store.shard import Shard, cuts, damaged, open_tensors, write_tensors
 
 FRAMES_FORMAT = "vtr-frames"
+FRAME_FOLDER = "frames"
 JPEG_QUALITY = 90
 
 
@@ -51,7 +52,7 @@ def write_frame_shard(path: Path, kept: list[tuple[VideoRecord, FrameJpegs, np.n
     Raises:
         StoreError: the disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent)
     images = [image for _, video, _ in kept for image in video.images]
     tensors: dict[str, np.ndarray] = {
         "jpeg": np.frombuffer(b"".join(images), np.uint8),
@@ -71,16 +72,35 @@ class FrameShard:
     """An open frame shard; images are read one at a time.
 
     Raises:
-        StoreError: damaged, or not a frame shard.
+        StoreError: damaged, of a newer format, or not a frame shard.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = TensorFile(path)
-        if self._file.metadata.get("format") != FRAMES_FORMAT:
-            raise damaged(path, "it is not a frame shard")
-        names: list[str] = json.loads(self._file.metadata["videos"])
-        self._numbers = {name: number for number, name in enumerate(names)}
+        self._file = open_tensors(path, file_format=FRAMES_FORMAT, called="a frame shard")
+        try:
+            names = json.loads(self._file.metadata["videos"])
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise TypeError("it is not a list of ids")
+        except MALFORMED as cause:
+            raise damaged(path, f"the video list cannot be read ({cause})") from cause
+        self._numbers: dict[str, int] = {name: number for number, name in enumerate(names)}
+        self._file.require("jpeg", "U8", (None,))
+        (num_frames,) = self._file.require("timestamps", "F32", (None,))
+        self._file.require("byte_offsets", "I64", (num_frames + 1,))
+        self._file.require("offsets", "I64", (len(names) + 1,))
+
+    def find_problem(self) -> str | None:
+        """The first thing wrong in its tensors; reads all of them."""
+        wrong = self._file.wrong_checksums()
+        if wrong:
+            return f"the bytes of {', '.join(wrong)} are not those that were written"
+        num_frames, num_bytes = self._file.shape("timestamps")[0], self._file.shape("jpeg")[0]
+        if not cuts(self._file.tensor("offsets"), num_frames):
+            return "the offsets do not cut the frames into videos"
+        if not cuts(self._file.tensor("byte_offsets"), num_bytes):
+            return "the byte offsets do not cut the bytes into frames"
+        return None
 
     def __contains__(self, video_id: str) -> bool:
         return video_id in self._numbers
@@ -89,14 +109,14 @@ class FrameShard:
         """The JPEG bytes of one video's frames; KeyError when it is not in this shard."""
         number = self._numbers[video_id]
         start, stop = self._file.tensor("offsets")[number : number + 2].tolist()
-        cuts = self._file.tensor("byte_offsets")[start : stop + 1].tolist()
+        places = self._file.tensor("byte_offsets")[start : stop + 1].tolist()
         data = self._file.tensor("jpeg")
-        return [data[left:right].tobytes() for left, right in itertools.pairwise(cuts)]
+        return [data[left:right].tobytes() for left, right in itertools.pairwise(places)]
 
 
 def frames_of(store: Path, shard: Shard, location: Location) -> list[bytes] | None:
     """Kept frames that belong to a video's current features; None where none were kept."""
-    path = store / "frames" / shard.path.name
+    path = store / FRAME_FOLDER / shard.path.name
     if not path.exists():
         return None
     shard_of_frames = FrameShard(path)
@@ -108,7 +128,7 @@ def videos_without_frames(store: FeatureStore) -> set[str]:
     """Ids of the current videos whose frames were not kept; opens headers only."""
     missing: set[str] = set()
     for shard, locations in store.by_shard():
-        path = store.path / "frames" / shard.path.name
+        path = store.path / FRAME_FOLDER / shard.path.name
         kept = FrameShard(path) if path.exists() else ()
         missing |= {at.record.video_id for at in locations if at.record.video_id not in kept}
     return missing

@@ -11,7 +11,7 @@ import numpy as np
 
 from vtrcli.store.config import StoreConfig, read_config
 from vtrcli.store.records import VideoRecord
-from vtrcli.store.shard import Shard, damaged, open_shard
+from vtrcli.store.shard import Shard, cuts, damaged, open_shard
 
 SHARD_FOLDER = "shards"
 
@@ -98,9 +98,7 @@ def backbone_problem(shard: Shard, config: StoreConfig) -> str | None:
 
 def offsets_problem(shard: Shard) -> str | None:
     """Whether the offsets give each video its rows; reads the offsets only."""
-    offsets = shard.offsets
-    num_frames = shard.file.shape("features")[0]
-    if offsets[0] != 0 or offsets[-1] != num_frames or np.any(offsets[1:] <= offsets[:-1]):
+    if not cuts(shard.offsets, shard.file.shape("features")[0]):
         return "the offsets do not cut the rows into videos"
     return None
 

@@ -202,6 +202,11 @@ def text_crc32(text: str) -> str:
     return f"{zlib.crc32(text.encode('utf-8', 'surrogatepass')):08x}"
 
 
+def cuts(offsets: np.ndarray, total: int) -> bool:
+    """Whether int64 [num_parts + 1] `offsets` cut `total` things into parts that hold at least one each."""
+    return bool(offsets[0] == 0 and offsets[-1] == total and np.all(offsets[1:] > offsets[:-1]))
+
+
 def open_tensors(path: Path, *, file_format: str, called: str) -> TensorFile:
     """Open a tensor file of a store by its header.
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.store.config import STORE_VERSION
-from vtrcli.store.shard import TensorFile, damaged, write_tensors
+from vtrcli.store.config import MALFORMED, STORE_VERSION, make_folder
+from vtrcli.store.shard import TensorFile, damaged, open_tensors, write_tensors
 
 TEXT_FORMAT = "vtr-text"
 TEXT_FOLDER = "text"
@@ -44,7 +44,7 @@ def write_texts(
 ) -> Path:
     """Write one text file, whole or not at all. Raises StoreError when the folder cannot be written."""
     folder = store / TEXT_FOLDER
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     tensors: dict[str, np.ndarray] = {
         "texts": np.frombuffer(b"".join(encoded), np.uint8),
@@ -65,6 +65,51 @@ def write_texts(
     return path
 
 
+def text_paths(store: Path) -> list[Path]:
+    """The text files of a store, oldest first."""
+    return sorted((store / TEXT_FOLDER).glob("[!.]*.safetensors"))
+
+
+def open_texts(path: Path) -> TensorFile:
+    """Open a text file by its header.
+
+    Raises:
+        StoreError: damaged, of a newer format, or another kind of file.
+    """
+    file = open_tensors(path, file_format=TEXT_FORMAT, called="a text file of a store")
+    try:
+        streams = json.loads(file.metadata["streams"])
+        if not isinstance(streams, list) or not streams or not all(isinstance(name, str) for name in streams):
+            raise TypeError("it is not a list of names")
+    except MALFORMED as cause:
+        raise damaged(path, f"the list of streams cannot be read ({cause})") from cause
+    num_texts, _ = file.require("mask", "U8", (None, len(streams)))
+    dim = None
+    for name in streams:
+        _, dim = file.require(name, "F16", (num_texts, dim))
+    file.require("texts", "U8", (None,))
+    file.require("text_offsets", "I64", (num_texts + 1,))
+    return file
+
+
+def texts_of(file: TensorFile) -> list[str]:
+    """The captions of an open text file, in the order of their rows.
+
+    Raises:
+        StoreError: the offsets or the characters are damaged.
+    """
+    body = file.tensor("texts").tobytes()
+    places = file.tensor("text_offsets").tolist()
+    if places[0] != 0 or places[-1] != len(body) or places != sorted(places):
+        raise damaged(file.path, "the offsets do not cut the characters into texts")
+    try:
+        return [
+            body[start:stop].decode("utf-8", "surrogatepass") for start, stop in itertools.pairwise(places)
+        ]
+    except UnicodeDecodeError as cause:
+        raise damaged(file.path, f"a text is not UTF-8 ({cause})") from cause
+
+
 class TextCache:
     """All caption features of one tagger and backbone in a store, looked up by text.
 
@@ -76,21 +121,18 @@ class TextCache:
         self._streams = list(streams)
         self._files: list[TensorFile] = []
         self._at: dict[str, tuple[int, int]] = {}
-        for path in sorted((store / TEXT_FOLDER).glob("[!.]*.safetensors")):
-            file = TensorFile(path)
-            if file.metadata.get("format") != TEXT_FORMAT:
-                raise damaged(path, "it is not a text file of a store")
+        for path in text_paths(store):
+            file = open_texts(path)
             wanted = (json.dumps(self._streams), tagger_id, backbone_sha256)
             if tuple(file.metadata.get(key) for key in ("streams", "tagger", "backbone_sha256")) == wanted:
                 self._index(file)
 
     def _index(self, file: TensorFile) -> None:
-        number = len(self._files)
+        texts = texts_of(file)
+        if self._files and file.shape(self._streams[0])[1] != self._files[0].shape(self._streams[0])[1]:
+            raise damaged(file.path, "its features have another dimension than those of the other files")
+        self._at.update((text, (len(self._files), row)) for row, text in enumerate(texts))
         self._files.append(file)
-        body = file.tensor("texts").tobytes()
-        cuts = file.tensor("text_offsets").tolist()
-        for row, (start, stop) in enumerate(itertools.pairwise(cuts)):
-            self._at[body[start:stop].decode("utf-8", "surrogatepass")] = (number, row)
 
     def __len__(self) -> int:
         return len(self._at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -10,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import VideoError
-from vtrcli.store.frames import FrameJpegs, write_frame_shard
-from vtrcli.store.reader import SHARD_FOLDER
+from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, write_frame_shard
+from vtrcli.store.reader import SHARD_FOLDER, shard_paths
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.shard import write_shard
 
+NUMBER_DIGITS = 20  # nanoseconds since 1970; names of equal length sort by it
 MAX_SHARD_VIDEOS = 512
 MAX_SHARD_BYTES = 64 * 1024 * 1024
 # A kill loses at most this much work: 5 s at first, later 5 % of the run, so that long runs leave few files.
@@ -78,22 +80,40 @@ class StoreWriter:
         )
 
     def flush(self) -> None:
-        """Write what has gathered as one shard (frames first, so that features never lack their frames)."""
-        if self._records:
-            name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}.safetensors"
-            kept = [
-                (record, jpegs, times)
-                for record, jpegs, times in zip(self._records, self._jpegs, self._timestamps, strict=True)
-                if jpegs is not None
-            ]
-            if kept:
-                write_frame_shard(self._store / "frames" / name, kept)
-            write_shard(
-                self._store / SHARD_FOLDER / name,
-                self._records,
-                self._features,
-                self._timestamps,
-                backbone_sha256=self._backbone_sha256,
-            )
-            self._clear()
+        """Write what has gathered as one shard (frames first, so that features never lack their frames).
+
+        What could not be written is given up: a second flush after an error must not try it again under a new name.
+
+        Raises:
+            StoreError: the shard cannot be written.
+        """
+        records, features, timestamps, jpegs = self._records, self._features, self._timestamps, self._jpegs
+        self._clear()
         self._last_flush = time.monotonic()
+        if not records:
+            return
+        path = self._store / SHARD_FOLDER / _new_name(self._store)
+        frames_path = self._store / FRAME_FOLDER / path.name
+        kept = [
+            (record, images, times)
+            for record, images, times in zip(records, jpegs, timestamps, strict=True)
+            if images is not None
+        ]
+        try:
+            if kept:
+                write_frame_shard(frames_path, kept)
+            write_shard(path, records, features, timestamps, backbone_sha256=self._backbone_sha256)
+        finally:
+            if not path.exists():
+                with contextlib.suppress(OSError):  # it must not hide why the write failed
+                    frames_path.unlink()
+
+
+def _new_name(store: Path) -> str:
+    """A name behind those of all shards there, although the clock may have been set back."""
+    beginnings = [path.name.split("-")[0] for path in shard_paths(store)]
+    newest = max(
+        (int(text) for text in beginnings if text.isdecimal() and len(text) == NUMBER_DIGITS), default=0
+    )
+    number = max(time.time_ns(), newest + 1)
+    return f"{number:0{NUMBER_DIGITS}d}-{os.getpid()}-{secrets.token_hex(4)}.safetensors"
