@@ -41,6 +41,21 @@ def test_a_row_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
         choose_row(rows, tmp_path / "a.json", direction="t2v", method="csls")
 
 
+def test_a_row_with_a_bank_has_a_name_of_its_own(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    source, bank = (DenseScores(rng.random((9, 9)).astype(np.float32)) for _ in range(2))
+    inputs = EvaluationInputs(source, Truth.diagonal((9, 9)), model="random", bank=bank)
+    result = evaluate_inputs(inputs, EvaluationOptions(methods=("dsl", "csls"), num_bootstrap=0))
+    path = tmp_path / "a.json"
+    write_ranks(result, path)
+    rows = read_ranks(path)
+    row = choose_row(rows, path, direction="t2v", method="dsl+bank")
+    assert not row.transductive
+    assert choose_row(rows, path, direction="t2v", method="dsl").transductive
+    with pytest.raises(InputError, match=r"has no ranks of t2v nnn; it has .*t2v dsl\+bank.*t2v csls\+bank"):
+        choose_row(rows, path, direction="t2v", method="nnn")
+
+
 @pytest.mark.parametrize(
     "text",
     [None, "", "{}", '{"format": "vtr-ranks", "version": 1, "ties": "average", "rows": [{"ranks": [0.5]}]}'],

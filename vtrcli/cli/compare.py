@@ -20,7 +20,9 @@ def command(
     direction: Annotated[
         Literal["t2v", "v2t"] | None, typer.Option("--direction", help="One direction.", show_default="both")
     ] = None,
-    method: Annotated[str, typer.Option("--method", help="Row of A.")] = "none",
+    method: Annotated[
+        str, typer.Option("--method", help="Row of A: none, dsl, dsl+bank (with `vtr eval --bank`) …")
+    ] = "none",
     method_b: Annotated[
         str | None, typer.Option("--method-b", help="Row of B.", show_default="as --method")
     ] = None,

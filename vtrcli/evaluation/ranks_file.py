@@ -13,14 +13,17 @@ import numpy as np
 from vtrcli.errors import InputError
 from vtrcli.evaluation.run import EvaluationResult
 from vtrcli.files import write_whole
+from vtrcli.retrieval.evaluate import Evaluation
+from vtrcli.retrieval.methods import METHODS
 from vtrcli.retrieval.metrics import DirectionMetrics, Ties, metrics_from_ranks
 
 RANKS_FORMAT = "vtr-ranks"
+BANK_SUFFIX = "+bank"
 
 
 @dataclass(frozen=True)
 class SavedRanks:
-    """One row of a file of ranks."""
+    """One row of a file of ranks. `method` is its name in the file: `dsl`, or `dsl+bank`."""
 
     method: str
     temperature: float | None
@@ -29,12 +32,18 @@ class SavedRanks:
     metrics: DirectionMetrics
 
 
+def row_name(evaluation: Evaluation) -> str:
+    """The method; with "+bank" where other queries than the test queries were the bank."""
+    has_bank = METHODS[evaluation.method].transductive and not evaluation.transductive
+    return evaluation.method + (BANK_SUFFIX if has_bank else "")
+
+
 def write_ranks(result: EvaluationResult, path: Path) -> None:
     """Write one row per direction and method, as JSON. Raises StoreError when it cannot be written."""
     rows = [
         {
             "direction": metrics.direction,
-            "method": evaluation.method,
+            "method": row_name(evaluation),
             "temperature": evaluation.temperature,
             "transductive": evaluation.transductive,
             "ranks": metrics.ranks.tolist(),
