@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vtrcli.cli import options
+from vtrcli.cli.init import settings_text
 from vtrcli.cli.output import clock, count, print_json, say, stdout
 from vtrcli.cli.printable import printable
 from vtrcli.cli.progress import StepBar
+from vtrcli.cli.settings import SETTINGS_NAME
+from vtrcli.errors import InputError, UsageError
+from vtrcli.files import write_whole
 
 if TYPE_CHECKING:
     from vtrcli.demo.run import DemoReport
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 NAME = "demo"
 EPILOG = 'Example: [bold]vtr demo --out demo[/bold], then [bold]cd demo && vtr search "a red circle"[/bold]'
 SHOWN_HITS = 3
+SETTINGS_HEAD = "# Written by `vtr demo`."
 
 
 def command(
@@ -35,6 +40,7 @@ def command(
     """Make short videos, extract them, train on them, search them, and print how well that went. Needs no network."""
     from vtrcli.demo.run import DemoDisplay, run_demo
 
+    refuse_foreign_settings(out)
     quiet = quiet or json_output
     with StepBar(unit="", quiet=quiet) as bar:
 
@@ -51,15 +57,31 @@ def command(
         print_report(report)
 
 
-def write_settings(folder: Path) -> None:
-    """A `vtr.toml` in which the bare commands work."""
-    from vtrcli.cli.init import settings_text
-    from vtrcli.cli.settings import SETTINGS_NAME
+def refuse_foreign_settings(folder: Path) -> None:
+    """Raise UsageError, before anything is drawn, where a `vtr.toml` lies that the demo did not write."""
+    path = folder / SETTINGS_NAME
+    if not path.exists():
+        return
+    try:
+        is_own = path.read_bytes().startswith(SETTINGS_HEAD.encode())
+    except OSError:
+        is_own = False
+    if not is_own:
+        raise UsageError(
+            f"{path} is there already, and is not the demo's",
+            allowed="a folder without settings of your own",
+            to_do="choose another folder with --out",
+        )
 
+
+def write_settings(folder: Path) -> None:
+    """A `vtr.toml` in which the bare commands work. One that is there is the demo's, perhaps edited, and stays."""
+    path = folder / SETTINGS_NAME
+    if path.exists():
+        return
     values: dict[str, str | None] = {"videos": "videos", "store": "store", "backbone": "demo"}
-    (folder / SETTINGS_NAME).write_text(
-        settings_text({**values, "dataset": "csv", "annotations": "."}), encoding="utf-8"
-    )
+    text = settings_text({**values, "dataset": "csv", "annotations": "."})
+    write_whole(path, f"{SETTINGS_HEAD}\n{text}".encode(), error=InputError)
 
 
 def report_json(report: DemoReport) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,14 +17,15 @@ from vtrcli.model.weight_sources import DEMO_NAME
 from vtrcli.retrieval.evaluate import evaluate
 from vtrcli.retrieval.metrics import DirectionMetrics
 from vtrcli.training.run import train
+from vtrcli.training.run_folder import CONFIG, LAST, read_config
 from vtrcli.training.session import Display, TrainResult
-from vtrcli.training.settings import recipe_settings
+from vtrcli.training.settings import TrainSettings, recipe_settings
 from vtrcli.video.sampling import Sampling
 
 NUM_FRAMES = 12
 DATASET = "csv"
 RECIPE = "demo"
-RUN = Path("runs", "demo")
+RUNS = "runs"
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def run_demo(
     test = [clip for clip in clips if clip.split == "test"]
     findings = [
         find("CLIP, mean of frames", split_inputs(folder, run=None), test),
-        find("CAMoE, trained", split_inputs(folder, run=folder / RUN), test),
+        find("CAMoE, trained", split_inputs(folder, run=training.run), test),
     ]
     return DemoReport(
         folder, len(clips), len(test), corpus_seconds, extraction, training, findings, pick_queries(test)
@@ -115,20 +117,39 @@ def extract_clips(folder: Path, *, num_workers: int, display: DemoDisplay) -> Ex
 
 def train_on_clips(folder: Path, *, epochs: int | None, display: DemoDisplay) -> TrainResult:
     """The run of the demo's recipe; a run that is there already is gone on with, which costs nothing if it is done."""
+    settings = recipe_settings(RECIPE, {} if epochs is None else {"epochs": epochs})
+    out, resume = choose_run(folder, settings)
     return train(
         store=folder / "store",
         dataset=DATASET,
         annotations=folder,
-        out=folder / RUN,
-        settings=recipe_settings(RECIPE, {} if epochs is None else {"epochs": epochs}),
+        out=out,
+        settings=settings,
         recipe=RECIPE,
         device="cpu",
-        resume=(folder / RUN / "config.json").exists(),
+        resume=resume,
         display=Display(
             cache_progress=lambda num_done, total: display.progress(num_done, total, "captions"),
             step=lambda step, num_steps, loss: display.progress(step, num_steps, "steps"),
         ),
     )
+
+
+def choose_run(folder: Path, settings: TrainSettings) -> tuple[Path, bool]:
+    """runs/demo, or demo-2, demo-3 …: the first that can be gone on with (True) or begun (False).
+
+    A run of other settings is left alone, and so is one that was stopped before it saved anything.
+
+    Raises:
+        WeightsError: a run is damaged.
+    """
+    for number in itertools.count(1):
+        run = folder / RUNS / (RECIPE if number == 1 else f"{RECIPE}-{number}")
+        if not (run / CONFIG).exists():
+            break
+        if (run / LAST).exists() and read_config(run).settings == settings:
+            return run, True
+    return run, False
 
 
 def split_inputs(folder: Path, *, run: Path | None) -> EvaluationInputs:
