@@ -114,6 +114,11 @@ class FrameShard:
         return [data[left:right].tobytes() for left, right in itertools.pairwise(places)]
 
 
+def frame_paths(store: Path) -> list[Path]:
+    """The frame shards of a store."""
+    return sorted((store / FRAME_FOLDER).glob("[!.]*.safetensors"))
+
+
 def frames_of(store: Path, shard: Shard, location: Location) -> list[bytes] | None:
     """Kept frames that belong to a video's current features; None where none were kept."""
     path = store / FRAME_FOLDER / shard.path.name
