@@ -146,6 +146,6 @@ def print_findings(report: DemoReport) -> None:
     for row in report.findings:
         recalls = [f"{row.t2v.recall[k]:.1f}" for k in (1, 5, 10)]
         table.add_row(row.model, *recalls, f"{row.t2v.median_rank:g}", f"{row.order_accuracy:.0f}")
-    chance = [f"{100 * k / report.num_test:.1f}" for k in (1, 5, 10)]
+    chance = [f"{min(100.0, 100 * k / report.num_test):.1f}" for k in (1, 5, 10)]
     table.add_row("chance", *chance, f"{(report.num_test + 1) / 2:g}", "50", style="dim")
     stdout().print(table)

@@ -38,8 +38,8 @@ def command(
         list[Path] | None,
         typer.Argument(
             metavar="PATH",
-            help="Files, folders (searched below), or - for a list on stdin. Also VTR_VIDEOS, "
-            "several separated as in PATH.",
+            help="Files, folders (searched below), or - for a list on stdin. "
+            "Without any: VTR_VIDEOS, several with : between them (; on Windows).",
         ),
     ] = None,
     store: options.Store = None,
