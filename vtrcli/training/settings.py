@@ -100,7 +100,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "learning_rate": 5e-3,
         "weight_decay": 0.05,
         "captions": "all",
-        "dsl_temperature": 100.0,
+        "dsl_temperature": 300.0,
         "patience": None,
     },
 }
