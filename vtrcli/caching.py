@@ -21,6 +21,7 @@ from vtrcli.searching import open_text_tower
 from vtrcli.store.config import create_config, require_same
 from vtrcli.store.frames import FrameJpegs, frames_of
 from vtrcli.store.reader import FeatureStore, Location
+from vtrcli.store.shard import damaged
 from vtrcli.store.texts import TextCache, TextRows, write_texts
 from vtrcli.store.writer import StoreWriter
 from vtrcli.text.streams import STREAMS, Stream, split_streams
@@ -180,7 +181,11 @@ def _reencode_one(
         )
     size = backbone.info.input_size
     batcher = FrameBatcher(backbone.encode_images, batch_size=batch_size, input_size=size)
-    pixels = np.stack([decode_jpeg(image, size=size) for image in images])
+    try:
+        pixels = np.stack([decode_jpeg(image, size=size) for image in images])
+    except OSError as cause:  # Pillow's errors about a file's content
+        path = source.path / "frames" / source.shards[location.shard].path.name
+        raise damaged(path, f"a frame of {location.record.video_id!r}: {cause}") from cause
     rows = [features for _, features in [*batcher.push(0, pixels), *batcher.flush()]]
     writer.add(
         location.record,
@@ -191,17 +196,11 @@ def _reencode_one(
 
 
 def decode_jpeg(image: bytes, *, size: int) -> np.ndarray:
-    """uint8 [size, size, 3] RGB of a kept frame, resized (bicubic) where it was kept at another size."""
+    """uint8 [size, size, 3] RGB of a kept frame, resized (bicubic) where it was kept at another size; OSError when it
+    is no picture."""
     from PIL import Image
 
-    try:
-        picture = Image.open(io.BytesIO(image)).convert("RGB")
-    except (OSError, ValueError) as cause:
-        raise StoreError(
-            f"a kept frame cannot be decoded: {cause}",
-            allowed="JPEGs as `vtr extract --keep-frames` writes them",
-            to_do="run `vtr store verify --repair`, then `vtr extract --keep-frames` again",
-        ) from cause
+    picture = Image.open(io.BytesIO(image)).convert("RGB")
     if picture.size != (size, size):
         picture = picture.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(picture)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vtrcli.errors import InputError, UsageError
-from vtrcli.model.camoe import Aggregator, Camoe, CamoeConfig, Gate
+from vtrcli.model.camoe import START_BIAS, Aggregator, Camoe, CamoeConfig, Gate
 from vtrcli.model.losses import contrastive_loss
 from vtrcli.text.streams import STREAMS
 
@@ -103,13 +103,17 @@ def test_score_and_inner_product_of_the_vectors_are_the_mixture(
 
 @pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("aggregator", AGGREGATORS)
-def test_untrained_it_is_the_mean_cosine_with_the_mean_frame(aggregator: Any, gate: Any) -> None:
+def test_untrained_it_is_the_start_gates_mixture_of_cosines_with_the_mean_frame(
+    aggregator: Any, gate: Any
+) -> None:
     frames, frame_mask, texts, _ = features()
     every = torch.ones(4, 3, dtype=torch.bool)
     scores = make(trained=False, aggregator=aggregator, gate=gate)(frames, frame_mask, texts, every)
     units = F.normalize(frames, dim=-1) * frame_mask.unsqueeze(-1)
     pooled = F.normalize(units.sum(dim=1), dim=-1)
-    torch.testing.assert_close(scores, F.normalize(texts, dim=-1).mean(dim=1) @ pooled.T)
+    bias = torch.tensor([0.0 if gate == "uniform" else START_BIAS, 0.0, 0.0])  # the whole caption comes first
+    mixed = (F.normalize(texts, dim=-1) * bias.softmax(dim=0).unsqueeze(-1)).sum(dim=1)
+    torch.testing.assert_close(scores, mixed @ pooled.T)
 
 
 def test_with_the_fusion_expert_alone_it_starts_as_zero_shot_clip() -> None:

@@ -80,7 +80,7 @@ def write_settings(folder: Path) -> None:
     if path.exists():
         return
     values: dict[str, str | None] = {"videos": "videos", "store": "store", "backbone": "demo"}
-    text = settings_text({**values, "dataset": "csv", "annotations": "."})
+    text = settings_text({**values, "dataset": "csv", "annotations": "."}) + '\n[train]\nrecipe = "demo"\n'
     write_whole(path, f"{SETTINGS_HEAD}\n{text}".encode(), error=InputError)
 
 

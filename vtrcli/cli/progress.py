@@ -18,14 +18,15 @@ LINE_SECONDS = 10.0
 class ProgressBar:
     """A bar over `total` things; `update` takes the absolute number done and a short text beside it."""
 
-    def __init__(self, total: int, *, unit: str, quiet: bool) -> None:
+    def __init__(self, total: int, *, unit: str, quiet: bool, transient: bool = False) -> None:
         self._total = total
         self._unit = unit
         self._quiet = quiet or total == 0
         self._started = self._last_line = time.monotonic()
+        self._first: int | None = None
         self._bar: Progress | None = None
         if not self._quiet and sys.stderr.isatty():
-            self._bar = _rich_bar()
+            self._bar = _rich_bar(transient=transient)
             self._task = self._bar.add_task("", total=total, rate="", note="")
 
     def __enter__(self) -> ProgressBar:
@@ -44,7 +45,9 @@ class ProgressBar:
         if self._quiet:
             return
         now = time.monotonic()
-        rate = num_done / max(now - self._started, 1e-9)
+        if self._first is None:  # a run that goes on: what was done before does not count for the rate
+            self._first = num_done - 1 if num_done > 0 else 0
+        rate = (num_done - self._first) / max(now - self._started, 1e-9)
         speed = f"{rate:.1f}" if rate < 10 else f"{rate:.0f}"
         if self._bar:
             self._bar.update(self._task, completed=num_done, rate=f"{speed} {self._unit}/s", note=note)
@@ -57,8 +60,8 @@ class ProgressBar:
 class StepBar:
     """A bar whose total is known only with the first call of `update(num_done, total)`."""
 
-    def __init__(self, *, unit: str, quiet: bool) -> None:
-        self._unit, self._quiet = unit, quiet
+    def __init__(self, *, unit: str, quiet: bool, transient: bool = False) -> None:
+        self._unit, self._quiet, self._transient = unit, quiet, transient
         self._bar: ProgressBar | None = None
 
     def __enter__(self) -> StepBar:
@@ -72,7 +75,7 @@ class StepBar:
     def update(self, num_done: int, total: int, note: str = "") -> None:
         """Show that `num_done` of `total` are done."""
         if self._bar is None:
-            self._bar = ProgressBar(total, unit=self._unit, quiet=self._quiet)
+            self._bar = ProgressBar(total, unit=self._unit, quiet=self._quiet, transient=self._transient)
             self._bar.__enter__()
         self._bar.update(num_done, note)
 
@@ -90,7 +93,7 @@ class StepBar:
             self._bar = None
 
 
-def _rich_bar() -> Progress:
+def _rich_bar(*, transient: bool) -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -104,4 +107,5 @@ def _rich_bar() -> Progress:
         separator,
         TimeRemainingColumn(compact=True),
         console=Console(stderr=True),
+        transient=transient,
     )

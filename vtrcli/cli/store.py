@@ -72,7 +72,10 @@ def info(store: options.Store = None, json_output: options.Json = False) -> None
 def verify(
     store: options.Store = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Set damaged shards aside; extract then does their videos again.")
+        bool,
+        typer.Option(
+            "--repair", help="Set damaged files aside; extract and cache then do their contents again."
+        ),
     ] = False,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
@@ -106,13 +109,14 @@ def verify(
         )
     if report.problems and not repair:
         raise StoreError(
-            f"{len(report.problems)} of {count(report.num_shards, 'shard')} in {path} damaged",
-            allowed="shards as they were written",
-            to_do="run `vtr store verify --repair`, then `vtr extract` again",
+            f"{count(len(report.problems), 'file')} in {path} damaged ({count(report.num_shards, 'shard')} read)",
+            allowed="files as they were written",
+            to_do="run `vtr store verify --repair`, then `vtr extract` (and `vtr cache` for captions) again",
         )
     if renamed and not json_output:
         stdout().print(
-            f"{count(len(renamed), 'damaged shard')} set aside; run `vtr extract` again", soft_wrap=True
+            f"{count(len(renamed), 'file')} set aside; run `vtr extract` (and `vtr cache` for captions) again",
+            soft_wrap=True,
         )
 
 

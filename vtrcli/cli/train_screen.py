@@ -18,7 +18,7 @@ class Screen:
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
-        self._bar = StepBar(unit="steps", quiet=quiet)
+        self._bar = StepBar(unit="steps", quiet=quiet, transient=True)
         self._captions = StepBar(unit="captions", quiet=quiet)
 
     def __enter__(self) -> Screen:
@@ -91,3 +91,7 @@ def print_result(result: TrainResult) -> None:
         f"{recall} on validation · {home_relative(result.run)}",
         soft_wrap=True,
     )
+    if result.best_epoch == 0 and not result.was_interrupted:
+        say(
+            "note: training did not help: the untrained model was best. Try more --epochs or a higher --learning-rate."
+        )

@@ -69,8 +69,10 @@ class Sampling:
         """The inverse of `to_json`. Raises StoreError for anything else."""
         keys = dict(value)
         mode = keys.pop("mode", None)
-        expected = {"keyframes": set(), "uniform": {"num_frames"}, "rate": {"fps", "min_frames"}}.get(mode)
-        if expected is None or set(keys) != expected | {"max_frames"}:
+        modes = {"keyframes": set(), "uniform": {"num_frames"}, "rate": {"fps", "min_frames"}}
+        expected = modes.get(mode) if isinstance(mode, str) else None
+        are_numbers = all(item is None or type(item) in (int, float) for item in keys.values())
+        if expected is None or set(keys) != expected | {"max_frames"} or not are_numbers:
             raise StoreError(
                 f"unknown sampling {value!r}",
                 allowed="a sampling of this version is keyframes, uniform or rate",
