@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -85,8 +86,13 @@ def test_a_bare_stream_has_neither_duration_nor_times(tmp_path: Path) -> None:
     assert info.duration_seconds is None and not info.has_times
 
 
-def test_a_header_that_takes_too_long(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell script")
+def test_a_header_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = make_video(tmp_path / "clip.mp4", "color=red:size=64x48:duration=1")
+    slow = tmp_path / "ffmpeg"
+    slow.write_text("#!/bin/sh\ncase \"$*\" in *-version*) echo 'ffmpeg version 9.0';; *) sleep 60;; esac\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("VTR_FFMPEG", str(slow))
     with pytest.raises(VideoError) as caught:
-        probe(clip, timeout_seconds=0.001)
+        probe(clip, timeout_seconds=0.2)
     assert caught.value.reason == "timeout"

@@ -97,7 +97,7 @@ class CamoeConfig:
 
 
 class Camoe(nn.Module):
-    """The one definition. Untrained it is mean pooling, mostly of the whole caption: training begins near zero-shot CLIP.
+    """The one definition. Untrained it is mean pooling, mostly of the whole caption: training starts near zero-shot.
 
     The gate (our choice of inputs and of the start, START_BIAS for the whole caption):
     - "video": softmax(W mean frame + b), one for all texts. A stream that a text lacks is not masked, but compared by
