@@ -186,6 +186,7 @@ def order_accuracy(similarity: np.ndarray, video_of_text: np.ndarray, pair_of_vi
 
 
 def pick_queries(clips: Sequence[DemoClip], *, num_queries: int = 3) -> list[str]:
-    """Captions of different categories, for a person to try."""
-    by_category = {clip.category: clip.caption for clip in clips}
+    """Captions of different categories, for a person to try; search does not see order, so none of an order pair."""
+    single = [clip for clip in clips if clip.order_pair is None] or clips
+    by_category = {clip.category: clip.caption for clip in single}
     return list(by_category.values())[:num_queries]
