@@ -54,13 +54,13 @@ class Screen:
         if config.started_from is not None:
             parts.append(f"with CLIP, {config.started_from}")
         say(" · ".join(parts), quiet=self._quiet)
-        say("epoch   loss   t2v R@1  R@5 R@10   v2t R@1  R@5 R@10   grad  time", quiet=self._quiet)
+        say("epoch   loss   t2v R@1   R@5  R@10   v2t R@1   R@5  R@10   grad  time", quiet=self._quiet)
 
     def epoch(self, report: EpochReport) -> None:
         """One row; a star marks the best so far."""
         self._bar.finish()
         loss = "  -   " if report.loss is None else f"{report.loss:6.3f}"
-        widths = {"R@1": 7, "R@5": 4, "R@10": 4}
+        widths = {"R@1": 7, "R@5": 5, "R@10": 5}
         recalls = "   ".join(
             " ".join(f"{report.val[direction][name]:{width}.1f}" for name, width in widths.items())
             for direction in ("t2v", "v2t")
