@@ -137,6 +137,19 @@ def test_a_file_moved_within_its_folder_keeps_its_id(videos: Path, weights: str,
     assert opened.videos["clip0"].record.path == str(videos / "sub" / "clip0.mp4")
 
 
+def test_a_file_that_moves_again_and_again_keeps_its_id(videos: Path, weights: str, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    run(videos, weights, store)
+    current = videos / "clip0.mp4"
+    for folder in ("z", "m", "a"):
+        (videos / folder).mkdir()
+        current = current.rename(videos / folder / "clip0.mp4")
+        assert run(videos, weights, store).warnings == []
+        paths = {name: at.record.path for name, at in FeatureStore(store).videos.items()}
+        assert list(paths) == ["clip0", "clip1", "clip2", "clip3"]
+        assert paths["clip0"] == str(current)
+
+
 def test_two_writers_that_choose_one_id_lose_neither_video(
     videos: Path, weights: str, tmp_path: Path
 ) -> None:

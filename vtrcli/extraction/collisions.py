@@ -6,8 +6,8 @@ The path that sorts first keeps the id, the other gets the next free one; both p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 
 from vtrcli.extraction.discover import Candidate
@@ -18,27 +18,19 @@ from vtrcli.store.records import VideoRecord
 from vtrcli.store.writer import StoreWriter
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One record wherever it lies, superseded or not."""
-
-    record: VideoRecord
-    location: Location
-
-
 def settle_collisions(
-    store: Path, written: Mapping[str, str], known: Mapping[str, str], writer: StoreWriter
+    store: Path, written: Mapping[str, str], old_shards: Set[Path], writer: StoreWriter
 ) -> list[str]:
     """Give every path of a contested id an id of its own, and return a note for each.
 
     Args:
         written: video id -> path that this process wrote under it.
-        known: video id -> path when this process planned; superseding that one was meant (a moved file).
+        old_shards: those that were there when this process planned; it knew their ids, so they hold no rival.
     """
     reader = FeatureStore(store)
     taken = {name: at.record.path for name, at in reader.videos.items()}
     notes = []
-    for video_id, rows in _contested(reader, written, known).items():
+    for video_id, rows in _contested(reader, written, old_shards).items():
         keeper, *others = (rows[path] for path in sorted(rows))
         if taken[video_id] != keeper.record.path:
             _copy(reader, keeper, keeper.record, writer)
@@ -57,22 +49,21 @@ def settle_collisions(
 
 
 def _contested(
-    reader: FeatureStore, written: Mapping[str, str], known: Mapping[str, str]
-) -> dict[str, dict[str, _Row]]:
-    """Video id -> path -> its newest row, for the ids under which more than one path was written."""
-    found: dict[str, dict[str, _Row]] = {}
+    reader: FeatureStore, written: Mapping[str, str], old_shards: Set[Path]
+) -> dict[str, dict[str, Location]]:
+    """Video id -> path -> its newest rows, superseded or not, for the ids that got more than one path since then."""
+    found: dict[str, dict[str, Location]] = {}
     for number, shard in enumerate(reader.shards):
-        offsets = shard.offsets.tolist()
-        for record, start, stop in zip(shard.records, offsets, offsets[1:], strict=False):
-            mine = written.get(record.video_id)
-            if mine is not None and (record.path == mine or record.path != known.get(record.video_id)):
-                location = Location(record, number, start, stop)
-                found.setdefault(record.video_id, {})[record.path] = _Row(record, location)
+        if shard.path not in old_shards:
+            offsets = shard.offsets.tolist()
+            for record, start, stop in zip(shard.records, offsets, offsets[1:], strict=False):
+                if record.video_id in written:
+                    location = Location(record, number, start, stop)
+                    found.setdefault(record.video_id, {})[record.path] = location
     return {video_id: rows for video_id, rows in found.items() if len(rows) > 1}
 
 
-def _copy(reader: FeatureStore, row: _Row, record: VideoRecord, writer: StoreWriter) -> None:
-    at = row.location
+def _copy(reader: FeatureStore, at: Location, record: VideoRecord, writer: StoreWriter) -> None:
     shard = reader.shards[at.shard]
     kept = frames_of(reader.path, shard, at)
     writer.add(

@@ -128,8 +128,9 @@ def extract(
         default_batch = GPU_BATCH_SIZE if loaded.device.startswith("cuda") else CPU_BATCH_SIZE
         run.decode(loaded, settings, batch_size or default_batch)
     run.copy_twins()
-    known = {name: at.record.path for name, at in reader.videos.items()}
-    run.result.warnings += settle_collisions(store, run.written, known, run.writer) if run.written else []
+    if run.written:
+        old_shards = {shard.path for shard in reader.shards}
+        run.result.warnings += settle_collisions(store, run.written, old_shards, run.writer)
     run.result.seconds = time.monotonic() - started
     return run.result
 
