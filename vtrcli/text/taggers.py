@@ -6,6 +6,7 @@ there for those who have it. What becomes of the tags is decided in `vtrcli.text
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -33,6 +34,7 @@ class Tagger(Protocol):
         """One tag per word of one sentence; the words are lower case and none is empty."""
 
 
+@functools.cache  # a use case asks for its id, then for its tags; the model is never changed
 def load_tagger(name: TaggerName = "hanta") -> Tagger:
     """The tagger of that name; HanTa takes 0.15 s to load.
 
