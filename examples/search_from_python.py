@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from vtrcli.extraction.run import extract
-from vtrcli.searching import search
+from vtrcli.searching.run import search
 from vtrcli.video.sampling import Sampling
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo/videos")

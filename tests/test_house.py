@@ -20,6 +20,7 @@ FLOORS = [
     {"training"},
     {"caching"},
     {"extraction", "searching", "checking"},
+    {"index"},
     {"retrieval"},
     {"video", "store", "model", "datasets", "text"},
     {"files", "threads"},

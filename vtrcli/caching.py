@@ -17,7 +17,7 @@ from vtrcli.errors import InputError, StoreError
 from vtrcli.extraction.batching import FrameBatcher
 from vtrcli.extraction.run import CPU_BATCH_SIZE, GPU_BATCH_SIZE, store_config
 from vtrcli.model.backbone import Backbone, load_backbone
-from vtrcli.searching import open_text_tower
+from vtrcli.searching.towers import open_text_tower
 from vtrcli.store.config import create_config, require_same
 from vtrcli.store.frames import FrameJpegs, frames_of
 from vtrcli.store.reader import FeatureStore, Location

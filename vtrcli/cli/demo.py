@@ -106,7 +106,7 @@ def print_report(report: DemoReport) -> None:
     from rich.text import Text
 
     from vtrcli.cli.search import print_table
-    from vtrcli.searching import search
+    from vtrcli.searching.run import search
 
     console = stdout()
     console.print()

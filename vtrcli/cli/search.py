@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from vtrcli.cli.output import home_relative, print_json, say, stdout, time_span
 from vtrcli.cli.printable import printable
 
 if TYPE_CHECKING:
-    from vtrcli.searching import Hit
+    from vtrcli.searching.results import Hit
 
 NAME = "search"
 EPILOG = 'Example: [bold]vtr search "a man cooking" --store kitchen.store -k 5[/bold]'
@@ -27,12 +28,12 @@ def command(
     quiet: options.Quiet = False,
 ) -> None:
     """Rank the videos of a store by a sentence, each with the moment that fits best."""
-    from vtrcli.searching import search
+    from vtrcli.searching.run import search
 
     path = options.store_path(store)
     result = search(query, store=path, top_k=top_k, device=device)
-    if result.was_cut:
-        say("vtr: the query is longer than 77 tokens; CLIP reads only its beginning", quiet=quiet)
+    for note in result.notes:
+        say(f"vtr: {note}", quiet=quiet)
     if json_output:
         body = {"query": result.query, "store": str(path), "num_videos": result.num_videos}
         print_json(NAME, {**body, "results": [hit_json(hit) for hit in result.hits]})
@@ -54,7 +55,7 @@ def hit_json(hit: Hit) -> dict[str, Any]:
     }
 
 
-def print_table(hits: list[Hit]) -> None:
+def print_table(hits: Sequence[Hit]) -> None:
     """Rank, score, time span and path, one line each; the path is a link where the terminal has links."""
     from rich.style import Style
     from rich.table import Table

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vtrcli.errors import InputError, StoreError
 from vtrcli.retrieval.frame_scores import VideoScore, score_videos, unit_rows
-from vtrcli.retrieval.moments import Moment, best_moment
+from vtrcli.retrieval.moments import best_moment
+from vtrcli.searching.results import Hit, SearchResult
+from vtrcli.searching.towers import open_text_tower
 from vtrcli.store.reader import FeatureStore, Location
-
-if TYPE_CHECKING:
-    from vtrcli.model.backbone import Backbone
 
 TOP_K = 10
 MAX_QUERY_CHARACTERS = 10_000
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One ranked video. `is_missing` says that its file is no longer where it was extracted from."""
-
-    rank: int
-    video_id: str
-    path: str
-    score: float
-    moment: Moment
-    is_missing: bool
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """Answers to one query. `was_cut` says that CLIP read only its first 77 tokens."""
-
-    query: str
-    num_videos: int
-    hits: list[Hit]
-    was_cut: bool
+QUERY_WAS_CUT = "the query is longer than 77 tokens; CLIP reads only its beginning"
 
 
 def search(
@@ -74,7 +50,8 @@ def search(
         make_hit(rank, opened, videos[index], texts.features[0], float(scores[0, index]))
         for rank, index in enumerate(order, start=1)
     ]
-    return SearchResult(query, len(videos), hits, was_cut=texts.num_cut > 0)
+    notes = (QUERY_WAS_CUT,) if texts.num_cut else ()
+    return SearchResult(query=query, num_videos=len(videos), hits=tuple(hits), notes=notes)
 
 
 def require_query(query: str) -> str:
@@ -99,27 +76,6 @@ def require_finite(store: FeatureStore, scores: np.ndarray) -> None:
         )
 
 
-def open_text_tower(store: FeatureStore, *, device: str) -> Backbone:
-    """The text tower that belongs to a store's features.
-
-    Raises:
-        WeightsError: it cannot be loaded.
-        StoreError: the weights of that name are other ones now.
-    """
-    from vtrcli.model.backbone import load_backbone
-
-    tag = store.config.backbone
-    backbone = load_backbone(tag.name, sha256=tag.sha256, device=device, towers="text")
-    if backbone.info.sha256 != tag.sha256:
-        raise StoreError(
-            f"store {store.path} was made with other weights than {tag.name} is now "
-            f"({tag.sha256[:12]}, not {backbone.info.sha256[:12]})",
-            allowed="the weights that made the features",
-            to_do=f"put them back, or extract into a new store with `--backbone {tag.name}`",
-        )
-    return backbone
-
-
 def rank_best(scores: np.ndarray, top_k: int) -> list[int]:
     """Indices of the best `top_k` of float [num_videos], best first; equal scores in the order of the videos."""
     top_k = min(top_k, len(scores))
@@ -137,4 +93,11 @@ def make_hit(rank: int, store: FeatureStore, video: Location, text_vector: np.nd
     frames = unit_rows(store.features(record.video_id))
     frame_scores = frames @ unit_rows(text_vector)
     moment = best_moment(frame_scores, store.timestamps(record.video_id), record.duration_seconds)
-    return Hit(rank, record.video_id, record.path, score, moment, is_missing=not os.path.exists(record.path))
+    return Hit(
+        rank=rank,
+        video_id=record.video_id,
+        path=record.path,
+        score=score,
+        moments=(moment,),
+        is_missing=not os.path.exists(record.path),
+    )

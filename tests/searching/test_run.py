@@ -14,7 +14,7 @@ from tests.store.stores import make_store
 from tests.video_files import make_video
 from vtrcli.errors import InputError, StoreError
 from vtrcli.extraction.run import extract
-from vtrcli.searching import rank_best, search
+from vtrcli.searching.run import QUERY_WAS_CUT, rank_best, search
 from vtrcli.video.sampling import Sampling
 
 
@@ -65,7 +65,7 @@ def test_a_video_that_is_gone_is_marked_not_hidden(store: Path) -> None:
 def test_fewer_hits_than_asked_for_and_long_queries_are_fine(store: Path) -> None:
     assert len(search("x", store=store, top_k=100, device="cpu").hits) == 3
     assert len(search("x", store=store, top_k=2, device="cpu").hits) == 2
-    assert search("word " * 500, store=store, device="cpu").was_cut
+    assert search("word " * 500, store=store, device="cpu").notes == (QUERY_WAS_CUT,)
     assert len(search("一个人在做饭 🍳", store=store, device="cpu").hits) == 3
 
 

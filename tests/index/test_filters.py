@@ -1,0 +1,68 @@
+"""Filters keep what they say, and refuse bounds that keep nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vtrcli.errors import UsageError
+from vtrcli.index.filters import Filters, path_matches
+
+PATHS = ("/home/me/kitchen/pasta.mp4", "/home/me/2019/camping.mov", "/kitchen sink/pasta.mp4")
+
+
+def kept(filters: Filters) -> list[int]:
+    mask = filters.mask(
+        paths=PATHS,
+        duration_seconds=np.array([10.0, np.nan, 30.0]),
+        changed_at=np.array([100.0, 200.0, 300.0]),
+        num_bytes=np.array([1, 2, 3]),
+    )
+    return np.flatnonzero(mask).tolist()
+
+
+def test_no_filter_keeps_everything() -> None:
+    assert kept(Filters()) == [0, 1, 2] and Filters().is_empty
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.mp4", [0, 2]),
+        ("pasta*", [0, 2]),
+        ("p*/pasta.mp4", []),
+        ("kitchen/*", [0]),
+        ("me/*.mp4", [0]),  # * crosses folders where the pattern has any
+        ("itchen/*", []),
+        ("/home/*", [0, 1]),
+        ("*camp*", [1]),
+        ("k*.mp4", []),  # a name, not a folder's
+        ("*.MP4", []),
+    ],
+)
+def test_a_path_filter_means_names_or_ends_of_paths(pattern: str, expected: list[int]) -> None:
+    assert kept(Filters(paths=(pattern,))) == expected
+
+
+def test_one_of_several_patterns_is_enough() -> None:
+    assert kept(Filters(paths=("*.mov", "kitchen/*"))) == [0, 1]
+    assert path_matches("/a/b.mp4", "b.mp4")
+
+
+def test_bounds_are_inclusive_and_an_unknown_length_is_within_none() -> None:
+    assert kept(Filters(min_duration_seconds=10.0)) == [0, 2]
+    assert kept(Filters(max_duration_seconds=10.0)) == [0]
+    assert kept(Filters(min_changed_at=200.0, max_changed_at=200.0)) == [1]
+    assert kept(Filters(min_bytes=2)) == [1, 2]
+    assert kept(Filters(max_bytes=0)) == []
+
+
+def test_bounds_that_exclude_each_other_are_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        Filters(min_duration_seconds=60.0, max_duration_seconds=10.0)
+    assert str(caught.value) == (
+        "the duration filter leaves nothing: from 60 to 10; a lower bound at or below the upper one; "
+        "exchange the two, or leave one out"
+    )
+    with pytest.raises(UsageError, match="an empty path filter; "):
+        Filters(paths=("",))

@@ -1,0 +1,40 @@
+"""What a search answers: plain values, the same for the table, `--json`, the gallery and Python callers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vtrcli.retrieval.moments import Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """One result: a video with its moments, best first, or (`--moments`) one moment of a video.
+
+    `score` is what the results are ranked by. `relevance` says how many standard deviations the video lies above what
+    the captions of a query bank score on it; None without a bank. `is_missing`: the file is no longer where it
+    was extracted from.
+    """
+
+    rank: int
+    video_id: str
+    path: str
+    score: float
+    moments: tuple[Moment, ...]
+    is_missing: bool
+    relevance: float | None = None
+
+    @property
+    def moment(self) -> Moment:
+        """The best moment."""
+        return self.moments[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """Answers to one query. `num_videos` were ranked, after filters; `notes` are sentences for the user."""
+
+    query: str
+    num_videos: int
+    hits: tuple[Hit, ...]
+    notes: tuple[str, ...] = ()
