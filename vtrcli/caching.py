@@ -17,7 +17,6 @@ from vtrcli.errors import InputError, StoreError
 from vtrcli.extraction.batching import FrameBatcher
 from vtrcli.extraction.run import CPU_BATCH_SIZE, GPU_BATCH_SIZE, store_config
 from vtrcli.model.backbone import Backbone, load_backbone
-from vtrcli.searching.towers import open_text_tower
 from vtrcli.store.config import create_config, require_same
 from vtrcli.store.frames import FrameJpegs, frames_of
 from vtrcli.store.reader import FeatureStore, Location
@@ -25,7 +24,8 @@ from vtrcli.store.shard import damaged
 from vtrcli.store.texts import TextCache, TextRows, write_texts
 from vtrcli.store.writer import StoreWriter
 from vtrcli.text.streams import STREAMS, Stream, split_streams
-from vtrcli.text.taggers import TaggerName, load_tagger
+from vtrcli.text.taggers import Tagger, TaggerName, load_tagger
+from vtrcli.towers import open_text_tower
 from vtrcli.video.sampling import Sampling
 
 CHUNK_TEXTS = 8192  # captions per text file: what an interruption loses at most
@@ -98,30 +98,36 @@ def cache_texts(
     backbone = open_text_tower(store, device=device)
     for start in range(0, len(todo), CHUNK_TEXTS):
         chunk = todo[start : start + CHUNK_TEXTS]
-        streams = [split_streams(text, tag) for text in chunk]
-        by_stream = [[getattr(streamed, name) for streamed in streams] for name in STREAMS]
-        captions = backbone.encode_texts(chunk)
-        row = {text: number for number, text in enumerate(chunk)}
-        parts = [
-            text for text in dict.fromkeys(text for column in by_stream for text in column) if text not in row
-        ]
-        row |= {text: number for number, text in enumerate(parts, start=len(chunk))}
-        features = np.concatenate([captions.features, backbone.encode_texts(parts).features])
-        index = np.array([[row[text] for text in column] for column in by_stream]).T
-        mask = np.array([[True, streamed.has_entity, streamed.has_action] for streamed in streams])
-        num_cut += captions.num_cut
-        num_without["entity"] += int((~mask[:, 1]).sum())
-        num_without["action"] += int((~mask[:, 2]).sum())
+        rows, num_cut_here = encode_streams(chunk, tag, backbone)
+        num_cut += num_cut_here
+        num_without["entity"] += int((~rows.mask[:, 1]).sum())
+        num_without["action"] += int((~rows.mask[:, 2]).sum())
         write_texts(
             store.path,
             chunk,
-            TextRows(features.astype(np.float16)[index], mask),
+            rows,
             streams=STREAMS,
             tagger_id=tag.id,
             backbone_sha256=store.config.backbone.sha256,
         )
         on_progress(start + len(chunk), len(todo))
     return CaptionCacheResult(len(set(texts)), len(todo), num_cut, num_without, tag.id)
+
+
+def encode_streams(texts: Sequence[str], tagger: Tagger, backbone: Backbone) -> tuple[TextRows, int]:
+    """Features of each text's streams, different texts encoded once, and how many captions CLIP had to cut."""
+    streams = [split_streams(text, tagger) for text in texts]
+    by_stream = [[getattr(streamed, name) for streamed in streams] for name in STREAMS]
+    captions = backbone.encode_texts(texts)
+    row = {text: number for number, text in enumerate(texts)}
+    parts = [
+        text for text in dict.fromkeys(text for column in by_stream for text in column) if text not in row
+    ]
+    row |= {text: number for number, text in enumerate(parts, start=len(texts))}
+    features = np.concatenate([captions.features, backbone.encode_texts(parts).features])
+    index = np.array([[row[text] for text in column] for column in by_stream]).T
+    mask = np.array([[True, streamed.has_entity, streamed.has_action] for streamed in streams])
+    return TextRows(features.astype(np.float16)[index], mask), captions.num_cut
 
 
 def open_text_cache(store: FeatureStore, *, tagger_id: str) -> TextCache:

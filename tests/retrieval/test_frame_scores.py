@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.store.stores import make_store
 from vtrcli.retrieval import frame_scores
-from vtrcli.retrieval.frame_scores import score_videos, unit_rows
+from vtrcli.retrieval.frame_scores import FramePooling, pool_frame_scores, score_videos, unit_rows
 from vtrcli.store.reader import FeatureStore
 
 
@@ -24,19 +26,27 @@ def store(tmp_path: Path) -> FeatureStore:
     return FeatureStore(tmp_path)
 
 
-@pytest.mark.parametrize("pooling", ["max", "mean"])
+def weighted_mean(scores: np.ndarray, temperature: float) -> float:
+    """The definition, in float64."""
+    weights = np.exp((scores - scores.max()).astype(np.float64) / temperature)
+    return float((weights * scores).sum() / weights.sum())
+
+
+@pytest.mark.parametrize("pooling", ["max", "mean", "softmax"])
 @pytest.mark.parametrize("block_rows", [1, 5, 1000])
 def test_scores_equal_the_definition_for_any_block_size(
     store: FeatureStore, pooling: frame_scores.VideoScore, block_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frame_scores, "BLOCK_ROWS", block_rows)
     texts = np.random.default_rng(1).normal(size=(3, 4))
-    videos, scores = score_videos(store, texts, pooling=pooling)
+    videos, scores = score_videos(store, texts, pooling=pooling, temperature=0.3)
     assert sorted(at.record.video_id for at in videos) == list(store.videos)
     for column, at in enumerate(videos):
         frames = unit_rows(store.features(at.record.video_id))
         if pooling == "max":
             expected = (unit_rows(texts) @ frames.T).max(axis=1)
+        elif pooling == "softmax":
+            expected = [weighted_mean(row, 0.3) for row in unit_rows(texts) @ frames.T]
         else:
             expected = unit_rows(texts) @ unit_rows(frames.sum(axis=0))
         assert scores[:, column] == pytest.approx(expected, abs=1e-6)
@@ -46,3 +56,50 @@ def test_a_zero_vector_scores_zero_not_nan(tmp_path: Path) -> None:
     store = FeatureStore(make_store(tmp_path, {"a": np.zeros((2, 4))}))
     _, scores = score_videos(store, np.ones((1, 4)))
     assert scores.tolist() == [[0.0]]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5)), min_size=1, max_size=8),
+    st.sampled_from(["max", "softmax"]),
+    st.floats(1e-4, 10),
+    st.integers(0, 99),
+)
+def test_pooling_equals_the_loop_over_videos(
+    gaps_and_sizes: list[tuple[int, int]], pooling: FramePooling, temperature: float, seed: int
+) -> None:
+    starts, stops, row = [], [], 0
+    for gap, size in gaps_and_sizes:
+        starts.append(row + gap)
+        row += gap + size
+        stops.append(row)
+    scores = np.random.default_rng(seed).uniform(-1, 1, row + 2).astype(np.float32)  # two rows of no video
+    pooled = pool_frame_scores(scores, np.array(starts), np.array(stops), pooling, temperature)
+    videos = [scores[start:stop] for start, stop in zip(starts, stops, strict=True)]
+    assert pooled.dtype == np.float32
+    if pooling == "max":
+        assert pooled.tolist() == [video.max() for video in videos]
+    else:
+        assert pooled == pytest.approx([weighted_mean(video, temperature) for video in videos], abs=1e-6)
+        assert (pooled <= [video.max() for video in videos]).all()
+
+
+def test_pooling_of_several_texts_is_pooling_of_each() -> None:
+    scores = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    starts, stops = np.array([1, 4]), np.array([3, 9])
+    pooled = pool_frame_scores(scores, starts, stops, "softmax", 0.1)
+    for column in range(3):
+        assert (
+            pooled[:, column] == pool_frame_scores(scores[:, column], starts, stops, "softmax", 0.1)
+        ).all()
+
+
+@pytest.mark.parametrize(("temperature", "expected"), [(1e-30, 0.5), (1e9, 0.2)])
+def test_softmax_lies_between_maximum_and_mean(temperature: float, expected: float) -> None:
+    scores = np.array([0.5, -0.2, 0.3], np.float32)
+    pooled = pool_frame_scores(scores, np.array([0]), np.array([3]), "softmax", temperature)
+    assert pooled[0] == pytest.approx(expected)
+
+
+def test_no_video_has_no_score() -> None:
+    none = np.zeros(0, np.int64)
+    assert pool_frame_scores(np.zeros(4, np.float32), none, none, "softmax").shape == (0,)

@@ -1,36 +1,137 @@
-"""The span around the best frame, worked out by hand."""
+"""The moments of a video: by hand for small cases, and the laws that hold for any scores."""
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from vtrcli.retrieval.moments import best_moment
+from vtrcli.retrieval.moments import RULE, Moment, find_moments
+
+TIMES = np.array([1.0, 3, 5, 7, 9])  # of a 10 s video
+videos = st.integers(1, 40).flatmap(
+    lambda size: st.tuples(
+        st.lists(st.floats(-1, 1, width=32), min_size=size, max_size=size),
+        st.lists(st.floats(0.1, 5), min_size=size, max_size=size),
+        st.lists(st.booleans(), min_size=size, max_size=size),
+    )
+)
+Video = tuple[list[float], list[float], list[bool]]
+
+
+def spans(moments: list[Moment]) -> list[tuple[float, float, float]]:
+    return [(moment.start_seconds, moment.peak_seconds, moment.end_seconds) for moment in moments]
+
+
+def find(video: Video) -> list[Moment]:
+    scores, gaps, cuts = video
+    times = np.cumsum(gaps)
+    shots = np.array([0, *(number for number, cut in enumerate(cuts) if cut and number)])
+    return find_moments(np.array(scores, np.float32), times, float(times[-1]) + 1, shots=shots)
 
 
 @pytest.mark.parametrize(
     ("scores", "expected"),
     [
-        # frames at 1, 3, 5, 7, 9 s of a 10 s video: (start, peak, end)
-        ([0.1, 0.1, 0.9, 0.1, 0.1], (4.0, 5.0, 6.0)),
-        ([0.1, 0.8, 0.9, 0.1, 0.1], (2.0, 5.0, 6.0)),
-        ([0.9, 0.1, 0.1, 0.1, 0.8], (0.0, 1.0, 2.0)),
-        ([0.1, 0.1, 0.1, 0.1, 0.9], (8.0, 9.0, 10.0)),
-        ([0.5, 0.5, 0.5, 0.5, 0.5], (0.0, 1.0, 10.0)),
+        ([0.1, 0.1, 0.9, 0.1, 0.1], [(4.0, 5.0, 6.0)]),
+        ([0.1, 0.8, 0.9, 0.1, 0.1], [(2.0, 5.0, 6.0)]),
+        ([0.9, 0.1, 0.1, 0.1, 0.8], [(0.0, 1.0, 2.0), (8.0, 9.0, 10.0)]),
+        ([0.9, 0.1, 0.1, 0.1, 0.5], [(0.0, 1.0, 2.0)]),
+        ([0.1, 0.1, 0.1, 0.1, 0.9], [(8.0, 9.0, 10.0)]),
+        ([0.5, 0.5, 0.5, 0.5, 0.5], [(0.0, 1.0, 10.0)]),
     ],
 )
-def test_the_moment_reaches_half_way_to_the_first_frame_below_half_height(
-    scores: list[float], expected: tuple[float, float, float]
+def test_a_moment_reaches_half_way_to_the_first_frame_below_half_height(
+    scores: list[float], expected: list[tuple[float, float, float]]
 ) -> None:
-    moment = best_moment(np.array(scores), np.array([1.0, 3, 5, 7, 9]), 10.0)
-    assert (moment.start_seconds, moment.peak_seconds, moment.end_seconds) == expected
-    assert moment.score == max(scores)
+    moments = find_moments(np.array(scores), TIMES, 10.0)
+    assert spans(moments) == expected
+    assert moments[0].score == max(scores)
 
 
 def test_a_single_frame_stands_for_the_whole_video() -> None:
-    moment = best_moment(np.array([0.3]), np.array([0.0]), 4.0)
-    assert (moment.start_seconds, moment.peak_seconds, moment.end_seconds) == (0.0, 0.0, 4.0)
+    assert spans(find_moments(np.array([0.3]), np.array([0.0]), 4.0)) == [(0.0, 0.0, 4.0)]
 
 
-def test_an_unknown_duration_ends_at_the_last_frame() -> None:
-    assert best_moment(np.array([0.3, 0.3]), np.array([0.0, 2.0]), None).end_seconds == 2.0
+@pytest.mark.parametrize("duration", [None, 0.0, 1.5])
+def test_a_video_ends_no_earlier_than_its_last_frame(duration: float | None) -> None:
+    assert find_moments(np.array([0.3, 0.3]), np.array([0.0, 2.0]), duration)[0].end_seconds == 2.0
+
+
+def test_a_dip_of_one_frame_does_not_part_a_moment() -> None:
+    scores = np.full(40, 0.1)
+    scores[20:27] = 0.5
+    scores[23] = 0.28  # below half height
+    assert spans(find_moments(scores, np.arange(40.0), 40.0)) == [(19.5, 20.0, 26.5)]
+
+
+def test_smoothing_does_not_cross_a_cut() -> None:
+    scores = np.array([0.1] * 20 + [0.32] + [0.5] * 9)
+    times = np.arange(30.0)
+    # The frame before the cut lies above half height (0.3) only as long as the frame after it lifts it.
+    assert find_moments(scores, times, 30.0)[0].start_seconds == 19.5
+    assert find_moments(scores, times, 30.0, shots=np.array([0, 21]))[0].start_seconds == 20.5
+
+
+def test_a_video_that_matches_as_a_whole_is_one_moment() -> None:
+    scores = 0.3 + 0.01 * np.array([0.2, -0.9, 1.0, -0.1, 0.8, -0.7, 0.1, 0.9, -1.0, 0.3, -0.4, 0.6])
+    assert spans(find_moments(scores, np.arange(12.0), 12.0)) == [(0.0, 2.0, 12.0)]
+
+
+def test_most_of_a_video_can_be_the_moment() -> None:
+    scores = np.array([0.1] * 4 + [0.5, 0.52, 0.51, 0.5, 0.53, 0.5, 0.51, 0.52])
+    assert spans(find_moments(scores, np.arange(12.0), 12.0)) == [(3.5, 8.0, 12.0)]
+
+
+def test_equal_moments_come_in_the_order_of_time() -> None:
+    scores = np.array([0.1, 0.9, 0.1, 0.1, 0.9, 0.1, 0.1])
+    assert [moment.peak_seconds for moment in find_moments(scores, np.arange(7.0), 7.0)] == [1.0, 4.0]
+
+
+def test_a_caller_may_ask_for_fewer() -> None:
+    scores = np.array([0.1, 0.9, 0.1, 0.1, 0.8, 0.1, 0.1])
+    assert len(find_moments(scores, np.arange(7.0), 7.0)) == 2
+    assert len(find_moments(scores, np.arange(7.0), 7.0, max_moments=1)) == 1
+
+
+def test_the_best_moment_is_listed_under_any_rule() -> None:
+    rule = replace(RULE, listing_share=1.0)
+    for seed in range(50):
+        scores = np.random.default_rng(seed).normal(size=30)
+        assert find_moments(scores, np.arange(30.0), 30.0, rule=rule)[0].score == scores.max()
+
+
+@given(videos)
+def test_the_best_comes_first_with_the_maximum_as_its_score(video: Video) -> None:
+    found = [moment.score for moment in find(video)]
+    assert found[0] == np.array(video[0], np.float32).max()
+    assert found == sorted(found, reverse=True)
+
+
+@given(videos)
+def test_moments_lie_apart_within_the_video_and_hold_their_peaks(video: Video) -> None:
+    moments = find(video)
+    end = float(np.cumsum(video[1])[-1]) + 1
+    for moment in moments:
+        assert 0 <= moment.start_seconds <= moment.peak_seconds <= moment.end_seconds <= end
+    in_time = sorted(moments, key=lambda moment: moment.start_seconds)
+    for left, right in itertools.pairwise(in_time):
+        assert left.end_seconds < right.start_seconds
+
+
+@given(videos, st.integers(1, 1000))
+def test_later_frames_make_later_moments(video: Video, shift: int) -> None:
+    scores, gaps, _ = video
+    values, times = np.array(scores), np.cumsum(np.round(gaps, 2) + 0.01)
+    before = find_moments(values, times, float(times[-1]))
+    after = find_moments(values, times + shift, float(times[-1]) + shift)
+    for left, right in zip(before, after, strict=True):
+        assert right.peak_seconds == pytest.approx(left.peak_seconds + shift)
+        assert right.end_seconds == pytest.approx(left.end_seconds + shift)
+        # The first frame reaches to the beginning of the video wherever it lies.
+        expected = left.start_seconds + shift if left.start_seconds > 0 else 0.0
+        assert right.start_seconds == pytest.approx(expected)

@@ -89,6 +89,7 @@ def _root(
 def _register() -> None:
     """Import every command module; each is small and imports its use case only when it runs."""
     from vtrcli.cli import (
+        bank,
         cache,
         compare,
         config,
@@ -104,7 +105,7 @@ def _register() -> None:
 
     for module in (extract, cache, train, eval, compare, search, demo, init, config):
         app.command(module.NAME, cls=VtrCommand, epilog=module.EPILOG)(module.command)
-    for group in (store, models, datasets):
+    for group in (store, bank, models, datasets):
         app.add_typer(group.app, name=group.NAME, epilog=group.EPILOG)
 
 

@@ -12,7 +12,9 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from vtrcli.cli.settings import OptionKind, environment_name
 from vtrcli.errors import UsageError
 
-NOT_SETTINGS = frozenset({"help", "version", "json_output", "install_completion", "show_completion"})
+NOT_SETTINGS = frozenset(
+    {"help", "version", "json_output", "install_completion", "show_completion", "query", "queries"}
+)
 
 
 class VtrCommand(TyperCommand):

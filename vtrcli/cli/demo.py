@@ -105,7 +105,7 @@ def print_report(report: DemoReport) -> None:
     """What was made, how well it is found, three searches, and what to try next."""
     from rich.text import Text
 
-    from vtrcli.cli.search import print_table
+    from vtrcli.cli.search_output import print_table
     from vtrcli.searching.run import search
 
     console = stdout()

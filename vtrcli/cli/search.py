@@ -1,81 +1,255 @@
-"""`vtr search`: rank videos by a sentence."""
+"""`vtr search`: rank videos, or moments in them, by a sentence, a picture or another video."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vtrcli.cli import options
-from vtrcli.cli.output import home_relative, print_json, say, stdout, time_span
-from vtrcli.cli.printable import printable
+from vtrcli.cli.output import print_json, say
+from vtrcli.cli.progress import StepBar
+from vtrcli.cli.search_output import answer_lines, print_paths, print_table, read_lines, result_json
+from vtrcli.cli.settings import find_settings
+from vtrcli.cli.units import to_bytes, to_seconds, to_timestamp
+from vtrcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from vtrcli.searching.results import Hit
+    from vtrcli.searching.background import SearchMethod
+    from vtrcli.searching.searcher import Searcher
 
 NAME = "search"
-EPILOG = 'Example: [bold]vtr search "a man cooking" --store kitchen.store -k 5[/bold]'
+EPILOG = 'Example: [bold]vtr search "a man cooking" --moments --not "a woman" --gallery found.html[/bold]'
 
 
 def command(
-    query: Annotated[str, typer.Argument(help="What the video shows, as a sentence.")],
+    query: Annotated[
+        list[str] | None, typer.Argument(metavar="[QUERY]", help="What the video shows, as a sentence.")
+    ] = None,
     store: options.Store = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many videos to show.")] = 10,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many results.")] = 10,
+    plus: Annotated[
+        list[str] | None, typer.Option("--plus", metavar="TEXT", help="Must also show this; may be repeated.")
+    ] = None,
+    minus: Annotated[
+        list[str] | None, typer.Option("--not", metavar="TEXT", help="Must not show this; may be repeated.")
+    ] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option("--image", metavar="FILE", help="Must look like this picture.")
+    ] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--like", metavar="VIDEO[@TIME]", help="Must look like this video, or its frame at a time (1:12)."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="N,N…",
+            help="How much each part counts: query, --plus, --not, --image, --like.",
+            show_default="1 each",
+        ),
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            "--queries", metavar="FILE", help="One query per line (- for stdin); prints JSON lines."
+        ),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="Rank with a trained run, or none for plain CLIP.",
+            show_default="the newest beside vtr.toml",
+        ),
+    ] = None,
+    dsl: Annotated[
+        bool, typer.Option("--dsl", help="Correct by the query bank, for this query alone: --method dsl.")
+    ] = False,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help="A correction by the bank: dsl, inverted-softmax, nnn, csls."),
+    ] = None,
+    min_relevance: Annotated[
+        float | None,
+        typer.Option(
+            "--min-relevance", help="Only results so far above what the bank's captions score; 3 is strict."
+        ),
+    ] = None,
+    approximate: Annotated[
+        bool | None,
+        typer.Option(
+            "--approximate/--exact",
+            help="Look only at what an HNSW graph proposes; it is made if missing.",
+            show_default="exact; approximate for 8 million frames and more, once `vtr index build` made the graph",
+        ),
+    ] = None,
+    moments: Annotated[bool, typer.Option("--moments", help="Rank moments instead of videos.")] = False,
+    per_video: Annotated[int, typer.Option("--per-video", min=1, help="Moments of one video at most.")] = 3,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--path", metavar="GLOB", help="Only such files: '*.mp4', 'kitchen/*'; may be repeated."
+        ),
+    ] = None,
+    min_duration: Annotated[
+        str | None,
+        typer.Option("--min-duration", metavar="TIME", help="Only videos at least so long (1:30)."),
+    ] = None,
+    max_duration: Annotated[
+        str | None, typer.Option("--max-duration", metavar="TIME", help="Only videos at most so long.")
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option("--after", metavar="DATE", help="Only files changed since (2019-06-30, 2019)."),
+    ] = None,
+    before: Annotated[
+        str | None, typer.Option("--before", metavar="DATE", help="Only files changed before.")
+    ] = None,
+    min_size: Annotated[
+        str | None,
+        typer.Option("--min-size", metavar="SIZE", help="Only files of at least this size (20MB)."),
+    ] = None,
+    max_size: Annotated[
+        str | None, typer.Option("--max-size", metavar="SIZE", help="Only files of at most this size.")
+    ] = None,
+    paths_only: Annotated[bool, typer.Option("--paths", help="Print the paths alone, one a line.")] = False,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="As --paths, with a NUL behind each, for xargs -0.")
+    ] = False,
     device: options.Device = options.DEVICE_DEFAULT,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Rank the videos of a store by a sentence, each with the moment that fits best."""
-    from vtrcli.searching.run import search
+    """Rank the videos of a store by what they show, each with the moments that fit best."""
+    from vtrcli.index.filters import Filters
+    from vtrcli.searching.options import SearchOptions
+    from vtrcli.searching.query import Query
 
-    path = options.store_path(store)
-    result = search(query, store=path, top_k=top_k, device=device)
+    folder = options.store_path(store)
+    refuse_two_outputs(json_output=json_output, paths=paths_only or null, queries=queries is not None)
+    filters = Filters(
+        paths=tuple(path or ()),
+        min_duration_seconds=to_seconds(min_duration, option="--min-duration"),
+        max_duration_seconds=to_seconds(max_duration, option="--max-duration"),
+        min_changed_at=to_timestamp(after, option="--after"),
+        max_changed_at=to_timestamp(before, option="--before"),
+        min_bytes=to_bytes(min_size, option="--min-size"),
+        max_bytes=to_bytes(max_size, option="--max-size"),
+    )
+    how = SearchOptions(
+        top_k=top_k,
+        moments=moments,
+        per_video=per_video,
+        filters=filters,
+        method=to_method(method, dsl=dsl),
+        min_relevance=min_relevance,
+        approximate=approximate,
+    )
+    ask = partial(
+        Query,
+        plus=tuple(plus or ()),
+        minus=tuple(minus or ()),
+        images=tuple(image or ()),
+        like=tuple(like or ()),
+        weights=to_weights(weights),
+    )
+    text = " ".join(query) if query else None
+    if queries is None:
+        asked = ask(text=text)  # what is wrong with it is said before anything is loaded
+    elif text is not None:
+        raise UsageError(
+            "a query beside --queries", allowed="one of them", to_do="add the query as a line of the file"
+        )
+    searcher = open_searcher(folder, run, device=device, quiet=quiet)
+    if queries is not None:
+        answer_lines(
+            read_lines(queries),
+            lambda line: searcher.search(ask(text=line), how),
+            store=folder,
+            run=searcher.run_name,
+        )
+        return
+    result = searcher.search(asked, how)
     for note in result.notes:
         say(f"vtr: {note}", quiet=quiet)
     if json_output:
-        body = {"query": result.query, "store": str(path), "num_videos": result.num_videos}
-        print_json(NAME, {**body, "results": [hit_json(hit) for hit in result.hits]})
+        print_json(NAME, result_json(result, store=str(folder), run=searcher.run_name))
+    elif paths_only or null:
+        print_paths(result.hits, end=b"\0" if null else b"\n")
     else:
         print_table(result.hits)
 
 
-def hit_json(hit: Hit) -> dict[str, Any]:
-    """The keys of one result, the same in `--json` and on the page."""
-    return {
-        "rank": hit.rank,
-        "video_id": hit.video_id,
-        "path": hit.path,
-        "score": round(hit.score, 4),
-        "start_seconds": round(hit.moment.start_seconds, 3),
-        "end_seconds": round(hit.moment.end_seconds, 3),
-        "peak_seconds": round(hit.moment.peak_seconds, 3),
-        "missing": hit.is_missing,
-    }
+def refuse_two_outputs(*, json_output: bool, paths: bool, queries: bool) -> None:
+    """Raises UsageError for options that ask for different things on stdout."""
+    if (json_output or queries) and paths:
+        raise UsageError(
+            f"--paths with {'--json' if json_output else '--queries'}",
+            allowed="one kind of output: a table, --json, --paths (or --null), or the lines of --queries",
+            to_do="leave one out",
+        )
 
 
-def print_table(hits: Sequence[Hit]) -> None:
-    """Rank, score, time span and path, one line each; the path is a link where the terminal has links."""
-    from rich.style import Style
-    from rich.table import Table
-    from rich.text import Text
+def to_method(name: str | None, *, dsl: bool) -> SearchMethod | None:
+    """The correction that was asked for. Raises UsageError for an unknown one, or two."""
+    from vtrcli.searching.background import require_method
 
-    table = Table.grid(padding=(0, 2))
-    for justify in ("right", "right", "left", "left"):
-        table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for hit in hits:
-        path = Path(hit.path)
-        style = Style(dim=True) if hit.is_missing else Style(link=path.as_uri())
-        name = printable(_short(path)) + (" (missing)" if hit.is_missing else "")
-        span = time_span(hit.moment.start_seconds, hit.moment.end_seconds)
-        table.add_row(str(hit.rank), f"{hit.score:.2f}", span, Text(name, style=style))
-    stdout().print(table)
+    if dsl and name not in (None, "dsl"):
+        raise UsageError(
+            f"--dsl with --method {name}", allowed="one correction", to_do="leave one of them out"
+        )
+    wanted = "dsl" if dsl else name
+    return None if wanted is None or wanted == "none" else require_method(wanted)
 
 
-def _short(path: Path) -> str:
-    """Relative to the working folder where the file lies below it."""
+def to_weights(text: str | None) -> tuple[float, ...] | None:
+    """`2,1,0.5` -> numbers. Raises UsageError for anything else."""
+    if text is None:
+        return None
     try:
-        return str(path.relative_to(Path.cwd()))
+        return tuple(float(part) for part in text.split(","))
     except ValueError:
-        return home_relative(path)
+        raise UsageError(
+            f"--weights {text!r}", allowed="numbers with commas between them", to_do="write `--weights 2,1`"
+        ) from None
+
+
+def open_searcher(store: Path, run: str | None, *, device: str, quiet: bool) -> Searcher:
+    """The searcher; with the newest run beside vtr.toml where none was named and that one fits the store."""
+    from vtrcli.errors import StoreError
+    from vtrcli.searching.searcher import Searcher
+
+    with StepBar(unit="shards", quiet=quiet, transient=True) as bar:
+        if run == "none":
+            return Searcher(store, device=device)
+        if run is not None:
+            return Searcher(store, run=Path(run), device=device, on_progress=bar.update)
+        newest = newest_run_if_any()
+        if newest is None:
+            return Searcher(store, device=device)
+        try:
+            return Searcher(store, run=newest, device=device, on_progress=bar.update)
+        except StoreError as error:
+            if "was trained on features of" not in error.came_in:
+                raise
+            say(f"vtr: {error.came_in}: plain CLIP ranks", quiet=quiet)
+            return Searcher(store, device=device)
+
+
+def newest_run_if_any() -> Path | None:
+    """The newest run beside vtr.toml; None without vtr.toml or without a run."""
+    from vtrcli.cli.train import newest_run
+
+    if find_settings(Path.cwd()) is None:
+        return None
+    try:
+        return newest_run(Path.cwd())
+    except UsageError:
+        return None

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vtrcli.errors import StoreError
 from vtrcli.model.precision import choose_device
 from vtrcli.retrieval.frame_scores import unit_rows
-from vtrcli.store.padding import padded_frames
+from vtrcli.store.padding import padded
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.texts import TextRows
 from vtrcli.text.streams import STREAMS
 from vtrcli.training.run import load_camoe
+from vtrcli.training.run_folder import require_run_fits
 
 CHUNK_VIDEOS = 1024
 
@@ -55,28 +55,24 @@ class CamoeVectors:
 
     def require_fit(self, store: FeatureStore) -> None:
         """Raises StoreError when the run was trained on features of another backbone."""
-        trained, stored = self._config.backbone, store.config.backbone
-        if trained.sha256 != stored.sha256:
-            raise StoreError(
-                f"run {self._run} was trained on features of {trained.name} (weights {trained.sha256[:12]}), "
-                f"store {store.path} holds {stored.name} (weights {stored.sha256[:12]})",
-                allowed="run and store of the same backbone",
-                to_do=f"use another --store or --run; this run was trained on {self._config.store}",
-            )
+        require_run_fits(self._run, self._config, store.path, store.config.backbone)
 
     def logit_scale(self, store: FeatureStore) -> float:
         """The one that training ended with."""
         return float(self._camoe.logit_scale.detach())
 
-    @torch.inference_mode()
     def videos(self, store: FeatureStore, video_ids: Sequence[str]) -> np.ndarray:
         """float32 [num_videos, experts * dim]; long videos are thinned as they were for training."""
-        num_frames = self._config.settings.num_frames
-        vectors = []
-        for start in range(0, len(video_ids), CHUNK_VIDEOS):
-            chunk = video_ids[start : start + CHUNK_VIDEOS]
-            padded = padded_frames(store, chunk, num_frames=num_frames)
-            tensors = (torch.from_numpy(array).to(self._device) for array in padded)
+        return self.of_frames([store.features(video_id) for video_id in video_ids])
+
+    @torch.inference_mode()
+    def of_frames(self, features: Sequence[np.ndarray]) -> np.ndarray:
+        """The same for frame features: per video float [its frames, dim], not normalised."""
+        num_frames, dim = self._config.settings.num_frames, self._camoe.config.dim
+        vectors = [np.zeros((0, len(self._camoe.config.experts) * dim), np.float32)]
+        for start in range(0, len(features), CHUNK_VIDEOS):
+            frames = padded(features[start : start + CHUNK_VIDEOS], num_frames=num_frames, dim=dim)
+            tensors = (torch.from_numpy(array).to(self._device) for array in frames)
             vectors.append(self._camoe.video_vectors(*tensors).float().cpu().numpy())
         return np.concatenate(vectors)
 

@@ -8,8 +8,11 @@ import numpy as np
 
 from vtrcli.store.reader import FeatureStore, Location
 
-VideoScore = Literal["max", "mean"]
+FramePooling = Literal["max", "softmax"]  # what can be made of the frames' scores alone
+VideoScore = Literal["max", "mean", "softmax"]
 BLOCK_ROWS = 65_536
+# In units of the cosine: T = 2 on CLIP's logits, which are 100 times its cosines. By `benchmarks/moments.py`.
+SOFTMAX_TEMPERATURE = 0.02
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
@@ -20,15 +23,68 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
     return rows
 
 
+def pool_frame_scores(
+    scores: np.ndarray,
+    starts: np.ndarray,
+    stops: np.ndarray,
+    pooling: FramePooling,
+    temperature: float = SOFTMAX_TEMPERATURE,
+) -> np.ndarray:
+    """One score per video from the scores of its frames.
+
+    `softmax` is the mean of the frames' scores weighted by softmax(score / temperature), as in X-Pool's and
+    CLIP-hitchhiker's text-conditioned pooling, but of scores instead of features: near 0 it is the maximum, for
+    large temperatures the plain mean.
+
+    Args:
+        scores: float32 [num_rows] or [num_rows, num_texts].
+        starts, stops: int64 [num_videos], the rows of each video: ascending, apart, none empty; rows in no video
+            do not count.
+        temperature: of `softmax`, above 0, in units of the scores: T / logit_scale for a temperature T on logits.
+
+    Returns:
+        float32 [num_videos] or [num_videos, num_texts].
+    """
+    if len(starts) == 0:
+        return np.zeros((0, *scores.shape[1:]), np.float32)
+    first, last = int(starts[0]), int(stops[-1])
+    rows, edges = scores[first:last], range_edges(starts, stops)
+    maxima: np.ndarray = np.maximum.reduceat(rows, edges, axis=0)
+    if pooling == "max":
+        return np.asarray(maxima[::2])
+    # Sums of what lies below the maximum: nothing overflows, and the result cannot rise above the maximum.
+    sizes = np.diff(edges, append=last - first)
+    below = rows - np.repeat(maxima, sizes, axis=0)
+    weights = np.exp(below / np.float32(temperature))
+    totals = np.add.reduceat(weights, edges, axis=0)[::2]
+    below *= weights
+    return np.asarray(maxima[::2] + np.add.reduceat(below, edges, axis=0)[::2] / totals)
+
+
+def range_edges(starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
+    """Edges for `reduceat` over the rows from starts[0] to stops[-1], int64 [2 x num_videos - 1].
+
+    Video i is the segment 2 i; the segment after it is the gap to the next one. reduceat gives a segment without
+    rows one row's value, which nobody reads.
+    """
+    return np.asarray(np.stack([starts, stops], axis=1).ravel()[:-1] - starts[0])
+
+
 def score_videos(
-    store: FeatureStore, text_vectors: np.ndarray, *, pooling: VideoScore = "max"
+    store: FeatureStore,
+    text_vectors: np.ndarray,
+    *,
+    pooling: VideoScore = "max",
+    temperature: float = SOFTMAX_TEMPERATURE,
 ) -> tuple[list[Location], np.ndarray]:
     """Score every current video against every text.
 
     Args:
         text_vectors: float [num_texts, dim], need not be normalised.
-        pooling: `max` over the cosines of a video's frames (finds a moment in a long video), or `mean`: cosine
-            with the mean of its normalised frames (the zero-shot convention of the benchmarks).
+        pooling: `max` over the cosines of a video's frames (finds a moment in a long video), `softmax`: their
+            mean weighted by themselves (`pool_frame_scores`), or `mean`: cosine with the mean of its normalised
+            frames (the zero-shot convention of the benchmarks).
+        temperature: of `softmax`, in units of the cosine.
 
     Returns:
         The videos, and float32 [num_texts, num_videos] in their order.
@@ -38,16 +94,16 @@ def score_videos(
     blocks: list[np.ndarray] = []
     for shard, locations in store.by_shard():
         for group in _groups(locations):
-            start, stop = group[0].start, group[-1].stop
-            frames = unit_rows(shard.features[start:stop])
-            firsts = [at.start - start for at in group]
-            # reduceat runs to the next edge: rows of superseded videos in between begin an edge of their own.
-            edges = np.array(sorted({*firsts, *(at.stop - start for at in group if at.stop < stop)}))
-            if pooling == "max":
-                pooled = np.maximum.reduceat(frames @ texts.T, edges, axis=0)
+            first, last = group[0].start, group[-1].stop
+            frames = unit_rows(shard.features[first:last])
+            starts = np.array([at.start - first for at in group])
+            stops = np.array([at.stop - first for at in group])
+            if pooling == "mean":
+                sums = np.add.reduceat(frames, range_edges(starts, stops), axis=0)[::2]
+                pooled = unit_rows(sums) @ texts.T
             else:
-                pooled = unit_rows(np.add.reduceat(frames, edges, axis=0)) @ texts.T
-            blocks.append(pooled[np.searchsorted(edges, firsts)].T)
+                pooled = pool_frame_scores(frames @ texts.T, starts, stops, pooling, temperature)
+            blocks.append(pooled.T)
             videos += group
     if not videos:
         return [], np.zeros((len(texts), 0), np.float32)

@@ -42,16 +42,14 @@ class FeatureStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config: StoreConfig = read_config(path)
-        self.shards: list[Shard] = [open_shard(shard) for shard in shard_paths(path)]
-        for shard in self.shards:
-            _refuse(shard, backbone_problem(shard, self.config))
+        self.shards: list[Shard] = [open_shard_of(self.config, shard) for shard in shard_paths(path)]
 
     @cached_property
     def videos(self) -> dict[str, Location]:
         """Per video id, in the order of the ids; a later shard supersedes an earlier one."""
         found: dict[str, Location] = {}
         for number, shard in enumerate(self.shards):
-            _refuse(shard, offsets_problem(shard))
+            require_cut(shard)
             offsets = shard.offsets.tolist()
             for record, start, stop in zip(shard.records, offsets, offsets[1:], strict=False):
                 found[record.video_id] = Location(record, number, start, stop)
@@ -84,6 +82,18 @@ class FeatureStore:
 def shard_paths(store: Path) -> list[Path]:
     """The shard files in the order in which they supersede each other (their names begin with the time)."""
     return sorted((store / SHARD_FOLDER).glob("[!.]*.safetensors"))
+
+
+def open_shard_of(config: StoreConfig, path: Path) -> Shard:
+    """Open a shard by its header. Raises StoreError where it is damaged or does not belong to the store of `config`."""
+    shard = open_shard(path)
+    _refuse(shard, backbone_problem(shard, config))
+    return shard
+
+
+def require_cut(shard: Shard) -> None:
+    """Raises StoreError unless the offsets give each video its rows; reads the offsets only."""
+    _refuse(shard, offsets_problem(shard))
 
 
 def backbone_problem(shard: Shard, config: StoreConfig) -> str | None:

@@ -27,6 +27,7 @@ MAX_HEADER_BYTES = 100 * 1024 * 1024
 DTYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
     "I64": np.dtype("<i8"),
     "U8": np.dtype("u1"),
 }
@@ -75,6 +76,10 @@ class TensorFile:
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor, from the header alone."""
         return self._entry(name)[1]
+
+    def position(self, name: str) -> int:
+        """Where in the file a tensor's bytes begin."""
+        return self._data_start + self._entry(name)[2]
 
     def tensor(self, name: str) -> np.ndarray:
         """Read-only view of a tensor."""

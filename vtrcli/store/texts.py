@@ -23,6 +23,7 @@ from vtrcli.store.shard import TensorFile, damaged, open_tensors, write_tensors
 
 TEXT_FORMAT = "vtr-text"
 TEXT_FOLDER = "text"
+BANK_NAME = "bank.safetensors"  # captions of a query bank, in the same format
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,23 @@ def write_texts(
     tagger_id: str,
     backbone_sha256: str,
 ) -> Path:
-    """Write one text file, whole or not at all. Raises StoreError when the folder cannot be written."""
-    folder = store / TEXT_FOLDER
-    make_folder(folder)
+    """Write one text file into `text/`, whole or not at all. Raises StoreError when the folder cannot be written."""
+    path = store / TEXT_FOLDER / f"{time.time_ns():020d}-{secrets.token_hex(4)}.safetensors"
+    write_text_file(path, texts, rows, streams=streams, tagger_id=tagger_id, backbone_sha256=backbone_sha256)
+    return path
+
+
+def write_text_file(
+    path: Path,
+    texts: Sequence[str],
+    rows: TextRows,
+    *,
+    streams: Sequence[str],
+    tagger_id: str,
+    backbone_sha256: str,
+) -> None:
+    """Write captions with their features, whole or not at all. Raises StoreError when the folder cannot be written."""
+    make_folder(path.parent)
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     tensors: dict[str, np.ndarray] = {
         "texts": np.frombuffer(b"".join(encoded), np.uint8),
@@ -53,7 +68,6 @@ def write_texts(
     }
     for number, stream in enumerate(streams):
         tensors[stream] = np.ascontiguousarray(rows.features[:, number]).astype("<f2", copy=False)
-    path = folder / f"{time.time_ns():020d}-{secrets.token_hex(4)}.safetensors"
     metadata = {
         "format": TEXT_FORMAT,
         "version": str(STORE_VERSION),
@@ -62,7 +76,6 @@ def write_texts(
         "backbone_sha256": backbone_sha256,
     }
     write_tensors(path, tensors, metadata)
-    return path
 
 
 def text_paths(store: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtrcli.errors import WeightsError
+from vtrcli.errors import StoreError, WeightsError
 from vtrcli.files import write_whole
 from vtrcli.store.config import BackboneTag
 from vtrcli.training.settings import TrainSettings
@@ -100,6 +100,18 @@ def read_config(run: Path) -> RunConfig:
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
         raise damaged_run(run / CONFIG, str(cause)) from cause
+
+
+def require_run_fits(run: Path, config: RunConfig, store: Path, stored: BackboneTag) -> None:
+    """Raises StoreError when a run was trained on features of another backbone than a store's."""
+    trained = config.backbone
+    if trained.sha256 != stored.sha256:
+        raise StoreError(
+            f"run {run} was trained on features of {trained.name} (weights {trained.sha256[:12]}), "
+            f"store {store} holds {stored.name} (weights {stored.sha256[:12]})",
+            allowed="run and store of the same backbone",
+            to_do=f"use another --store or --run; this run was trained on {config.store}",
+        )
 
 
 def append_metrics(run: Path, row: Mapping[str, Any]) -> None:

@@ -69,11 +69,17 @@ class Child:
     """A running ffmpeg. `read` takes its standard output; its standard error is drained by a thread.
 
     Lines of standard error that match `record_pattern` are collected in `records` (one tuple of groups each),
-    everything else goes into a log of bounded length.
+    everything else goes into a log of bounded length. On Linux no file that it writes may grow beyond
+    `max_file_bytes`: the default is that it writes none.
     """
 
     def __init__(
-        self, command: Sequence[str], *, patience: Patience, record_pattern: re.Pattern[bytes] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        patience: Patience,
+        record_pattern: re.Pattern[bytes] | None = None,
+        max_file_bytes: int = 0,
     ) -> None:
         self.records: list[tuple[bytes, ...]] = []
         self._patience = patience
@@ -94,7 +100,7 @@ class Child:
             env=environment,
             **_OWN_GROUP,
         )
-        _limit(self._process.pid)
+        _limit(self._process.pid, max_file_bytes=max_file_bytes)
         _widen(self._process.stdout)
         self._drain_thread = threading.Thread(target=self._drain, daemon=True, name="ffmpeg-stderr")
         self._drain_thread.start()
@@ -207,12 +213,21 @@ class Session:
 
     @contextmanager
     def run(
-        self, command: Sequence[str], *, record_pattern: re.Pattern[bytes] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        record_pattern: re.Pattern[bytes] | None = None,
+        max_file_bytes: int = 0,
     ) -> Iterator[Child]:
         """Starts a child and sees to its end. Raises ValueError after `close`."""
         with self._lock:
             self.check_open()
-            self._child = Child(command, patience=self.patience, record_pattern=record_pattern)
+            self._child = Child(
+                command,
+                patience=self.patience,
+                record_pattern=record_pattern,
+                max_file_bytes=max_file_bytes,
+            )
         try:
             with self._child as child:
                 yield child
@@ -253,13 +268,17 @@ def _widen(pipe: IO[bytes] | None) -> None:
         return  # the user's share of pipe memory is used up
 
 
-def _limit(pid: int) -> None:
-    """Memory, no files, no core dump; set from outside, because code between fork and exec is not thread-safe."""
+def _limit(pid: int, *, max_file_bytes: int) -> None:
+    """Memory, size of files, no core dump; set from outside, because code between fork and exec is not thread-safe."""
     if sys.platform != "linux":
         return
     import resource
 
-    limits = ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0))
+    limits = (
+        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_FSIZE, max_file_bytes),
+        (resource.RLIMIT_CORE, 0),
+    )
     for kind, value in limits:
         try:
             resource.prlimit(pid, kind, (value, value))

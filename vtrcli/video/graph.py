@@ -34,8 +34,27 @@ _SCALER = {"flags": "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp", "par
 _HDR_WHITE_NITS = 203
 # Stands for the file while ffmpeg-python handles it: that one cannot take a name that is not UTF-8.
 _PLACE = "<the file>"
+_TARGET_PLACE = "<the clip>"
+_TARGET_PLACE = "<the clip>"
 # The first video stream that is no cover picture.
 _VIDEO = "V:0"
+# Frames per second of a clip: players stumble over less, screens show no more.
+_MIN_CLIP_RATE, _MAX_CLIP_RATE = 1.0, 60.0
+# Visually the source on a screen, at 30 to 100 frames/s of 1080p per core; plays everywhere, from its first bytes on.
+# Nothing of what the source says about itself (place, device, names) comes along.
+_CLIP_OPTIONS: dict[str, Any] = {
+    "f": "mp4",
+    "c:v": "libx264",
+    "preset": "veryfast",
+    "crf": 20,
+    "c:a": "aac",
+    "b:a": "128k",
+    "ac": 2,
+    "movflags": "+faststart",
+    "map_metadata": -1,
+    "map_metadata:s": -1,
+    "map_chapters": -1,
+}
 _KEY_PACKETS = 64
 _KEY_PACKET_SECONDS = 30
 
@@ -110,6 +129,65 @@ def keyframes_command(
     return _raw_frames(info, _sized(stream, info, size), report)
 
 
+def picture_command(info: VideoInfo, *, seconds: float, longest_side: int, may_seek: bool) -> list[str]:
+    """The frame on display at one time, whole and never enlarged, as a PPM (which tells its size) on standard output."""
+    source = _input(**_beginning(info, seconds, may_seek=may_seek), **_decoder(1))
+    # The same grid as in `seek_command`; times count from the target already where the input begins there.
+    stream = _grid(source[_VIDEO], start_seconds=0 if may_seek else seconds, rate=str(MICROSECONDS))
+    stream = stream.filter("trim", end_frame=1)
+    share = _share(longest_side)
+    width, height = f"max(1,round(iw*sar*{share}))", f"max(1,round(ih*{share}))"
+    stream = _scaled(stream, info, width=width, height=height).filter("format", "rgb24")
+    return _command(info.path, ffmpeg.output(stream, "pipe:1", f="image2pipe", **{"c:v": "ppm"}))
+
+
+def clip_command(
+    info: VideoInfo,
+    target: str | os.PathLike[str],
+    *,
+    start_seconds: float,
+    duration_seconds: float,
+    longest_side: int,
+    num_threads: int,
+    may_seek: bool,
+    with_sound: bool,
+) -> list[str]:
+    """Writes a new MP4: H.264 in yuv420p with even sides, AAC where there is sound; progress on standard output.
+
+    The file is opened twice: the picture begins with the frame on display at the start, which may have appeared long
+    before; the sound begins exactly there.
+    """
+    source = _input(**_beginning(info, start_seconds, may_seek=may_seek), **_decoder(num_threads))
+    rate = min(max(info.frames_per_second or DEFAULT_RATE, _MIN_CLIP_RATE), _MAX_CLIP_RATE)
+    stream = _grid(source[_VIDEO], start_seconds=0 if may_seek else start_seconds, rate=f"{rate:g}")
+    stream = stream.filter("trim", duration=f"{duration_seconds:.6f}")
+    share = _share(longest_side)
+    width, height = f"max(2,2*round(iw*sar*{share}/2))", f"max(2,2*round(ih*{share}/2))"
+    stream = _scaled(stream, info, width=width, height=height)
+    stream = stream.filter("scale", out_color_matrix="bt709", out_range="limited").filter("format", "yuv420p")
+    # Says what it is, so that no player has to guess.
+    stream = stream.filter("setparams", color_primaries="bt709", color_trc="bt709").filter("setsar", 1)
+    streams = [stream]
+    if with_sound:
+        sound = _input(ss=f"{start_seconds:.6f}", t=f"{duration_seconds:.6f}", vn=None)
+        streams.append(sound["a:0?"])
+    output = ffmpeg.output(*streams, _TARGET_PLACE, threads=num_threads, **_CLIP_OPTIONS)
+    command = _command(info.path, output, "-progress", "pipe:1", "-stats_period", "3600")
+    return [url(target) if argument == _TARGET_PLACE else argument for argument in command]
+
+
+def _beginning(info: VideoInfo, seconds: float, *, may_seek: bool) -> dict[str, Any]:
+    """Options of an input that is read from the key frame before a time, or from its begin."""
+    if may_seek:
+        return {"ss": f"{seconds:.6f}", "noaccurate_seek": None}
+    return {} if info.has_times else {"r": info.frames_per_second or DEFAULT_RATE}
+
+
+def _share(longest_side: int) -> str:
+    """The factor that makes the longer side of a picture so long, or leaves a smaller picture as it is."""
+    return f"min(1,{longest_side}/max(iw*sar,ih))"
+
+
 def _keyframe_input(info: VideoInfo, *, num_threads: int) -> Any:
     if info.has_times:
         source = _input(skip_frame="nokey", **{"discard:v": "nokey"}, **_decoder(num_threads))
@@ -157,25 +235,29 @@ def needs_matrix(info: VideoInfo) -> bool:
 
 def _sized(stream: Any, info: VideoInfo, size: int) -> Any:
     """As torchvision's Resize(size, bicubic) + CenterCrop(size), on square pixels, in standard dynamic range."""
-    stream = stream.filter(
-        "crop", f"max(1,min(iw,{MAX_ASPECT}*ih/sar))", f"max(1,min(ih,{MAX_ASPECT}*iw*sar))", exact=1
-    )
     short_first = "lt(iw*sar,ih)"
     limit = MAX_ASPECT * size
-    options: dict[str, Any] = dict(_SCALER)
-    if needs_matrix(info):
-        options["in_color_matrix"] = "bt709"
-    stream = stream.filter(
-        "scale",
-        w=f"if({short_first},{size},min({limit},trunc({size}*iw*sar/ih)))",
-        h=f"if({short_first},min({limit},trunc({size}*ih/(iw*sar))),{size})",
-        **options,
+    stream = _scaled(
+        stream,
+        info,
+        width=f"if({short_first},{size},min({limit},trunc({size}*iw*sar/ih)))",
+        height=f"if({short_first},min({limit},trunc({size}*ih/(iw*sar))),{size})",
     )
-    if info.is_hdr:
-        stream = _tone_mapped(stream)
     # torchvision rounds the offset half to even
     x, y = (f"(({d}-{size})+eq(mod({d}-{size},4),3)-eq(mod({d}-{size},4),1))/2" for d in ("iw", "ih"))
     return stream.filter("format", "rgb24").filter("crop", size, size, x, y)
+
+
+def _scaled(stream: Any, info: VideoInfo, *, width: str, height: str) -> Any:
+    """To a size in square pixels and to standard dynamic range; nothing wider than `MAX_ASPECT`."""
+    stream = stream.filter(
+        "crop", f"max(1,min(iw,{MAX_ASPECT}*ih/sar))", f"max(1,min(ih,{MAX_ASPECT}*iw*sar))", exact=1
+    )
+    options: dict[str, Any] = dict(_SCALER)
+    if needs_matrix(info):
+        options["in_color_matrix"] = "bt709"
+    stream = stream.filter("scale", w=width, h=height, **options)
+    return _tone_mapped(stream) if info.is_hdr else stream
 
 
 def _tone_mapped(stream: Any) -> Any:

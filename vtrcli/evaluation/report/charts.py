@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vtrcli.evaluation.report.html import Html, tag
+from vtrcli.html import Html, tag
 
 SIZE_INCHES = (4.6, 2.8)
 NUM_COLORS = 8

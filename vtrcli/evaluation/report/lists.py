@@ -17,7 +17,6 @@ from vtrcli.evaluation.report.findings import (
     range_names,
     skewness,
 )
-from vtrcli.evaluation.report.html import Html, join, table, tag
 from vtrcli.evaluation.report.parts import (
     Videos,
     chart_pair,
@@ -29,6 +28,7 @@ from vtrcli.evaluation.report.parts import (
     with_interval,
 )
 from vtrcli.evaluation.run import EvaluationResult
+from vtrcli.html import Html, join, table, tag
 from vtrcli.retrieval.metrics import DirectionMetrics
 
 _HUB_BINS = (0, 2, 5, 10, 15, 20, 30, 50, 100, 200, 500, 1000)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from vtrcli import __version__
 from vtrcli.evaluation.report.findings import by_category, by_length, hubs, top_lists, worst_queries
-from vtrcli.evaluation.report.html import Html, join, tag
 from vtrcli.evaluation.report.lists import group_section, hub_section, worst_section
 from vtrcli.evaluation.report.parts import Videos
 from vtrcli.evaluation.report.pictures import curve_section, rank_section
@@ -16,10 +15,8 @@ from vtrcli.evaluation.report.style import STYLE
 from vtrcli.evaluation.report.summary import facts, notes, result_section, tiles
 from vtrcli.evaluation.run import EvaluationResult
 from vtrcli.files import write_whole
-
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-)
+from vtrcli.html import tag
+from vtrcli.page import document
 
 
 def write_report(result: EvaluationResult, path: Path) -> None:
@@ -60,17 +57,4 @@ def report_html(result: EvaluationResult, *, written_at: datetime) -> str:
             f"Written by vtr {__version__}. This page is one file: it holds no script and loads nothing.",
         ),
     )
-    return str(join([Html("<!DOCTYPE html>\n"), tag("html", _head(title), tag("body", body), lang="en")]))
-
-
-def _head(title: str) -> Html:
-    return tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        Html(f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_SECURITY_POLICY}">'),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", f"{title} · vtr"),
-        tag("style", Html(STYLE)),
-    )
+    return document(title, body, style=STYLE)

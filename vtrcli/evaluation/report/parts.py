@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from vtrcli.evaluation.inputs import EvaluationInputs
 from vtrcli.evaluation.report.findings import label, uses_bank
-from vtrcli.evaluation.report.html import Html, join, shortened, tag
 from vtrcli.evaluation.report.thumbnails import Thumbnails
+from vtrcli.html import Html, join, shortened, tag
 from vtrcli.retrieval.evaluate import Evaluation
 from vtrcli.retrieval.methods import METHODS, MethodName
 from vtrcli.retrieval.metrics import Direction

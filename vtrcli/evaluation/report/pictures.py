@@ -12,7 +12,6 @@ from vtrcli.evaluation.report.findings import (
     recall_curve,
     uses_bank,
 )
-from vtrcli.evaluation.report.html import Html
 from vtrcli.evaluation.report.parts import (
     DIRECTION_NAMES,
     DIRECTIONS,
@@ -22,6 +21,7 @@ from vtrcli.evaluation.report.parts import (
     section,
 )
 from vtrcli.evaluation.run import EvaluationResult
+from vtrcli.html import Html
 from vtrcli.retrieval.metrics import Direction
 
 ITEMS: dict[Direction, str] = {"t2v": "videos", "v2t": "texts"}

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 
 from vtrcli.evaluation.report.charts import Axes, Line, line_chart
 from vtrcli.evaluation.report.findings import direction_of
-from vtrcli.evaluation.report.html import Html, table, tag
 from vtrcli.evaluation.report.parts import (
     DIRECTION_NAMES,
     DIRECTIONS,
@@ -16,6 +15,7 @@ from vtrcli.evaluation.report.parts import (
     section,
 )
 from vtrcli.evaluation.run import EvaluationResult
+from vtrcli.html import Html, table, tag
 from vtrcli.retrieval.arrivals import Arrival
 from vtrcli.retrieval.methods import MethodName
 from vtrcli.retrieval.metrics import Direction, DirectionMetrics

@@ -1,33 +1,19 @@
-"""How the page looks: system fonts, light and dark, readable on a phone. The colours of the charts are here too."""
+"""How the report looks, beyond what all pages share (`vtrcli.page`). The colours of the charts are here too."""
 
 from __future__ import annotations
 
 STYLE = """
 :root {
-  color-scheme: light dark;
-  --page: #ffffff; --panel: #f6f7f9; --ink: #1c2128; --quiet: #5b6470; --line: #dfe3e8; --accent: #1f6feb;
-  --note: #fff6dc; --worse: #b3261e;
   --series-0: #8b939e; --series-1: #1f6feb; --series-2: #8250df; --series-3: #1a7f37;
   --series-4: #b87900; --series-5: #cf222e; --series-6: #0b7f8a; --series-7: #bf3989;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --page: #14171c; --panel: #1c2027; --ink: #e4e7eb; --quiet: #9aa4b0; --line: #333a44; --accent: #6cb0ff;
-    --note: #37300f; --worse: #ff8f85;
     --series-0: #9aa4b0; --series-1: #6cb0ff; --series-2: #c19bff; --series-3: #56c271;
     --series-4: #e3b341; --series-5: #ff7b72; --series-6: #4cc9d4; --series-7: #f778ba;
   }
 }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI",
-  Roboto, "Helvetica Neue", Arial, sans-serif; overflow-wrap: anywhere; }
-main { max-width: 66rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 .25rem; }
-h2 { font-size: 1.25rem; margin: 3rem 0 .25rem; padding-top: 1rem; border-top: 1px solid var(--line); }
-h3 { font-size: 1rem; margin: 1.5rem 0 .25rem; }
-p { margin: .25rem 0 .75rem; }
-.quiet, .read { color: var(--quiet); }
-.read { max-width: 50rem; }
+.read { max-width: 50rem; color: var(--quiet); }
 .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(max(9.5rem, 22%), 1fr)); gap: .75rem 1.5rem;
   margin: 1.25rem 0; }
 .facts dt { color: var(--quiet); font-size: .8125rem; }
@@ -36,8 +22,6 @@ p { margin: .25rem 0 .75rem; }
 .tile { background: var(--panel); border-radius: .6rem; padding: 1rem 1.25rem; }
 .pair { display: flex; flex-wrap: wrap; gap: .25rem 2.25rem; }
 .big { font-size: 2rem; font-weight: 600; line-height: 1.2; font-variant-numeric: tabular-nums; display: block; }
-.notes { background: var(--note); border-radius: .6rem; padding: .75rem 1.25rem; margin: 1rem 0; }
-.notes ul { margin: 0; padding-left: 1.1rem; }
 .scroll { overflow-x: auto; margin: .5rem 0 1rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9375rem;
   overflow-wrap: normal; }
@@ -77,7 +61,6 @@ tr:has(.hub) td { vertical-align: middle; }
 .hub .thumb { width: 4rem; }
 tr:has(.hub) td { vertical-align: middle; }
 .query { display: grid; grid-template-columns: 2fr 3fr; gap: 1.5rem; } }
-footer { margin-top: 3rem; color: var(--quiet); font-size: .875rem; }
 @media print { .scroll { overflow: visible; } h2 { break-after: avoid; }
   .query, .charts > div { break-inside: avoid; } }
 """

@@ -11,7 +11,6 @@ from vtrcli.evaluation.report.findings import (
     recall_gain,
     uses_bank,
 )
-from vtrcli.evaluation.report.html import Html, join, table, tag
 from vtrcli.evaluation.report.parts import (
     DIRECTION_NAMES,
     DIRECTIONS,
@@ -23,6 +22,7 @@ from vtrcli.evaluation.report.parts import (
     with_interval,
 )
 from vtrcli.evaluation.run import EvaluationResult
+from vtrcli.html import Html, join, table, tag
 from vtrcli.retrieval.evaluate import Evaluation
 from vtrcli.retrieval.metrics import RECALL_AT, Direction, DirectionMetrics, Ties
 

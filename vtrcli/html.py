@@ -1,4 +1,4 @@
-"""HTML by construction: whatever is not `Html` already is escaped. Knows nothing of evaluations."""
+"""HTML by construction: whatever is not `Html` already is escaped. The bottom layer; knows nothing of what is shown."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtrcli.evaluation.report.html import Html, escaped, join, shortened, table, tag
+from vtrcli.html import Html, escaped, join, shortened, table, tag
 
 
 def test_text_is_escaped_and_html_is_not() -> None:

@@ -1,0 +1,143 @@
+"""The catalogue says what the shards say, is kept, notices every change, and is never trusted blindly."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.store.stores import SHA256, make_config, make_record, make_store
+from vtrcli.errors import StoreError
+from vtrcli.index.catalog import Catalog
+from vtrcli.index.catalog_file import CATALOG_NAME, open_catalog
+from vtrcli.store.config import create_config
+from vtrcli.store.reader import FeatureStore
+from vtrcli.store.shard import write_shard
+from vtrcli.store.writer import StoreWriter
+
+RNG = np.random.default_rng(0)
+
+
+def some_frames(num_frames: int) -> np.ndarray:
+    return RNG.standard_normal((num_frames, 4)) * 10
+
+
+def add(store: Path, **videos: np.ndarray) -> None:
+    writer = StoreWriter(store, backbone_sha256=SHA256)
+    for video_id, features in videos.items():
+        writer.add(make_record(video_id), features, np.arange(len(features)) + 0.5)
+    writer.flush()
+
+
+def check(catalog: Catalog, store: Path) -> None:
+    """Everything a catalogue tells, against the shards themselves."""
+    opened = FeatureStore(store)
+    assert sorted(catalog.ids.all()) == list(opened.videos)
+    for number, video_id in enumerate(catalog.ids.all()):
+        record = opened.videos[video_id].record
+        assert catalog.paths[number] == record.path and catalog.number_of[video_id] == number
+        assert catalog.duration(number) == record.duration_seconds
+        assert (catalog["mtime_ns"][number], catalog["num_bytes"][number]) == (
+            record.mtime_ns,
+            record.num_bytes,
+        )
+        np.testing.assert_array_equal(catalog.features(number), opened.features(video_id))
+        np.testing.assert_array_equal(catalog.timestamps(number), opened.timestamps(video_id))
+        rows = opened.features(video_id).astype(np.float64)
+        norms = np.linalg.norm(rows, axis=1)
+        here = slice(int(catalog["start"][number]), int(catalog["stop"][number]))
+        np.testing.assert_allclose(catalog["inverse_norms"][here], 1 / norms, rtol=1e-5)
+        mean = np.linalg.norm((rows / norms[:, None]).mean(axis=0))
+        np.testing.assert_allclose(catalog["mean_norms"][number], mean, rtol=1e-5)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return make_store(tmp_path / "store", {name: some_frames(3) for name in ("b", "a", "c")})
+
+
+def test_it_tells_what_the_shards_tell_and_is_read_back_the_same(store: Path) -> None:
+    made = open_catalog(store)
+    check(made, store)
+    read = open_catalog(store)
+    check(read, store)
+    assert all(np.array_equal(made[name], read[name]) for name in made.arrays)
+
+
+def test_new_and_changed_videos_are_taken_in(store: Path) -> None:
+    open_catalog(store)
+    add(store, d=some_frames(5), a=some_frames(1))
+    catalog = open_catalog(store)
+    check(catalog, store)
+    assert catalog.num_videos == 4
+
+
+def test_known_shards_are_not_read_again(store: Path) -> None:
+    open_catalog(store)
+    (shard,) = (store / "shards").iterdir()
+    body = bytearray(shard.read_bytes())
+    body[8:10] = b"??"  # its header is no JSON any more
+    shard.write_bytes(body)
+    add(store, d=some_frames(2))
+    assert sorted(open_catalog(store).ids.all()) == ["a", "b", "c", "d"]
+    (store / "index" / CATALOG_NAME).unlink()
+    with pytest.raises(StoreError, match="is damaged"):
+        open_catalog(store)
+
+
+def test_a_video_that_was_superseded_counts_again_when_the_newer_shard_has_gone(store: Path) -> None:
+    add(store, a=some_frames(7))
+    assert len(open_catalog(store).features(open_catalog(store).number_of["a"])) == 7
+    sorted((store / "shards").iterdir())[-1].unlink()
+    check(open_catalog(store), store)
+
+
+def test_a_shard_of_another_machine_with_a_slow_clock_does_not_win(store: Path) -> None:
+    open_catalog(store)
+    write_shard(
+        store / "shards" / "00000000000000000001-1-00000000.safetensors",
+        [make_record("a"), make_record("z")],
+        [some_frames(2).astype(np.float16)] * 2,
+        [np.arange(2, dtype=np.float32)] * 2,
+        backbone_sha256=SHA256,
+    )
+    catalog = open_catalog(store)
+    check(catalog, store)
+    assert len(catalog.features(catalog.number_of["a"])) == 3
+
+
+def test_a_store_that_cannot_be_written_is_opened_all_the_same(store: Path) -> None:
+    (store / "index").write_text("not a folder")
+    check(open_catalog(store), store)
+
+
+def test_an_empty_store_has_an_empty_catalogue(tmp_path: Path) -> None:
+    create_config(tmp_path, make_config())
+    assert open_catalog(tmp_path).num_videos == 0
+    assert open_catalog(tmp_path).num_videos == 0
+
+
+def test_names_that_are_not_utf8_survive(tmp_path: Path) -> None:
+    store = make_store(tmp_path, {"caf\udce9": some_frames(1)})
+    assert open_catalog(store).ids.all() == open_catalog(store).ids.all() == ["caf\udce9"]
+
+
+@pytest.mark.parametrize("where", range(0, 3000, 150))
+def test_a_damaged_catalogue_is_made_again(store: Path, where: int) -> None:
+    open_catalog(store)
+    path = store / "index" / CATALOG_NAME
+    body = bytearray(path.read_bytes())
+    body[where % len(body)] ^= 0xFF
+    path.write_bytes(body)
+    catalog = open_catalog(store)
+    for number in range(catalog.num_videos):  # whatever it says, nothing outside the shards is reached
+        assert len(catalog.features(number)) == len(catalog.timestamps(number)) > 0
+
+
+def test_the_catalogue_of_another_store_is_not_used(store: Path, tmp_path: Path) -> None:
+    open_catalog(store)
+    other = make_store(tmp_path / "other", {"x": some_frames(2)})
+    shutil.copytree(store / "index", other / "index")
+    check(open_catalog(other), other)

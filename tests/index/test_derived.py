@@ -1,0 +1,94 @@
+"""Derived rows are computed once per shard, follow the current videos, and vanish with their shard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.index.test_catalog import add, some_frames
+from tests.store.stores import make_store
+from vtrcli.index.catalog_file import open_catalog
+from vtrcli.index.derived import Columns, current_rows, derived_tables
+from vtrcli.store.shard import Shard
+
+
+class Counter:
+    """Computes the number of frames and their sum; counts how often."""
+
+    def __init__(self) -> None:
+        self.shards: list[str] = []
+
+    def __call__(self, shard: Shard) -> dict[str, np.ndarray]:
+        self.shards.append(shard.path.name)
+        sums = np.add.reduceat(shard.features.astype(np.float32).sum(axis=1), shard.offsets[:-1])
+        return {"sums": np.stack([np.diff(shard.offsets), sums], axis=1)}
+
+
+COLUMNS = Columns(name="sums", tensors={"sums": ("F32", 2)})
+
+
+def rows_of(store: Path, compute: Counter) -> dict[str, float]:
+    catalog = open_catalog(store)
+    tables = derived_tables(catalog, COLUMNS, compute)
+    rows = np.concatenate([table["sums"] for table in tables])[current_rows(catalog)]
+    for number in range(catalog.num_videos):
+        np.testing.assert_allclose(
+            rows[number, 1], catalog.features(number).astype(np.float32).sum(), rtol=1e-4
+        )
+    return dict(zip(catalog.ids.all(), rows[:, 0].tolist(), strict=True))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return make_store(tmp_path, {"a": some_frames(1), "b": some_frames(2)})
+
+
+def test_only_new_shards_are_computed_and_current_videos_are_given(store: Path) -> None:
+    compute = Counter()
+    assert rows_of(store, compute) == {"a": 1, "b": 2}
+    assert rows_of(store, compute) == {"a": 1, "b": 2} and len(compute.shards) == 1
+    add(store, c=some_frames(3), a=some_frames(4))
+    assert rows_of(store, compute) == {"a": 4, "b": 2, "c": 3} and len(compute.shards) == 2
+
+
+def test_rows_of_a_shard_that_has_gone_are_removed_with_the_next_new_one(store: Path) -> None:
+    rows_of(store, Counter())
+    (old,) = (store / "shards").iterdir()
+    old.unlink()
+    add(store, x=some_frames(1))
+    assert rows_of(store, Counter()) == {"x": 1}
+    assert [path.name for path in (store / "index" / "sums").iterdir()] == [
+        path.name for path in (store / "shards").iterdir()
+    ]
+
+
+def test_a_damaged_file_is_made_again_and_progress_is_told(store: Path) -> None:
+    rows_of(store, Counter())
+    (path,) = (store / "index" / "sums").iterdir()
+    path.write_bytes(b"no tensors")
+    told: list[tuple[int, int]] = []
+    derived_tables(
+        open_catalog(store), COLUMNS, Counter(), on_progress=lambda done, total: told.append((done, total))
+    )
+    assert told == [(0, 1), (1, 1)]
+    assert rows_of(store, Counter()) == {"a": 1, "b": 2}
+
+
+def test_a_store_that_cannot_be_written_is_computed_each_time(store: Path) -> None:
+    (store / "index").write_text("not a folder")
+    compute = Counter()
+    assert rows_of(store, compute) == rows_of(store, compute) and len(compute.shards) == 2
+
+
+def test_a_table_may_have_any_number_of_rows(store: Path) -> None:
+    columns = Columns(name="rows", tensors={"first": ("I64", None), "row": ("F16", 4)}, per_video=False)
+
+    def compute(shard: Shard) -> dict[str, np.ndarray]:
+        return {"first": np.arange(3), "row": shard.features[:3]}
+
+    catalog = open_catalog(store)
+    (made,), (read,) = (derived_tables(catalog, columns, compute) for _ in range(2))
+    assert made.keys() == read.keys() and read["first"].tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(made["row"], read["row"])

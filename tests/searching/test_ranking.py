@@ -1,0 +1,59 @@
+"""The order is that of the exact scores, whatever rounding hid."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vtrcli.searching.ranking import best_videos
+from vtrcli.searching.spaces import VideoScores
+
+
+def rounded(exact: np.ndarray, error: float, seed: int, *, per_video: bool) -> VideoScores:
+    shift = np.random.default_rng(seed).uniform(-error, error, len(exact))
+    values = (exact + shift * 0.999).astype(np.float32)
+    bound = np.full(len(exact), error) if per_video else error
+    return VideoScores(values, bound, lambda videos: exact[list(videos)])
+
+
+@given(
+    grid=st.lists(st.integers(0, 30), min_size=1, max_size=40),
+    top_k=st.integers(0, 45),
+    error=st.sampled_from([1e-6, 0.01, 0.2]),
+    seed=st.integers(0, 99),
+    per_video=st.booleans(),
+)
+def test_the_best_are_those_of_a_stable_sort_of_exact_scores(
+    grid: list[int], top_k: int, error: float, seed: int, per_video: bool
+) -> None:
+    exact = np.array(grid, np.float32) / 30
+    passes = np.random.default_rng(seed).random(len(exact)) < 0.8
+    videos, scores = best_videos(rounded(exact, error, seed, per_video=per_video), top_k=top_k, passes=passes)
+    expected = sorted(np.flatnonzero(passes).tolist(), key=lambda video: (-exact[video], video))[:top_k]
+    assert videos == expected and scores.tolist() == exact[expected].tolist()
+
+
+@given(seed=st.integers(0, 200))
+def test_a_correction_decides_the_order_and_the_plain_scores_are_told(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    exact, bias = generator.random(50).astype(np.float32), generator.random(50)
+    videos, scores = best_videos(
+        rounded(exact, 0.05, seed, per_video=False),
+        top_k=5,
+        passes=np.ones(50, bool),
+        correct=lambda values, of: 3 * values - bias[of],
+    )
+    assert videos == np.argsort(-(3 * exact - bias), kind="stable")[:5].tolist()
+    assert scores.tolist() == exact[videos].tolist()
+
+
+def test_only_videos_that_may_be_among_the_best_are_scored_again() -> None:
+    exact, asked = np.linspace(0, 1, 1000, dtype=np.float32), []
+
+    def exactly(videos: list[int]) -> np.ndarray:
+        asked.extend(videos)
+        return exact[videos]
+
+    best_videos(VideoScores(exact, 1e-5, exactly), top_k=10, passes=np.ones(1000, bool))
+    assert len(asked) == 10

@@ -1,0 +1,128 @@
+"""`vtr bank`: captions that stand for what people ask, to correct and to judge one live query."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vtrcli.cli import options
+from vtrcli.cli.app_parts import VtrCommand
+from vtrcli.cli.output import count, print_json, print_rows, say, stdout
+from vtrcli.cli.progress import StepBar
+from vtrcli.errors import InputError, UsageError
+
+NAME = "bank"
+EPILOG = "Example: [bold]vtr bank build --texts captions.txt --store kitchen.store[/bold]"
+app = typer.Typer(
+    no_args_is_help=True, help="The query bank of a store: what unrelated captions score on its videos."
+)
+
+
+@app.command(cls=VtrCommand, epilog=EPILOG)
+def build(
+    store: options.Store = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option("--texts", metavar="FILE", help="One caption per line.", show_default="the data set's"),
+    ] = None,
+    dataset: options.Dataset = None,
+    annotations: options.Annotations = None,
+    split: Annotated[str, typer.Option("--split", help="Split whose captions are taken.")] = "train",
+    max_captions: Annotated[
+        int, typer.Option("--max-captions", min=25, max=1_000_000, help="A random choice of so many.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=options.MAX_SEED, help="Of that choice.")] = 0,
+    tagger: options.Tagger = "hanta",
+    device: options.Device = options.DEVICE_DEFAULT,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make the bank of a store from captions: a data set's, or any text file's."""
+    from vtrcli.searching.bank import build_bank
+    from vtrcli.searching.searcher import Searcher
+
+    folder = options.store_path(store)
+    captions = read_captions(texts) if texts is not None else split_captions(dataset, annotations, split)
+    with StepBar(unit="captions", quiet=quiet, transient=True) as bar:
+        result = build_bank(
+            folder,
+            captions,
+            max_texts=max_captions,
+            tagger=tagger,
+            device=device,
+            seed=seed,
+            on_progress=bar.update,
+        )
+    with StepBar(unit="shards", quiet=quiet, transient=True) as bar:  # so that the first search need not
+        searcher = Searcher(folder, device=device, on_progress=bar.update)
+        num_videos = searcher.catalog.num_videos if searcher.finder.background is not None else 0
+    if json_output:
+        body = {"store": str(folder), "path": str(result.path), "num_captions": result.num_texts}
+        print_json("bank build", {**body, "num_found": result.num_found, "num_videos": num_videos})
+        return
+    if result.num_cut:
+        say(f"{count(result.num_cut, 'caption')} over 77 tokens: CLIP reads only the beginning", quiet=quiet)
+    of_all = "" if result.num_texts == result.num_found else f" (of {result.num_found:,} different ones)"
+    stdout().print(
+        f"a bank of {count(result.num_texts, 'caption')}{of_all} for {count(num_videos, 'video')}",
+        soft_wrap=True,
+    )
+
+
+@app.command(cls=VtrCommand, epilog="Example: [bold]vtr bank info --store kitchen.store[/bold]")
+def info(store: options.Store = None, json_output: options.Json = False) -> None:
+    """Show the bank of a store, and what its captions score on the videos."""
+    from vtrcli.errors import StoreError
+    from vtrcli.searching.searcher import Searcher
+
+    folder = options.store_path(store)
+    searcher = Searcher(folder, device="cpu")
+    bank, background = searcher.bank, searcher.finder.background
+    if isinstance(bank, StoreError):
+        raise bank
+    assert background is not None  # there is one wherever there is a bank
+    body = {
+        "store": str(folder),
+        "num_captions": bank.num_texts,
+        "mean_score": round(background.mean, 4),
+        "deviation": round(background.deviation, 4),
+    }
+    if json_output:
+        print_json("bank info", body)
+        return
+    print_rows(
+        {
+            "captions": f"{bank.num_texts:,}",
+            "they score": f"{background.mean:.3f} ± {background.deviation:.3f} on a video",
+            "relevance 3": f"a score of {background.mean + 3 * background.deviation:.3f}",
+        }
+    )
+
+
+def read_captions(path: Path) -> list[str]:
+    """The lines of a text file. Raises InputError when it cannot be read as UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as cause:
+        why = cause.strerror if isinstance(cause, OSError) else "it is not UTF-8"
+        raise InputError(
+            f"{path} cannot be read: {why}",
+            allowed="a text file in UTF-8 with one caption per line",
+            to_do="check --texts",
+        ) from cause
+
+
+def split_captions(dataset: str | None, annotations: Path | None, split: str) -> list[str]:
+    """The captions of a data set's split. Raises UsageError, InputError."""
+    from vtrcli.datasets.registry import load_split
+
+    if dataset is None and annotations is None:
+        raise UsageError(
+            "no captions for the bank",
+            allowed="--texts FILE, or --dataset with --annotations",
+            to_do="add one of them; captions of the kind of videos that you search are best",
+        )
+    name, folder = options.require_dataset(dataset, annotations)
+    return [caption.text for caption in load_split(name, folder, split).captions]

@@ -1,0 +1,141 @@
+"""What `vtr search` prints: a table for people, JSON and bare paths for programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from vtrcli.cli.output import home_relative, print_json, stdout, time_span
+from vtrcli.cli.printable import printable
+from vtrcli.errors import InputError, VtrError
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from vtrcli.retrieval.moments import Moment
+    from vtrcli.searching.results import Hit, SearchResult
+
+
+def result_json(result: SearchResult, **more: Any) -> dict[str, Any]:
+    """The keys of one answer, the same in `--json` and in a line of `--queries`."""
+    return {
+        "query": result.query,
+        **more,
+        "num_videos": result.num_videos,
+        "notes": list(result.notes),
+        "results": [hit_json(hit) for hit in result.hits],
+    }
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a file or (-) of stdin that are not blank, as they come. Raises InputError for no file."""
+    try:
+        with nullcontext(sys.stdin.buffer) if str(path) == "-" else open(path, "rb") as file:
+            for line in file:
+                text = line.decode("utf-8", "replace").strip()
+                if text:
+                    yield text
+    except OSError as cause:
+        raise InputError(
+            f"{path} cannot be read: {cause.strerror}",
+            allowed="a text file with one query per line, or - for stdin",
+            to_do="check --queries",
+        ) from cause
+
+
+def answer_lines(
+    lines: Iterable[str], answer: Callable[[str], SearchResult], *, store: Path, run: str | None
+) -> None:
+    """One JSON object per query, each written as soon as it is known. A query that cannot be answered gets one too,
+    with `error`; the exit code is then that of the first such error."""
+    first_error: VtrError | None = None
+    for line in lines:
+        try:
+            print_json("search", result_json(answer(line), store=str(store), run=run))
+        except InputError as error:
+            print_json("search", {"query": line, "store": str(store), "error": str(error)})
+            first_error = first_error or error
+        sys.stdout.flush()
+    if first_error is not None:
+        raise typer.Exit(first_error.exit_code)
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    """The keys of one result; start, end and peak are those of the best moment."""
+    return {
+        "rank": hit.rank,
+        "video_id": hit.video_id,
+        "path": hit.path,
+        "score": round(hit.score, 4),
+        "relevance": None if hit.relevance is None else round(hit.relevance, 2),
+        **moment_json(hit.moment),
+        "missing": hit.is_missing,
+        "moments": [{**moment_json(moment), "score": round(moment.score, 4)} for moment in hit.moments],
+    }
+
+
+def moment_json(moment: Moment) -> dict[str, float]:
+    """Seconds from the start of the video."""
+    return {
+        "start_seconds": round(moment.start_seconds, 3),
+        "end_seconds": round(moment.end_seconds, 3),
+        "peak_seconds": round(moment.peak_seconds, 3),
+    }
+
+
+def print_table(hits: Sequence[Hit]) -> None:
+    """Rank, score, relevance where there is one, time span, path, and further moments; one line each.
+
+    Path and times are links where the terminal has links.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    has_relevance = any(hit.relevance is not None for hit in hits)
+    for justify in ("right", "right", *(["right"] if has_relevance else []), "left", "left"):
+        table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for hit in hits:
+        relevance = [] if not has_relevance else ["" if hit.relevance is None else f"{hit.relevance:+.1f}"]
+        name = printable(_short(Path(hit.path)))
+        path = _linked(name, hit) if not hit.is_missing else Text(f"{name} (missing)", style="dim")
+        if len(hit.moments) > 1:
+            path.append("  also ", style="dim")
+            path.append_text(Text(", ", style="dim").join(_span(hit, moment) for moment in hit.moments[1:]))
+        table.add_row(str(hit.rank), f"{hit.score:.2f}", *relevance, _span(hit, hit.moment), path)
+    stdout().print(table)
+
+
+def _span(hit: Hit, moment: Moment) -> Text:
+    return _linked(
+        time_span(moment.start_seconds, moment.end_seconds), hit, fragment=f"#t={moment.start_seconds:.1f}"
+    )
+
+
+def _linked(text: str, hit: Hit, *, fragment: str = "") -> Text:
+    from rich.style import Style
+    from rich.text import Text
+
+    return Text(text, style=Style() if hit.is_missing else Style(link=Path(hit.path).as_uri() + fragment))
+
+
+def print_paths(hits: Iterable[Hit], *, end: bytes) -> None:
+    """The paths alone, each once and byte for byte as the file system has them, for pipes."""
+    paths = dict.fromkeys(os.fsencode(hit.path) for hit in hits)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(b"".join(path + end for path in paths))
+    sys.stdout.buffer.flush()
+
+
+def _short(path: Path) -> str:
+    """Relative to the working folder where the file lies below it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return home_relative(path)

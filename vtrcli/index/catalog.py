@@ -1,0 +1,108 @@
+"""The catalogue of a store: everything that ranking needs to know of its videos, in arrays that open at once.
+
+Reading the headers of 100,000 videos takes seconds, the catalogue milliseconds. How it is kept is left to
+catalog_file.py, how it is made to catalog_making.py.
+
+Letters: S shards, R rows of all shards one after the other, V current videos in the order of their rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from vtrcli.index.names import Names
+from vtrcli.store.config import StoreConfig
+from vtrcli.store.reader import SHARD_FOLDER
+
+# Tensors of the file, their types and the letters of their shapes.
+TENSORS = {
+    "shard_bytes": ("I64", "S"),  # size of the file, to notice that it was replaced
+    "shard_rows": ("I64", "S"),
+    "shard_videos": ("I64", "S"),
+    "features_at": ("I64", "S"),  # where in the file the features begin
+    "timestamps_at": ("I64", "S"),
+    "inverse_norms": ("F32", "R"),
+    "video_shard": ("I64", "V"),
+    "video_position": ("I64", "V"),  # its number among the videos of its shard
+    "start": ("I64", "V"),  # among the rows of all shards
+    "stop": ("I64", "V"),
+    "mean_norms": ("F32", "V"),
+    "duration_seconds": ("F64", "V"),
+    "mtime_ns": ("I64", "V"),
+    "num_bytes": ("I64", "V"),
+}
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The current videos of a store.
+
+    Attributes:
+        shard_names: file names in the order in which they supersede each other.
+        arrays: the tensors of `TENSORS`. `inverse_norms` are 1 / length of each feature row (0 for a zero row),
+            `mean_norms` the length of the mean of a video's unit rows, `duration_seconds` NaN where it is not known.
+        ids, paths: per video.
+    """
+
+    store: Path
+    config: StoreConfig
+    shard_names: tuple[str, ...]
+    arrays: dict[str, np.ndarray]
+    ids: Names
+    paths: Names
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
+
+    @property
+    def num_videos(self) -> int:
+        """How many videos are current."""
+        return len(self.ids)
+
+    @cached_property
+    def number_of(self) -> dict[str, int]:
+        """Video id -> its number."""
+        return {video_id: number for number, video_id in enumerate(self.ids.all())}
+
+    @cached_property
+    def first_rows(self) -> np.ndarray:
+        """int64 [S + 1]: where each shard begins among all rows."""
+        return np.concatenate([[0], np.cumsum(self["shard_rows"])])
+
+    @cached_property
+    def blocks(self) -> list[np.ndarray]:
+        """Per shard its features, float16 [rows, dim], mapped; no header is read."""
+        dim = self.config.backbone.dim
+        return [
+            self._mapped(shard, "features_at", np.dtype("<f2"), (rows, dim))
+            for shard, rows in enumerate(self["shard_rows"].tolist())
+        ]
+
+    def features(self, video: int) -> np.ndarray:
+        """float16 [num_frames, dim] of one video, not normalised; mapped."""
+        shard, rows = self._rows(video)
+        return self.blocks[shard][rows]
+
+    def timestamps(self, video: int) -> np.ndarray:
+        """float32 [num_frames], seconds from the start of the video."""
+        shard, rows = self._rows(video)
+        num_rows = int(self["shard_rows"][shard])
+        return self._mapped(shard, "timestamps_at", np.dtype("<f4"), (num_rows,))[rows]
+
+    def duration(self, video: int) -> float | None:
+        """Seconds; None where it is not known."""
+        seconds = float(self["duration_seconds"][video])
+        return None if np.isnan(seconds) else seconds
+
+    def _rows(self, video: int) -> tuple[int, slice]:
+        shard = int(self["video_shard"][video])
+        first = int(self.first_rows[shard])
+        return shard, slice(int(self["start"][video]) - first, int(self["stop"][video]) - first)
+
+    def _mapped(self, shard: int, at: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+        path = self.store / SHARD_FOLDER / self.shard_names[shard]
+        return np.memmap(path, dtype, "r", offset=int(self[at][shard]), shape=shape)

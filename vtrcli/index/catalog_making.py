@@ -1,0 +1,157 @@
+"""Making a catalogue: reads the headers and the features of the shards that the last one did not know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vtrcli.errors import StoreError
+from vtrcli.index.catalog import TENSORS, Catalog
+from vtrcli.index.names import Names
+from vtrcli.store.config import StoreConfig
+from vtrcli.store.reader import open_shard_of, require_cut
+from vtrcli.store.shard import Shard
+
+BLOCK_ROWS = 16_384
+_NUMPY_TYPES: dict[str, type] = {"I64": np.int64, "F32": np.float32, "F64": np.float64}
+_SHARD_ARRAYS = tuple(name for name, (_, letter) in TENSORS.items() if letter == "S")
+_VIDEO_ARRAYS = tuple(name for name, (_, letter) in TENSORS.items() if letter == "V")
+
+
+@dataclass
+class _Part:
+    """What one shard brings. `start` and `stop` count from the shard's first row."""
+
+    shard: dict[str, int]
+    inverse_norms: np.ndarray
+    ids: list[str]
+    paths: list[str]
+    videos: dict[str, np.ndarray]
+
+
+def make_catalog(store: Path, config: StoreConfig, paths: Sequence[Path], kept: Catalog | None) -> Catalog:
+    """The catalogue of the given shards; what `kept` tells of those that are still there is not read again.
+
+    Raises:
+        StoreError: a shard is damaged, of another backbone, or holds features that are not finite.
+    """
+    known = _known_parts(kept, paths) if kept is not None else {}
+    parts = [known.get(path.name) or _read_part(open_shard_of(config, path)) for path in paths]
+    first_rows = np.cumsum([0, *(len(part.inverse_norms) for part in parts)])
+    newest = {video_id: number for number, part in enumerate(parts) for video_id in part.ids}
+    ids: list[str] = []
+    names: list[str] = []
+    videos: dict[str, list[np.ndarray]] = {
+        name: [np.zeros(0, _NUMPY_TYPES[TENSORS[name][0]])] for name in _VIDEO_ARRAYS
+    }
+    for number, part in enumerate(parts):
+        current = [row for row, video_id in enumerate(part.ids) if newest[video_id] == number]
+        ids += [part.ids[row] for row in current]
+        names += [part.paths[row] for row in current]
+        columns = {name: part.videos[name][current] for name in part.videos}
+        columns["start"], columns["stop"] = (columns[edge] + first_rows[number] for edge in ("start", "stop"))
+        columns["video_shard"] = np.full(len(current), number)
+        for name, column in columns.items():
+            videos[name].append(column)
+    arrays = {name: np.array([part.shard[name] for part in parts], np.int64) for name in _SHARD_ARRAYS}
+    arrays["inverse_norms"] = np.concatenate(
+        [np.zeros(0, np.float32), *(part.inverse_norms for part in parts)]
+    )
+    arrays |= {name: np.concatenate(pieces) for name, pieces in videos.items()}
+    shard_names = tuple(path.name for path in paths)
+    return Catalog(store, config, shard_names, arrays, Names.pack(ids), Names.pack(names))
+
+
+def _known_parts(kept: Catalog, paths: Sequence[Path]) -> dict[str, _Part]:
+    """The parts of the last catalogue; none when a shard has gone: videos that it superseded count again then."""
+    sizes = {path.name: path.stat().st_size for path in paths}
+    if any(
+        sizes.get(name) != size
+        for name, size in zip(kept.shard_names, kept["shard_bytes"].tolist(), strict=True)
+    ):
+        return {}
+    ids, names = kept.ids.all(), kept.paths.all()
+    edges = np.searchsorted(kept["video_shard"], np.arange(len(kept.shard_names) + 1))
+    parts = {}
+    for number, name in enumerate(kept.shard_names):
+        here = slice(int(edges[number]), int(edges[number + 1]))
+        rows = slice(int(kept.first_rows[number]), int(kept.first_rows[number + 1]))
+        videos = {key: kept[key][here] for key in _VIDEO_ARRAYS if key != "video_shard"}
+        videos["start"], videos["stop"] = (videos[edge] - rows.start for edge in ("start", "stop"))
+        parts[name] = _Part(
+            {key: int(kept[key][number]) for key in _SHARD_ARRAYS},
+            kept["inverse_norms"][rows],
+            ids[here],
+            names[here],
+            videos,
+        )
+    return parts
+
+
+def _read_part(shard: Shard) -> _Part:
+    require_cut(shard)
+    records = shard.records
+    starts, stops = shard.offsets[:-1], shard.offsets[1:]
+    inverse_norms, mean_norms = _norms(shard)
+    durations = [
+        math.nan if record.duration_seconds is None else record.duration_seconds for record in records
+    ]
+    # A shard that holds an id twice: the last one counts, as for a reader of the shards.
+    position = {record.video_id: number for number, record in enumerate(records)}
+    rows = np.array(sorted(position.values()), np.int64)
+    videos = {
+        "video_position": np.arange(len(records)),
+        "start": starts,
+        "stop": stops,
+        "mean_norms": mean_norms,
+        "duration_seconds": np.array(durations),
+        "mtime_ns": np.array([record.mtime_ns for record in records], np.int64),
+        "num_bytes": np.array([record.num_bytes for record in records], np.int64),
+    }
+    return _Part(
+        {
+            "shard_bytes": shard.file.num_bytes,
+            "shard_rows": int(shard.offsets[-1]),
+            "shard_videos": len(records),
+            "features_at": shard.file.position("features"),
+            "timestamps_at": shard.file.position("timestamps"),
+        },
+        inverse_norms,
+        [records[row].video_id for row in rows],
+        [records[row].path for row in rows],
+        {name: column[rows] for name, column in videos.items()},
+    )
+
+
+def _norms(shard: Shard) -> tuple[np.ndarray, np.ndarray]:
+    """1 / length of each row, float32 [rows]; length of the mean of each video's unit rows, float32 [videos]."""
+    features, offsets = shard.features, shard.offsets
+    inverse = np.empty(len(features), np.float32)
+    sums = np.zeros((len(offsets) - 1, features.shape[1]), np.float32)
+    video_of = np.repeat(np.arange(len(sums)), np.diff(offsets))
+    for first in range(0, len(features), BLOCK_ROWS):
+        rows = features[first : first + BLOCK_ROWS].astype(np.float32)
+        lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        with np.errstate(divide="ignore"):
+            inverse[first : first + len(rows)] = np.where(lengths > 0, 1 / lengths, 0)
+        rows *= inverse[first : first + len(rows), None]
+        videos = video_of[first : first + len(rows)]
+        edges = np.flatnonzero(np.diff(videos, prepend=-1))
+        sums[videos[edges]] += np.add.reduceat(rows, edges, axis=0)
+    means = np.sqrt(np.einsum("ij,ij->i", sums, sums)) / np.diff(offsets)
+    if not (np.isfinite(inverse).all() and np.isfinite(means).all()):
+        raise not_finite(shard.path)
+    return inverse, means.astype(np.float32)
+
+
+def not_finite(where: Path) -> StoreError:
+    """The error for damaged features: NaN would push real answers out of the ranking."""
+    return StoreError(
+        f"{where} holds features that are not finite",
+        allowed="features as `vtr extract` writes them",
+        to_do="run `vtr store verify --repair`, then `vtr extract` again",
+    )

@@ -1,0 +1,110 @@
+"""Tables derived from the videos of a store, one file per shard: a new shard costs its own file and nothing else.
+
+Vectors of a trained run, shots and the background of a query bank are kept this way, in `index/<name>/<shard>`. A file
+belongs to one shard, which never changes; files of shards that have gone are removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vtrcli.errors import StoreError
+from vtrcli.index.catalog import Catalog
+from vtrcli.index.catalog_file import INDEX_FOLDER
+from vtrcli.store.config import STORE_VERSION, make_folder
+from vtrcli.store.reader import SHARD_FOLDER, open_shard_of
+from vtrcli.store.shard import Shard, open_tensors, write_tensors
+
+DERIVED_FORMAT = "vtr-derived"
+_NUMPY_TYPES = {"F16": "<f2", "F32": "<f4", "I64": "<i8"}
+
+Table = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """What a derived table holds: per tensor its type (F16, F32, I64) and width (None: one number per row).
+
+    Attributes:
+        name: names the folder; must change with everything that the rows depend on, except for the shard.
+        per_video: whether a row belongs to each video of the shard, in their order; else there may be any number.
+    """
+
+    name: str
+    tensors: Mapping[str, tuple[str, int | None]]
+    per_video: bool = True
+
+
+def derived_tables(
+    catalog: Catalog,
+    columns: Columns,
+    compute: Callable[[Shard], Table],
+    *,
+    on_progress: Callable[[int, int], None] = lambda num_done, total: None,
+) -> list[Table]:
+    """The table of each shard of the catalogue, mapped where it was kept.
+
+    Args:
+        compute: the table of a shard that has none yet.
+        on_progress: (shards done, shards to do); not called when nothing is to be done.
+
+    Raises:
+        StoreError: a shard is damaged.
+    """
+    folder = catalog.store / INDEX_FOLDER / columns.name
+    there = [
+        _read(folder / shard, columns, num_videos=size)
+        for shard, size in zip(catalog.shard_names, catalog["shard_videos"].tolist(), strict=True)
+    ]
+    missing = [number for number, table in enumerate(there) if table is None]
+    for done, number in enumerate(missing):
+        on_progress(done, len(missing))
+        path = catalog.store / SHARD_FOLDER / catalog.shard_names[number]
+        computed = compute(open_shard_of(catalog.config, path))
+        table = {
+            name: np.ascontiguousarray(computed[name], _NUMPY_TYPES[dtype])
+            for name, (dtype, _) in columns.tensors.items()
+        }
+        _write(folder / path.name, table)
+        there[number] = table
+    if missing:
+        on_progress(len(missing), len(missing))
+        _remove_orphans(folder, set(catalog.shard_names))
+    return [table for table in there if table is not None]
+
+
+def current_rows(catalog: Catalog) -> np.ndarray:
+    """int64 [num_videos]: where the current videos stand among the rows of all per-video tables."""
+    first = np.concatenate([[0], np.cumsum(catalog["shard_videos"])])
+    rows: np.ndarray = first[catalog["video_shard"]] + catalog["video_position"]
+    return rows
+
+
+def _read(path: Path, columns: Columns, *, num_videos: int) -> Table | None:
+    """None where there is no such file, or none that can be used: it is made again."""
+    num_rows = num_videos if columns.per_video else None
+    try:
+        file = open_tensors(path, file_format=DERIVED_FORMAT, called="a derived table")
+        for name, (dtype, width) in columns.tensors.items():
+            num_rows, *_ = file.require(name, dtype, (num_rows, *([] if width is None else [width])))
+        return {name: file.tensor(name) for name in columns.tensors}
+    except (OSError, StoreError):
+        return None
+
+
+def _write(path: Path, table: Table) -> None:
+    with contextlib.suppress(StoreError):  # a store that may only be read is searched all the same
+        make_folder(path.parent)
+        write_tensors(path, table, {"format": DERIVED_FORMAT, "version": str(STORE_VERSION)})
+
+
+def _remove_orphans(folder: Path, shard_names: set[str]) -> None:
+    with contextlib.suppress(OSError):
+        for path in folder.glob("[!.]*.safetensors"):
+            if path.name not in shard_names:
+                path.unlink()

@@ -1,0 +1,180 @@
+"""An approximate index: usearch's HNSW graph over the rows of derived tables, mapped, extended when shards come.
+
+The graph proposes rows; what they score is computed exactly elsewhere. Two files in `index/`: the graph, and a
+description of the shards in it, which is written last.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vtrcli.errors import StoreError
+from vtrcli.files import replacing, write_whole
+from vtrcli.index.catalog import Catalog
+from vtrcli.index.catalog_file import INDEX_FOLDER
+from vtrcli.store.config import MALFORMED, make_folder
+
+# Measured by benchmarks/search_vectors.py on a million rows (docs/experiments.md).
+CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 128, 512
+# A graph with more dead rows than this share is made anew.
+MAX_DEAD_SHARE = 0.25
+ADD_ROWS = 16_384
+
+
+@dataclass(frozen=True)
+class RowTable:
+    """Rows of one shard: `vectors` float16 [num_rows, width], and `positions` int64 [num_rows], the number of each
+    row's video among those of the shard."""
+
+    vectors: np.ndarray
+    positions: np.ndarray
+
+
+class Graph:
+    """A graph that covers all shards of a catalogue."""
+
+    def __init__(self, index: Any, videos: np.ndarray) -> None:
+        self._index, self._videos = index, videos
+
+    def nearest_videos(self, query: np.ndarray, *, num_rows: int) -> list[int]:
+        """Current videos that own one of the `num_rows` rows nearest to a query, nearest first, each once."""
+        self._index.expansion_search = max(EXPANSION_SEARCH, num_rows)
+        keys = self._index.search(query.astype(np.float16), num_rows).keys
+        videos = self._videos[np.asarray(keys, np.int64)]
+        return list(dict.fromkeys(videos[videos >= 0].tolist()))
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of current videos."""
+        return int((self._videos >= 0).sum())
+
+
+def has_graph(store: Path, name: str) -> bool:
+    """Whether a graph of that name was ever made."""
+    return _description_path(store, name).exists()
+
+
+def open_graph(
+    catalog: Catalog,
+    name: str,
+    tables: Sequence[RowTable],
+    *,
+    on_progress: Callable[[int, int], None] = lambda num_done, total: None,
+) -> Graph:
+    """The graph over the tables of a catalogue's shards: mapped if it is up to date, else extended or made.
+
+    Args:
+        on_progress: (rows in it, rows wanted) while it grows.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    by_name = dict(zip(catalog.shard_names, tables, strict=True))
+    width = tables[0].vectors.shape[1]
+    known = _known_shards(catalog.store, name, width=width)
+    videos = _videos_of(catalog, known, by_name) if known is not None else None
+    path = _graph_path(catalog.store, name)
+    if known is None or videos is None or (videos < 0).mean() > MAX_DEAD_SHARE:
+        known, index = [], _new_index(width)
+    else:
+        missing = [shard for shard in catalog.shard_names if shard not in {name for name, _ in known}]
+        loaded = _load(path, sum(rows for _, rows in known), width=width, mapped=not missing)
+        if loaded is not None and not missing:
+            return Graph(loaded, videos)
+        known, index = (known, loaded) if loaded is not None else ([], _new_index(width))
+    there = {name for name, _ in known}
+    added = [(shard, len(by_name[shard].vectors)) for shard in catalog.shard_names if shard not in there]
+    _add(index, [by_name[shard].vectors for shard, _ in added], on_progress)
+    shards = [*known, *added]
+    _save(catalog.store, name, index, shards, width=width)
+    return Graph(index, _videos_of(catalog, shards, by_name))
+
+
+def _videos_of(
+    catalog: Catalog, shards: Sequence[tuple[str, int]], tables: dict[str, RowTable]
+) -> np.ndarray:
+    """int64 [rows of the graph]: the current video that owns each row, -1 for none."""
+    number = {shard: place for place, shard in enumerate(catalog.shard_names)}
+    first = np.concatenate([[0], np.cumsum(catalog["shard_videos"])])
+    current = np.full(int(first[-1]), -1)
+    current[first[catalog["video_shard"]] + catalog["video_position"]] = np.arange(catalog.num_videos)
+    parts = [np.zeros(0, np.int64)]
+    for shard, num_rows in shards:
+        table = tables.get(shard)
+        if table is None or len(table.positions) != num_rows:
+            parts.append(np.full(num_rows, -1))
+        else:  # a position out of bounds, in a table from elsewhere, must not reach another shard's videos
+            place = number[shard]
+            positions = np.clip(table.positions, 0, int(catalog["shard_videos"][place]) - 1)
+            parts.append(current[first[place] + positions])
+    return np.concatenate(parts)
+
+
+def _new_index(width: int) -> Any:
+    from usearch.index import Index
+
+    return Index(
+        ndim=width,
+        metric="ip",
+        dtype="f16",
+        connectivity=CONNECTIVITY,
+        expansion_add=EXPANSION_ADD,
+        expansion_search=EXPANSION_SEARCH,
+    )
+
+
+def _add(index: Any, blocks: Sequence[np.ndarray], on_progress: Callable[[int, int], None]) -> None:
+    total = len(index) + sum(map(len, blocks))
+    for block in blocks:
+        for start in range(0, len(block), ADD_ROWS):
+            rows = np.ascontiguousarray(block[start : start + ADD_ROWS])
+            index.add(np.arange(len(index), len(index) + len(rows), dtype=np.uint64), rows, threads=0)
+            on_progress(len(index), total)
+
+
+def _load(path: Path, num_rows: int, *, width: int, mapped: bool) -> Any:
+    """None where the file cannot be used."""
+    from usearch.index import Index
+
+    try:
+        index = Index.restore(path, view=mapped)
+    except Exception:  # usearch raises bare exceptions of several kinds for a file that it cannot read
+        return None
+    return index if index is not None and len(index) == num_rows and index.ndim == width else None
+
+
+def _save(store: Path, name: str, index: Any, shards: list[tuple[str, int]], *, width: int) -> None:
+    make_folder(store / INDEX_FOLDER)
+    with replacing(_graph_path(store, name)) as temporary:
+        try:
+            index.save(temporary)
+        except Exception as cause:  # as above
+            raise StoreError(
+                f"cannot write the approximate index of {store}: {cause}",
+                allowed="the store's folder must be writable and the disk must have room",
+                to_do="free some space, or search without --approximate",
+            ) from cause
+    write_whole(_description_path(store, name), json.dumps({"width": width, "shards": shards}).encode())
+
+
+def _known_shards(store: Path, name: str, *, width: int) -> list[tuple[str, int]] | None:
+    try:
+        body = json.loads(_description_path(store, name).read_text(encoding="utf-8"))
+        shards = [(str(shard), int(num_rows)) for shard, num_rows in body["shards"]]
+        return shards if body["width"] == width and all(rows >= 0 for _, rows in shards) else None
+    except MALFORMED:
+        return None
+
+
+def _graph_path(store: Path, name: str) -> Path:
+    return store / INDEX_FOLDER / f"{name}.usearch"
+
+
+def _description_path(store: Path, name: str) -> Path:
+    return store / INDEX_FOLDER / f"{name}.graph.json"

@@ -1,0 +1,55 @@
+"""Inner products of one query with every row of mapped float16 blocks, as fast as memory can be read.
+
+The products are numkong's: float16 rows, float32 sums, no torch. Two threads read a machine's memory at its full speed
+where one reaches two thirds of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+STRIP_ROWS = 16_384
+MAX_THREADS = 8
+
+
+def products(blocks: Sequence[np.ndarray], query: np.ndarray) -> np.ndarray:
+    """float32 [total_rows]: inner products of the rows of all blocks, one block after the other, with the query.
+
+    Args:
+        blocks: float16 [rows, dim] each, C-contiguous, mapped or not.
+        query: float [dim]; rounded to float16, see `rounding_error`.
+    """
+    import numkong
+
+    half = query.astype(np.float16)[None]
+    strips = [
+        block[start : start + STRIP_ROWS] for block in blocks for start in range(0, len(block), STRIP_ROWS)
+    ]
+
+    def one(strip: np.ndarray) -> np.ndarray:
+        result: np.ndarray = np.asarray(numkong.cdist(half, np.asarray(strip), metric="dot"), np.float32)
+        return np.asarray(result[0])
+
+    if len(strips) <= 1:
+        return one(strips[0]) if strips else np.zeros(0, np.float32)
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)) as pool:
+        return np.concatenate(list(pool.map(one, strips)))
+
+
+def rounding_error(query: np.ndarray) -> float:
+    """How far a product with a row of length 1 may lie from that with the query itself: float16 has 11 binary digits.
+
+    Cauchy-Schwarz on what rounding took away, and a little for the sums.
+    """
+    exact = query.astype(np.float64)
+    return float(np.linalg.norm(exact - query.astype(np.float16).astype(np.float64))) + 2e-6
+
+
+def exact_products(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """float32 [num_rows] for a few rows: the query keeps all its digits."""
+    products: np.ndarray = rows.astype(np.float32) @ query.astype(np.float32)
+    return products

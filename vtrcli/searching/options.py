@@ -1,0 +1,35 @@
+"""How a query is to be answered, and the defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vtrcli.index.filters import Filters
+from vtrcli.retrieval.frame_scores import VideoScore
+from vtrcli.searching.background import SearchMethod
+
+TOP_K = 10
+PER_VIDEO = 3
+POOLING: VideoScore = "max"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How to answer.
+
+    Attributes:
+        moments: rank moments instead of videos.
+        per_video: moments of one video at most.
+        method: a correction by the store's query bank, for this query alone.
+        min_relevance: leave out what lies less far above the bank's background.
+        approximate: look at what an HNSW graph proposes instead of at everything; None: where the store is so large
+            that it pays, and has such a graph.
+    """
+
+    top_k: int = TOP_K
+    moments: bool = False
+    per_video: int = PER_VIDEO
+    filters: Filters = field(default_factory=Filters)
+    method: SearchMethod | None = None
+    min_relevance: float | None = None
+    approximate: bool | None = None

@@ -1,0 +1,125 @@
+"""What is searched for: texts, images and places in stored videos, each with its weight."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vtrcli.errors import InputError, UsageError
+
+MAX_QUERY_CHARACTERS = 10_000
+MAX_WEIGHT = 100.0
+
+Kind = Literal["text", "image", "like"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One part of a query. `value` is a text, a file's path or VIDEO[@SECONDS]; a negative weight pushes away."""
+
+    kind: Kind
+    value: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """A query: a text, more texts that add to it or take from it, images, and places in videos of the store.
+
+    The terms' unit vectors are added, each times its weight. Without `weights` all weigh 1, those of `minus` -1.
+
+    Args:
+        weights: one positive number per term, in the order text, plus, minus, images, like.
+
+    Raises:
+        InputError: an empty or oversized text.
+        UsageError: no term, only terms that take away, or wrong weights.
+    """
+
+    text: str | None = None
+    plus: tuple[str, ...] = ()
+    minus: tuple[str, ...] = ()
+    images: tuple[Path, ...] = ()
+    like: tuple[str, ...] = ()
+    weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for text in (*([] if self.text is None else [self.text]), *self.plus, *self.minus):
+            _require_text(text)
+        terms = self._unweighted()
+        if not any(term.weight > 0 for term in terms):
+            raise UsageError(
+                "nothing to search for" if not terms else "only terms to avoid (--not)",
+                allowed="a sentence, --plus, --image or --like",
+                to_do='describe the scene, such as `vtr search "a man cooking"`',
+            )
+        if self.weights is not None:
+            _require_weights(self.weights, len(terms))
+
+    @property
+    def terms(self) -> list[Term]:
+        """The parts with their weights."""
+        weights = self.weights or (1.0,) * len(self._unweighted())
+        return [
+            Term(term.kind, term.value, term.weight * weight)
+            for term, weight in zip(self._unweighted(), weights, strict=True)
+        ]
+
+    def describe(self) -> str:
+        """The query as people would say it; a text alone stands as it is."""
+        words = []
+        for term in self.terms:
+            size = "" if abs(term.weight) == 1 else f"{abs(term.weight):g} × "
+            name = term.value.strip() if term.kind == "text" else f"{term.kind} {term.value}"
+            words.append(f"{'-' if term.weight < 0 else '+'} {size}{name}")
+        return " ".join(words).removeprefix("+ ")
+
+    def _unweighted(self) -> list[Term]:
+        texts = ([] if self.text is None else [self.text]) + list(self.plus)
+        return [
+            *(Term("text", text.strip()) for text in texts),
+            *(Term("text", text.strip(), -1.0) for text in self.minus),
+            *(Term("image", str(path)) for path in self.images),
+            *(Term("like", value) for value in self.like),
+        ]
+
+
+def _require_text(text: str) -> None:
+    length = len(text.strip())
+    if not 1 <= length <= MAX_QUERY_CHARACTERS:
+        raise InputError(
+            f"a query of {length:,} characters",
+            allowed=f"1 to {MAX_QUERY_CHARACTERS:,} characters (CLIP reads the first 77 tokens)",
+            to_do='describe the scene in a sentence, such as "a man cooking"',
+        )
+
+
+def _require_weights(weights: tuple[float, ...], num_terms: int) -> None:
+    if len(weights) != num_terms or not all(
+        math.isfinite(weight) and 0 < weight <= MAX_WEIGHT for weight in weights
+    ):
+        shown = ",".join(f"{weight:g}" for weight in weights)
+        raise UsageError(
+            f"--weights {shown} for {num_terms} term{'s' * (num_terms != 1)}",
+            allowed=f"a number above 0, up to {MAX_WEIGHT:g}, per term: query, --plus, --not, --image, --like",
+            to_do="give as many as there are terms; what follows --not is taken away by itself",
+        )
+
+
+def split_place(value: str) -> tuple[str, float | None]:
+    """`clip.mp4@1:12` -> ("clip.mp4", 72.0); without a time behind an @ the whole is the video's name."""
+    name, at, time = value.rpartition("@")
+    seconds = parse_seconds(time) if at and name else None
+    return (value, None) if seconds is None else (name, seconds)
+
+
+def parse_seconds(text: str) -> float | None:
+    """Seconds of `72`, `72.5`, `1:12` or `1:02:07.5`; None for anything else."""
+    match = re.fullmatch(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,7}(?:\.\d{1,9})?)", text, re.ASCII)
+    if match is None:
+        return None
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds

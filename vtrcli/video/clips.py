@@ -1,0 +1,155 @@
+"""A part of a video as a file of its own, encoded anew so that it begins exactly where it should."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import re
+import signal
+from pathlib import Path
+
+from vtrcli.errors import InputError, UsageError, VideoError
+from vtrcli.files import replacing
+from vtrcli.video import graph
+from vtrcli.video.child import Patience, Session
+from vtrcli.video.failures import NO_REASON, decode_failure, first_complaint
+from vtrcli.video.one_frame import is_clean, ways
+from vtrcli.video.probe import VideoInfo, probe
+
+# Larger pictures are made smaller; an encoder of 8K pictures alone would use up the memory limit.
+LONGEST_SIDE = 1920
+# About 20 minutes of busy 1080p. On Linux the system stops a child that writes more.
+MAX_CLIP_BYTES = 2 << 30
+# Without a limit of the user's: this, so much per second of clip, and so much per second before it (which is decoded
+# where the container leads to no key frame).
+AUTO_TIMEOUT_SECONDS = 60.0
+AUTO_TIMEOUT_PER_SECOND = 20.0
+AUTO_TIMEOUT_PER_SECOND_BEFORE = 2.0
+NUM_THREADS = 2
+_PROGRESS_BYTES = 1 << 16
+
+
+def cut_clip(
+    source: str | os.PathLike[str],
+    target: Path,
+    *,
+    start_seconds: float,
+    end_seconds: float,
+    info: VideoInfo | None = None,
+    longest_side: int = LONGEST_SIDE,
+    timeout_seconds: float | None = None,
+    num_threads: int = NUM_THREADS,
+) -> None:
+    """Write the part of a video from `start_seconds` to `end_seconds` as an MP4, whole or not at all.
+
+    H.264 (yuv420p, standard dynamic range, even sides, constant frame rate) and, where the source has sound that can
+    be decoded, AAC. It begins with the frame on display at the start; an end beyond the video is the video's.
+    Nothing of the source's metadata is kept. An existing `target` is never overwritten: that is an error.
+
+    Args:
+        info: what `probe` said about the source, where that is known already.
+        timeout_seconds: None is 60 s, 20 times the clip's length and twice what lies before it.
+
+    Raises:
+        VideoError: the source is gone or broken, or nothing of it lies there.
+        UsageError: times that cannot be; the target exists.
+        InputError: the ffmpeg that is used has no H.264 encoder; the clip would have more than 2 GiB.
+        StoreError: the folder cannot be written or the disk is full.
+    """
+    if not (math.isfinite(end_seconds) and 0 <= start_seconds < end_seconds):
+        raise UsageError(
+            f"a clip from {start_seconds} s to {end_seconds} s",
+            allowed="it starts at 0 s or later and ends after its start",
+            to_do="change the times",
+        )
+    _refuse_existing(target)
+    info = info or probe(source)
+    duration_seconds = end_seconds - start_seconds
+    automatic = AUTO_TIMEOUT_SECONDS + AUTO_TIMEOUT_PER_SECOND * duration_seconds
+    automatic += AUTO_TIMEOUT_PER_SECOND_BEFORE * start_seconds
+    session = Session(source, Patience(automatic if timeout_seconds is None else timeout_seconds))
+    with replacing(target) as temporary:
+        _write(
+            session,
+            info,
+            temporary,
+            start_seconds=start_seconds,
+            duration_seconds=duration_seconds,
+            longest_side=longest_side,
+            num_threads=num_threads,
+        )
+        _refuse_existing(target)  # encoding took a while
+
+
+def _write(
+    session: Session,
+    info: VideoInfo,
+    temporary: Path,
+    *,
+    start_seconds: float,
+    duration_seconds: float,
+    longest_side: int,
+    num_threads: int,
+) -> None:
+    """Tries the ways to the start, each with sound and then without: sound alone must not cost the pictures."""
+    log, status = b"", 0
+    for may_seek in ways(info, start_seconds):
+        for with_sound in (True, False):
+            temporary.unlink(missing_ok=True)
+            command = graph.clip_command(
+                info,
+                temporary,
+                start_seconds=start_seconds,
+                duration_seconds=duration_seconds,
+                longest_side=longest_side,
+                num_threads=num_threads,
+                may_seek=may_seek,
+                with_sound=with_sound,
+            )
+            num_frames, log, status = _run(session, command)
+            if status == 0 and num_frames > 0:
+                break
+            _refuse_what_no_other_way_mends(log, status)
+        if status == 0 and num_frames > 0 and (not may_seek or is_clean(log, start_seconds)):
+            return
+    reason = decode_failure(log, status, is_encrypted=info.is_encrypted)
+    nothing = f"nothing of it lies at {start_seconds:g} s and after" if status == 0 else NO_REASON
+    raise VideoError(reason, first_complaint(log) or nothing, path=os.fspath(info.path))
+
+
+def _run(session: Session, command: list[str]) -> tuple[int, bytes, int]:
+    """How many frames were written, what ffmpeg said, and its exit status."""
+    with session.run(command, max_file_bytes=MAX_CLIP_BYTES) as child:
+        progress = child.read_all(_PROGRESS_BYTES)
+        status = child.wait()
+        log = child.log
+    session.check_time()
+    counts = re.findall(rb"^frame=\s*(\d+)", progress, re.MULTILINE)
+    return int(counts[-1]) if counts else 0, log, status
+
+
+def _refuse_what_no_other_way_mends(log: bytes, status: int) -> None:
+    if b"No space left on device" in log:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # `replacing` says where
+    if b"Unknown encoder" in log:
+        raise InputError(
+            f"this ffmpeg cannot write clips: {first_complaint(log)}",
+            allowed="clips need an ffmpeg with the encoders libx264 and aac",
+            to_do="unset VTR_FFMPEG to use the bundled one",
+        )
+    if -status == getattr(signal, "SIGXFSZ", 25) or b"File too large" in log:
+        raise InputError(
+            "the clip would be larger than 2 GiB",
+            allowed="a clip has at most 2 GiB",
+            to_do="cut a shorter one",
+        )
+
+
+def _refuse_existing(target: Path) -> None:
+    if os.path.lexists(target):
+        raise UsageError(
+            f"{target} exists",
+            allowed="a clip is written under a new name",
+            to_do="move the file away or choose another name",
+        )

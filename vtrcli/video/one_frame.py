@@ -1,0 +1,116 @@
+"""The picture on display at one time of a video, for people: whole, upright, small. One seek, not a reader."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtrcli.errors import UsageError, VideoError
+from vtrcli.video import graph
+from vtrcli.video.child import Patience, Session
+from vtrcli.video.failures import NO_REASON, decode_failure, first_complaint
+from vtrcli.video.formats import SEEKABLE
+from vtrcli.video.measure import measure_duration
+from vtrcli.video.probe import VideoInfo, probe
+
+LONGEST_SIDE = 320
+TIMEOUT_SECONDS = 20.0
+# Where a seek led to a picture that does not decode cleanly, all before it is decoded instead; beyond this time that
+# would take too long, and the picture is taken as it is.
+START_OVER_SECONDS = 600.0
+_HEADER_BYTES = 64
+_LAST_SECONDS = 0.5
+
+
+class _Picture(NamedTuple):
+    """The pixels if they came, what ffmpeg said, and its exit status."""
+
+    pixels: NDArray[np.uint8] | None
+    log: bytes
+    status: int
+
+
+def frame_at(
+    path: str | os.PathLike[str],
+    seconds: float,
+    *,
+    longest_side: int = LONGEST_SIDE,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> NDArray[np.uint8]:
+    """The frame on display at `seconds` from the start: uint8 [height, width, 3], RGB.
+
+    Turned as the file says, with square pixels, in standard dynamic range, its longer side at most `longest_side`
+    pixels; a smaller picture is not enlarged. A time beyond the end means (nearly) the last frame.
+
+    Raises:
+        VideoError: what is no video, does not decode there, or takes longer than `timeout_seconds`.
+        UsageError: a time or a side that cannot be.
+    """
+    if not (math.isfinite(seconds) and seconds >= 0 and longest_side >= 1):
+        raise UsageError(
+            f"a frame at {seconds} s, {longest_side} pixels wide",
+            allowed="a time from 0 on, at least 1 pixel",
+            to_do="change the time or the side",
+        )
+    info = probe(path, timeout_seconds=timeout_seconds)
+    session = Session(path, Patience(timeout_seconds))
+    pixels, log, status = _best(session, info, _inside(seconds, info.duration_seconds), longest_side)
+    if pixels is None and seconds > 0:  # the header tells no length, or a wrong one
+        measured_seconds = measure_duration(session, info)
+        if measured_seconds is not None and measured_seconds <= seconds:
+            seconds = _inside(seconds, measured_seconds)
+            pixels, log, status = _best(session, info, seconds, longest_side)
+    if pixels is None:
+        reason = decode_failure(log, status, is_encrypted=info.is_encrypted)
+        raise VideoError(reason, first_complaint(log) or NO_REASON, path=os.fspath(path))
+    return pixels
+
+
+def _inside(seconds: float, duration_seconds: float | None) -> float:
+    if duration_seconds is None or seconds < duration_seconds:
+        return seconds
+    return max(0.0, duration_seconds - _LAST_SECONDS)
+
+
+def _best(session: Session, info: VideoInfo, seconds: float, longest_side: int) -> _Picture:
+    """The picture by a seek, where that gives a clean one, else by decoding all before it."""
+    for may_seek in ways(info, seconds):
+        picture = _decode(session, info, seconds, longest_side=longest_side, may_seek=may_seek)
+        if picture.pixels is not None and is_clean(picture.log, seconds):
+            break
+    return picture
+
+
+def is_clean(log: bytes, seconds: float) -> bool:
+    """Whether what a seek to a time led to may be kept: ffmpeg did not complain, or starting over would take too long."""
+    return not first_complaint(log) or seconds > START_OVER_SECONDS
+
+
+def ways(info: VideoInfo, seconds: float) -> tuple[bool, ...]:
+    """Whether to seek to a time or to decode all before it: what to try, in this order."""
+    return (True, False) if seconds > 0 and info.container in SEEKABLE else (False,)
+
+
+def _decode(
+    session: Session, info: VideoInfo, seconds: float, *, longest_side: int, may_seek: bool
+) -> _Picture:
+    from PIL import Image
+
+    command = graph.picture_command(info, seconds=seconds, longest_side=longest_side, may_seek=may_seek)
+    with session.run(command) as child:
+        picture = child.read_all(longest_side**2 * 3 + _HEADER_BYTES)
+        status = child.wait()
+        log = child.log
+    session.check_time()
+    if not picture:
+        return _Picture(None, log, status)
+    try:
+        with Image.open(io.BytesIO(picture), formats=["PPM"]) as image:
+            return _Picture(np.asarray(image.convert("RGB")), log, status)
+    except OSError:  # ffmpeg died while it wrote
+        return _Picture(None, log, status)
