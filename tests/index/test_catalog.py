@@ -12,7 +12,7 @@ from tests.store.stores import SHA256, make_config, make_record, make_store
 from vtrcli.errors import StoreError
 from vtrcli.index.catalog import Catalog
 from vtrcli.index.catalog_file import CATALOG_NAME, open_catalog
-from vtrcli.store.config import create_config
+from vtrcli.store.config import create_config, read_config
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.shard import write_shard
 from vtrcli.store.writer import StoreWriter
@@ -25,7 +25,7 @@ def some_frames(num_frames: int) -> np.ndarray:
 
 
 def add(store: Path, **videos: np.ndarray) -> None:
-    writer = StoreWriter(store, backbone_sha256=SHA256)
+    writer = StoreWriter(store, backbone_sha256=read_config(store).backbone.sha256)
     for video_id, features in videos.items():
         writer.add(make_record(video_id), features, np.arange(len(features)) + 0.5)
     writer.flush()

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtrcli.searching.ranking import best_videos
+from vtrcli.searching.ranking import best_videos, kth_largest
 from vtrcli.searching.spaces import VideoScores
 
 
@@ -57,3 +57,12 @@ def test_only_videos_that_may_be_among_the_best_are_scored_again() -> None:
 
     best_videos(VideoScores(exact, 1e-5, exactly), top_k=10, passes=np.ones(1000, bool))
     assert len(asked) == 10
+
+
+@given(
+    size=st.integers(1, 30_000), k=st.integers(1, 12), seed=st.integers(0, 99), levels=st.integers(1, 5000)
+)
+def test_the_kth_largest_is_that_of_a_sort(size: int, k: int, seed: int, levels: int) -> None:
+    values = np.random.default_rng(seed).integers(0, levels, size).astype(np.float32)
+    k = min(k, size)
+    assert kth_largest(values, k) == np.sort(values)[-k]

@@ -97,6 +97,7 @@ def _register() -> None:
         demo,
         eval,
         extract,
+        index,
         models,
         search,
         store,
@@ -105,7 +106,7 @@ def _register() -> None:
 
     for module in (extract, cache, train, eval, compare, search, demo, init, config):
         app.command(module.NAME, cls=VtrCommand, epilog=module.EPILOG)(module.command)
-    for group in (store, bank, models, datasets):
+    for group in (store, index, bank, models, datasets):
         app.add_typer(group.app, name=group.NAME, epilog=group.EPILOG)
 
 

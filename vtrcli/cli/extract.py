@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,6 +100,9 @@ def command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed before.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on: extract what is added or changed, until Ctrl-C.")
+    ] = False,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -111,32 +115,85 @@ def command(
     folder = options.store_path(store)
     name, sampling = follow_store(folder, backbone, choice)
     quiet_progress = quiet or (json_output and not sys.stderr.isatty())
-    display = Display(quiet=quiet_progress)
-    try:
-        result = extract(
+
+    def run_once(*, retry_failed: bool, may_be_empty: bool = False) -> ExtractResult:
+        display = Display(quiet=quiet_progress)
+        try:
+            return extract(
+                paths,
+                store=folder,
+                backbone=name,
+                sampling=sampling,
+                device=device,
+                keep_frames=keep_frames,
+                num_workers=workers,
+                batch_size=batch_size,
+                timeout_seconds=timeout,
+                retry_failed=retry_failed,
+                must_exist=not is_list,
+                may_be_empty=may_be_empty,
+                on_download=download_progress(quiet=quiet_progress),
+                on_plan=display.announce,
+                on_progress=display.advance,
+            )
+        finally:
+            display.close()
+
+    if watch:
+        refuse_list(is_list)
+    result = run_once(retry_failed=retry_failed, may_be_empty=watch)
+    show_result(result, json_output=json_output, quiet=quiet)
+    if watch:
+        keep_watching(
             paths,
-            store=folder,
-            backbone=name,
-            sampling=sampling,
-            device=device,
-            keep_frames=keep_frames,
-            num_workers=workers,
-            batch_size=batch_size,
-            timeout_seconds=timeout,
-            retry_failed=retry_failed,
-            must_exist=not is_list,
-            on_download=download_progress(quiet=quiet_progress),
-            on_plan=display.announce,
-            on_progress=display.advance,
+            folder,
+            lambda: run_once(retry_failed=False, may_be_empty=True),
+            json_output=json_output,
+            quiet=quiet,
         )
-    finally:
-        display.close()
+    elif result.num_failed:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def refuse_list(is_list: bool) -> None:
+    """Raises UsageError for a list of paths: there is nothing to watch."""
+    if is_list:
+        raise UsageError(
+            "--watch with a list on stdin", allowed="files and folders", to_do="name the folder to watch"
+        )
+
+
+def keep_watching(
+    paths: list[Path],
+    store: Path,
+    run_once: Callable[[], ExtractResult],
+    *,
+    json_output: bool,
+    quiet: bool,
+) -> None:
+    """Extract again after each burst of changes, until Ctrl-C; what changed nothing in the store is not told."""
+    from vtrcli.extraction.watch import settled_changes
+
+    say(f"watching {', '.join(map(str, paths))}; Ctrl-C ends it", quiet=quiet)
+    told: set[str] = set()
+    try:
+        for _ in settled_changes(paths, store=store):
+            result = run_once()
+            failed = {failure.path for failure in result.failures}
+            if result.num_extracted or result.num_copied or failed - told:
+                show_result(result, json_output=json_output, quiet=quiet)
+            told = failed
+    except KeyboardInterrupt:
+        say("no longer watching", quiet=quiet)
+
+
+def show_result(result: ExtractResult, *, json_output: bool, quiet: bool) -> None:
+    """One JSON object, or one line."""
     if json_output:
         print_json(NAME, result_json(result))
+        sys.stdout.flush()
     else:
         print_result(result, quiet=quiet)
-    if result.num_failed:
-        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def input_paths(videos: list[Path] | None) -> tuple[list[Path], bool]:

@@ -25,6 +25,21 @@ Annotations = Annotated[
 ]
 Tagger = Annotated[Literal["hanta", "spacy"], typer.Option("--tagger", help="Finds nouns and verbs.")]
 
+Milvus = Annotated[
+    str,
+    typer.Option("--milvus", metavar="URI", help="http://host:19530, or a local file that ends in .db."),
+]
+MilvusPrefix = Annotated[str, typer.Option("--prefix", help="Begins the names of the collections.")]
+MilvusToken = Annotated[
+    str | None,
+    typer.Option("--token", help="USER:PASSWORD or a key; better by VTR_TOKEN.", show_default="none"),
+]
+MilvusTimeout = Annotated[
+    float, typer.Option("--milvus-timeout", min=0.1, max=3600, help="Seconds that a call to Milvus may take.")
+]
+MILVUS_PREFIX = "vtr"
+MILVUS_TIMEOUT = 10.0
+
 DEVICE_DEFAULT = "auto"
 MAX_SEED = 2**32 - 1
 BACKBONE_DEFAULT = "ViT-B/32"

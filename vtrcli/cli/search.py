@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +18,9 @@ from vtrcli.cli.units import to_bytes, to_seconds, to_timestamp
 from vtrcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from vtrcli.milvus.reader import MilvusIndex
     from vtrcli.searching.background import SearchMethod
+    from vtrcli.searching.milvus_searcher import MilvusSearcher
     from vtrcli.searching.searcher import Searcher
 
 NAME = "search"
@@ -119,6 +122,15 @@ def command(
     max_size: Annotated[
         str | None, typer.Option("--max-size", metavar="SIZE", help="Only files of at most this size.")
     ] = None,
+    milvus: Annotated[
+        str | None,
+        typer.Option(
+            "--milvus", metavar="URI", help="Search what `vtr index push` put there, without a store."
+        ),
+    ] = None,
+    prefix: options.MilvusPrefix = options.MILVUS_PREFIX,
+    token: options.MilvusToken = None,
+    milvus_timeout: options.MilvusTimeout = options.MILVUS_TIMEOUT,
     paths_only: Annotated[bool, typer.Option("--paths", help="Print the paths alone, one a line.")] = False,
     null: Annotated[
         bool, typer.Option("--null", "-0", help="As --paths, with a NUL behind each, for xargs -0.")
@@ -167,24 +179,51 @@ def command(
         raise UsageError(
             "a query beside --queries", allowed="one of them", to_do="add the query as a line of the file"
         )
-    searcher = open_searcher(folder, run, device=device, quiet=quiet)
-    if queries is not None:
-        answer_lines(
-            read_lines(queries),
-            lambda line: searcher.search(ask(text=line), how),
-            store=folder,
-            run=searcher.run_name,
-        )
-        return
-    result = searcher.search(asked, how)
+    source = folder if milvus is None else milvus.rpartition("@")[2]
+    with ExitStack() as stack:
+        searcher: Searcher | MilvusSearcher
+        if milvus is None:
+            searcher = open_searcher(folder, run, device=device, quiet=quiet)
+        else:
+            index = stack.enter_context(
+                open_milvus(milvus, token=token, prefix=prefix, timeout_seconds=milvus_timeout)
+            )
+            searcher = milvus_searcher(index, run, device=device)
+        run_name = searcher.run_name
+        if queries is not None:
+            answer_lines(
+                read_lines(queries),
+                lambda line: searcher.search(ask(text=line), how),
+                store=str(source),
+                run=run_name,
+            )
+            return
+        result = searcher.search(asked, how)
     for note in result.notes:
         say(f"vtr: {note}", quiet=quiet)
     if json_output:
-        print_json(NAME, result_json(result, store=str(folder), run=searcher.run_name))
+        print_json(NAME, result_json(result, store=str(source), run=run_name))
     elif paths_only or null:
         print_paths(result.hits, end=b"\0" if null else b"\n")
     else:
         print_table(result.hits)
+
+
+def open_milvus(uri: str, *, token: str | None, prefix: str, timeout_seconds: float) -> MilvusIndex:
+    """The index at an address."""
+    from vtrcli.milvus.reader import MilvusIndex
+
+    return MilvusIndex(uri, token=token, prefix=prefix, timeout_seconds=timeout_seconds)
+
+
+def milvus_searcher(index: MilvusIndex, run: str | None, *, device: str) -> MilvusSearcher:
+    """Searches an index; vectors of texts are kept in the user's cache folder. Without --run by plain CLIP."""
+    import platformdirs
+
+    from vtrcli.searching.milvus_searcher import MilvusSearcher
+
+    cache = platformdirs.user_cache_path("vtr", appauthor=False) / "queries"
+    return MilvusSearcher(index, cache=cache, run=None if run in (None, "none") else Path(run), device=device)
 
 
 def refuse_two_outputs(*, json_output: bool, paths: bool, queries: bool) -> None:

@@ -50,16 +50,16 @@ def read_lines(path: Path) -> Iterator[str]:
 
 
 def answer_lines(
-    lines: Iterable[str], answer: Callable[[str], SearchResult], *, store: Path, run: str | None
+    lines: Iterable[str], answer: Callable[[str], SearchResult], *, store: str, run: str | None
 ) -> None:
     """One JSON object per query, each written as soon as it is known. A query that cannot be answered gets one too,
     with `error`; the exit code is then that of the first such error."""
     first_error: VtrError | None = None
     for line in lines:
         try:
-            print_json("search", result_json(answer(line), store=str(store), run=run))
+            print_json("search", result_json(answer(line), store=store, run=run))
         except InputError as error:
-            print_json("search", {"query": line, "store": str(store), "error": str(error)})
+            print_json("search", {"query": line, "store": store, "error": str(error)})
             first_error = first_error or error
         sys.stdout.flush()
     if first_error is not None:

@@ -83,6 +83,7 @@ def extract(
     timeout_seconds: float | None = None,
     retry_failed: bool = False,
     must_exist: bool = True,
+    may_be_empty: bool = False,
     on_download: Callable[[int, int], None] | None = None,
     on_plan: Callable[[Plan], None] = lambda plan: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -95,6 +96,7 @@ def extract(
     Args:
         backbone: a name, file or folder as `load_backbone` takes it; torch is loaded only if a video is to be done.
         must_exist: False for a list of paths from elsewhere: a missing one is then a failure, not an error.
+        may_be_empty: whether a folder without a video is fine: one that is watched may be filled later.
 
     Raises:
         InputError: a path does not exist, or no video was found.
@@ -103,7 +105,8 @@ def extract(
     """
     started = time.monotonic()
     found = discover(paths, must_exist=must_exist)
-    require_something(found, paths)
+    if not may_be_empty:
+        require_something(found, paths)
     info = backbone_info(backbone, progress=on_download)
     config = store_config(info, sampling)
     require_same(store, create_config(store, config), config)

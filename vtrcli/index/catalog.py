@@ -8,6 +8,7 @@ Letters: S shards, R rows of all shards one after the other, V current videos in
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from vtrcli.index.names import Names
 from vtrcli.store.config import StoreConfig
+from vtrcli.store.maps import Maps
 from vtrcli.store.reader import SHARD_FOLDER
 
 # Tensors of the file, their types and the letters of their shapes.
@@ -104,5 +106,12 @@ class Catalog:
         return shard, slice(int(self["start"][video]) - first, int(self["stop"][video]) - first)
 
     def _mapped(self, shard: int, at: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-        path = self.store / SHARD_FOLDER / self.shard_names[shard]
-        return np.memmap(path, dtype, "r", offset=int(self[at][shard]), shape=shape)
+        size = math.prod(shape)
+        if size == 0:
+            return np.zeros(shape, dtype)
+        whole = self._maps[shard]
+        return np.frombuffer(whole, dtype, count=size, offset=int(self[at][shard])).reshape(shape)
+
+    @cached_property
+    def _maps(self) -> Maps:
+        return Maps([self.store / SHARD_FOLDER / name for name in self.shard_names])

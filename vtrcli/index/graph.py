@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,23 +77,36 @@ def open_graph(
     """
     by_name = dict(zip(catalog.shard_names, tables, strict=True))
     width = tables[0].vectors.shape[1]
-    known = _known_shards(catalog.store, name, width=width)
-    videos = _videos_of(catalog, known, by_name) if known is not None else None
-    path = _graph_path(catalog.store, name)
-    if known is None or videos is None or (videos < 0).mean() > MAX_DEAD_SHARE:
-        known, index = [], _new_index(width)
-    else:
-        missing = [shard for shard in catalog.shard_names if shard not in {name for name, _ in known}]
-        loaded = _load(path, sum(rows for _, rows in known), width=width, mapped=not missing)
-        if loaded is not None and not missing:
-            return Graph(loaded, videos)
-        known, index = (known, loaded) if loaded is not None else ([], _new_index(width))
-    there = {name for name, _ in known}
-    added = [(shard, len(by_name[shard].vectors)) for shard in catalog.shard_names if shard not in there]
-    _add(index, [by_name[shard].vectors for shard, _ in added], on_progress)
-    shards = [*known, *added]
-    _save(catalog.store, name, index, shards, width=width)
-    return Graph(index, _videos_of(catalog, shards, by_name))
+    known = _read_description(catalog, name, width=width)
+    index = None
+    if known is not None:
+        videos = _videos_of(catalog, known.shards, by_name)
+        num_live = int((videos >= 0).sum())
+        is_complete = len(known.shards) == len(catalog.shard_names)
+        if num_live >= (1 - MAX_DEAD_SHARE) * known.num_vectors:
+            index = _load(_graph_path(catalog.store, name), known, mapped=is_complete)
+        if index is not None and is_complete:
+            return Graph(index, videos)
+    there = list(known.shards) if known is not None and index is not None else []
+    index = index if index is not None else _new_index(width)
+    names = {shard for shard, _ in there}
+    added = [(shard, len(by_name[shard].vectors)) for shard in catalog.shard_names if shard not in names]
+    shards = [*there, *added]
+    videos = _videos_of(catalog, shards, by_name)
+    first_key = sum(num_rows for _, num_rows in there)
+    _add(index, [by_name[shard].vectors for shard, _ in added], videos, first_key, on_progress)
+    _save(catalog.store, name, index, _Description(width, len(index), tuple(shards)))
+    return Graph(index, videos)
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What is in a graph: its keys count the rows of `shards` (name, number of rows) one after the other; rows that
+    belonged to no current video when they came are left out of the `num_vectors`."""
+
+    width: int
+    num_vectors: int
+    shards: tuple[tuple[str, int], ...]
 
 
 def _videos_of(
@@ -129,16 +142,26 @@ def _new_index(width: int) -> Any:
     )
 
 
-def _add(index: Any, blocks: Sequence[np.ndarray], on_progress: Callable[[int, int], None]) -> None:
-    total = len(index) + sum(map(len, blocks))
+def _add(
+    index: Any,
+    blocks: Sequence[np.ndarray],
+    videos: np.ndarray,
+    first_key: int,
+    on_progress: Callable[[int, int], None],
+) -> None:
+    """Add the rows that belong to a current video; `videos` int64 [all keys]."""
+    total = len(index) + int((videos[first_key:] >= 0).sum())
     for block in blocks:
         for start in range(0, len(block), ADD_ROWS):
-            rows = np.ascontiguousarray(block[start : start + ADD_ROWS])
-            index.add(np.arange(len(index), len(index) + len(rows), dtype=np.uint64), rows, threads=0)
+            rows = block[start : start + ADD_ROWS]
+            keys = np.arange(first_key, first_key + len(rows))
+            live = videos[keys] >= 0
+            index.add(keys[live].astype(np.uint64), np.ascontiguousarray(rows[live]), threads=0)
+            first_key += len(rows)
             on_progress(len(index), total)
 
 
-def _load(path: Path, num_rows: int, *, width: int, mapped: bool) -> Any:
+def _load(path: Path, known: _Description, *, mapped: bool) -> Any:
     """None where the file cannot be used."""
     from usearch.index import Index
 
@@ -146,10 +169,11 @@ def _load(path: Path, num_rows: int, *, width: int, mapped: bool) -> Any:
         index = Index.restore(path, view=mapped)
     except Exception:  # usearch raises bare exceptions of several kinds for a file that it cannot read
         return None
-    return index if index is not None and len(index) == num_rows and index.ndim == width else None
+    fits = index is not None and len(index) == known.num_vectors and index.ndim == known.width
+    return index if fits else None
 
 
-def _save(store: Path, name: str, index: Any, shards: list[tuple[str, int]], *, width: int) -> None:
+def _save(store: Path, name: str, index: Any, description: _Description) -> None:
     make_folder(store / INDEX_FOLDER)
     with replacing(_graph_path(store, name)) as temporary:
         try:
@@ -160,16 +184,20 @@ def _save(store: Path, name: str, index: Any, shards: list[tuple[str, int]], *, 
                 allowed="the store's folder must be writable and the disk must have room",
                 to_do="free some space, or search without --approximate",
             ) from cause
-    write_whole(_description_path(store, name), json.dumps({"width": width, "shards": shards}).encode())
+    write_whole(_description_path(store, name), json.dumps(asdict(description)).encode())
 
 
-def _known_shards(store: Path, name: str, *, width: int) -> list[tuple[str, int]] | None:
+def _read_description(catalog: Catalog, name: str, *, width: int) -> _Description | None:
+    """None where there is none, or the graph holds a shard that has gone: its rows may count again or not."""
     try:
-        body = json.loads(_description_path(store, name).read_text(encoding="utf-8"))
-        shards = [(str(shard), int(num_rows)) for shard, num_rows in body["shards"]]
-        return shards if body["width"] == width and all(rows >= 0 for _, rows in shards) else None
+        body = json.loads(_description_path(catalog.store, name).read_text(encoding="utf-8"))
+        shards = tuple((str(shard), int(num_rows)) for shard, num_rows in body["shards"])
+        found = _Description(int(body["width"]), int(body["num_vectors"]), shards)
     except MALFORMED:
         return None
+    names = [shard for shard, _ in shards]
+    fits = set(names) <= set(catalog.shard_names) and len(set(names)) == len(names)
+    return found if fits and found.width == width and all(num_rows >= 0 for _, num_rows in shards) else None
 
 
 def _graph_path(store: Path, name: str) -> Path:

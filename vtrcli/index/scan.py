@@ -26,18 +26,38 @@ def products(blocks: Sequence[np.ndarray], query: np.ndarray) -> np.ndarray:
     import numkong
 
     half = query.astype(np.float16)[None]
-    strips = [
-        block[start : start + STRIP_ROWS] for block in blocks for start in range(0, len(block), STRIP_ROWS)
-    ]
+    found = np.empty(sum(map(len, blocks)), np.float32)
 
-    def one(strip: np.ndarray) -> np.ndarray:
-        result: np.ndarray = np.asarray(numkong.cdist(half, np.asarray(strip), metric="dot"), np.float32)
-        return np.asarray(result[0])
+    def work(strips: list[tuple[int, np.ndarray]]) -> None:
+        for first, strip in strips:
+            found[first : first + len(strip)] = np.asarray(numkong.cdist(half, strip, metric="dot"))[0]
 
-    if len(strips) <= 1:
-        return one(strips[0]) if strips else np.zeros(0, np.float32)
+    tasks = _tasks(blocks)
+    if len(tasks) <= 1:
+        for task in tasks:
+            work(task)
+        return found
     with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)) as pool:
-        return np.concatenate(list(pool.map(one, strips)))
+        for _ in pool.map(work, tasks):
+            pass
+    return found
+
+
+def _tasks(blocks: Sequence[np.ndarray]) -> list[list[tuple[int, np.ndarray]]]:
+    """(first row among all, rows) of strips; large blocks are cut, small ones go together, so that handing a task to
+    a thread costs little beside it."""
+    tasks: list[list[tuple[int, np.ndarray]]] = [[]]
+    num_rows = first = 0
+    for block in blocks:
+        for start in range(0, len(block), STRIP_ROWS):
+            if num_rows >= STRIP_ROWS:
+                tasks.append([])
+                num_rows = 0
+            strip = block[start : start + STRIP_ROWS]
+            tasks[-1].append((first + start, strip))
+            num_rows += len(strip)
+        first += len(block)
+    return [task for task in tasks if task]
 
 
 def rounding_error(query: np.ndarray) -> float:

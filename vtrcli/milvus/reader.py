@@ -103,6 +103,15 @@ class MilvusIndex:
         """Close the connection."""
         self._server.close()
 
+    @property
+    def name(self) -> str:
+        """The address, without a password."""
+        return self._server.name
+
+    def require_space(self, space: str) -> None:
+        """Raises StoreError when no vectors of that name were pushed."""
+        self._open(collection_name(self.prefix, space))
+
     @cached_property
     def num_videos(self) -> int:
         """How many videos there are."""

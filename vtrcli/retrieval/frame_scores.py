@@ -47,7 +47,11 @@ def pool_frame_scores(
     """
     if len(starts) == 0:
         return np.zeros((0, *scores.shape[1:]), np.float32)
+    if pooling == "max" and len(starts) == len(scores):  # one frame each
+        return np.asarray(scores, np.float32)
     first, last = int(starts[0]), int(stops[-1])
+    if pooling == "max" and np.array_equal(starts[1:], stops[:-1]):
+        return np.asarray(np.maximum.reduceat(scores[first:last], starts - first, axis=0))
     rows, edges = scores[first:last], range_edges(starts, stops)
     maxima: np.ndarray = np.maximum.reduceat(rows, edges, axis=0)
     if pooling == "max":

@@ -102,6 +102,6 @@ class Finder:
         return relevant
 
     def _finite(self, scores: np.ndarray) -> np.ndarray:
-        if not np.isfinite(scores).all():
+        if not np.isfinite(scores.sum(dtype=np.float64)):  # NaN and infinity go through a sum
             raise not_finite(self._catalog.store)
         return scores

@@ -14,14 +14,13 @@ from vtrcli.errors import StoreError
 from vtrcli.index.catalog import Catalog
 from vtrcli.index.catalog_file import open_catalog
 from vtrcli.index.filters import Filters
-from vtrcli.index.scan import exact_products
-from vtrcli.retrieval.frame_scores import VideoScore, unit_rows
-from vtrcli.retrieval.moments import Moment, find_moments
-from vtrcli.retrieval.shots import shot_starts
+from vtrcli.retrieval.frame_scores import VideoScore
+from vtrcli.retrieval.moments import Moment
 from vtrcli.searching.background import Background, make_background
 from vtrcli.searching.bank import Bank, open_bank
 from vtrcli.searching.encoding import ClipEncoder
 from vtrcli.searching.finder import Finder
+from vtrcli.searching.frame_moments import moments_of
 from vtrcli.searching.options import POOLING, SearchOptions
 from vtrcli.searching.places import CatalogPlaces, find_place
 from vtrcli.searching.query import Query
@@ -63,7 +62,7 @@ class Searcher:
                 allowed="a store with at least one video",
                 to_do=f"fill it with `vtr extract FOLDER --store {store}`",
             )
-        self._on_progress = on_progress
+        self.on_progress = on_progress
         places, folder, tag = CatalogPlaces(self.catalog), cache_folder(store), self.catalog.config.backbone
         self._clip = ClipEncoder(tag, places, source=store, folder=folder, device=device)
         self._frames = FrameSpace(self.catalog, pooling=pooling)
@@ -78,6 +77,12 @@ class Searcher:
     def run_name(self) -> str | None:
         """The run that ranks; None for plain CLIP."""
         return None if self._run is None else str(self._run.model.run)
+
+    def run_vectors(self) -> tuple[RunModel, np.ndarray] | None:
+        """The run and its vectors, float16 [num_videos, width] in the order of the catalogue; None for plain CLIP."""
+        if self._run is None:
+            return None
+        return self._run.model, self._run.vectors(range(self.catalog.num_videos))
 
     def search(self, query: Query, options: SearchOptions | None = None) -> SearchResult:
         """The best videos or moments for a query.
@@ -169,8 +174,8 @@ class Searcher:
     def _finder_in(self, space: Space) -> Finder:
         background = None
         if isinstance(self.bank, Bank):
-            background = make_background(self.catalog, space, self.bank, on_progress=self._on_progress)
-        return Finder(self.catalog, space, background, on_progress=self._on_progress)
+            background = make_background(self.catalog, space, self.bank, on_progress=self.on_progress)
+        return Finder(self.catalog, space, background, on_progress=self.on_progress)
 
     @cached_property
     def bank(self) -> Bank | StoreError:
@@ -194,13 +199,10 @@ class Searcher:
         return [note]
 
     def moments(self, video: int, clip_vector: np.ndarray) -> list[Moment]:
-        """The moments of one video, best first, from the cosines of its frames."""
-        frames = unit_rows(self.catalog.features(video))
-        return find_moments(
-            exact_products(frames, clip_vector),
-            self.catalog.timestamps(video),
-            self.catalog.duration(video),
-            shots=shot_starts(frames),
+        """The moments of one video, best first."""
+        catalog = self.catalog
+        return moments_of(
+            catalog.features(video), catalog.timestamps(video), catalog.duration(video), clip_vector
         )
 
     def _passes(self, query: Query, filters: Filters) -> np.ndarray:

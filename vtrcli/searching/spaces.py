@@ -26,7 +26,6 @@ from vtrcli.store.shard import Shard
 from vtrcli.store.texts import TextRows
 from vtrcli.text.streams import STREAMS
 
-
 # Of the softmax over a video's frames, on logits; the best of benchmarks/moments.py (docs/experiments.md).
 SOFTMAX_LOGIT_TEMPERATURE = 2.0
 

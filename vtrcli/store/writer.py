@@ -17,7 +17,7 @@ from vtrcli.store.records import VideoRecord
 from vtrcli.store.shard import write_shard
 
 NUMBER_DIGITS = 20  # nanoseconds since 1970; names of equal length sort by it
-MAX_SHARD_VIDEOS = 512
+MAX_SHARD_VIDEOS = 4096
 MAX_SHARD_BYTES = 64 * 1024 * 1024
 # A kill loses at most this much work: 5 s at first, later 5 % of the run, so that long runs leave few files.
 MIN_FLUSH_SECONDS, MAX_FLUSH_SECONDS, FLUSH_SHARE = 5.0, 120.0, 0.05

@@ -70,6 +70,9 @@ def cut_clip(
     automatic += AUTO_TIMEOUT_PER_SECOND_BEFORE * start_seconds
     session = Session(source, Patience(automatic if timeout_seconds is None else timeout_seconds))
     with replacing(target) as temporary:
+        temporary.open(
+            "xb"
+        ).close()  # here a folder that cannot be written shows, before ffmpeg takes it for the video's fault
         _write(
             session,
             info,
@@ -96,7 +99,6 @@ def _write(
     log, status = b"", 0
     for may_seek in ways(info, start_seconds):
         for with_sound in (True, False):
-            temporary.unlink(missing_ok=True)
             command = graph.clip_command(
                 info,
                 temporary,

@@ -130,7 +130,7 @@ def keyframes_command(
 
 
 def picture_command(info: VideoInfo, *, seconds: float, longest_side: int, may_seek: bool) -> list[str]:
-    """The frame on display at one time, whole and never enlarged, as a PPM (which tells its size) on standard output."""
+    """The frame on display at one time, whole and never enlarged, as a PPM on standard output."""
     source = _input(**_beginning(info, seconds, may_seek=may_seek), **_decoder(1))
     # The same grid as in `seek_command`; times count from the target already where the input begins there.
     stream = _grid(source[_VIDEO], start_seconds=0 if may_seek else seconds, rate=str(MICROSECONDS))
@@ -152,7 +152,7 @@ def clip_command(
     may_seek: bool,
     with_sound: bool,
 ) -> list[str]:
-    """Writes a new MP4: H.264 in yuv420p with even sides, AAC where there is sound; progress on standard output.
+    """Writes an MP4 over `target`: H.264 in yuv420p with even sides, AAC for sound; progress on standard output.
 
     The file is opened twice: the picture begins with the frame on display at the start, which may have appeared long
     before; the sound begins exactly there.
@@ -172,7 +172,7 @@ def clip_command(
         sound = _input(ss=f"{start_seconds:.6f}", t=f"{duration_seconds:.6f}", vn=None)
         streams.append(sound["a:0?"])
     output = ffmpeg.output(*streams, _TARGET_PLACE, threads=num_threads, **_CLIP_OPTIONS)
-    command = _command(info.path, output, "-progress", "pipe:1", "-stats_period", "3600")
+    command = _command(info.path, output, "-y", "-progress", "pipe:1", "-stats_period", "3600")
     return [url(target) if argument == _TARGET_PLACE else argument for argument in command]
 
 

@@ -87,7 +87,7 @@ def _best(session: Session, info: VideoInfo, seconds: float, longest_side: int) 
 
 
 def is_clean(log: bytes, seconds: float) -> bool:
-    """Whether what a seek to a time led to may be kept: ffmpeg did not complain, or starting over would take too long."""
+    """Whether what a seek led to may be kept: ffmpeg did not complain, or starting over would take too long."""
     return not first_complaint(log) or seconds > START_OVER_SECONDS
 
 

@@ -1,0 +1,155 @@
+"""A bank corrects one live query as `vtr eval` does with that bank; its relevance is one scale for all queries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.index.test_catalog import add
+from vtrcli.errors import InputError, StoreError, UsageError
+from vtrcli.index.catalog_file import open_catalog
+from vtrcli.retrieval.arrays import NumpyArrays
+from vtrcli.retrieval.methods import Settings
+from vtrcli.retrieval.rerank import plan_corrections
+from vtrcli.retrieval.scores import DenseScores
+from vtrcli.retrieval.tiles import Tiles
+from vtrcli.searching.background import NNN_ALPHA, NNN_K, Background, require_method, statistics
+from vtrcli.searching.bank import build_bank, open_bank
+from vtrcli.searching.options import SearchOptions
+from vtrcli.searching.query import Query
+from vtrcli.searching.searcher import Searcher
+
+CAPTIONS = [f"a {colour} {shape}" for colour in "red green blue yellow pink".split() for shape in
+            "circle square arrow cross star triangle".split()]  # fmt: skip
+
+
+@pytest.fixture
+def store(own_demo: Path) -> Path:
+    build_bank(own_demo / "store", CAPTIONS, device="cpu")
+    return own_demo / "store"
+
+
+def scores_of_bank(searcher: Searcher, texts: list[str]) -> np.ndarray:
+    """[num_texts, num_videos], by asking them one by one."""
+    rows = []
+    for text in texts:
+        found = searcher.search(Query(text=text), SearchOptions(top_k=1000)).hits
+        score = {hit.video_id: hit.score for hit in found}
+        rows.append([score[video_id] for video_id in searcher.catalog.ids.all()])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("with_run", [False, True])
+@pytest.mark.parametrize("method", ["dsl", "inverted-softmax", "nnn", "csls"])
+def test_the_correction_is_that_of_eval_with_the_bank(store: Path, method: str, with_run: bool) -> None:
+    run = store.parent / "runs" / "demo" if with_run else None
+    searcher = Searcher(store, run=run, device="cpu")
+    bank = scores_of_bank(searcher, CAPTIONS)
+    query = scores_of_bank(searcher, ["two shapes meet"])
+    k = {"nnn": NNN_K, "csls": 10}.get(method)
+    settings = Settings(method=method, k=k, alpha=NNN_ALPHA)  # type: ignore[arg-type]
+    space = searcher.finder._space
+    tiles, banks = (Tiles(DenseScores(scores), arrays=NumpyArrays(), edge=64) for scores in (query, bank))
+    plan = plan_corrections(tiles, settings, logit_scale=space.logit_scale, banks={"t2v": banks})
+    (tile,) = tiles
+    corrected = np.asarray(plan.corrections["t2v"].apply(np, plan.terms.of(np, tile)))[0]
+    expected = [searcher.catalog.ids[int(video)] for video in np.argsort(-corrected, kind="stable")]
+    result = searcher.search(
+        Query(text="two shapes meet"),
+        SearchOptions(top_k=24, method=method),  # type: ignore[arg-type]
+    )
+    assert [hit.video_id for hit in result.hits][:10] == expected[:10]
+    assert result.notes[0].startswith(f"{method}: corrected by the bank's 30 captions, for this query alone")
+
+
+def test_relevance_is_the_score_on_the_scale_of_the_bank(store: Path) -> None:
+    searcher = Searcher(store, device="cpu")
+    bank = scores_of_bank(searcher, CAPTIONS)
+    hits = searcher.search(Query(text="two shapes meet"), SearchOptions(top_k=24)).hits
+    for hit in hits:
+        assert hit.relevance == pytest.approx((hit.score - bank.mean()) / bank.std(), abs=2e-3)
+    least = sorted(hit.relevance or 0.0 for hit in hits)[-4]
+    for moments in (False, True):
+        options = SearchOptions(top_k=24, min_relevance=least, moments=moments, per_video=1)
+        assert len(searcher.search(Query(text="two shapes meet"), options).hits) == 4
+    none = searcher.search(Query(text="two shapes meet"), SearchOptions(min_relevance=99.0))
+    assert none.hits == () and none.notes == ("nothing reaches relevance 99",)
+
+
+def test_new_videos_get_their_background(store: Path) -> None:
+    assert Searcher(store, device="cpu").finder.background is not None
+    dim = open_catalog(store).config.backbone.dim
+    add(store, new=np.random.default_rng(0).standard_normal((3, dim)))
+    background = Searcher(store, device="cpu").finder.background
+    assert background is not None and len(background.statistics["mean"]) == 25
+
+
+def test_the_statistics_are_those_of_plain_sums() -> None:
+    scores = np.random.default_rng(0).normal(0.2, 0.1, (5, 40)).astype(np.float32)
+    found = statistics(scores, logit_scale=100.0)
+    ordered = -np.sort(-scores, axis=1)
+    np.testing.assert_allclose(found["mean"], scores.mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(
+        found["log_sum_exp"], np.log(np.exp(100.0 * scores.astype(float)).sum(axis=1)), rtol=1e-5
+    )
+    np.testing.assert_allclose(found["nnn"], ordered[:, :8].mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(found["csls"], ordered[:, :10].mean(axis=1), rtol=1e-5)
+    background = Background(100.0, 40, found)
+    assert background.mean == pytest.approx(float(scores.mean()), rel=1e-4)
+    assert background.deviation == pytest.approx(float(scores.std()), rel=1e-3)
+
+
+def test_too_many_captions_are_sampled_and_too_few_refused(own_demo: Path) -> None:
+    result = build_bank(own_demo / "store", [*CAPTIONS, *CAPTIONS, " "], max_texts=26, device="cpu")
+    assert (result.num_found, result.num_texts) == (30, 26)
+    with pytest.raises(InputError) as caught:
+        build_bank(own_demo / "store", ["a dog"] * 100, device="cpu")
+    assert str(caught.value) == (
+        "1 different captions for a bank; at least 25; fewer do not tell what an unrelated query scores; "
+        "use the training captions of a data set, or a longer file with one caption per line"
+    )
+
+
+def test_without_a_bank_the_command_that_makes_one_is_told(own_demo: Path) -> None:
+    searcher = Searcher(own_demo / "store", device="cpu")
+    assert searcher.search(Query(text="a dog")).hits[0].relevance is None
+    for options in (SearchOptions(method="dsl"), SearchOptions(min_relevance=1.0)):
+        with pytest.raises(StoreError) as caught:
+            searcher.search(Query(text="a dog"), options)
+        assert str(caught.value) == (
+            f"store {own_demo / 'store'} has no query bank; "
+            "a bank of captions, for --dsl, --method and --min-relevance; "
+            f"make one with `vtr bank build --texts FILE --store {own_demo / 'store'}`, or from a data set's captions"
+        )
+
+
+def test_a_bank_of_another_backbone_is_refused_and_plain_search_goes_on(store: Path) -> None:
+    config = json.loads((store / "store.json").read_text())
+    with pytest.raises(StoreError, match="is a bank of another backbone "):
+        open_bank(store, backbone_sha256="0" * 64)
+    assert open_bank(store, backbone_sha256=config["backbone"]["sha256"]).num_texts == 30
+    body = bytearray((store / "bank.safetensors").read_bytes())
+    body[10] ^= 0xFF
+    (store / "bank.safetensors").write_bytes(body)
+    assert Searcher(store, device="cpu").search(Query(text="a dog")).hits[0].relevance is None
+    with pytest.raises(StoreError, match="bank.safetensors is damaged: "):
+        Searcher(store, device="cpu").search(Query(text="a dog"), SearchOptions(method="dsl"))
+
+
+def test_building_a_bank_again_removes_the_old_background(store: Path) -> None:
+    assert Searcher(store, device="cpu").finder.background is not None
+    (old,) = (store / "index").glob("bank-*")
+    build_bank(store, CAPTIONS[:25], device="cpu")
+    assert not old.exists()
+
+
+def test_methods_that_need_all_queries_are_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        require_method("sinkhorn")
+    assert str(caught.value) == (
+        "--method sinkhorn in a search; one query alone can be corrected by dsl, inverted-softmax, nnn, csls; "
+        "choose one of them; the others need all queries at once (`vtr eval`)"
+    )

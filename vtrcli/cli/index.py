@@ -1,0 +1,137 @@
+"""`vtr index`: what makes searching fast, on this machine or in Milvus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vtrcli.cli import options
+from vtrcli.cli.app_parts import VtrCommand
+from vtrcli.cli.output import count, print_json, say, stdout
+from vtrcli.cli.progress import StepBar
+from vtrcli.cli.search import open_searcher
+
+NAME = "index"
+EPILOG = "Example: [bold]vtr index build --store films.store[/bold]"
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Indexes of a store. Searching makes and updates what it needs by itself; this does it beforehand.",
+)
+MAX_SHOWN = 10
+Run = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="For a trained run, or none for plain CLIP.",
+        show_default="the newest beside vtr.toml",
+    ),
+]
+
+
+@app.command(cls=VtrCommand, epilog=EPILOG)
+def build(
+    store: options.Store = None,
+    run: Run = None,
+    device: options.Device = options.DEVICE_DEFAULT,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make or update the approximate index, which `vtr search --approximate` uses, and large stores by themselves."""
+    folder = options.store_path(store)
+    searcher = open_searcher(folder, run, device=device, quiet=quiet)
+    with StepBar(unit="rows", quiet=quiet, transient=True) as bar:
+        searcher.on_progress = bar.update
+        graph = searcher.finder.graph
+    body = {"store": str(folder), "run": searcher.run_name, "num_rows": graph.num_rows}
+    if json_output:
+        print_json("index build", {**body, "num_videos": searcher.catalog.num_videos})
+        return
+    rows = "vectors" if searcher.run_name else "shots"
+    stdout().print(
+        f"{graph.num_rows:,} {rows} of {count(searcher.catalog.num_videos, 'video')} in the approximate index",
+        soft_wrap=True,
+    )
+
+
+@app.command(
+    cls=VtrCommand,
+    epilog="Example: [bold]vtr index push --store films.store --milvus http://host:19530[/bold]",
+)
+def push(
+    milvus: options.Milvus,
+    store: options.Store = None,
+    run: Run = None,
+    prefix: options.MilvusPrefix = options.MILVUS_PREFIX,
+    token: options.MilvusToken = None,
+    timeout: options.MilvusTimeout = options.MILVUS_TIMEOUT,
+    device: options.Device = options.DEVICE_DEFAULT,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Copy a store into Milvus: frames, and with --run its vectors. Again: only what is new, changed or gone."""
+    from vtrcli.milvus.push import push as push_store
+    from vtrcli.store.reader import FeatureStore
+
+    folder = options.store_path(store)
+    opened = FeatureStore(folder)
+    vectors = run_vectors(folder, run, device=device, quiet=quiet)
+    with StepBar(unit="videos", quiet=quiet, transient=True) as bar:
+        result = push_store(
+            opened,
+            uri=milvus,
+            token=token,
+            prefix=prefix,
+            vectors=vectors,
+            timeout_seconds=timeout,
+            on_progress=bar.update,
+        )
+    if json_output:
+        body = {"store": str(folder), "milvus": milvus.rpartition("@")[2], **vars_of(result)}
+        print_json("index push", body)
+        return
+    for video_id, reason in result.refused[:MAX_SHOWN]:
+        say(f"left out: {video_id}: {reason}", quiet=quiet)
+    parts = [
+        f"{number:,} {what}"
+        for number, what in (
+            (result.num_added, "new"),
+            (result.num_changed, "changed"),
+            (result.num_removed, "removed"),
+            (result.num_unchanged, "already there"),
+            (len(result.refused), "left out"),
+        )
+        if number
+    ]
+    parts += [
+        f"vectors of {space} for {count(number, 'video')}"
+        for space, number in result.num_vectors.items()
+        if number
+    ]
+    stdout().print(", ".join(parts) or "the store holds no video", soft_wrap=True)
+
+
+def run_vectors(store: Path, run: str | None, *, device: str, quiet: bool) -> dict[str, Any] | None:
+    """The vectors of a run, by their name in Milvus; None for plain CLIP."""
+    from vtrcli.searching.milvus_searcher import space_name
+
+    searcher = open_searcher(store, run, device=device, quiet=quiet)
+    found = searcher.run_vectors()
+    if found is None:
+        return None
+    model, vectors = found
+    return {space_name(model): (searcher.catalog.ids.all(), vectors)}
+
+
+def vars_of(result: Any) -> dict[str, Any]:
+    """The counts of a push, for JSON."""
+    return {
+        "num_added": result.num_added,
+        "num_changed": result.num_changed,
+        "num_removed": result.num_removed,
+        "num_unchanged": result.num_unchanged,
+        "num_vectors": dict(result.num_vectors),
+        "left_out": [{"video_id": video_id, "reason": reason} for video_id, reason in result.refused],
+    }

@@ -1,0 +1,178 @@
+"""`write_gallery`: search results as one self-contained HTML page. Loads nothing, runs no script, sends nothing."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from vtrcli import __version__
+from vtrcli.files import write_whole
+from vtrcli.html import Html, join, shortened, tag
+from vtrcli.page import document
+from vtrcli.retrieval.moments import Moment
+from vtrcli.searching.gallery_style import STYLE
+from vtrcli.searching.results import Hit, SearchResult
+from vtrcli.searching.thumbnails import Thumbnail, Thumbnails
+from vtrcli.searching.times import time_span
+from vtrcli.store.reader import FeatureStore
+
+# Of all queries together; what comes after is counted, not shown.
+MAX_CARDS = 1000
+MAX_QUERY_CHARACTERS = 240
+MAX_NAME_CHARACTERS = 90
+MAX_FOLDER_CHARACTERS = 120
+MAX_MORE_MOMENTS = 5
+# Cards have the shape that most pictures have, within these bounds: width / height.
+_MIN_ASPECT, _MAX_ASPECT = 1.0, 16 / 9
+# A picture of nearly that shape fills its card, losing a little at the edges; others are shown whole between bars.
+_CLOSE_ASPECT = 0.12
+
+
+def write_gallery(results: Sequence[SearchResult], path: Path, *, store: FeatureStore | None) -> None:
+    """Write the page; it is there whole or not at all.
+
+    One card per hit: the frame at the peak of its best moment, times, score, relevance where there is one, where the
+    file lies; a link to the file at that time unless it is missing. Pictures come from the store's kept frames where
+    it has them, else from the video files, a few at a time; a file that does not decode has a card without one.
+
+    Raises:
+        StoreError: the page cannot be written.
+    """
+    write_whole(path, gallery_html(results, store=store).encode("utf-8"))
+
+
+def gallery_html(results: Sequence[SearchResult], *, store: FeatureStore | None) -> str:
+    """The page as a string."""
+    shown = _shown(results)
+    thumbnails = Thumbnails((hit for _, hits in shown for hit in hits), store)
+    shape = _shape(thumbnails.aspects)
+    is_one = len(results) == 1
+    title = _query(results[0]) if is_one else f"{len(results):,} searches"
+    body = tag(
+        "main",
+        tag("header", tag("h1", title), Html() if is_one else _contents(results)),
+        *(
+            _section(
+                result, [_card(hit, thumbnails.of(hit), shape) for hit in hits], None if is_one else number
+            )
+            for number, (result, hits) in enumerate(shown, start=1)
+        ),
+        tag(
+            "footer",
+            f"Written by vtr {__version__}. This page is one file: it holds no script and loads nothing. "
+            "Its links open the videos where they lie on this machine.",
+        ),
+        style=f"--shape: {shape:.3f}",
+    )
+    return document(title, body, style=STYLE)
+
+
+def _shown(results: Sequence[SearchResult]) -> list[tuple[SearchResult, tuple[Hit, ...]]]:
+    """Each result with those of its hits that get a card."""
+    shown, room = [], MAX_CARDS
+    for result in results:
+        shown.append((result, result.hits[:room]))
+        room -= len(shown[-1][1])
+    return shown
+
+
+def _shape(aspects: Sequence[float]) -> float:
+    aspect = statistics.median(aspects) if aspects else _MAX_ASPECT
+    return min(max(aspect, _MIN_ASPECT), _MAX_ASPECT)
+
+
+def _query(result: SearchResult) -> str:
+    return shortened(result.query, num_characters=MAX_QUERY_CHARACTERS) or "Search"
+
+
+def _contents(results: Sequence[SearchResult]) -> Html:
+    """Links to the queries further down."""
+    lines = (
+        tag("li", tag("a", _query(result), href=f"#query-{number}"))
+        for number, result in enumerate(results, start=1)
+    )
+    return tag("ul", *lines, class_="queries")
+
+
+def _section(result: SearchResult, cards: Sequence[Html], number: int | None) -> Html:
+    heading = Html() if number is None else tag("h2", _query(result), id=f"query-{number}")
+    found = f"{_count(len(result.hits), 'result')} from {_count(result.num_videos, 'video')}"
+    left_out = len(result.hits) - len(cards)
+    if left_out:
+        found += f"; {left_out:,} further down the list are not shown on this page"
+    notes = tag("ul", *(tag("li", note) for note in result.notes))
+    return tag(
+        "section",
+        heading,
+        tag("p", found, class_="quiet"),
+        tag("div", notes, class_="notes") if result.notes else Html(),
+        tag("ol", *cards, class_="cards"),
+    )
+
+
+def _card(hit: Hit, picture: Thumbnail | None, shape: float) -> Html:
+    place = Path(hit.path)
+    frame = tag(
+        "span",
+        _image(picture, shape) if picture else tag("span", "no picture", class_="none"),
+        tag("span", str(hit.rank), class_="pill rank"),
+        tag("span", "missing", class_="pill gone") if hit.is_missing else Html(),
+        tag("span", _times(hit.moment), class_="pill time"),
+        class_="frame drawn" if picture else "frame",
+    )
+    name = tag("span", shortened(place.name, num_characters=MAX_NAME_CHARACTERS), class_="name")
+    return tag(
+        "li",
+        _linked(hit, hit.moment, frame, name, class_="play"),
+        _figures(hit),
+        _more(hit),
+        tag("p", _end_of(str(place.parent)), class_="path"),
+        class_="missing" if hit.is_missing else None,
+    )
+
+
+def _image(picture: Thumbnail, shape: float) -> Html:
+    is_close = abs(picture.aspect / shape - 1) < _CLOSE_ASPECT
+    return tag("img", src=picture.uri, alt="", class_="fill" if is_close else None)
+
+
+def _figures(hit: Hit) -> Html:
+    score = tag("span", "score ", tag("b", _number(f"{hit.score:.2f}")))
+    if hit.relevance is None:
+        return tag("p", score, class_="figures")
+    relevance = tag("span", "relevance ", tag("b", _number(f"{hit.relevance:+.1f}")))
+    return tag("p", score, relevance, class_="figures")
+
+
+def _more(hit: Hit) -> Html:
+    """The hit's further moments."""
+    links = [_linked(hit, moment, _times(moment)) for moment in hit.moments[1 : 1 + MAX_MORE_MOMENTS]]
+    if not links:
+        return Html()
+    return tag("p", "also ", join([links[0], *(join([", ", link]) for link in links[1:])]), class_="more")
+
+
+def _linked(hit: Hit, moment: Moment, *children: object, class_: str | None = None) -> Html:
+    """A link that opens the file at the moment (W3C Media Fragments URI 1.0); none to a missing file."""
+    if hit.is_missing:
+        return tag("span", *children, class_=class_)
+    times = f"#t={moment.start_seconds:.2f},{moment.end_seconds:.2f}"
+    return tag("a", *children, href=Path(hit.path).absolute().as_uri() + times, class_=class_)
+
+
+def _times(moment: Moment) -> str:
+    return time_span(moment.start_seconds, moment.end_seconds).replace("-", "–")
+
+
+def _number(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def _end_of(text: str) -> str:
+    """A folder's name; of a long one the end, which tells more."""
+    return text if len(text) <= MAX_FOLDER_CHARACTERS else "…" + text[-MAX_FOLDER_CHARACTERS + 1 :]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,152 @@
+"""`MilvusSearcher`: the same answers from what `vtr index push` put into Milvus; no feature store is needed here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from vtrcli.errors import InputError, UsageError
+from vtrcli.milvus.reader import FoundVideo, MilvusIndex, VideoFrames
+from vtrcli.retrieval.moments import Moment
+from vtrcli.searching.encoding import ClipEncoder
+from vtrcli.searching.frame_moments import moments_of
+from vtrcli.searching.options import SearchOptions
+from vtrcli.searching.places import nearest_frame
+from vtrcli.searching.query import Query, split_place
+from vtrcli.searching.results import Hit, SearchResult
+from vtrcli.searching.run_model import RunEncoder, RunModel
+
+MIN_RUN_SHORTLIST = 50
+
+
+class MilvusSearcher:
+    """Ranks by the best frame, or by a run's vectors; candidates come from Milvus, scores and moments are exact.
+
+    Args:
+        index: an open index; closing it is the caller's.
+        run: a run whose vectors were pushed.
+        cache: folder in which text vectors of queries are kept.
+
+    Raises:
+        WeightsError, StoreError: no run there, one of another backbone, or one that was not pushed.
+    """
+
+    def __init__(
+        self, index: MilvusIndex, *, cache: Path, run: Path | None = None, device: str = "auto"
+    ) -> None:
+        self._index = index
+        source = Path(index.name)
+        places = _IndexPlaces(index)
+        self._clip = ClipEncoder(index.backbone, places, source=source, folder=cache, device=device)
+        self._run: RunModel | None = None
+        if run is not None:
+            self._run = RunModel(run, source=source, backbone=index.backbone, device=device)
+            index.require_space(space_name(self._run))
+            self._run_encoder = RunEncoder(self._run, self._clip, places, folder=cache)
+
+    @property
+    def run_name(self) -> str | None:
+        """The run that ranks; None for plain CLIP."""
+        return None if self._run is None else str(self._run.run)
+
+    def search(self, query: Query, options: SearchOptions | None = None) -> SearchResult:
+        """The best videos or moments for a query.
+
+        Raises:
+            InputError, UsageError: a query that cannot be used; options that need a store.
+            StoreError, WeightsError: the connection is lost; the towers cannot be loaded.
+        """
+        options = options or SearchOptions()
+        if options.method is not None or options.min_relevance is not None:
+            raise UsageError(
+                "a correction or a relevance with --milvus",
+                allowed="--dsl, --method and --min-relevance need the query bank of a store",
+                to_do="search the store itself, or leave them out",
+            )
+        clip_vector = self._clip.encode(query)
+        own = {split_place(value)[0] for value in query.like} | set(query.like)
+        found = [
+            video
+            for video in self._candidates(query, clip_vector, options, num_more=len(query.like))
+            if video.video_id not in own
+        ]
+        frames = self._index.frames_of([video.video_id for video in found])
+        hits = [
+            _hit(video, moments_of(*_facts(frames[video.video_id]), clip_vector)[: options.per_video])
+            for video in found
+            if video.video_id in frames
+        ]
+        if options.moments:
+            hits = sorted(
+                (
+                    replace(hit, moments=(moment,), score=moment.score)
+                    for hit in hits
+                    for moment in hit.moments
+                ),
+                key=lambda hit: -hit.score,
+            )
+        ranked = tuple(replace(hit, rank=rank) for rank, hit in enumerate(hits[: options.top_k], start=1))
+        notes = (*self._clip.notes, *(() if ranked else ("nothing there passes the filters",)))
+        return SearchResult(
+            query=query.describe(),
+            num_videos=self._index.num_videos,
+            hits=ranked,
+            notes=tuple(dict.fromkeys(notes)),
+        )
+
+    def _candidates(
+        self, query: Query, clip_vector: np.ndarray, options: SearchOptions, *, num_more: int
+    ) -> list[FoundVideo]:
+        """The best videos; the best moments lie in those with the best frames, or among the best of a run."""
+        top_k = options.top_k + num_more
+        if self._run is None:
+            return self._index.search_frames(clip_vector, top_k=top_k, filters=options.filters)
+        if options.moments:
+            top_k = max(MIN_RUN_SHORTLIST, top_k)
+        vector = self._run_encoder.encode(query)
+        return self._index.search_vectors(space_name(self._run), vector, top_k=top_k, filters=options.filters)
+
+
+def space_name(run: RunModel) -> str:
+    """The name of a run's vectors in Milvus, which allows letters, digits and underscores."""
+    return run.key.replace("-", "_")
+
+
+class _IndexPlaces:
+    """Places in the videos of an index, by their ids."""
+
+    def __init__(self, index: MilvusIndex) -> None:
+        self._index = index
+
+    def frames_at(self, value: str) -> np.ndarray:
+        """float32 [num_frames, dim]; see `Places`."""
+        name, seconds = value, None
+        found = self._index.frames_of([name])
+        if not found:
+            name, seconds = split_place(value)
+            found = self._index.frames_of([name])
+        if not found:
+            raise InputError(
+                f"no video {value!r} in {self._index.name}",
+                allowed="--like takes the id of one video of the index",
+                to_do="check the id in an earlier answer (`--json`)",
+            )
+        return nearest_frame(found[name].vectors, found[name].timestamps, seconds)
+
+
+def _facts(frames: VideoFrames) -> tuple[np.ndarray, np.ndarray, float | None]:
+    return frames.vectors, frames.timestamps, frames.duration_seconds
+
+
+def _hit(video: FoundVideo, moments: list[Moment]) -> Hit:
+    return Hit(
+        rank=0,
+        video_id=video.video_id,
+        path=video.path,
+        score=video.score,
+        moments=tuple(moments),
+        is_missing=not os.path.exists(video.path),
+    )
