@@ -199,3 +199,30 @@ def test_a_name_is_no_option_no_url_and_no_pattern(
         Path(name).write_bytes(source.read_bytes())
         cut_clip(name, Path(f"-{name}.out"), start_seconds=0, end_seconds=0.3)
         assert probe(f"-{name}.out").codec == "h264"
+
+
+def test_colours_are_those_of_the_source(tmp_path: Path) -> None:
+    color = "color=0xc04020:size=64x64:rate=5:duration=0.4,"
+    plain = make_video(tmp_path / "plain.mp4", color + "scale=out_color_matrix=bt601,format=yuv420p")
+    full = make_video(
+        tmp_path / "full.mp4",
+        color + "scale=out_color_matrix=bt709:out_range=full,format=yuv420p",
+        *("-colorspace", "bt709", "-color_range", "pc"),
+    )
+    for path in (plain, full):
+        target = tmp_path / f"{path.stem}-clip.mp4"
+        cut_clip(path, target, start_seconds=0, end_seconds=0.4)
+        assert frame_at(target, 0).mean(axis=(0, 1)) == pytest.approx([0xC0, 0x40, 0x20], abs=6)
+        assert "yuv420p(tv, bt709, progressive)" in description(target)
+
+
+def test_hdr_becomes_a_clip_for_a_standard_screen(tmp_path: Path) -> None:
+    path = tmp_path / "hdr.mp4"
+    source = "color=0x949494:size=64x64:rate=5:duration=0.4,format=yuv420p10le,"
+    source += "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc"
+    colors = "log-level=none:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
+    make_video(path, source, "-c:v", "libx265", "-x265-params", colors, "-pix_fmt", "yuv420p10le")
+    assert probe(path).is_hdr
+    cut_clip(path, tmp_path / "clip.mp4", start_seconds=0, end_seconds=0.4)
+    assert frame_at(tmp_path / "clip.mp4", 0).mean() == pytest.approx(frame_at(path, 0).mean(), abs=4)
+    assert "yuv420p(tv, bt709, progressive)" in description(tmp_path / "clip.mp4")

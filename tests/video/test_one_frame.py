@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 
 from tests.video.clips import frame_number, make_video, numbered, run_ffmpeg
 from vtrcli.errors import UsageError, VideoError
-from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.one_frame import START_OVER_SECONDS, frame_at, is_clean
 
 
@@ -111,11 +109,10 @@ def test_what_a_seek_led_to_is_kept_when_it_is_clean_or_far_into_the_video() -> 
 
 
 def test_hdr_is_shown_on_a_standard_screen(tmp_path: Path) -> None:
-    path = tmp_path / "hdr.mp4"
     source = "color=0x949494:size=64x64:rate=5:duration=0.4,format=yuv420p10le,"
     source += "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc"
-    command = [ffmpeg_binary(), "-v", "error", "-f", "lavfi", "-i", source, "-c:v", "libx265", "-x265-params"]
-    command += ["log-level=error:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc", str(path)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    colors = "log-level=none:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
+    codec = ["-c:v", "libx265", "-x265-params", colors, "-pix_fmt", "yuv420p10le"]
+    path = make_video(tmp_path / "hdr.mp4", source, *codec)
     # 0x94 is 203 cd/m2: white on paper
     assert frame_at(path, 0.2).mean() > 200

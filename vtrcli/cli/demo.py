@@ -127,7 +127,14 @@ def print_report(report: DemoReport) -> None:
     console.print()
     for query in report.queries:
         console.print(Text("$", style="dim"), f'vtr search "{query}" -k {SHOWN_HITS}')
-        print_table(search(query, store=report.folder / "store", top_k=SHOWN_HITS, device="cpu").hits)
+        found = search(
+            query,
+            store=report.folder / "store",
+            run=report.training.run,
+            top_k=SHOWN_HITS,
+            device="cpu",
+        )
+        print_table(found.hits)
         console.print()
     first_try = printable(f'cd {report.folder} && vtr search "{report.queries[0]}"')
     console.print(

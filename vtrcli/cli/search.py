@@ -5,20 +5,22 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from vtrcli.cli import options
 from vtrcli.cli.output import print_json, say
 from vtrcli.cli.progress import StepBar
+from vtrcli.cli.search_extras import make_gallery, open_best, save_hits
 from vtrcli.cli.search_output import answer_lines, print_paths, print_table, read_lines, result_json
 from vtrcli.cli.settings import find_settings
 from vtrcli.cli.units import to_bytes, to_seconds, to_timestamp
-from vtrcli.errors import UsageError
+from vtrcli.errors import EXIT_SOME_FAILED, UsageError
 
 if TYPE_CHECKING:
     from vtrcli.milvus.reader import MilvusIndex
+    from vtrcli.retrieval.frame_scores import VideoScore
     from vtrcli.searching.background import SearchMethod
     from vtrcli.searching.milvus_searcher import MilvusSearcher
     from vtrcli.searching.searcher import Searcher
@@ -85,6 +87,12 @@ def command(
             "--min-relevance", help="Only results so far above what the bank's captions score; 3 is strict."
         ),
     ] = None,
+    score: Annotated[
+        Literal["max", "mean", "softmax"],
+        typer.Option(
+            "--score", help="A video's score, without a run: its best frame, or a mean over frames."
+        ),
+    ] = "max",
     approximate: Annotated[
         bool | None,
         typer.Option(
@@ -135,6 +143,24 @@ def command(
     null: Annotated[
         bool, typer.Option("--null", "-0", help="As --paths, with a NUL behind each, for xargs -0.")
     ] = False,
+    open_player: Annotated[
+        bool, typer.Option("--open", help="Open the best result in your player, at the moment.")
+    ] = False,
+    player: Annotated[
+        str | None,
+        typer.Option(
+            "--player",
+            metavar="COMMAND",
+            help="Your player for --open, such as 'mpv --start={seconds} {path}'.",
+            show_default="mpv, vlc, … whichever is there",
+        ),
+    ] = None,
+    clips: Annotated[
+        Path | None, typer.Option("--clips", metavar="DIR", help="Cut the moments into MP4 files there.")
+    ] = None,
+    gallery: Annotated[
+        Path | None, typer.Option("--gallery", metavar="FILE", help="Write a page with pictures and times.")
+    ] = None,
     device: options.Device = options.DEVICE_DEFAULT,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
@@ -146,6 +172,11 @@ def command(
 
     folder = options.store_path(store)
     refuse_two_outputs(json_output=json_output, paths=paths_only or null, queries=queries is not None)
+    if queries is not None and (open_player or clips is not None):
+        raise UsageError(
+            "--open or --clips with --queries", allowed="they are for one query", to_do="leave one out"
+        )
+    options.require_folder_of(gallery)
     filters = Filters(
         paths=tuple(path or ()),
         min_duration_seconds=to_seconds(min_duration, option="--min-duration"),
@@ -183,7 +214,7 @@ def command(
     with ExitStack() as stack:
         searcher: Searcher | MilvusSearcher
         if milvus is None:
-            searcher = open_searcher(folder, run, device=device, quiet=quiet)
+            searcher = open_searcher(folder, run, score=score, device=device, quiet=quiet)
         else:
             index = stack.enter_context(
                 open_milvus(milvus, token=token, prefix=prefix, timeout_seconds=milvus_timeout)
@@ -191,22 +222,32 @@ def command(
             searcher = milvus_searcher(index, run, device=device)
         run_name = searcher.run_name
         if queries is not None:
-            answer_lines(
-                read_lines(queries),
-                lambda line: searcher.search(ask(text=line), how),
-                store=str(source),
-                run=run_name,
+            lines = read_lines(queries)
+            answers = answer_lines(
+                lines, lambda line: searcher.search(ask(text=line), how), store=str(source), run=run_name
             )
+            if gallery is not None:
+                make_gallery(answers.results, gallery, None if milvus else folder, quiet=quiet)
+            if answers.first_error is not None:
+                raise typer.Exit(answers.first_error.exit_code)
             return
         result = searcher.search(asked, how)
     for note in result.notes:
         say(f"vtr: {note}", quiet=quiet)
+    saved = save_hits(result.hits, clips, quiet=quiet) if clips is not None else None
     if json_output:
-        print_json(NAME, result_json(result, store=str(source), run=run_name))
+        made = {} if saved is None else {"clips": saved}
+        print_json(NAME, result_json(result, store=str(source), run=run_name, **made))
     elif paths_only or null:
         print_paths(result.hits, end=b"\0" if null else b"\n")
     else:
         print_table(result.hits)
+    if gallery is not None:
+        make_gallery([result], gallery, None if milvus else folder, quiet=quiet)
+    if open_player:
+        open_best(result.hits, player=player, quiet=quiet)
+    if any(row["clip"] is None for row in saved or ()):
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def open_milvus(uri: str, *, token: str | None, prefix: str, timeout_seconds: float) -> MilvusIndex:
@@ -260,26 +301,28 @@ def to_weights(text: str | None) -> tuple[float, ...] | None:
         ) from None
 
 
-def open_searcher(store: Path, run: str | None, *, device: str, quiet: bool) -> Searcher:
+def open_searcher(
+    store: Path, run: str | None, *, score: VideoScore = "max", device: str, quiet: bool
+) -> Searcher:
     """The searcher; with the newest run beside vtr.toml where none was named and that one fits the store."""
     from vtrcli.errors import StoreError
     from vtrcli.searching.searcher import Searcher
 
     with StepBar(unit="shards", quiet=quiet, transient=True) as bar:
         if run == "none":
-            return Searcher(store, device=device)
+            return Searcher(store, pooling=score, device=device)
         if run is not None:
             return Searcher(store, run=Path(run), device=device, on_progress=bar.update)
         newest = newest_run_if_any()
         if newest is None:
-            return Searcher(store, device=device)
+            return Searcher(store, pooling=score, device=device)
         try:
             return Searcher(store, run=newest, device=device, on_progress=bar.update)
         except StoreError as error:
             if "was trained on features of" not in error.came_in:
                 raise
             say(f"vtr: {error.came_in}: plain CLIP ranks", quiet=quiet)
-            return Searcher(store, device=device)
+            return Searcher(store, pooling=score, device=device)
 
 
 def newest_run_if_any() -> Path | None:

@@ -6,10 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 from vtrcli.cli.output import home_relative, print_json, stdout, time_span
 from vtrcli.cli.printable import printable
@@ -49,21 +48,29 @@ def read_lines(path: Path) -> Iterator[str]:
         ) from cause
 
 
+@dataclass
+class Answers:
+    """The answers to many queries, and the first error."""
+
+    results: list[SearchResult] = field(default_factory=list)
+    first_error: VtrError | None = None
+
+
 def answer_lines(
     lines: Iterable[str], answer: Callable[[str], SearchResult], *, store: str, run: str | None
-) -> None:
-    """One JSON object per query, each written as soon as it is known. A query that cannot be answered gets one too,
-    with `error`; the exit code is then that of the first such error."""
-    first_error: VtrError | None = None
+) -> Answers:
+    """One JSON object per query, each written as soon as it is known; `error` where there is no answer."""
+    answers = Answers()
     for line in lines:
         try:
-            print_json("search", result_json(answer(line), store=store, run=run))
+            result = answer(line)
+            answers.results.append(result)
+            print_json("search", result_json(result, store=store, run=run))
         except InputError as error:
             print_json("search", {"query": line, "store": store, "error": str(error)})
-            first_error = first_error or error
+            answers.first_error = answers.first_error or error
         sys.stdout.flush()
-    if first_error is not None:
-        raise typer.Exit(first_error.exit_code)
+    return answers
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:

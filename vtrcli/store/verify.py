@@ -15,7 +15,7 @@ from vtrcli.store.config import CONFIG_NAME, StoreConfig, read_config
 from vtrcli.store.frames import FRAME_FOLDER, FrameShard, frame_paths
 from vtrcli.store.reader import SHARD_FOLDER, backbone_problem, offsets_problem, shard_paths
 from vtrcli.store.shard import Shard, open_shard
-from vtrcli.store.texts import open_texts, text_paths, texts_of
+from vtrcli.store.texts import BANK_NAME, open_texts, text_paths, texts_of
 
 # A writer renames its temporary file, and puts features beside its frames, within minutes; what is an hour old
 # has lost its writer, even on a slow network disk.
@@ -45,7 +45,8 @@ def verify(store: Path) -> VerifyReport:
         StoreError: no store here, or a store of a newer format.
     """
     config = read_config(store)
-    shards, frames, texts = shard_paths(store), frame_paths(store), text_paths(store)
+    shards, frames = shard_paths(store), frame_paths(store)
+    texts = [*text_paths(store), *store.glob(BANK_NAME)]
     leftovers = tuple(_leftovers(store))
     problems: list[tuple[Path, str]] = []
     num_frames = 0
