@@ -55,7 +55,7 @@ _CLIP_OPTIONS: dict[str, Any] = {
     "map_metadata:s": -1,
     "map_chapters": -1,
 }
-_CLIP_COLORS = {"out_color_matrix": "bt709", "out_range": "limited"}
+_YUV = ("yuv", "nv", "p0", "p2", "p4", "gray")
 _KEY_PACKETS = 64
 _KEY_PACKET_SECONDS = 30
 
@@ -164,17 +164,21 @@ def clip_command(
     stream = stream.filter("trim", duration=f"{duration_seconds:.6f}")
     share = _share(longest_side)
     width, height = f"max(2,2*round(iw*sar*{share}/2))", f"max(2,2*round(ih*{share}/2))"
-    stream = _scaled(stream, info, width=width, height=height, **_CLIP_COLORS)
+    stream = _scaled(stream, info, width=width, height=height, **_clip_colors(info))
     stream = stream.filter("format", "yuv420p")
-    # Says what it is, so that no player has to guess.
-    stream = stream.filter("setparams", color_primaries="bt709", color_trc="bt709").filter("setsar", 1)
-    streams = [stream]
+    streams = [stream.filter("setsar", 1)]
     if with_sound:
         sound = _input(ss=f"{start_seconds:.6f}", t=f"{duration_seconds:.6f}", vn=None)
         streams.append(sound["a:0?"])
     output = ffmpeg.output(*streams, _TARGET_PLACE, threads=num_threads, **_CLIP_OPTIONS)
     command = _command(info.path, output, "-y", "-progress", "pipe:1", "-stats_period", "3600")
     return [url(target) if argument == _TARGET_PLACE else argument for argument in command]
+
+
+def _clip_colors(info: VideoInfo) -> dict[str, str]:
+    """The source's own matrix where it has one (ffmpeg writes it down): another one costs as much as the encoder."""
+    is_kept = info.pixel_format.startswith(_YUV) and not info.is_hdr and not needs_matrix(info)
+    return {"out_range": "limited"} if is_kept else {"out_range": "limited", "out_color_matrix": "bt709"}
 
 
 def _beginning(info: VideoInfo, seconds: float, *, may_seek: bool) -> dict[str, Any]:
@@ -261,10 +265,11 @@ def _scaled(stream: Any, info: VideoInfo, *, width: str, height: str, **colors: 
     if needs_matrix(info):
         options["in_color_matrix"] = "bt709"
     if not info.is_hdr:
-        # In one go: a second scaler would make these cost as much as the encoder of a clip.
         return stream.filter("scale", w=width, h=height, **options, **colors)
     stream = _tone_mapped(stream.filter("scale", w=width, h=height, **options))
-    return stream.filter("scale", **colors) if colors else stream
+    if not colors:
+        return stream
+    return stream.filter("scale", **colors)
 
 
 def _tone_mapped(stream: Any) -> Any:

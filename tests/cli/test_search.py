@@ -1,0 +1,251 @@
+"""`vtr search` and what belongs to it, as commands: options, outputs, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.runner import run, run_json
+from vtrcli.demo.run import run_demo
+from vtrcli.video.probe import probe
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("search")
+    run_demo(folder, num_videos=24, epochs=1, num_workers=1)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def in_demo(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder that the demo leaves, with the settings that `vtr demo` writes."""
+    monkeypatch.chdir(demo)
+    (demo / "vtr.toml").write_text(
+        'store = "store"\nbackbone = "demo"\ndataset = "csv"\nannotations = "."\n', encoding="utf-8"
+    )
+
+
+def ids(body: dict[str, object]) -> list[str]:
+    return [row["video_id"] for row in body["results"]]  # type: ignore[attr-defined]
+
+
+def test_the_json_has_the_keys_of_the_contract() -> None:
+    body = run_json("search", "a red circle", "-k", "3", "--run", "none")
+    assert (body["command"], body["query"], body["run"], body["num_videos"]) == (
+        "search",
+        "a red circle",
+        None,
+        24,
+    )
+    first = body["results"][0]
+    assert first.keys() == {
+        "rank", "video_id", "path", "score", "relevance", "start_seconds", "end_seconds", "peak_seconds", "missing",
+        "moments",
+    }  # fmt: skip
+    assert first["moments"][0]["peak_seconds"] == first["peak_seconds"]
+    assert Path(first["path"]).is_file() and first["relevance"] is None
+
+
+def test_words_need_no_quotes_and_the_newest_run_ranks(demo: Path) -> None:
+    quoted = run_json("search", "a red circle")
+    assert quoted["run"] == str(demo / "runs" / "demo")
+    assert run_json("search", "a", "red", "circle") == quoted
+    assert ids(run_json("search", "a red circle", "--run", "runs/demo")) == ids(quoted)
+
+
+def test_a_newest_run_that_does_not_fit_the_store_is_passed_over(demo: Path) -> None:
+    path = demo / "runs" / "demo" / "config.json"
+    text = path.read_text()
+    config = json.loads(text)
+    config["backbone"]["sha256"] = "0" * 64
+    path.write_text(json.dumps(config))
+    try:
+        result = run("search", "a red circle", "--json")
+        assert result.exit_code == 0 and json.loads(result.stdout)["run"] is None
+        assert "plain CLIP ranks" in result.stderr
+        assert run("search", "a red circle", "--run", "runs/demo").exit_code == 4
+    finally:
+        path.write_text(text)
+
+
+def test_the_table_names_times_and_files() -> None:
+    result = run("search", "a red circle", "-k", "2", "--moments")
+    assert result.exit_code == 0 and result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert len(lines) == 2 and all(" videos/" in line and "-0:0" in line for line in lines)
+
+
+def test_paths_are_printed_for_pipes_each_once() -> None:
+    expected = {row["path"] for row in run_json("search", "a red circle", "--moments")["results"]}
+    lines = run("search", "a red circle", "--moments", "--paths").stdout.splitlines()
+    assert len(lines) == len(set(lines)) and set(lines) == expected
+    assert run("search", "a red circle", "--moments", "-0").stdout.split("\0")[:-1] == lines
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "nothing to search for; a sentence, --plus, --image or --like; describe the scene, "),
+        (["--not", "x"], "only terms to avoid (--not); "),
+        (["x", "--weights", "1,2"], "--weights 1,2 for 1 term; "),
+        (["x", "--weights", "a"], "--weights 'a'; numbers with commas between them; write `--weights 2,1`"),
+        (["x", "--json", "--paths"], "--paths with --json; "),
+        (["x", "--queries", "-"], "a query beside --queries; one of them; "),
+        (["--queries", "-", "--open"], "--open or --clips with --queries; "),
+        (["x", "--min-duration", "soon"], "--min-duration 'soon'; seconds, M:SS or H:MM:SS; "),
+        (
+            ["x", "--min-duration", "9", "--max-duration", "1"],
+            "the duration filter leaves nothing: from 9 to 1; ",
+        ),
+        (["x", "--method", "sinkhorn"], "--method sinkhorn in a search; "),
+        (["x", "--dsl", "--method", "nnn"], "--dsl with --method nnn; one correction; leave one of them out"),
+        (["x", "--gallery", "no/such/folder.html"], "no/such/folder.html cannot be written; "),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_loaded(options: list[str], message: str) -> None:
+    result = run("search", *options)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"vtr: {message}") and result.stderr.count("\n") == 1
+
+
+def test_bad_inputs_have_their_exit_codes(tmp_path: Path) -> None:
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    assert run("search", "").exit_code == 3
+    assert run("search", "--image", str(tmp_path / "no.png")).exit_code == 3
+    assert run("search", "--like", "nowhere.mp4").exit_code == 3
+    assert run("search", "x", "--dsl").exit_code == 4
+    assert run("search", "x", "--run", "nowhere").exit_code == 4
+    assert run("search", "x", "--store", "nowhere").exit_code == 4
+
+
+def test_filters_are_options() -> None:
+    body = run_json("search", "x", "-k", "99", "--path", "slide*", "--path", "videos/rise*")
+    assert body["results"] and all(name.startswith(("slide", "rise")) for name in ids(body))
+    assert run_json("search", "x", "--after", "2999")["results"] == []
+    assert len(run_json("search", "x", "--before", "2999-01-01", "-k", "99")["results"]) == 24
+    assert run_json("search", "x", "--min-size", "1GB")["results"] == []
+    nothing = run("search", "x", "--max-duration", "0:00.1")
+    assert (nothing.exit_code, nothing.stdout.strip()) == (0, "")
+    assert nothing.stderr == "vtr: no video of 24 passes the filters\n"
+
+
+def test_many_queries_give_one_line_each_and_errors_their_own(tmp_path: Path) -> None:
+    body = f"a red circle\n\n{'x' * 10_001}\na green arrow\r\n".encode()
+    result = run("search", "--queries", "-", "-k", "1", stdin=body)
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["query"][:13] for row in rows] == ["a red circle", "x" * 13, "a green arrow"]
+    assert (
+        "error" in rows[1] and rows[0]["results"] == run_json("search", "a red circle", "-k", "1")["results"]
+    )
+    assert result.exit_code == 3
+    (tmp_path / "queries.txt").write_bytes(b"a red circle\n")
+    page = tmp_path / "page.html"
+    told = run("search", "--queries", str(tmp_path / "queries.txt"), "-k", "2", "--gallery", str(page))
+    assert told.exit_code == 0 and "a red circle" in page.read_text("utf-8")
+    assert run("search", "--queries", str(tmp_path / "none.txt")).exit_code == 3
+
+
+def test_clips_and_a_gallery_are_made(tmp_path: Path) -> None:
+    out, page = tmp_path / "clips", tmp_path / "found.html"
+    body = run_json("search", "a red circle", "-k", "2", "--clips", str(out), "--gallery", str(page))
+    assert len(body["clips"]) == 2 and page.stat().st_size > 3000
+    for row in body["clips"]:
+        assert Path(row["clip"]).parent == out
+        assert 1.5 < (probe(row["clip"], timeout_seconds=10).duration_seconds or 0) < 5
+
+
+def test_a_video_that_is_gone_is_marked_and_its_clip_is_a_failure(demo: Path, tmp_path: Path) -> None:
+    path = Path(run_json("search", "a red circle", "-k", "1")["results"][0]["path"])
+    shutil.move(path, tmp_path / path.name)
+    try:
+        table = run("search", "a red circle", "-k", "1")
+        assert table.exit_code == 0 and f"{path.name} (missing)" in table.stdout
+        body = run_json("search", "a red circle", "-k", "2", "--clips", str(tmp_path / "c"), exit_code=5)
+        assert body["results"][0]["missing"] is True
+        assert body["clips"][0]["clip"] is None and body["clips"][0]["reason"] == "not-found"
+        assert body["clips"][1]["clip"] is not None
+    finally:
+        shutil.move(tmp_path / path.name, path)
+
+
+def test_the_player_is_started_at_the_moment(tmp_path: Path) -> None:
+    log, player = tmp_path / "log", tmp_path / "my player"
+    player.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > "{log}.tmp" && mv "{log}.tmp" "{log}"\n')
+    player.chmod(0o755)
+    result = run(
+        "search", "a red circle", "--open", "--player", f"'{player}' --start={{seconds}} {{path}}", "--json"
+    )
+    assert result.exit_code == 0, result.stderr
+    first = json.loads(result.stdout)["results"][0]
+    for _ in range(100):
+        if log.exists():
+            break
+        time.sleep(0.05)
+    start, path = log.read_text().splitlines()
+    assert start.startswith("--start=") and float(start[8:]) == pytest.approx(
+        first["start_seconds"], abs=0.01
+    )
+    assert path == first["path"]
+    assert run("search", "x", "--open", "--player", "no-such-program").exit_code == 2
+
+
+def test_a_bank_from_captions_or_a_file_gives_relevance_and_corrections(demo: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(demo / "store", store)
+    built = run_json("bank", "build", "--store", str(store), "--max-captions", "30")
+    assert (built["command"], built["num_captions"], built["num_videos"]) == ("bank build", 30, 24)
+    captions = tmp_path / "captions.txt"
+    captions.write_text("\n".join(f"a thing of kind {number}" for number in range(25)), encoding="utf-8")
+    built = run_json("bank", "build", "--store", str(store), "--texts", str(captions))
+    assert (built["num_captions"], built["num_found"]) == (25, 25)
+    info = run_json("bank", "info", "--store", str(store))
+    assert info["num_captions"] == 25 and info["deviation"] > 0
+    body = run_json("search", "a red circle", "--store", str(store), "--run", "none", "--dsl")
+    assert body["notes"][0].startswith("dsl: corrected by the bank's 25 captions")
+    assert all(row["relevance"] is not None for row in body["results"])
+    assert run("bank", "build", "--store", str(store), "--texts", str(tmp_path / "none.txt")).exit_code == 3
+    assert run("bank", "info").exit_code == 4
+
+
+def test_the_approximate_index_can_be_made_beforehand(demo: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(demo / "store", store)
+    built = run_json("index", "build", "--store", str(store), "--run", "none")
+    assert built["num_videos"] == 24 and built["num_rows"] >= 24
+    exact, approximate = (
+        ids(run_json("search", "a red circle", "--store", str(store), "--run", "none", flag))
+        for flag in ("--exact", "--approximate")
+    )
+    assert exact == approximate
+
+
+def test_milvus_gives_the_same_answers_without_a_store(demo: Path, tmp_path: Path) -> None:
+    pytest.importorskip("milvus_lite")
+    uri = str(tmp_path / "vtr.db")
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path)
+    try:
+        pushed = run_json("index", "push", "--milvus", uri)
+        assert (pushed["num_added"], list(pushed["num_vectors"].values())) == (24, [24])
+        assert run_json("index", "push", "--milvus", uri)["num_unchanged"] == 24
+        for more in (["--run", "none"], ["--run", "runs/demo"]):
+            for asked in (["a red circle"], ["a red circle", "--path", "s*", "--moments"]):
+                local = run_json("search", *asked, *more)
+                remote = run_json("search", *asked, *more, "--milvus", uri, "--store", "nowhere")
+                assert ids(remote) == ids(local)
+                for one, other in zip(local["results"], remote["results"], strict=True):
+                    assert one["score"] == pytest.approx(other["score"], abs=2e-3)
+                    assert one["peak_seconds"] == pytest.approx(other["peak_seconds"], abs=1e-3)
+        name = ids(run_json("search", "a red circle", "--run", "none"))[0]
+        assert name not in ids(run_json("search", "--like", f"{name}@0:01", "--milvus", uri))
+        assert run("search", "--like", "nowhere", "--milvus", uri).exit_code == 3
+        assert run("search", "x", "--dsl", "--milvus", uri).exit_code == 2
+    finally:
+        del os.environ["XDG_CACHE_HOME"]
+    gone = run("search", "x", "--milvus", "http://127.0.0.1:9", "--milvus-timeout", "2")
+    assert gone.exit_code == 4 and gone.stderr.count("\n") == 1
