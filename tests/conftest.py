@@ -20,6 +20,17 @@ def test_data() -> Path:
     return Path(value)
 
 
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small demo folder: 24 drawn clips, a store with kept frames, a run of two epochs, captions.csv. What is changed
+    in it must be put back."""
+    from vtrcli.demo.run import run_demo
+
+    folder = tmp_path_factory.mktemp("demo")
+    run_demo(folder, num_videos=24, epochs=2, num_workers=1)
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No VTR_* setting of the machine reaches a test."""

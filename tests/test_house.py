@@ -25,7 +25,7 @@ FLOORS = [
     {"index"},
     {"retrieval"},
     {"video", "store", "model", "datasets", "text"},
-    {"files", "threads", "html", "page"},
+    {"files", "threads", "times", "html", "page"},
     {"errors"},
     {"__init__"},
 ]

@@ -11,15 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.runner import run, run_json
-from vtrcli.demo.run import run_demo
 from vtrcli.video.probe import probe
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("search")
-    run_demo(folder, num_videos=24, epochs=1, num_workers=1)
-    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A small demo folder: 24 drawn clips, a store with kept frames, a run of two epochs, captions.csv."""
+"""Stores and runs that a test may change."""
 
 from __future__ import annotations
 
@@ -6,16 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
-from vtrcli.demo.run import run_demo
-
-
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Read it only; what changes it takes `own_demo`."""
-    folder = tmp_path_factory.mktemp("demo")
-    run_demo(folder, num_videos=24, epochs=2, num_workers=1)
-    return folder
 
 
 @pytest.fixture

@@ -22,16 +22,21 @@ def test_terms_come_in_the_order_of_their_weights() -> None:
         minus=("people",),
         images=(Path("a.png"),),
         like=("b.mp4@1:12",),
-        weights=(2, 1, 0.5, 1, 3),
+        weights=(2, 1, 0.25, 1, 3),
     )
     assert [(term.kind, term.value, term.weight) for term in query.terms] == [
         ("text", "dog", 2),
         ("text", "beach", 1),
-        ("text", "people", -0.5),
+        ("text", "people", -0.25),
         ("image", "a.png", 1),
         ("like", "b.mp4@1:12", 3),
     ]
-    assert query.describe() == "2 × dog + beach - 0.5 × people + image a.png + 3 × like b.mp4@1:12"
+    assert query.describe() == "2 × dog + beach - 0.25 × people + image a.png + 3 × like b.mp4@1:12"
+
+
+def test_what_is_taken_away_counts_half() -> None:
+    query = Query(text="dog", minus=("people",))
+    assert [term.weight for term in query.terms] == [1, -0.5] and query.describe() == "dog - people"
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "x" * 10_001])

@@ -189,7 +189,7 @@ def test_more_and_fewer_terms_move_the_answer(demo: Path) -> None:
     assert mostly @ plain > plus @ plain
     assert np.linalg.norm(mostly) == pytest.approx(1, abs=1e-6)
     with pytest.raises(UsageError, match="^the terms of the query cancel each other; "):
-        searcher.search(Query(text="a red circle", minus=("a red circle",)))
+        searcher.search(Query(text="a red circle", minus=("a red circle",), weights=(1, 1)))
 
 
 def test_a_place_that_is_none_or_several_is_one_clear_line(demo: Path) -> None:

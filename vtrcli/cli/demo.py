@@ -9,12 +9,13 @@ import typer
 
 from vtrcli.cli import options
 from vtrcli.cli.init import settings_text
-from vtrcli.cli.output import clock, count, print_json, say, stdout
+from vtrcli.cli.output import count, print_json, say, stdout
 from vtrcli.cli.printable import printable
 from vtrcli.cli.progress import StepBar
 from vtrcli.cli.settings import SETTINGS_NAME
 from vtrcli.errors import InputError, UsageError
 from vtrcli.files import write_whole
+from vtrcli.times import clock
 
 if TYPE_CHECKING:
     from vtrcli.demo.run import DemoReport

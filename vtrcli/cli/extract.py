@@ -13,7 +13,6 @@ import typer
 from vtrcli.cli import options
 from vtrcli.cli.output import (
     byte_size,
-    clock,
     count,
     home_relative,
     model_name,
@@ -23,6 +22,7 @@ from vtrcli.cli.output import (
 )
 from vtrcli.cli.progress import ProgressBar
 from vtrcli.errors import EXIT_SOME_FAILED, UsageError
+from vtrcli.times import clock
 
 if TYPE_CHECKING:
     from vtrcli.extraction.run import ExtractResult, Plan, Progress

@@ -56,7 +56,7 @@ def command(
             "--weights",
             metavar="N,N…",
             help="How much each part counts: query, --plus, --not, --image, --like.",
-            show_default="1 each",
+            show_default="1 each, 0.5 for --not",
         ),
     ] = None,
     queries: Annotated[
@@ -151,7 +151,7 @@ def command(
         typer.Option(
             "--player",
             metavar="COMMAND",
-            help="Your player for --open, such as 'mpv --start={seconds} {path}'.",
+            help="Your player for --open: 'mpv --start={seconds} {path}'. No shell sees it; do not put one in it.",
             show_default="mpv, vlc, … whichever is there",
         ),
     ] = None,

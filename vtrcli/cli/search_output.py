@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtrcli.cli.output import home_relative, print_json, stdout, time_span
+from vtrcli.cli.output import home_relative, print_json, stdout
 from vtrcli.cli.printable import printable
 from vtrcli.errors import InputError, VtrError
+from vtrcli.times import time_span
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -11,7 +11,6 @@ from vtrcli.cli import options
 from vtrcli.cli.app_parts import VtrCommand
 from vtrcli.cli.output import (
     byte_size,
-    clock,
     count,
     model_name,
     print_json,
@@ -20,6 +19,7 @@ from vtrcli.cli.output import (
     stdout,
 )
 from vtrcli.errors import StoreError
+from vtrcli.times import clock
 
 NAME = "store"
 EPILOG = "Example: [bold]vtr store info --store kitchen.store[/bold]"

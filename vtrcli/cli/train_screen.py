@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vtrcli.cli.output import clock, count, home_relative, say, stdout
+from vtrcli.cli.output import count, home_relative, say, stdout
 from vtrcli.cli.progress import StepBar
+from vtrcli.times import clock
 
 if TYPE_CHECKING:
     from vtrcli.training.loop import EpochReport

@@ -14,8 +14,8 @@ from vtrcli.retrieval.moments import Moment
 from vtrcli.searching.gallery_style import STYLE
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.searching.thumbnails import Thumbnail, Thumbnails
-from vtrcli.searching.times import time_span
 from vtrcli.store.reader import FeatureStore
+from vtrcli.times import time_span
 
 # Of all queries together; what comes after is counted, not shown.
 MAX_CARDS = 1000

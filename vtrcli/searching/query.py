@@ -12,6 +12,9 @@ from vtrcli.errors import InputError, UsageError
 
 MAX_QUERY_CHARACTERS = 10_000
 MAX_WEIGHT = 100.0
+# What is taken away counts half: with a whole weight a --not that resembles the query leaves nothing of it
+# (docs/experiments.md).
+MINUS_WEIGHT = 0.5
 
 Kind = Literal["text", "image", "like"]
 
@@ -29,7 +32,8 @@ class Term:
 class Query:
     """A query: a text, more texts that add to it or take from it, images, and places in videos of the store.
 
-    The terms' unit vectors are added, each times its weight. Without `weights` all weigh 1, those of `minus` -1.
+    The terms' unit vectors are added, each times its weight. Without `weights` all weigh 1, those of `minus`
+    -MINUS_WEIGHT.
 
     Args:
         weights: one positive number per term, in the order text, plus, minus, images, like.
@@ -62,17 +66,19 @@ class Query:
     @property
     def terms(self) -> list[Term]:
         """The parts with their weights."""
-        weights = self.weights or (1.0,) * len(self._unweighted())
+        terms = self._unweighted()
+        weights = self.weights or [1.0 if term.weight > 0 else MINUS_WEIGHT for term in terms]
         return [
             Term(term.kind, term.value, term.weight * weight)
-            for term, weight in zip(self._unweighted(), weights, strict=True)
+            for term, weight in zip(terms, weights, strict=True)
         ]
 
     def describe(self) -> str:
         """The query as people would say it; a text alone stands as it is."""
         words = []
         for term in self.terms:
-            size = "" if abs(term.weight) == 1 else f"{abs(term.weight):g} × "
+            usual = 1.0 if term.weight > 0 else MINUS_WEIGHT
+            size = "" if abs(term.weight) == usual else f"{abs(term.weight):g} × "
             name = term.value.strip() if term.kind == "text" else f"{term.kind} {term.value}"
             words.append(f"{'-' if term.weight < 0 else '+'} {size}{name}")
         return " ".join(words).removeprefix("+ ")
