@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.caching import CHUNK_TEXTS, encode_streams
 from vtrcli.errors import InputError, StoreError
 from vtrcli.index.catalog_file import INDEX_FOLDER
 from vtrcli.store.reader import FeatureStore
@@ -66,6 +65,8 @@ def build_bank(
         InputError: fewer than MIN_TEXTS different captions.
         StoreError, WeightsError: the store or its backbone.
     """
+    from vtrcli.caching import CHUNK_TEXTS, encode_streams  # 0.1 s, which a search must not pay
+
     opened = FeatureStore(store)
     found = list(dict.fromkeys(stripped for text in texts if (stripped := text.strip())))
     if len(found) < MIN_TEXTS:
