@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from pathlib import Path
@@ -220,24 +219,20 @@ def test_the_approximate_index_can_be_made_beforehand(demo: Path, tmp_path: Path
 def test_milvus_gives_the_same_answers_without_a_store(demo: Path, tmp_path: Path) -> None:
     pytest.importorskip("milvus_lite")
     uri = str(tmp_path / "vtr.db")
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path)
-    try:
-        pushed = run_json("index", "push", "--milvus", uri)
-        assert (pushed["num_added"], list(pushed["num_vectors"].values())) == (24, [24])
-        assert run_json("index", "push", "--milvus", uri)["num_unchanged"] == 24
-        for more in (["--run", "none"], ["--run", "runs/demo"]):
-            for asked in (["a red circle"], ["a red circle", "--path", "s*", "--moments"]):
-                local = run_json("search", *asked, *more)
-                remote = run_json("search", *asked, *more, "--milvus", uri, "--store", "nowhere")
-                assert ids(remote) == ids(local)
-                for one, other in zip(local["results"], remote["results"], strict=True):
-                    assert one["score"] == pytest.approx(other["score"], abs=2e-3)
-                    assert one["peak_seconds"] == pytest.approx(other["peak_seconds"], abs=1e-3)
-        name = ids(run_json("search", "a red circle", "--run", "none"))[0]
-        assert name not in ids(run_json("search", "--like", f"{name}@0:01", "--milvus", uri))
-        assert run("search", "--like", "nowhere", "--milvus", uri).exit_code == 3
-        assert run("search", "x", "--dsl", "--milvus", uri).exit_code == 2
-    finally:
-        del os.environ["XDG_CACHE_HOME"]
+    pushed = run_json("index", "push", "--milvus", uri)
+    assert (pushed["num_added"], list(pushed["num_vectors"].values())) == (24, [24])
+    assert run_json("index", "push", "--milvus", uri)["num_unchanged"] == 24
+    for more in (["--run", "none"], ["--run", "runs/demo"]):
+        for asked in (["a red circle"], ["a red circle", "--path", "s*", "--moments"]):
+            local = run_json("search", *asked, *more)
+            remote = run_json("search", *asked, *more, "--milvus", uri, "--store", "nowhere")
+            assert ids(remote) == ids(local)
+            for one, other in zip(local["results"], remote["results"], strict=True):
+                assert one["score"] == pytest.approx(other["score"], abs=2e-3)
+                assert one["peak_seconds"] == pytest.approx(other["peak_seconds"], abs=1e-3)
+    name = ids(run_json("search", "a red circle", "--run", "none"))[0]
+    assert name not in ids(run_json("search", "--like", f"{name}@0:01", "--milvus", uri))
+    assert run("search", "--like", "nowhere", "--milvus", uri).exit_code == 3
+    assert run("search", "x", "--dsl", "--milvus", uri).exit_code == 2
     gone = run("search", "x", "--milvus", "http://127.0.0.1:9", "--milvus-timeout", "2")
     assert gone.exit_code == 4 and gone.stderr.count("\n") == 1

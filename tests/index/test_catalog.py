@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -79,7 +80,9 @@ def test_known_shards_are_not_read_again(store: Path) -> None:
     (shard,) = (store / "shards").iterdir()
     body = bytearray(shard.read_bytes())
     body[8:10] = b"??"  # its header is no JSON any more
+    mtime_ns = shard.stat().st_mtime_ns
     shard.write_bytes(body)
+    os.utime(shard, ns=(mtime_ns, mtime_ns))
     add(store, d=some_frames(2))
     assert sorted(open_catalog(store).ids.all()) == ["a", "b", "c", "d"]
     (store / "index" / CATALOG_NAME).unlink()
@@ -141,3 +144,38 @@ def test_the_catalogue_of_another_store_is_not_used(store: Path, tmp_path: Path)
     other = make_store(tmp_path / "other", {"x": some_frames(2)})
     shutil.copytree(store / "index", other / "index")
     check(open_catalog(other), other)
+
+
+def test_a_shard_that_was_replaced_under_its_name_is_read_again(store: Path) -> None:
+    before = open_catalog(store)
+    (path,) = (store / "shards").iterdir()
+    path.unlink()
+    add(store, **{name: some_frames(3) for name in ("b", "a", "c")})
+    (other,) = (store / "shards").iterdir()
+    other.rename(path)
+    catalog = open_catalog(store)
+    check(catalog, store)
+    assert catalog.shard_names == before.shard_names and catalog.shard_keys != before.shard_keys
+
+
+@pytest.mark.parametrize("times", [[0.0, np.nan, 2.0], [0.0, np.inf, 2.0], [2.0, 1.0, 0.0], [-1.0, 0.0, 1.0]])
+def test_times_that_are_none_are_damage(tmp_path: Path, times: list[float]) -> None:
+    store = make_store(tmp_path / "store", {})
+    writer = StoreWriter(store, backbone_sha256=SHA256)
+    writer.add(make_record("a"), some_frames(3), np.array(times))
+    writer.flush()
+    with pytest.raises(StoreError, match="is damaged: its timestamps are no times in their order; "):
+        open_catalog(store)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"duration_seconds": 1e400}, {"duration_seconds": -1.0}, {"mtime_ns": 2**70}, {"num_bytes": -1}],
+)
+def test_impossible_numbers_of_a_video_are_damage(tmp_path: Path, change: dict[str, float]) -> None:
+    store = make_store(tmp_path / "store", {})
+    writer = StoreWriter(store, backbone_sha256=SHA256)
+    writer.add(make_record("a", **change), some_frames(3), np.arange(3.0))
+    writer.flush()
+    with pytest.raises(StoreError, match="is damaged: 'a' "):
+        open_catalog(store)

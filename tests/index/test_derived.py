@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ class Counter:
         return {"sums": np.stack([np.diff(shard.offsets), sums], axis=1)}
 
 
-COLUMNS = Columns(name="sums", tensors={"sums": ("F32", 2)})
+COLUMNS = Columns(name="sums", tensors={"sums": ("F32", 2)}, version=1)
 
 
 def rows_of(store: Path, compute: Counter) -> dict[str, float]:
@@ -83,7 +84,9 @@ def test_a_store_that_cannot_be_written_is_computed_each_time(store: Path) -> No
 
 
 def test_a_table_may_have_any_number_of_rows(store: Path) -> None:
-    columns = Columns(name="rows", tensors={"first": ("I64", None), "row": ("F16", 4)}, per_video=False)
+    columns = Columns(
+        name="rows", tensors={"first": ("I64", None), "row": ("F16", 4)}, version=1, per_video=False
+    )
 
     def compute(shard: Shard) -> dict[str, np.ndarray]:
         return {"first": np.arange(3), "row": shard.features[:3]}
@@ -92,3 +95,22 @@ def test_a_table_may_have_any_number_of_rows(store: Path) -> None:
     (made,), (read,) = (derived_tables(catalog, columns, compute) for _ in range(2))
     assert made.keys() == read.keys() and read["first"].tolist() == [0, 1, 2]
     np.testing.assert_array_equal(made["row"], read["row"])
+
+
+def test_another_rule_or_another_content_of_the_shard_is_computed_again(store: Path) -> None:
+    compute = Counter()
+    rows_of(store, compute)
+    catalog = open_catalog(store)
+    derived_tables(catalog, replace(COLUMNS, version=2), compute)
+    assert len(compute.shards) == 2
+    rows_of(store, compute)
+    assert len(compute.shards) == 3
+    (path,) = (store / "shards").iterdir()
+    body = path.read_bytes()
+    path.unlink()
+    add(store, a=some_frames(1), b=some_frames(2))  # the same videos and sizes, other features
+    (other,) = (store / "shards").iterdir()
+    other.rename(path)
+    assert len(path.read_bytes()) == len(body)
+    rows_of(store, compute)
+    assert len(compute.shards) == 4

@@ -84,11 +84,11 @@ def test_a_shard_that_has_gone_takes_its_videos_along(store: Path) -> None:
     check(store)
 
 
-@pytest.mark.parametrize("name", ["shots.usearch", "shots.graph.json"])
+@pytest.mark.parametrize("name", ["shots.usearch", "shots.json"])
 @pytest.mark.parametrize("body", [b"", b"{}", b"nonsense" * 100])
 def test_a_damaged_file_is_made_again(store: Path, name: str, body: bytes) -> None:
     open_shots(store)
-    (store / "index" / name).write_bytes(body)
+    (graphs._folder(store) / name).write_bytes(body)
     check(store)
 
 
@@ -111,3 +111,13 @@ def test_shots_of_a_long_still_video_are_cut_into_parts(tmp_path: Path) -> None:
     (table,) = shot_rows(open_catalog(store))
     assert table.positions.tolist() == [0] * 7 + [1]
     np.testing.assert_allclose(np.linalg.norm(table.vectors.astype(float), axis=1), 1, atol=1e-3)
+
+
+def test_a_graph_that_lies_in_a_store_is_never_read(store: Path) -> None:
+    open_shots(store)
+    for name in ("shots.usearch", "shots.json", "shots.graph.json"):
+        (store / "index" / name).write_bytes(b"made by somebody else")
+    told: list[tuple[int, int]] = []
+    open_shots(store, told)
+    assert told == []
+    assert not list(store.rglob("*.lock"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from vtrcli.searching.bank import build_bank, open_bank
 from vtrcli.searching.options import SearchOptions
 from vtrcli.searching.query import Query
 from vtrcli.searching.searcher import Searcher
+from vtrcli.store.config import read_config
 
 CAPTIONS = [f"a {colour} {shape}" for colour in "red green blue yellow pink".split() for shape in
             "circle square arrow cross star triangle".split()]  # fmt: skip
@@ -127,10 +128,12 @@ def test_without_a_bank_the_command_that_makes_one_is_told(own_demo: Path) -> No
 
 
 def test_a_bank_of_another_backbone_is_refused_and_plain_search_goes_on(store: Path) -> None:
-    config = json.loads((store / "store.json").read_text())
+    backbone = read_config(store).backbone
     with pytest.raises(StoreError, match="is a bank of another backbone "):
-        open_bank(store, backbone_sha256="0" * 64)
-    assert open_bank(store, backbone_sha256=config["backbone"]["sha256"]).num_texts == 30
+        open_bank(store, replace(backbone, sha256="0" * 64))
+    with pytest.raises(StoreError, match="is damaged: the tensors' shapes do not agree; .*`vtr bank build`"):
+        open_bank(store, replace(backbone, dim=7))
+    assert open_bank(store, backbone).num_texts == 30
     body = bytearray((store / "bank.safetensors").read_bytes())
     body[10] ^= 0xFF
     (store / "bank.safetensors").write_bytes(body)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.video_files import make_video
 from vtrcli.errors import UsageError, VideoError
 from vtrcli.searching.player import open_at, player_command
 
@@ -135,7 +136,7 @@ def test_it_is_started_in_a_session_of_its_own_and_is_silent(
 ) -> None:
     log = add(programs, "mpv")
     path = tmp_path / "a b'; $(touch x).mp4"
-    path.write_bytes(b"video")
+    make_video(path)
     opened = open_at(path, 3.25)
     assert (opened.command, opened.at_time) == (("mpv", "--start=3.250", str(path)), True)
     said = wait_for(log)
@@ -151,7 +152,7 @@ def test_it_says_whether_the_player_was_told_the_time(
     programs: Path, tmp_path: Path, template: str | None, at_time: bool
 ) -> None:
     log = add(programs, "xdg-open", "mine")
-    (tmp_path / "a.mp4").write_bytes(b"video")
+    make_video(tmp_path / "a.mp4")
     assert open_at(tmp_path / "a.mp4", 3, template=template).at_time is at_time
     wait_for(log)
 
@@ -160,8 +161,11 @@ def test_a_file_that_is_gone_and_a_player_that_does_not_start(programs: Path, tm
     add(programs, "mpv")
     with pytest.raises(VideoError, match="not-found"):
         open_at(tmp_path / "gone.mp4", 0)
+    (tmp_path / "evil.desktop").write_text("[Desktop Entry]\nExec=sh")
+    with pytest.raises(VideoError, match="not-a-video"):
+        open_at(tmp_path / "evil.desktop", 0)
     (programs / "mpv").write_text("#!/nowhere/python\n", encoding="utf-8")
-    (tmp_path / "a.mp4").write_bytes(b"video")
+    make_video(tmp_path / "a.mp4")
     with pytest.raises(UsageError) as caught:
         open_at(tmp_path / "a.mp4", 0)
     assert str(caught.value) == (

@@ -31,6 +31,6 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(tmp_path: Path) -> 
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 300), hard))
     try:
         Maps([tmp_path] * 500)
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(hard, 756)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(hard, 1756)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -11,6 +11,7 @@ from vtrcli.cli import options
 from vtrcli.cli.app_parts import VtrCommand
 from vtrcli.cli.output import count, print_json, print_rows, say, stdout
 from vtrcli.cli.progress import StepBar
+from vtrcli.cli.search import open_searcher
 from vtrcli.errors import InputError, UsageError
 
 NAME = "bank"
@@ -31,7 +32,7 @@ def build(
     annotations: options.Annotations = None,
     split: Annotated[str, typer.Option("--split", help="Split whose captions are taken.")] = "train",
     max_captions: Annotated[
-        int, typer.Option("--max-captions", min=25, max=1_000_000, help="A random choice of so many.")
+        int, typer.Option("--max-captions", min=25, max=100_000, help="A random choice of so many.")
     ] = 10_000,
     seed: Annotated[int, typer.Option("--seed", min=0, max=options.MAX_SEED, help="Of that choice.")] = 0,
     tagger: options.Tagger = "hanta",
@@ -41,7 +42,6 @@ def build(
 ) -> None:
     """Make the bank of a store from captions: a data set's, or any text file's."""
     from vtrcli.searching.bank import build_bank
-    from vtrcli.searching.searcher import Searcher
 
     folder = options.store_path(store)
     captions = read_captions(texts) if texts is not None else split_captions(dataset, annotations, split)
@@ -55,9 +55,7 @@ def build(
             seed=seed,
             on_progress=bar.update,
         )
-    with StepBar(unit="shards", quiet=quiet, transient=True) as bar:  # so that the first search need not
-        searcher = Searcher(folder, device=device, on_progress=bar.update)
-        num_videos = searcher.catalog.num_videos if searcher.finder.background is not None else 0
+    num_videos = prepare(folder, device=device, quiet=quiet)
     if json_output:
         body = {"store": str(folder), "path": str(result.path), "num_captions": result.num_texts}
         print_json("bank build", {**body, "num_found": result.num_found, "num_videos": num_videos})
@@ -69,6 +67,20 @@ def build(
         f"a bank of {count(result.num_texts, 'caption')}{of_all} for {count(num_videos, 'video')}",
         soft_wrap=True,
     )
+
+
+def prepare(store: Path, *, device: str, quiet: bool) -> int:
+    """Compute what the bank's captions score, by plain CLIP and by the newest run, so that the first search need not.
+
+    Returns:
+        The number of videos.
+    """
+    searchers = [open_searcher(store, run, device=device, quiet=quiet) for run in ("none", None)]
+    with StepBar(unit="shards", quiet=quiet, transient=True) as bar:
+        for searcher in searchers:
+            searcher.on_progress = bar.update
+            searcher.prepare_bank()
+    return searchers[0].catalog.num_videos
 
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr bank info --store kitchen.store[/bold]")

@@ -12,6 +12,7 @@ from vtrcli.cli.app_parts import VtrCommand
 from vtrcli.cli.output import count, print_json, say, stdout
 from vtrcli.cli.progress import StepBar
 from vtrcli.cli.search import open_searcher
+from vtrcli.milvus.server import shown
 
 NAME = "index"
 EPILOG = "Example: [bold]vtr index build --store films.store[/bold]"
@@ -76,8 +77,8 @@ def push(
     from vtrcli.store.reader import FeatureStore
 
     folder = options.store_path(store)
-    opened = FeatureStore(folder)
     vectors = run_vectors(folder, run, device=device, quiet=quiet)
+    opened = FeatureStore(folder)
     with StepBar(unit="videos", quiet=quiet, transient=True) as bar:
         result = push_store(
             opened,
@@ -89,7 +90,7 @@ def push(
             on_progress=bar.update,
         )
     if json_output:
-        body = {"store": str(folder), "milvus": milvus.rpartition("@")[2], **vars_of(result)}
+        body = {"store": str(folder), "milvus": shown(milvus), **vars_of(result)}
         print_json("index push", body)
         return
     for video_id, reason in result.refused[:MAX_SHOWN]:

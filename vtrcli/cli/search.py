@@ -17,6 +17,7 @@ from vtrcli.cli.search_output import answer_lines, print_paths, print_table, rea
 from vtrcli.cli.settings import find_settings
 from vtrcli.cli.units import to_bytes, to_seconds, to_timestamp
 from vtrcli.errors import EXIT_SOME_FAILED, UsageError
+from vtrcli.milvus.server import shown
 
 if TYPE_CHECKING:
     from vtrcli.milvus.reader import MilvusIndex
@@ -88,11 +89,13 @@ def command(
         ),
     ] = None,
     score: Annotated[
-        Literal["max", "mean", "softmax"],
+        Literal["max", "mean", "softmax"] | None,
         typer.Option(
-            "--score", help="A video's score, without a run: its best frame, or a mean over frames."
+            "--score",
+            help="Plain CLIP, where a video's score is its best frame or a mean over its frames.",
+            show_default="max",
         ),
-    ] = "max",
+    ] = None,
     approximate: Annotated[
         bool | None,
         typer.Option(
@@ -210,7 +213,13 @@ def command(
         raise UsageError(
             "a query beside --queries", allowed="one of them", to_do="add the query as a line of the file"
         )
-    source = folder if milvus is None else milvus.rpartition("@")[2]
+    if milvus is not None and (approximate is not None or score is not None):
+        raise UsageError(
+            "--approximate, --exact or --score with --milvus",
+            allowed="Milvus has its own index and ranks by the best frame, or by a run",
+            to_do="leave them out",
+        )
+    source = str(folder) if milvus is None else shown(milvus)
     with ExitStack() as stack:
         searcher: Searcher | MilvusSearcher
         if milvus is None:
@@ -224,7 +233,11 @@ def command(
         if queries is not None:
             lines = read_lines(queries)
             answers = answer_lines(
-                lines, lambda line: searcher.search(ask(text=line), how), store=str(source), run=run_name
+                lines,
+                lambda line: searcher.search(ask(text=line), how),
+                store=source,
+                run=run_name,
+                keep=gallery is not None,
             )
             if gallery is not None:
                 make_gallery(answers.results, gallery, None if milvus else folder, quiet=quiet)
@@ -237,7 +250,7 @@ def command(
     saved = save_hits(result.hits, clips, quiet=quiet) if clips is not None else None
     if json_output:
         made = {} if saved is None else {"clips": saved}
-        print_json(NAME, result_json(result, store=str(source), run=run_name, **made))
+        print_json(NAME, result_json(result, store=source, run=run_name, **made))
     elif paths_only or null:
         print_paths(result.hits, end=b"\0" if null else b"\n")
     else:
@@ -302,27 +315,43 @@ def to_weights(text: str | None) -> tuple[float, ...] | None:
 
 
 def open_searcher(
-    store: Path, run: str | None, *, score: VideoScore = "max", device: str, quiet: bool
+    store: Path, run: str | None, *, score: VideoScore | None = None, device: str, quiet: bool
 ) -> Searcher:
-    """The searcher; with the newest run beside vtr.toml where none was named and that one fits the store."""
-    from vtrcli.errors import StoreError
+    """The searcher; with the newest run beside vtr.toml where neither a run nor a score was named and it can be used.
+
+    Raises:
+        UsageError: a run and a score: a run has its own.
+    """
+    from vtrcli.searching.options import POOLING
     from vtrcli.searching.searcher import Searcher
 
+    named = None if run in (None, "none") else Path(str(run))
+    if named is not None and score is not None:
+        raise UsageError(
+            f"--score {score} with --run {run}", allowed="a run scores whole videos", to_do="leave one out"
+        )
+    if run is None and score is None:
+        named = newest_usable_run(store, device=device, quiet=quiet)
     with StepBar(unit="shards", quiet=quiet, transient=True) as bar:
-        if run == "none":
-            return Searcher(store, pooling=score, device=device)
-        if run is not None:
-            return Searcher(store, run=Path(run), device=device, on_progress=bar.update)
-        newest = newest_run_if_any()
-        if newest is None:
-            return Searcher(store, pooling=score, device=device)
-        try:
-            return Searcher(store, run=newest, device=device, on_progress=bar.update)
-        except StoreError as error:
-            if "was trained on features of" not in error.came_in:
-                raise
-            say(f"vtr: {error.came_in}: plain CLIP ranks", quiet=quiet)
-            return Searcher(store, pooling=score, device=device)
+        return Searcher(store, run=named, pooling=score or POOLING, device=device, on_progress=bar.update)
+
+
+def newest_usable_run(store: Path, *, device: str, quiet: bool) -> Path | None:
+    """The newest run beside vtr.toml, unless it has no weights yet or is of another backbone; that is told."""
+    from vtrcli.errors import StoreError, WeightsError
+    from vtrcli.searching.run_model import RunModel
+    from vtrcli.store.config import read_config
+
+    newest = newest_run_if_any()
+    if newest is None:
+        return None
+    backbone = read_config(store).backbone
+    try:
+        RunModel(newest, source=store, backbone=backbone, device=device)
+    except (StoreError, WeightsError) as error:
+        say(f"vtr: {error.came_in}: plain CLIP ranks", quiet=quiet)
+        return None
+    return newest
 
 
 def newest_run_if_any() -> Path | None:

@@ -58,14 +58,23 @@ class Answers:
 
 
 def answer_lines(
-    lines: Iterable[str], answer: Callable[[str], SearchResult], *, store: str, run: str | None
+    lines: Iterable[str],
+    answer: Callable[[str], SearchResult],
+    *,
+    store: str,
+    run: str | None,
+    keep: bool,
 ) -> Answers:
-    """One JSON object per query, each written as soon as it is known; `error` where there is no answer."""
+    """One JSON object per query, each written as soon as it is known; `error` where there is no answer.
+
+    `keep`: hold the results in memory, for a gallery.
+    """
     answers = Answers()
     for line in lines:
         try:
             result = answer(line)
-            answers.results.append(result)
+            if keep:
+                answers.results.append(result)
             print_json("search", result_json(result, store=store, run=run))
         except InputError as error:
             print_json("search", {"query": line, "store": store, "error": str(error)})
@@ -130,12 +139,26 @@ def _linked(text: str, hit: Hit, *, fragment: str = "") -> Text:
     from rich.style import Style
     from rich.text import Text
 
-    return Text(text, style=Style() if hit.is_missing else Style(link=Path(hit.path).as_uri() + fragment))
+    if hit.is_missing or not _is_file_name(hit.path):
+        return Text(text)
+    return Text(text, style=Style(link=Path(hit.path).absolute().as_uri() + fragment))
+
+
+def _is_file_name(path: str) -> bool:
+    """Whether the system can have a file of that name."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def print_paths(hits: Iterable[Hit], *, end: bytes) -> None:
     """The paths alone, each once and byte for byte as the file system has them, for pipes."""
-    paths = dict.fromkeys(os.fsencode(hit.path) for hit in hits)
+    # surrogateescape gives back what was no UTF-8; a name with other lone surrogates cannot be a file's.
+    paths = dict.fromkeys(
+        hit.path.encode("utf-8", "surrogateescape" if _is_file_name(hit.path) else "replace") for hit in hits
+    )
     sys.stdout.flush()
     sys.stdout.buffer.write(b"".join(path + end for path in paths))
     sys.stdout.buffer.flush()

@@ -14,7 +14,8 @@ SETTLE_SECONDS = 2.0
 def settled_changes(
     paths: Sequence[Path], *, store: Path, should_stop: Callable[[], bool] = lambda: False
 ) -> Iterator[int]:
-    """After every burst of changes, once nothing changed for SETTLE_SECONDS: the number of files that did.
+    """0 as soon as the paths are watched: what came before that must be looked for; then, after every burst of
+    changes and once nothing changed for SETTLE_SECONDS, the number of files that did.
 
     The store's own files and hidden ones do not count. Ends when `should_stop` says so, which is asked at least every
     SETTLE_SECONDS; KeyboardInterrupt goes to the caller.
@@ -32,6 +33,7 @@ def settled_changes(
         return own not in (path, *path.parents) and not _is_hidden(path, roots)
 
     changed: set[str] = set()
+    is_first = True
     try:
         for changes in watchfiles.watch(
             *roots,
@@ -45,10 +47,11 @@ def settled_changes(
                 changed |= {name for _, name in changes}
             elif should_stop():
                 return
-            elif changed:
+            elif changed or is_first:
                 yield len(changed)
                 changed.clear()
-    except (FileNotFoundError, OSError) as cause:
+                is_first = False
+    except OSError as cause:
         raise UsageError(
             f"cannot watch {', '.join(map(str, paths))}: {cause}",
             allowed="files and folders that are there",

@@ -22,7 +22,9 @@ from vtrcli.store.reader import SHARD_FOLDER
 
 # Tensors of the file, their types and the letters of their shapes.
 TENSORS = {
-    "shard_bytes": ("I64", "S"),  # size of the file, to notice that it was replaced
+    "shard_bytes": ("I64", "S"),  # size and time of the file, to notice that it was replaced
+    "shard_mtime_ns": ("I64", "S"),
+    "shard_crc32": ("I64", "S"),  # of the checksums in its header: names its content
     "shard_rows": ("I64", "S"),
     "shard_videos": ("I64", "S"),
     "features_at": ("I64", "S"),  # where in the file the features begin
@@ -64,6 +66,17 @@ class Catalog:
     def num_videos(self) -> int:
         """How many videos are current."""
         return len(self.ids)
+
+    def file_states(self) -> dict[str, tuple[int, int]]:
+        """Per shard its size and time when it was read."""
+        states = zip(self["shard_bytes"].tolist(), self["shard_mtime_ns"].tolist(), strict=True)
+        return dict(zip(self.shard_names, states, strict=True))
+
+    @cached_property
+    def shard_keys(self) -> tuple[str, ...]:
+        """Name and content of each shard: what was derived from another content is not used."""
+        crcs = self["shard_crc32"].tolist()
+        return tuple(f"{name} {crc:08x}" for name, crc in zip(self.shard_names, crcs, strict=True))
 
     @cached_property
     def number_of(self) -> dict[str, int]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from vtrcli.errors import StoreError
 from vtrcli.index.catalog import TENSORS, Catalog
-from vtrcli.index.catalog_making import make_catalog
+from vtrcli.index.catalog_making import file_states, make_catalog
 from vtrcli.index.names import Names
 from vtrcli.store.config import MALFORMED, STORE_VERSION, StoreConfig, make_folder, read_config
 from vtrcli.store.reader import shard_paths
@@ -39,11 +39,19 @@ def open_catalog(store: Path) -> Catalog:
     return catalog
 
 
+def require_videos(store: Path, num_videos: int) -> None:
+    """Raises StoreError for a store that holds no video yet."""
+    if not num_videos:
+        raise StoreError(
+            f"store {store} holds no video yet",
+            allowed="a store with at least one video",
+            to_do=f"fill it with `vtr extract FOLDER --store {store}`",
+        )
+
+
 def _is_current(catalog: Catalog, paths: list[Path]) -> bool:
-    return (
-        catalog.shard_names == tuple(path.name for path in paths)
-        and [path.stat().st_size for path in paths] == catalog["shard_bytes"].tolist()
-    )
+    same_names = catalog.shard_names == tuple(path.name for path in paths)
+    return same_names and catalog.file_states() == file_states(paths)
 
 
 def _read(store: Path, config: StoreConfig) -> Catalog | None:
@@ -89,6 +97,8 @@ def _is_sound(catalog: Catalog) -> bool:
         and ((positions >= 0) & (positions < catalog["shard_videos"][shards])).all()
         and (np.minimum(catalog["features_at"], catalog["timestamps_at"]) >= 0).all()
         and (np.maximum(last_feature, last_time) <= catalog["shard_bytes"]).all()
+        and np.isfinite(rows).all()
+        and np.isfinite(catalog["mean_norms"]).all()
         and all(_cuts(names) for names in (catalog.ids, catalog.paths))
     )
 

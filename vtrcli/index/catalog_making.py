@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from vtrcli.index.catalog import TENSORS, Catalog
 from vtrcli.index.names import Names
 from vtrcli.store.config import StoreConfig
 from vtrcli.store.reader import open_shard_of, require_cut
-from vtrcli.store.shard import Shard
+from vtrcli.store.shard import Shard, damaged, text_crc32
 
 BLOCK_ROWS = 16_384
+MAX_SECONDS = 1e9  # 31 years
 _NUMPY_TYPES: dict[str, type] = {"I64": np.int64, "F32": np.float32, "F64": np.float64}
 _SHARD_ARRAYS = tuple(name for name, (_, letter) in TENSORS.items() if letter == "S")
 _VIDEO_ARRAYS = tuple(name for name, (_, letter) in TENSORS.items() if letter == "V")
@@ -68,11 +70,8 @@ def make_catalog(store: Path, config: StoreConfig, paths: Sequence[Path], kept: 
 
 def _known_parts(kept: Catalog, paths: Sequence[Path]) -> dict[str, _Part]:
     """The parts of the last catalogue; none when a shard has gone: videos that it superseded count again then."""
-    sizes = {path.name: path.stat().st_size for path in paths}
-    if any(
-        sizes.get(name) != size
-        for name, size in zip(kept.shard_names, kept["shard_bytes"].tolist(), strict=True)
-    ):
+    now = file_states(paths)
+    if any(now.get(name) != state for name, state in kept.file_states().items()):
         return {}
     ids, names = kept.ids.all(), kept.paths.all()
     edges = np.searchsorted(kept["video_shard"], np.arange(len(kept.shard_names) + 1))
@@ -92,8 +91,34 @@ def _known_parts(kept: Catalog, paths: Sequence[Path]) -> dict[str, _Part]:
     return parts
 
 
+def file_states(paths: Sequence[Path]) -> dict[str, tuple[int, int]]:
+    """Per file name its size and time; what has just gone is not in it."""
+    states = {}
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            states[path.name] = (status.st_size, status.st_mtime_ns)
+    return states
+
+
+def _require_sane(shard: Shard) -> None:
+    """Raises StoreError for times and numbers that no video has: others count on them."""
+    times, starts = shard.timestamps, shard.offsets[:-1]
+    steps = np.diff(times, prepend=times[:1])
+    steps[starts] = 0  # the first frame of a video follows none
+    if not (np.isfinite(times).all() and (times >= 0).all() and (steps >= 0).all()):
+        raise damaged(shard.path, "its timestamps are no times in their order")
+    for record in shard.records:
+        duration = record.duration_seconds
+        if duration is not None and not 0 <= duration <= MAX_SECONDS:
+            raise damaged(shard.path, f"{record.video_id!r} lasts {duration:g} s")
+        if not (abs(record.mtime_ns) < 2**63 and 0 <= record.num_bytes < 2**63):
+            raise damaged(shard.path, f"{record.video_id!r} has an impossible size or date")
+
+
 def _read_part(shard: Shard) -> _Part:
     require_cut(shard)
+    _require_sane(shard)
     records = shard.records
     starts, stops = shard.offsets[:-1], shard.offsets[1:]
     inverse_norms, mean_norms = _norms(shard)
@@ -115,6 +140,8 @@ def _read_part(shard: Shard) -> _Part:
     return _Part(
         {
             "shard_bytes": shard.file.num_bytes,
+            "shard_mtime_ns": shard.file.mtime_ns,
+            "shard_crc32": int(text_crc32(shard.file.metadata.get("crc32", "")), 16),
             "shard_rows": int(shard.offsets[-1]),
             "shard_videos": len(records),
             "features_at": shard.file.position("features"),

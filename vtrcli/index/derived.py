@@ -7,6 +7,7 @@ belongs to one shard, which never changes; files of shards that have gone are re
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,9 @@ from vtrcli.index.catalog import Catalog
 from vtrcli.index.catalog_file import INDEX_FOLDER
 from vtrcli.store.config import STORE_VERSION, make_folder
 from vtrcli.store.reader import SHARD_FOLDER, open_shard_of
-from vtrcli.store.shard import Shard, open_tensors, write_tensors
+from vtrcli.store.shard import DTYPES, Shard, open_tensors, write_tensors
 
 DERIVED_FORMAT = "vtr-derived"
-_NUMPY_TYPES = {"F16": "<f2", "F32": "<f4", "I64": "<i8"}
 
 Table = dict[str, np.ndarray]
 
@@ -32,11 +32,13 @@ class Columns:
 
     Attributes:
         name: names the folder; must change with everything that the rows depend on, except for the shard.
+        version: of the rule by which the rows are computed; others are computed again.
         per_video: whether a row belongs to each video of the shard, in their order; else there may be any number.
     """
 
     name: str
     tensors: Mapping[str, tuple[str, int | None]]
+    version: int
     per_video: bool = True
 
 
@@ -57,9 +59,10 @@ def derived_tables(
         StoreError: a shard is damaged.
     """
     folder = catalog.store / INDEX_FOLDER / columns.name
+    sizes = catalog["shard_videos"].tolist()
     there = [
-        _read(folder / shard, columns, num_videos=size)
-        for shard, size in zip(catalog.shard_names, catalog["shard_videos"].tolist(), strict=True)
+        _read(folder / name, columns, shard_key=key, num_videos=size)
+        for name, key, size in zip(catalog.shard_names, catalog.shard_keys, sizes, strict=True)
     ]
     missing = [number for number, table in enumerate(there) if table is None]
     for done, number in enumerate(missing):
@@ -67,10 +70,10 @@ def derived_tables(
         path = catalog.store / SHARD_FOLDER / catalog.shard_names[number]
         computed = compute(open_shard_of(catalog.config, path))
         table = {
-            name: np.ascontiguousarray(computed[name], _NUMPY_TYPES[dtype])
+            name: np.ascontiguousarray(computed[name], DTYPES[dtype])
             for name, (dtype, _) in columns.tensors.items()
         }
-        _write(folder / path.name, table)
+        _write(folder / path.name, table, columns, shard_key=catalog.shard_keys[number])
         there[number] = table
     if missing:
         on_progress(len(missing), len(missing))
@@ -85,22 +88,42 @@ def current_rows(catalog: Catalog) -> np.ndarray:
     return rows
 
 
-def _read(path: Path, columns: Columns, *, num_videos: int) -> Table | None:
+def _read(path: Path, columns: Columns, *, shard_key: str, num_videos: int) -> Table | None:
     """None where there is no such file, or none that can be used: it is made again."""
     num_rows = num_videos if columns.per_video else None
     try:
         file = open_tensors(path, file_format=DERIVED_FORMAT, called="a derived table")
+        if (file.metadata.get("shard"), file.metadata.get("rule")) != (shard_key, str(columns.version)):
+            return None
+        is_small = True
         for name, (dtype, width) in columns.tensors.items():
             num_rows, *_ = file.require(name, dtype, (num_rows, *([] if width is None else [width])))
-        return {name: file.tensor(name) for name in columns.tensors}
-    except (OSError, StoreError):
+            is_small = is_small and width is None
+        # A mapping holds a descriptor of which there are few: what is small is copied.
+        return {
+            name: np.array(file.tensor(name)) if is_small else file.tensor(name) for name in columns.tensors
+        }
+    except (OSError, StoreError) as cause:
+        system_error = cause if isinstance(cause, OSError) else cause.__cause__
+        if getattr(system_error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            raise StoreError(  # it is there; computing it again would not help
+                f"{path} cannot be opened: too many open files",
+                allowed="as many open files as the store has shards, three times",
+                to_do="raise the limit (`ulimit -n`), then search again",
+            ) from cause
         return None
 
 
-def _write(path: Path, table: Table) -> None:
+def _write(path: Path, table: Table, columns: Columns, *, shard_key: str) -> None:
+    metadata = {
+        "format": DERIVED_FORMAT,
+        "version": str(STORE_VERSION),
+        "shard": shard_key,
+        "rule": str(columns.version),
+    }
     with contextlib.suppress(StoreError):  # a store that may only be read is searched all the same
         make_folder(path.parent)
-        write_tensors(path, table, {"format": DERIVED_FORMAT, "version": str(STORE_VERSION)})
+        write_tensors(path, table, metadata)
 
 
 def _remove_orphans(folder: Path, shard_names: set[str]) -> None:

@@ -1,23 +1,26 @@
 """An approximate index: usearch's HNSW graph over the rows of derived tables, mapped, extended when shards come.
 
-The graph proposes rows; what they score is computed exactly elsewhere. Two files in `index/`: the graph, and a
-description of the shards in it, which is written last.
+The graph proposes rows; what they score is computed exactly elsewhere. It lies in the user's own cache folder and
+never in the store: usearch reads its file without checks, so a file from elsewhere must not reach it. Two files: the
+graph, and a description of the shards in it, which is written last.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from vtrcli.errors import StoreError
 from vtrcli.files import replacing, write_whole
 from vtrcli.index.catalog import Catalog
-from vtrcli.index.catalog_file import INDEX_FOLDER
 from vtrcli.store.config import MALFORMED, make_folder
 
 # Measured by benchmarks/search_vectors.py on a million rows (docs/experiments.md).
@@ -75,14 +78,22 @@ def open_graph(
     Raises:
         StoreError: it cannot be written.
     """
-    by_name = dict(zip(catalog.shard_names, tables, strict=True))
+    make_folder(_folder(catalog.store))
+    with FileLock(_folder(catalog.store) / f"{name}.lock"):
+        return _updated(catalog, name, tables, on_progress)
+
+
+def _updated(
+    catalog: Catalog, name: str, tables: Sequence[RowTable], on_progress: Callable[[int, int], None]
+) -> Graph:
+    by_name = dict(zip(catalog.shard_keys, tables, strict=True))
     width = tables[0].vectors.shape[1]
     known = _read_description(catalog, name, width=width)
     index = None
     if known is not None:
         videos = _videos_of(catalog, known.shards, by_name)
         num_live = int((videos >= 0).sum())
-        is_complete = len(known.shards) == len(catalog.shard_names)
+        is_complete = len(known.shards) == len(catalog.shard_keys)
         if num_live >= (1 - MAX_DEAD_SHARE) * known.num_vectors:
             index = _load(_graph_path(catalog.store, name), known, mapped=is_complete)
         if index is not None and is_complete:
@@ -90,7 +101,7 @@ def open_graph(
     there = list(known.shards) if known is not None and index is not None else []
     index = index if index is not None else _new_index(width)
     names = {shard for shard, _ in there}
-    added = [(shard, len(by_name[shard].vectors)) for shard in catalog.shard_names if shard not in names]
+    added = [(shard, len(by_name[shard].vectors)) for shard in catalog.shard_keys if shard not in names]
     shards = [*there, *added]
     videos = _videos_of(catalog, shards, by_name)
     first_key = sum(num_rows for _, num_rows in there)
@@ -113,7 +124,7 @@ def _videos_of(
     catalog: Catalog, shards: Sequence[tuple[str, int]], tables: dict[str, RowTable]
 ) -> np.ndarray:
     """int64 [rows of the graph]: the current video that owns each row, -1 for none."""
-    number = {shard: place for place, shard in enumerate(catalog.shard_names)}
+    number = {shard: place for place, shard in enumerate(catalog.shard_keys)}
     first = np.concatenate([[0], np.cumsum(catalog["shard_videos"])])
     current = np.full(int(first[-1]), -1)
     current[first[catalog["video_shard"]] + catalog["video_position"]] = np.arange(catalog.num_videos)
@@ -174,7 +185,6 @@ def _load(path: Path, known: _Description, *, mapped: bool) -> Any:
 
 
 def _save(store: Path, name: str, index: Any, description: _Description) -> None:
-    make_folder(store / INDEX_FOLDER)
     with replacing(_graph_path(store, name)) as temporary:
         try:
             index.save(temporary)
@@ -196,13 +206,21 @@ def _read_description(catalog: Catalog, name: str, *, width: int) -> _Descriptio
     except MALFORMED:
         return None
     names = [shard for shard, _ in shards]
-    fits = set(names) <= set(catalog.shard_names) and len(set(names)) == len(names)
+    fits = set(names) <= set(catalog.shard_keys) and len(set(names)) == len(names)
     return found if fits and found.width == width and all(num_rows >= 0 for _, num_rows in shards) else None
 
 
 def _graph_path(store: Path, name: str) -> Path:
-    return store / INDEX_FOLDER / f"{name}.usearch"
+    return _folder(store) / f"{name}.usearch"
 
 
 def _description_path(store: Path, name: str) -> Path:
-    return store / INDEX_FOLDER / f"{name}.graph.json"
+    return _folder(store) / f"{name}.json"
+
+
+def _folder(store: Path) -> Path:
+    """Of the graphs of a store, found by where the store lies."""
+    import platformdirs
+
+    place = hashlib.sha256(os.fsencode(os.path.realpath(store))).hexdigest()[:32]
+    return platformdirs.user_cache_path("vtr", appauthor=False) / "graphs" / place

@@ -43,4 +43,7 @@ class Names(Sequence[str]):
 
 
 def _text(body: bytes) -> str:
-    return body.decode("utf-8", "surrogatepass")
+    try:
+        return body.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:  # a damaged file: what is shown then is no file's name
+        return body.decode("utf-8", "replace")

@@ -15,6 +15,7 @@ from vtrcli.store.shard import Shard
 
 # A long shot drifts: no vector stands for more frames than this.
 MAX_SHOT_FRAMES = 16
+RULE_VERSION = 1  # to be raised with that, or with the rule of shots
 
 
 def shot_rows(catalog: Catalog) -> list[RowTable]:
@@ -25,7 +26,7 @@ def shot_rows(catalog: Catalog) -> list[RowTable]:
     """
     dim = catalog.config.backbone.dim
     tensors: dict[str, tuple[str, int | None]] = {"vectors": ("F16", dim), "positions": ("I64", None)}
-    columns = Columns(name="shots", tensors=tensors, per_video=False)
+    columns = Columns(name="shots", tensors=tensors, version=RULE_VERSION, per_video=False)
     tables = derived_tables(catalog, columns, _shots_of)
     return [RowTable(table["vectors"], table["positions"]) for table in tables]
 

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from vtrcli.errors import UsageError
+from vtrcli.errors import StoreError, UsageError
 from vtrcli.index.catalog import Catalog
 from vtrcli.index.derived import Columns, current_rows, derived_tables
 from vtrcli.retrieval.corrections import TINY
@@ -26,6 +26,8 @@ SearchMethod = Literal["dsl", "inverted-softmax", "nnn", "csls"]
 # docs/search.md: with captions of other videos nnn is the one that does no harm, at these values.
 NNN_ALPHA, NNN_K = 0.25, 8
 CSLS_K = 10
+RULE_VERSION = 1  # to be raised with these, or with the temperature of a pooling
+MAX_SCORES, MAX_FRAMES = 1 << 24, 16_384
 _STATISTICS = ("mean", "mean_square", "log_sum_exp", "nnn", "csls")
 
 
@@ -82,19 +84,43 @@ def make_background(
 ) -> Background:
     """The background of a bank on the videos of a store; only shards that have none yet are computed."""
     columns = Columns(
-        name=f"bank-{bank.id}-{space.key}", tensors={name: ("F32", None) for name in _STATISTICS}
+        name=f"bank-{bank.id}-{space.key}",
+        tensors={name: ("F32", None) for name in _STATISTICS},
+        version=RULE_VERSION,
     )
     encoded: list[np.ndarray] = []
 
     def compute(shard: Shard) -> dict[str, np.ndarray]:
         if not encoded:  # a run's vectors need torch: not before a shard needs them
             encoded.append(space.bank_vectors(bank.rows))
-        return statistics(space.score_shard(shard, encoded[0]), logit_scale=space.logit_scale)
+        parts = [
+            statistics(space.score_part(shard, videos, encoded[0]), logit_scale=space.logit_scale)
+            for videos in _groups(shard, num_texts=len(encoded[0]))
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in _STATISTICS}
 
     tables = derived_tables(catalog, columns, compute, on_progress=on_progress)
     rows = current_rows(catalog)
     found = {name: np.concatenate([table[name] for table in tables])[rows] for name in _STATISTICS}
+    if not all(np.isfinite(values).all() for values in found.values()):
+        raise StoreError(
+            f"{catalog.store}/index/{columns.name} holds numbers that are not finite",
+            allowed="a derived table as a search writes it",
+            to_do="delete that folder: it is made again",
+        )
     return Background(space.logit_scale, bank.num_texts, found)
+
+
+def _groups(shard: Shard, *, num_texts: int) -> list[slice]:
+    """Neighbouring videos, so many that neither their frames nor their scores take much memory; at least one."""
+    max_videos = max(1, MAX_SCORES // num_texts)
+    offsets, groups, first = shard.offsets, [], 0
+    while first < len(offsets) - 1:
+        last = int(np.searchsorted(offsets, offsets[first] + MAX_FRAMES, side="right")) - 1
+        stop = max(first + 1, min(last, first + max_videos))
+        groups.append(slice(first, stop))
+        first = stop
+    return groups
 
 
 def statistics(scores: np.ndarray, *, logit_scale: float) -> dict[str, np.ndarray]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import InputError, StoreError
-from vtrcli.index.catalog_file import INDEX_FOLDER
+from vtrcli.index.catalog_file import INDEX_FOLDER, require_videos
+from vtrcli.store.config import BackboneTag
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.shard import damaged
 from vtrcli.store.texts import BANK_NAME, TextRows, open_texts, write_text_file
@@ -68,6 +69,7 @@ def build_bank(
     from vtrcli.caching import CHUNK_TEXTS, encode_streams  # 0.1 s, which a search must not pay
 
     opened = FeatureStore(store)
+    require_videos(store, len(opened.videos))
     found = list(dict.fromkeys(stripped for text in texts if (stripped := text.strip())))
     if len(found) < MIN_TEXTS:
         raise InputError(
@@ -94,7 +96,7 @@ def build_bank(
     return BankResult(path, len(found), len(chosen), num_cut)
 
 
-def open_bank(store: Path, *, backbone_sha256: str) -> Bank:
+def open_bank(store: Path, backbone: BackboneTag) -> Bank:
     """The bank of a store.
 
     Raises:
@@ -108,15 +110,20 @@ def open_bank(store: Path, *, backbone_sha256: str) -> Bank:
             to_do=f"make one with `vtr bank build --texts FILE --store {store}`, or from a data set's captions",
         )
     file = open_texts(path)
-    if file.metadata["backbone_sha256"] != backbone_sha256:
+    metadata = file.metadata
+    if not {"backbone_sha256", "tagger", "crc32"} <= metadata.keys():
+        raise damaged(path, "its description is not whole")
+    if metadata["backbone_sha256"] != backbone.sha256:
         raise StoreError(
-            f"{path} is a bank of another backbone (weights {file.metadata['backbone_sha256'][:12]})",
-            allowed=f"a bank of the store's own (weights {backbone_sha256[:12]})",
+            f"{path} is a bank of another backbone (weights {metadata['backbone_sha256'][:12]})",
+            allowed=f"a bank of the store's own (weights {backbone.sha256[:12]})",
             to_do=f"build it again with `vtr bank build --store {store}`",
         )
+    for stream in STREAMS:
+        file.require(stream, "F16", (None, backbone.dim))
     features = np.stack([file.tensor(stream) for stream in STREAMS], axis=1)
     if len(features) < MIN_TEXTS or not np.isfinite(features).all():
         raise damaged(path, "its captions are too few, or their features not finite")
-    name = hashlib.sha256(file.metadata["crc32"].encode()).hexdigest()[:16]
+    name = hashlib.sha256(metadata["crc32"].encode()).hexdigest()[:16]
     rows = TextRows(features, file.tensor("mask").astype(bool))
-    return Bank(name, rows, file.metadata["tagger"])
+    return Bank(name, rows, metadata["tagger"])

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from vtrcli.errors import StoreError
 from vtrcli.index.catalog import Catalog
 from vtrcli.index.catalog_making import not_finite
 from vtrcli.index.graph import Graph, has_graph, open_graph
@@ -44,7 +45,7 @@ class Finder:
         """
         space, correct = self._space, self.correction(options)
         if self._wants_graph(options):
-            proposed = self._proposed(vector, passes, top_k)
+            proposed = self._proposed_if_possible(vector, passes, options, top_k)
             if proposed is not None:
                 exact = self._finite(space.exact_scores(vector, proposed))
                 scores = VideoScores(exact, 0.0, lambda places: exact[list(places)])
@@ -77,17 +78,34 @@ class Finder:
         is_large = len(self._catalog["inverse_norms"]) >= AUTO_APPROXIMATE_FRAMES
         return is_large and has_graph(self._catalog.store, self._space.graph_name)
 
+    def _proposed_if_possible(
+        self, vector: np.ndarray, passes: np.ndarray, options: SearchOptions, top_k: int
+    ) -> list[int] | None:
+        """As `_proposed`; None also where nobody asked for a graph and it cannot be brought up to date."""
+        try:
+            return self._proposed(vector, passes, top_k)
+        except StoreError:
+            if options.approximate:
+                raise
+            return None
+
     def _proposed(self, vector: np.ndarray, passes: np.ndarray, top_k: int) -> list[int] | None:
-        """Videos that the graph holds to be near and that pass; None where filters leave too few of them."""
-        graph = self.graph
+        """Videos that may be the best: what the graph holds to be near, or all that pass where those are few.
+
+        None where it gives too few of them: a graph does not find everything, then all videos are looked at.
+        """
+        num_passing = int(np.count_nonzero(passes))
+        if num_passing <= MAX_PROPOSED_ROWS:
+            return np.flatnonzero(passes).tolist()
         num_rows = max(MIN_PROPOSED_ROWS, PROPOSED_PER_RESULT * top_k)
-        while True:
-            videos = [video for video in graph.nearest_videos(vector, num_rows=num_rows) if passes[video]]
-            if len(videos) >= 2 * top_k or num_rows >= graph.num_rows:
+        while num_rows <= MAX_PROPOSED_ROWS:
+            videos = [
+                video for video in self.graph.nearest_videos(vector, num_rows=num_rows) if passes[video]
+            ]
+            if len(videos) >= 2 * top_k:
                 return videos
-            if num_rows >= MAX_PROPOSED_ROWS:
-                return None
             num_rows *= 4
+        return None
 
     def _relevant(self, scores: VideoScores, options: SearchOptions) -> np.ndarray:
         """bool, one per score: whose exact score lies far enough above the bank's background."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def read_image(path: Path, *, size: int) -> np.ndarray:
 
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is odd in a picture that can be read is no concern of ours
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as opened:
                 if opened.width * opened.height > MAX_PIXELS:
@@ -34,6 +36,8 @@ def read_image(path: Path, *, size: int) -> np.ndarray:
         OSError,
         ValueError,
         SyntaxError,
+        EOFError,
+        struct.error,
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
     ) as cause:

@@ -13,13 +13,11 @@ from vtrcli.milvus.reader import FoundVideo, MilvusIndex, VideoFrames
 from vtrcli.retrieval.moments import Moment
 from vtrcli.searching.encoding import ClipEncoder
 from vtrcli.searching.frame_moments import moments_of
-from vtrcli.searching.options import SearchOptions
+from vtrcli.searching.options import MIN_RUN_SHORTLIST, SearchOptions
 from vtrcli.searching.places import nearest_frame
 from vtrcli.searching.query import Query, split_place
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.searching.run_model import RunEncoder, RunModel
-
-MIN_RUN_SHORTLIST = 50
 
 
 class MilvusSearcher:
@@ -39,7 +37,7 @@ class MilvusSearcher:
     ) -> None:
         self._index = index
         source = Path(index.name)
-        places = _IndexPlaces(index)
+        self._places = places = _IndexPlaces(index)
         self._clip = ClipEncoder(index.backbone, places, source=source, folder=cache, device=device)
         self._run: RunModel | None = None
         if run is not None:
@@ -67,10 +65,10 @@ class MilvusSearcher:
                 to_do="search the store itself, or leave them out",
             )
         clip_vector = self._clip.encode(query)
-        own = {split_place(value)[0] for value in query.like} | set(query.like)
+        own = {self._places.find(value)[0] for value in query.like}
         found = [
             video
-            for video in self._candidates(query, clip_vector, options, num_more=len(query.like))
+            for video in self._candidates(query, clip_vector, options, num_more=len(own))
             if video.video_id not in own
         ]
         frames = self._index.frames_of([video.video_id for video in found])
@@ -79,6 +77,8 @@ class MilvusSearcher:
             for video in found
             if video.video_id in frames
         ]
+        if self._run is None:  # the score that the frames themselves give, whatever an index made of it
+            hits = sorted((replace(hit, score=hit.moment.score) for hit in hits), key=lambda hit: -hit.score)
         if options.moments:
             hits = sorted(
                 (
@@ -89,7 +89,7 @@ class MilvusSearcher:
                 key=lambda hit: -hit.score,
             )
         ranked = tuple(replace(hit, rank=rank) for rank, hit in enumerate(hits[: options.top_k], start=1))
-        notes = (*self._clip.notes, *(() if ranked else ("nothing there passes the filters",)))
+        notes = (*self._clip.notes, *(() if ranked else ("nothing was found there",)))
         return SearchResult(
             query=query.describe(),
             num_videos=self._index.num_videos,
@@ -123,18 +123,23 @@ class _IndexPlaces:
 
     def frames_at(self, value: str) -> np.ndarray:
         """float32 [num_frames, dim]; see `Places`."""
-        name, seconds = value, None
-        found = self._index.frames_of([name])
-        if not found:
-            name, seconds = split_place(value)
+        _, seconds, frames = self._found(value)
+        return nearest_frame(frames.vectors, frames.timestamps, seconds)
+
+    def find(self, value: str) -> tuple[str, float | None]:
+        """Id of the video that VIDEO[@SECONDS] names, and the time. Raises InputError when there is none."""
+        return self._found(value)[:2]
+
+    def _found(self, value: str) -> tuple[str, float | None, VideoFrames]:
+        for name, seconds in ((value, None), split_place(value)):
             found = self._index.frames_of([name])
-        if not found:
-            raise InputError(
-                f"no video {value!r} in {self._index.name}",
-                allowed="--like takes the id of one video of the index",
-                to_do="check the id in an earlier answer (`--json`)",
-            )
-        return nearest_frame(found[name].vectors, found[name].timestamps, seconds)
+            if found:
+                return name, seconds, found[name]
+        raise InputError(
+            f"no video {value!r} in {self._index.name}",
+            allowed="--like takes the id of one video of the index",
+            to_do="check the id in an earlier answer (`--json`)",
+        )
 
 
 def _facts(frames: VideoFrames) -> tuple[np.ndarray, np.ndarray, float | None]:

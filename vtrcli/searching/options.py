@@ -11,6 +11,8 @@ from vtrcli.searching.background import SearchMethod
 TOP_K = 10
 PER_VIDEO = 3
 POOLING: VideoScore = "max"
+# A run ranks whole videos: the moments of so many of its best are then ranked by their frames.
+MIN_RUN_SHORTLIST = 50
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
+import os
 
 import numpy as np
 
@@ -66,6 +66,6 @@ def _videos_named(catalog: Catalog, name: str) -> list[int]:
     if name in catalog.number_of:
         return [catalog.number_of[name]]
     paths = catalog.paths.all()
-    absolute = str(Path(name).absolute())
+    absolute = os.path.abspath(name)
     exact = [number for number, path in enumerate(paths) if path == absolute]
     return exact or [number for number, path in enumerate(paths) if path.endswith(f"/{name}")]

@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass
 
 from vtrcli.errors import UsageError
-from vtrcli.video.files import check_file
+from vtrcli.video.probe import probe
 
 # Tried in this order. IINA's program is on the path where its user has put it there; other apps of macOS are found
 # in their usual place.
@@ -44,10 +44,10 @@ def open_at(path: str | os.PathLike[str], seconds: float, *, template: str | Non
     """Start the player of `player_command` on its own: it outlives us, and reads and prints nothing of ours.
 
     Raises:
-        VideoError: the file is gone, or no regular, readable file.
+        VideoError: the file is gone, or no video: a store may name anything.
         UsageError: as `player_command`; the player cannot be started.
     """
-    check_file(path)
+    probe(path)  # a store may name any file; what is no video must reach no program that would run it
     command, at_time = _choose(path, seconds, template)
     try:
         process = subprocess.Popen(

@@ -32,7 +32,7 @@ class Hit:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """Answers to one query. `num_videos` were ranked, after filters; `notes` are sentences for the user."""
+    """Answers to one query. `num_videos` passed the filters (Milvus: are there); `notes` are for the user."""
 
     query: str
     num_videos: int

@@ -60,7 +60,14 @@ class RunModel:
         """The trained heads."""
         from vtrcli.evaluation.vectors import CamoeVectors
 
-        return CamoeVectors(self.run, device=self._device)
+        heads = CamoeVectors(self.run, device=self._device)
+        if f"run-{run_id(self.run)}" != self.key:
+            raise WeightsError(
+                f"run {self.run} changed while it was read",
+                allowed="a run that stays as it is; training replaces its weights when they got better",
+                to_do="search again, or wait until it is trained",
+            )
+        return heads
 
     @cached_property
     def tagger(self) -> Tagger:

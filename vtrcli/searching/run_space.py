@@ -42,7 +42,7 @@ class RunSpace:
     ) -> list[np.ndarray]:
         """Per shard float16 [shard_videos, width]; computes those of new shards."""
         if self._blocks is None:
-            columns = Columns(name=self.key, tensors={VECTORS: ("F16", self.width)})
+            columns = Columns(name=self.key, tensors={VECTORS: ("F16", self.width)}, version=1)
             tables = derived_tables(self._catalog, columns, self._vectors_of, on_progress=on_progress)
             self._blocks = [table[VECTORS] for table in tables]
         return self._blocks
@@ -67,10 +67,10 @@ class RunSpace:
         """float32 [num_texts, width]."""
         return self.model.heads.texts(rows)
 
-    def score_shard(self, shard: Shard, queries: np.ndarray) -> np.ndarray:
-        """float32 [shard_videos, num_queries]."""
+    def score_part(self, shard: Shard, videos: slice, queries: np.ndarray) -> np.ndarray:
+        """float32 [num_videos, num_queries]."""
         block = self.prepare()[self._catalog.shard_names.index(shard.path.name)]
-        scores: np.ndarray = block.astype(np.float32) @ queries.T
+        scores: np.ndarray = block[videos].astype(np.float32) @ queries.T
         return scores
 
     def vectors(self, videos: Sequence[int]) -> np.ndarray:

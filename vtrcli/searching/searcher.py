@@ -12,7 +12,7 @@ import numpy as np
 
 from vtrcli.errors import StoreError
 from vtrcli.index.catalog import Catalog
-from vtrcli.index.catalog_file import open_catalog
+from vtrcli.index.catalog_file import open_catalog, require_videos
 from vtrcli.index.filters import Filters
 from vtrcli.retrieval.frame_scores import VideoScore
 from vtrcli.retrieval.moments import Moment
@@ -21,7 +21,7 @@ from vtrcli.searching.bank import Bank, open_bank
 from vtrcli.searching.encoding import ClipEncoder
 from vtrcli.searching.finder import Finder
 from vtrcli.searching.frame_moments import moments_of
-from vtrcli.searching.options import POOLING, SearchOptions
+from vtrcli.searching.options import MIN_RUN_SHORTLIST, POOLING, SearchOptions
 from vtrcli.searching.places import CatalogPlaces, find_place
 from vtrcli.searching.query import Query
 from vtrcli.searching.query_cache import cache_folder
@@ -29,9 +29,6 @@ from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.searching.run_model import RunEncoder, RunModel
 from vtrcli.searching.run_space import RunSpace
 from vtrcli.searching.spaces import FrameSpace, Space
-
-# A run ranks whole videos: the moments of so many of its best are then ranked by their frames.
-MIN_RUN_SHORTLIST = 50
 
 
 class Searcher:
@@ -56,12 +53,7 @@ class Searcher:
         on_progress: Callable[[int, int], None] = lambda num_done, total: None,
     ) -> None:
         self.catalog: Catalog = open_catalog(store)
-        if not self.catalog.num_videos:
-            raise StoreError(
-                f"store {store} holds no video yet",
-                allowed="a store with at least one video",
-                to_do=f"fill it with `vtr extract FOLDER --store {store}`",
-            )
+        require_videos(store, self.catalog.num_videos)
         self.on_progress = on_progress
         places, folder, tag = CatalogPlaces(self.catalog), cache_folder(store), self.catalog.config.backbone
         self._clip = ClipEncoder(tag, places, source=store, folder=folder, device=device)
@@ -78,6 +70,10 @@ class Searcher:
         """The run that ranks; None for plain CLIP."""
         return None if self._run is None else str(self._run.model.run)
 
+    def prepare_bank(self) -> None:
+        """Compute what the captions of the bank score on all videos, and on their best frames."""
+        _ = self.finder, self._frame_finder
+
     def run_vectors(self) -> tuple[RunModel, np.ndarray] | None:
         """The run and its vectors, float16 [num_videos, width] in the order of the catalogue; None for plain CLIP."""
         if self._run is None:
@@ -92,17 +88,21 @@ class Searcher:
             WeightsError, StoreError: the towers cannot be loaded; damaged features.
         """
         options = options or SearchOptions()
+        bank_notes = self._bank_notes(options)  # what is missing is told before a tower is loaded
         clip_vector = self._clip.encode(query)
-        notes = [*self._clip.notes, *self._bank_notes(options)]
+        notes = [*self._clip.notes, *bank_notes]
         passes = self._passes(query, options.filters)
         num_videos = int(passes.sum())
         if not num_videos:
-            notes.append(f"no video of {self.catalog.num_videos:,} passes the filters")
+            of_all = f"no video of {self.catalog.num_videos:,}"
+            notes.append(
+                f"{of_all} passes the filters" + (" and is another than --like" if query.like else "")
+            )
         if options.moments:
             hits = self._moment_hits(query, clip_vector, passes, options)
         else:
             hits = self._video_hits(query, clip_vector, passes, options)
-        if num_videos and not hits:
+        if num_videos and not hits and options.min_relevance is not None:
             notes.append(f"nothing reaches relevance {options.min_relevance:g}")
         return SearchResult(
             query=query.describe(), num_videos=num_videos, hits=tuple(hits), notes=tuple(dict.fromkeys(notes))
@@ -134,10 +134,11 @@ class Searcher:
         """
         frame_finder = self._frame_finder
         finder, vector, num_videos = frame_finder, clip_vector, options.top_k
+        shortlist = options
         if self._run is not None:
             finder, vector = self.finder, self._vector(query, clip_vector)
             num_videos = max(MIN_RUN_SHORTLIST, options.top_k)
-        shortlist = replace(options, min_relevance=None)
+            shortlist = replace(options, min_relevance=None)  # relevance is that of the moments
         videos, _ = finder.best(vector, passes, shortlist, top_k=num_videos)
         found = [
             (moment, video)
@@ -181,7 +182,7 @@ class Searcher:
     def bank(self) -> Bank | StoreError:
         """The store's query bank, or why there is none to be used."""
         try:
-            return open_bank(self.catalog.store, backbone_sha256=self.catalog.config.backbone.sha256)
+            return open_bank(self.catalog.store, self.catalog.config.backbone)
         except StoreError as error:
             return error
 

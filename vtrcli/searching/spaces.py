@@ -28,6 +28,7 @@ from vtrcli.text.streams import STREAMS
 
 # Of the softmax over a video's frames, on logits; the best of benchmarks/moments.py (docs/experiments.md).
 SOFTMAX_LOGIT_TEMPERATURE = 2.0
+MAX_PRODUCTS = 1 << 24  # of frames and queries at a time: 64 MB
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Space(Protocol):
     def bank_vectors(self, rows: TextRows) -> np.ndarray:
         """float32 [num_texts, width]: captions as query vectors of this space."""
 
-    def score_shard(self, shard: Shard, queries: np.ndarray) -> np.ndarray:
-        """float32 [shard_videos, num_queries]: scores of all videos of a shard."""
+    def score_part(self, shard: Shard, videos: slice, queries: np.ndarray) -> np.ndarray:
+        """float32 [num_videos, num_queries]: scores of some videos of a shard, by their positions in it."""
 
     def exact_scores(self, query: np.ndarray, videos: Sequence[int]) -> np.ndarray:
         """float32 [num_videos] of some videos."""
@@ -97,13 +98,19 @@ class FrameSpace:
         """float32 [num_texts, dim] of length 1, of the whole captions."""
         return unit_rows(rows.features[:, STREAMS.index("fusion")])
 
-    def score_shard(self, shard: Shard, queries: np.ndarray) -> np.ndarray:
-        """float32 [shard_videos, num_queries]."""
-        frames = unit_rows(shard.features)
-        starts, stops = shard.offsets[:-1], shard.offsets[1:]
+    def score_part(self, shard: Shard, videos: slice, queries: np.ndarray) -> np.ndarray:
+        """float32 [num_videos, num_queries]; the frames meet so many queries at a time that memory stays flat."""
+        offsets = shard.offsets[videos.start : videos.stop + 1]
+        frames = unit_rows(shard.features[offsets[0] : offsets[-1]])
+        starts, stops = offsets[:-1] - offsets[0], offsets[1:] - offsets[0]
         sums = np.add.reduceat(frames, starts, axis=0)
         mean_norms = np.linalg.norm(sums, axis=1) / (stops - starts)
-        return self._pool(frames @ queries.T, starts, stops, mean_norms)
+        at_once = max(1, MAX_PRODUCTS // len(frames))
+        parts = [
+            self._pool(frames @ queries[first : first + at_once].T, starts, stops, mean_norms)
+            for first in range(0, len(queries), at_once)
+        ]
+        return np.concatenate(parts, axis=1)
 
     def graph_rows(self) -> list[RowTable]:
         """One vector per shot."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
 
 from vtrcli.errors import StoreError
 
-SPARE_DESCRIPTORS = 256
+SPARE_DESCRIPTORS, FILES_PER_PATH = 256, 3
 
 
 class Maps:
@@ -17,7 +18,8 @@ class Maps:
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
         self._maps: dict[int, mmap.mmap] = {}
-        _allow(len(paths) + SPARE_DESCRIPTORS)
+        # Tables that were derived from each file are mapped beside it.
+        _allow(FILES_PER_PATH * len(paths) + SPARE_DESCRIPTORS)
 
     def __getitem__(self, number: int) -> mmap.mmap:
         """The bytes of a file, read-only. Raises StoreError when it has gone or cannot be mapped."""
@@ -44,4 +46,5 @@ def _allow(num_files: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < num_files:
         most = num_files if hard == resource.RLIM_INFINITY else min(num_files, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

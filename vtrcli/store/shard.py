@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,8 +44,9 @@ class TensorFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.num_bytes = path.stat().st_size
             with open(path, "rb") as file:
+                status = os.fstat(file.fileno())
+                self.num_bytes, self.mtime_ns = status.st_size, status.st_mtime_ns
                 header_bytes = int.from_bytes(file.read(8), "little")
                 if not 2 <= header_bytes <= min(MAX_HEADER_BYTES, self.num_bytes - 8):
                     raise ValueError("the header's length is wrong")
@@ -255,12 +257,12 @@ def open_shard(path: Path) -> Shard:
 
 
 # The command that makes the contents of a file that was set aside once more.
-_AGAIN = {"text": "vtr cache", "frames": "vtr extract --keep-frames"}
+_AGAIN = {"bank.safetensors": "vtr bank build", "text": "vtr cache", "frames": "vtr extract --keep-frames"}
 
 
 def damaged(path: Path, detail: str) -> StoreError:
     """The error for a file of a store that cannot be trusted."""
-    command = _AGAIN.get(path.parent.name, "vtr extract")
+    command = _AGAIN.get(path.parent.name, _AGAIN.get(path.name, "vtr extract"))
     return StoreError(
         f"{path} is damaged: {detail}",
         allowed=f"a whole file as `{command}` writes it",
