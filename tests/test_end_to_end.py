@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +99,24 @@ def test_a_list_of_paths_comes_from_stdin(demo: Path) -> None:
     body = json.loads(done.stdout)
     assert done.returncode == 5
     assert (body["num_extracted"], [row["reason"] for row in body["failures"]]) == (2, ["not-found"])
+
+
+def test_watching_extracts_what_comes_until_it_is_told_to_stop(demo: Path, tmp_path: Path) -> None:
+    folder, source = tmp_path / "videos", sorted((demo / "videos").glob("*.mp4"))
+    folder.mkdir()
+    command = [sys.executable, "-m", "vtrcli", "extract", str(folder), "--store", str(tmp_path / "store")]
+    command += ["--backbone", "demo", "--watch", "--json", "--quiet"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())["num_found"] == 0
+            shutil.copy(source[0], folder)  # perhaps before it watches: it must be found all the same
+            assert json.loads(process.stdout.readline())["num_extracted"] == 1
+            shutil.copy(source[1], folder)
+            (folder / "broken.mp4").write_bytes(b"no video")
+            body = json.loads(process.stdout.readline())
+            assert (body["num_extracted"], body["num_failed"]) == (1, 1)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=20) == 0
+        finally:
+            process.kill()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def clock(seconds: float) -> str:
     """1:12 or 1:02:07."""
@@ -12,6 +14,7 @@ def clock(seconds: float) -> str:
 
 def time_span(start_seconds: float, end_seconds: float) -> str:
     """1:12-1:31; with tenths where whole seconds would hide a short moment: 0:00.4-0:01.2."""
-    if end_seconds - start_seconds >= 2:
-        return f"{clock(start_seconds)}-{clock(end_seconds)}"
-    return "-".join(f"{clock(seconds)}.{int(seconds * 10) % 10}" for seconds in (start_seconds, end_seconds))
+    if end_seconds - start_seconds >= 2:  # whole seconds that hold all of it
+        return f"{clock(start_seconds)}-{clock(math.ceil(end_seconds))}"
+    tenths = (round(seconds * 10) for seconds in (start_seconds, end_seconds))
+    return "-".join(f"{clock(number // 10)}.{number % 10}" for number in tenths)

@@ -37,7 +37,7 @@ def test_the_json_has_the_keys_of_the_contract() -> None:
     first = body["results"][0]
     assert first.keys() == {
         "rank", "video_id", "path", "score", "relevance", "start_seconds", "end_seconds", "peak_seconds", "missing",
-        "moments",
+        "moments", "corrected_score",
     }  # fmt: skip
     assert first["moments"][0]["peak_seconds"] == first["peak_seconds"]
     assert Path(first["path"]).is_file() and first["relevance"] is None
@@ -63,6 +63,19 @@ def test_a_newest_run_that_does_not_fit_the_store_is_passed_over(demo: Path) -> 
         assert run("search", "a red circle", "--run", "runs/demo").exit_code == 4
     finally:
         path.write_text(text)
+
+
+def test_a_newest_run_without_weights_is_passed_over(demo: Path) -> None:
+    run_folder = demo / "runs" / "begun"
+    run_folder.mkdir()
+    shutil.copy(demo / "runs" / "demo" / "config.json", run_folder)
+    try:
+        result = run("search", "a red circle", "--json")
+        assert result.exit_code == 0 and json.loads(result.stdout)["run"] is None
+        assert "plain CLIP ranks" in result.stderr
+        assert run("search", "a red circle", "--run", str(run_folder)).exit_code == 4
+    finally:
+        shutil.rmtree(run_folder)
 
 
 def test_the_table_names_times_and_files() -> None:
@@ -95,6 +108,14 @@ def test_paths_are_printed_for_pipes_each_once() -> None:
             "the duration filter leaves nothing: from 9 to 1; ",
         ),
         (["x", "--method", "sinkhorn"], "--method sinkhorn in a search; "),
+        (["x", "--score", "mean", "--run", "runs/demo"], "--score mean with --run runs/demo; "),
+        (["x", "--score", "mean", "--milvus", "x.db"], "--approximate, --exact or --score with --milvus; "),
+        (["x", "--gallery", "dog.mp4"], "--gallery dog.mp4; a file that ends in .html; "),
+        (["x", "--gallery", ""], "--gallery .; a file that ends in .html; "),
+        (
+            ["x", "--before", "2020", "--after", "2021"],
+            "the date filter leaves nothing: from 2021-01-01 00:00 to 2020-",
+        ),
         (["x", "--dsl", "--method", "nnn"], "--dsl with --method nnn; one correction; leave one of them out"),
         (["x", "--gallery", "no/such/folder.html"], "no/such/folder.html cannot be written; "),
     ],
@@ -110,6 +131,11 @@ def test_bad_inputs_have_their_exit_codes(tmp_path: Path) -> None:
     assert run("search", "").exit_code == 3
     assert run("search", "--image", str(tmp_path / "no.png")).exit_code == 3
     assert run("search", "--like", "nowhere.mp4").exit_code == 3
+    name = run_json("search", "x", "-k", "1")["results"][0]["video_id"]
+    beyond = run("search", "--like", f"{name}@1:00")
+    assert beyond.exit_code == 3 and beyond.stderr.startswith(f"vtr: --like {name}@1:00: the video is 0:0")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\n")
+    assert run("search", "--queries", str(tmp_path / "binary.txt")).exit_code == 3
     assert run("search", "x", "--dsl").exit_code == 4
     assert run("search", "x", "--run", "nowhere").exit_code == 4
     assert run("search", "x", "--store", "nowhere").exit_code == 4

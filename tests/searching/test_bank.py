@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,6 +81,32 @@ def test_relevance_is_the_score_on_the_scale_of_the_bank(store: Path) -> None:
     assert none.hits == () and none.notes == ("nothing reaches relevance 99",)
 
 
+@pytest.mark.parametrize("method", ["nnn", "csls", "dsl"])
+def test_moments_with_a_correction_leave_out_nothing_that_is_relevant(store: Path, method: str) -> None:
+    searcher = Searcher(store, device="cpu")
+    for text in ("two shapes meet", "a red circle", "a star"):
+        plain = searcher.search(Query(text=text), SearchOptions(top_k=24)).hits
+        least = sorted(hit.relevance or 0.0 for hit in plain)[-6] - 1e-6
+        common = {"min_relevance": least, "method": method, "top_k": 6}
+        videos = searcher.search(Query(text=text), SearchOptions(**common)).hits  # type: ignore[arg-type]
+        moments = searcher.search(
+            Query(text=text),
+            SearchOptions(moments=True, per_video=1, **common),  # type: ignore[arg-type]
+        ).hits
+        assert len(videos) == 6 and {hit.video_id for hit in videos} == {hit.video_id for hit in moments}
+
+
+def test_a_large_bank_is_worked_off_in_parts(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Searcher(store, device="cpu").finder.background
+    shutil.rmtree(store / "index")
+    monkeypatch.setattr("vtrcli.searching.background.MAX_SCORES", 61)
+    monkeypatch.setattr("vtrcli.searching.spaces.MAX_PRODUCTS", 100)
+    parts = Searcher(store, device="cpu").finder.background
+    assert whole is not None and parts is not None
+    for name, values in whole.statistics.items():
+        np.testing.assert_allclose(parts.statistics[name], values, rtol=1e-4, atol=1e-5)
+
+
 def test_new_videos_get_their_background(store: Path) -> None:
     assert Searcher(store, device="cpu").finder.background is not None
     dim = open_catalog(store).config.backbone.dim
@@ -101,6 +128,14 @@ def test_the_statistics_are_those_of_plain_sums() -> None:
     background = Background(100.0, 40, found)
     assert background.mean == pytest.approx(float(scores.mean()), rel=1e-4)
     assert background.deviation == pytest.approx(float(scores.std()), rel=1e-3)
+
+
+def test_a_bank_of_captions_judges_no_pictures(store: Path) -> None:
+    searcher = Searcher(store, device="cpu")
+    like = Query(like=(searcher.catalog.ids[0],))
+    assert all(hit.relevance is None for hit in searcher.search(like).hits)
+    with pytest.raises(UsageError, match="^a correction or a relevance for a picture or a video; "):
+        searcher.search(like, SearchOptions(min_relevance=1.0))
 
 
 def test_too_many_captions_are_sampled_and_too_few_refused(own_demo: Path) -> None:

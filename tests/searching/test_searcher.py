@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.store.stores import make_store
 from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
@@ -133,6 +134,39 @@ def test_the_approximate_index_proposes_what_exact_search_finds(own_demo: Path, 
             found = each.search(Query(text=text), SearchOptions(top_k=3, approximate=True)).hits
             assert [hit.video_id for hit in found] == [hit.video_id for hit in exact]
             np.testing.assert_allclose([hit.score for hit in found], [hit.score for hit in exact], atol=1e-6)
+
+
+def many_alike(folder: Path) -> Path:
+    """12,000 videos, some of them still and alike, as black pictures are."""
+    rng = np.random.default_rng(0)
+    still = rng.standard_normal(16)
+    rows = {
+        f"v{n:05d}": (rng.standard_normal((1, 16)) if n % 50 else still[None] + 1e-3 * n)
+        for n in range(12_000)
+    }
+    return make_store(folder, rows, dim=16)
+
+
+def test_a_graph_of_many_videos_misses_little_and_filters_nothing(tmp_path: Path) -> None:
+    searcher = Searcher(many_alike(tmp_path / "store"), device="cpu")
+    rng = np.random.default_rng(1)
+    everything = np.ones(12_000, bool)
+    found = right = 0
+    for _ in range(30):
+        query = rng.standard_normal(16).astype(np.float32)
+        query /= np.linalg.norm(query)
+        exact, scores = searcher.finder.best(query, everything, SearchOptions(approximate=False), top_k=10)
+        near, near_scores = searcher.finder.best(query, everything, SearchOptions(approximate=True), top_k=10)
+        right += len(set(near) & set(exact))
+        found += len(near)
+        assert set(near_scores.tolist()) & set(scores.tolist())  # what it finds has its exact score
+        for passes in (np.arange(12_000) == rng.integers(12_000), rng.random(12_000) < 0.5):
+            exact, _ = searcher.finder.best(query, passes, SearchOptions(approximate=False), top_k=10)
+            near, _ = searcher.finder.best(query, passes, SearchOptions(approximate=True), top_k=10)
+            assert len(near) == len(exact) and all(passes[video] for video in near)
+            if passes.sum() == 1:
+                assert near == exact
+    assert found == 300 and right >= 0.9 * found
 
 
 def test_filters_hold_for_exact_and_approximate_search(own_demo: Path) -> None:

@@ -37,6 +37,9 @@ class VtrGroup(TyperGroup):
                 raise
             say(f"vtr: {error}")
             raise typer.Exit(error.exit_code) from error
+        except BrokenPipeError:  # `| head`: who reads has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit from None
         except KeyboardInterrupt:
             typer.echo("vtr: interrupted; what was finished is kept", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None

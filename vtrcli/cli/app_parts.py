@@ -12,9 +12,11 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from vtrcli.cli.settings import OptionKind, environment_name
 from vtrcli.errors import UsageError
 
-NOT_SETTINGS = frozenset(
-    {"help", "version", "json_output", "install_completion", "show_completion", "query", "queries"}
+# What a single search asks for, and what it prints, is no setting for all of them.
+_OF_ONE_SEARCH = frozenset(
+    "query queries plus minus image like weights open_player clips gallery paths_only null".split()
 )
+NOT_SETTINGS = _OF_ONE_SEARCH | {"help", "version", "json_output", "install_completion", "show_completion"}
 
 
 class VtrCommand(TyperCommand):

@@ -147,6 +147,7 @@ def command(
         keep_watching(
             paths,
             folder,
+            result,
             lambda: run_once(retry_failed=False, may_be_empty=True),
             json_output=json_output,
             quiet=quiet,
@@ -166,6 +167,7 @@ def refuse_list(is_list: bool) -> None:
 def keep_watching(
     paths: list[Path],
     store: Path,
+    first: ExtractResult,
     run_once: Callable[[], ExtractResult],
     *,
     json_output: bool,
@@ -175,12 +177,13 @@ def keep_watching(
     from vtrcli.extraction.watch import settled_changes
 
     say(f"watching {', '.join(map(str, paths))}; Ctrl-C ends it", quiet=quiet)
-    told: set[str] = set()
+    told = {failure.path for failure in first.failures}
     try:
         for _ in settled_changes(paths, store=store):
             result = run_once()
             failed = {failure.path for failure in result.failures}
             if result.num_extracted or result.num_copied or failed - told:
+                result.failures = [failure for failure in result.failures if failure.path not in told]
                 show_result(result, json_output=json_output, quiet=quiet)
             told = failed
     except KeyboardInterrupt:

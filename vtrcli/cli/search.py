@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -179,9 +180,13 @@ def command(
         raise UsageError(
             "--open or --clips with --queries", allowed="they are for one query", to_do="leave one out"
         )
+    if gallery is not None and gallery.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(
+            f"--gallery {gallery}", allowed="a file that ends in .html", to_do="write `--gallery found.html`"
+        )
     options.require_folder_of(gallery)
     filters = Filters(
-        paths=tuple(path or ()),
+        paths=tuple(anchored(pattern) for pattern in path or ()),
         min_duration_seconds=to_seconds(min_duration, option="--min-duration"),
         max_duration_seconds=to_seconds(max_duration, option="--max-duration"),
         min_changed_at=to_timestamp(after, option="--after"),
@@ -228,7 +233,7 @@ def command(
             index = stack.enter_context(
                 open_milvus(milvus, token=token, prefix=prefix, timeout_seconds=milvus_timeout)
             )
-            searcher = milvus_searcher(index, run, device=device)
+            searcher = milvus_searcher(index, run, device=device, quiet=quiet)
         run_name = searcher.run_name
         if queries is not None:
             lines = read_lines(queries)
@@ -270,14 +275,34 @@ def open_milvus(uri: str, *, token: str | None, prefix: str, timeout_seconds: fl
     return MilvusIndex(uri, token=token, prefix=prefix, timeout_seconds=timeout_seconds)
 
 
-def milvus_searcher(index: MilvusIndex, run: str | None, *, device: str) -> MilvusSearcher:
-    """Searches an index; vectors of texts are kept in the user's cache folder. Without --run by plain CLIP."""
+def milvus_searcher(index: MilvusIndex, run: str | None, *, device: str, quiet: bool) -> MilvusSearcher:
+    """Searches an index, by the newest run beside vtr.toml where its vectors were pushed and no run was named.
+
+    Vectors of texts are kept in the user's cache folder.
+    """
     import platformdirs
 
+    from vtrcli.errors import StoreError, WeightsError
     from vtrcli.searching.milvus_searcher import MilvusSearcher
 
     cache = platformdirs.user_cache_path("vtr", appauthor=False) / "queries"
-    return MilvusSearcher(index, cache=cache, run=None if run in (None, "none") else Path(run), device=device)
+    if run is not None:
+        named = None if run == "none" else Path(run)
+        return MilvusSearcher(index, cache=cache, run=named, device=device)
+    newest = newest_run_if_any()
+    if newest is not None:
+        try:
+            return MilvusSearcher(index, cache=cache, run=newest, device=device)
+        except (StoreError, WeightsError) as error:
+            say(f"vtr: {error.came_in}: plain CLIP ranks", quiet=quiet)
+    return MilvusSearcher(index, cache=cache, device=device)
+
+
+def anchored(pattern: str) -> str:
+    """A pattern that begins with ./, ../ or ~ means a place on this machine."""
+    if pattern.startswith(("./", "../", "~")):
+        return os.path.abspath(os.path.expanduser(pattern))
+    return pattern
 
 
 def refuse_two_outputs(*, json_output: bool, paths: bool, queries: bool) -> None:

@@ -38,13 +38,14 @@ def read_lines(path: Path) -> Iterator[str]:
     try:
         with nullcontext(sys.stdin.buffer) if str(path) == "-" else open(path, "rb") as file:
             for line in file:
-                text = line.decode("utf-8", "replace").strip()
+                text = line.decode("utf-8").strip()
                 if text:
                     yield text
-    except OSError as cause:
+    except (OSError, UnicodeDecodeError) as cause:
+        why = cause.strerror if isinstance(cause, OSError) else "it is not UTF-8"
         raise InputError(
-            f"{path} cannot be read: {cause.strerror}",
-            allowed="a text file with one query per line, or - for stdin",
+            f"{path} cannot be read: {why}",
+            allowed="a text file in UTF-8 with one query per line, or - for stdin",
             to_do="check --queries",
         ) from cause
 
@@ -90,6 +91,7 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "video_id": hit.video_id,
         "path": hit.path,
         "score": round(hit.score, 4),
+        "corrected_score": None if hit.corrected_score is None else round(hit.corrected_score, 4),
         "relevance": None if hit.relevance is None else round(hit.relevance, 2),
         **moment_json(hit.moment),
         "missing": hit.is_missing,
@@ -107,25 +109,38 @@ def moment_json(moment: Moment) -> dict[str, float]:
 
 
 def print_table(hits: Sequence[Hit]) -> None:
-    """Rank, score, relevance where there is one, time span, path, and further moments; one line each.
+    """Rank, score, relevance where there is one, time span, path, and further moments.
 
     Path and times are links where the terminal has links.
     """
+    if not hits:
+        return
     from rich.table import Table
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2))
     has_relevance = any(hit.relevance is not None for hit in hits)
-    for justify in ("right", "right", *(["right"] if has_relevance else []), "left", "left"):
-        table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for hit in hits:
-        relevance = [] if not has_relevance else ["" if hit.relevance is None else f"{hit.relevance:+.1f}"]
+    rows = [
+        (
+            str(hit.rank),
+            f"{hit.score:.2f}",
+            *(["" if hit.relevance is None else f"{hit.relevance:+.1f}"] if has_relevance else []),
+            time_span(hit.moment.start_seconds, hit.moment.end_seconds),
+        )
+        for hit in hits
+    ]
+    table = Table.grid(padding=(0, 2), pad_edge=False)
+    # Numbers and times never shrink; a path that is too long for the terminal goes on in the next line.
+    for column in zip(*rows, strict=True):
+        table.add_column(justify="right", no_wrap=True, min_width=max(map(len, column)))
+    table.columns[-1].justify = "left"
+    table.add_column(overflow="fold")
+    for hit, row in zip(hits, rows, strict=True):
         name = printable(_short(Path(hit.path)))
         path = _linked(name, hit) if not hit.is_missing else Text(f"{name} (missing)", style="dim")
         if len(hit.moments) > 1:
             path.append("  also ", style="dim")
             path.append_text(Text(", ", style="dim").join(_span(hit, moment) for moment in hit.moments[1:]))
-        table.add_row(str(hit.rank), f"{hit.score:.2f}", *relevance, _span(hit, hit.moment), path)
+        table.add_row(*row[:-1], _span(hit, hit.moment), path)
     stdout().print(table)
 
 
@@ -154,10 +169,12 @@ def _is_file_name(path: str) -> bool:
 
 
 def print_paths(hits: Iterable[Hit], *, end: bytes) -> None:
-    """The paths alone, each once and byte for byte as the file system has them, for pipes."""
+    """The paths of files that are there, each once and byte for byte as the file system has them, for pipes."""
     # surrogateescape gives back what was no UTF-8; a name with other lone surrogates cannot be a file's.
     paths = dict.fromkeys(
-        hit.path.encode("utf-8", "surrogateescape" if _is_file_name(hit.path) else "replace") for hit in hits
+        hit.path.encode("utf-8", "surrogateescape" if _is_file_name(hit.path) else "replace")
+        for hit in hits
+        if not hit.is_missing
     )
     sys.stdout.flush()
     sys.stdout.buffer.write(b"".join(path + end for path in paths))

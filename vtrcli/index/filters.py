@@ -6,6 +6,7 @@ import fnmatch
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Filters:
         ):
             if low is not None and high is not None and low > high:
                 raise UsageError(
-                    f"the {name} filter leaves nothing: from {low:g} to {high:g}",
+                    f"the {name} filter leaves nothing: from {_shown(name, low)} to {_shown(name, high)}",
                     allowed="a lower bound at or below the upper one",
                     to_do="exchange the two, or leave one out",
                 )
@@ -70,6 +71,10 @@ class Filters:
             for index in np.flatnonzero(passes).tolist():
                 passes[index] = any(path_matches(paths[index], pattern) for pattern in self.paths)
         return passes
+
+
+def _shown(name: str, value: float) -> str:
+    return f"{datetime.fromtimestamp(value):%Y-%m-%d %H:%M}" if name == "date" else f"{value:g}"
 
 
 def path_matches(path: str, pattern: str) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from vtrcli.errors import InputError
 from vtrcli.index.catalog import Catalog
 from vtrcli.searching.query import split_place
+from vtrcli.times import clock
 
 MAX_NAMES_TO_COMPARE = 20_000
 
@@ -23,8 +24,16 @@ class CatalogPlaces:
     def frames_at(self, value: str) -> np.ndarray:
         """float16 [num_frames, dim]; see `Places`."""
         video, seconds = find_place(self._catalog, value)
+        timestamps = self._catalog.timestamps(video)
+        length = max(self._catalog.duration(video) or 0.0, float(timestamps[-1]))
+        if seconds is not None and seconds > length + 0.5:
+            raise InputError(
+                f"--like {value}: the video is {clock(length)} long",
+                allowed="a time within the video",
+                to_do="correct the time behind the @",
+            )
         features = self._catalog.features(video)
-        return nearest_frame(features, self._catalog.timestamps(video), seconds)
+        return nearest_frame(features, timestamps, seconds)
 
 
 def nearest_frame(features: np.ndarray, timestamps: np.ndarray, seconds: float | None) -> np.ndarray:

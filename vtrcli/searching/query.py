@@ -73,6 +73,11 @@ class Query:
             for term, weight in zip(terms, weights, strict=True)
         ]
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it is made of texts alone."""
+        return not self.images and not self.like
+
     def describe(self) -> str:
         """The query as people would say it; a text alone stands as it is."""
         words = []

@@ -11,9 +11,9 @@ from vtrcli.retrieval.moments import Moment
 class Hit:
     """One result: a video with its moments, best first, or (`--moments`) one moment of a video.
 
-    `score` is what the results are ranked by. `relevance` says how many standard deviations the video lies above what
-    the captions of a query bank score on it; None without a bank. `is_missing`: the file is no longer where it
-    was extracted from.
+    `score` is what the results are ranked by, or `corrected_score` where a correction was asked for. `relevance` says
+    how many standard deviations the score lies above what the captions of a query bank score; None without a bank, or
+    for a picture. `is_missing`: the file is no longer where it was extracted from.
     """
 
     rank: int
@@ -23,6 +23,7 @@ class Hit:
     moments: tuple[Moment, ...]
     is_missing: bool
     relevance: float | None = None
+    corrected_score: float | None = None
 
     @property
     def moment(self) -> Moment:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.errors import StoreError
+from vtrcli.errors import StoreError, UsageError
 from vtrcli.index.catalog import Catalog
 from vtrcli.index.catalog_file import open_catalog, require_videos
 from vtrcli.index.filters import Filters
 from vtrcli.retrieval.frame_scores import VideoScore
 from vtrcli.retrieval.moments import Moment
-from vtrcli.searching.background import Background, make_background
+from vtrcli.searching.background import make_background
 from vtrcli.searching.bank import Bank, open_bank
 from vtrcli.searching.encoding import ClipEncoder
 from vtrcli.searching.finder import Finder
@@ -87,7 +87,7 @@ class Searcher:
             InputError, UsageError: a query that cannot be used.
             WeightsError, StoreError: the towers cannot be loaded; damaged features.
         """
-        options = options or SearchOptions()
+        options = replace(options or SearchOptions(), is_text=query.is_text)
         bank_notes = self._bank_notes(options)  # what is missing is told before a tower is loaded
         clip_vector = self._clip.encode(query)
         notes = [*self._clip.notes, *bank_notes]
@@ -120,7 +120,8 @@ class Searcher:
                 video,
                 float(score),
                 self.moments(video, clip_vector)[: options.per_video],
-                self.finder.background,
+                self.finder,
+                options,
             )
             for rank, (video, score) in enumerate(zip(videos, exact, strict=True), start=1)
         ]
@@ -150,8 +151,9 @@ class Searcher:
             np.array([moment.score for moment, _ in found]), np.array([at for _, at in found], int)
         )
         order = np.argsort(-values, kind="stable").tolist()
-        background = frame_finder.background
-        hits = [self._hit(0, found[n][1], found[n][0].score, [found[n][0]], background) for n in order]
+        hits = [
+            self._hit(0, found[n][1], found[n][0].score, [found[n][0]], frame_finder, options) for n in order
+        ]
         if options.min_relevance is not None:
             hits = [hit for hit in hits if (hit.relevance or 0.0) >= options.min_relevance]
         return [replace(hit, rank=rank) for rank, hit in enumerate(hits[: options.top_k], start=1)]
@@ -192,6 +194,12 @@ class Searcher:
             return []
         if isinstance(self.bank, StoreError):
             raise self.bank
+        if not options.is_text:
+            raise UsageError(
+                "a correction or a relevance for a picture or a video",
+                allowed="a bank of captions tells what texts score; pictures score far higher",
+                to_do="leave out --dsl, --method and --min-relevance, or --image and --like",
+            )
         if options.method is None:
             return []
         note = f"{options.method}: corrected by the bank's {self.bank.num_texts:,} captions, for this query alone"
@@ -224,9 +232,16 @@ class Searcher:
         video: int,
         score: float,
         moments: Sequence[Moment],
-        background: Background | None,
+        finder: Finder,
+        options: SearchOptions,
     ) -> Hit:
         path = self.catalog.paths[video]
+        correct, background = finder.correction(options), finder.background
+        corrected = relevance = None
+        if correct is not None:
+            corrected = float(correct(np.array([score], np.float32), np.array([video]))[0])
+        if background is not None and options.is_text:
+            relevance = float(background.relevance(score))
         return Hit(
             rank=rank,
             video_id=self.catalog.ids[video],
@@ -234,5 +249,6 @@ class Searcher:
             score=score,
             moments=tuple(moments),
             is_missing=not os.path.exists(path),
-            relevance=None if background is None else float(background.relevance(score)),
+            relevance=relevance,
+            corrected_score=corrected,
         )
