@@ -85,8 +85,14 @@ def blocks(num_rows: int, *, num_frames: int) -> Iterator[np.ndarray]:
         yield rows
 
 
-def write_store(path: Path, info: BackboneInfo, *, num_videos: int, num_frames: int) -> None:
-    """A store of made-up videos; their files do not exist. Kept if it is there."""
+def write_store(
+    path: Path, info: BackboneInfo, *, num_videos: int, num_frames: int, num_distinct: int | None = None
+) -> None:
+    """A store of made-up videos; their files do not exist. Kept if it is there.
+
+    Args:
+        num_distinct: so many videos are drawn and come again and again: enough where only time counts.
+    """
     if (path / "complete").exists():
         return
     tag = BackboneTag(
@@ -95,9 +101,13 @@ def write_store(path: Path, info: BackboneInfo, *, num_videos: int, num_frames: 
     sampling = Sampling(num_frames=num_frames).to_json()
     create_config(path, StoreConfig(backbone=tag, sampling=sampling, preprocessing=PREPROCESSING))
     writer, maker = StoreWriter(path, backbone_sha256=info.sha256), Maker()
+    batches: list[np.ndarray] = []
     for number in range(num_videos):
         if number % 1024 == 0:
-            batch = maker.videos(1024, num_frames)
+            turn = number // 1024
+            if num_distinct is None or turn * 1024 < num_distinct:
+                batches = [*batches[: None if num_distinct else 0], maker.videos(1024, num_frames)]
+            batch = batches[turn % len(batches)]
         video_id = f"holiday-{number // 1000:03d}/clip-{number:07d}"
         writer.add(record(video_id), batch[number % 1024], np.arange(num_frames) + 0.5)
     writer.flush()

@@ -114,7 +114,7 @@ def test_paths_are_printed_for_pipes_each_once() -> None:
         (["x", "--gallery", ""], "--gallery .; a file that ends in .html; "),
         (
             ["x", "--before", "2020", "--after", "2021"],
-            "the date filter leaves nothing: from 2021-01-01 00:00 to 2020-",
+            "the date filter leaves nothing: from 2021-01-01 ",
         ),
         (["x", "--dsl", "--method", "nnn"], "--dsl with --method nnn; one correction; leave one of them out"),
         (["x", "--gallery", "no/such/folder.html"], "no/such/folder.html cannot be written; "),
