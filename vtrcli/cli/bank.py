@@ -11,7 +11,7 @@ from vtrcli.cli import options
 from vtrcli.cli.app_parts import VtrCommand
 from vtrcli.cli.output import count, print_json, print_rows, say, stdout
 from vtrcli.cli.progress import StepBar
-from vtrcli.cli.search import open_searcher
+from vtrcli.cli.search_openers import open_searcher
 from vtrcli.errors import InputError, UsageError
 
 NAME = "bank"

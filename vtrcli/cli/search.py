@@ -11,18 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vtrcli.cli import options
-from vtrcli.cli.output import print_json, say
-from vtrcli.cli.progress import StepBar
-from vtrcli.cli.search_extras import make_gallery, open_best, save_hits
-from vtrcli.cli.search_output import answer_lines, print_paths, print_table, read_lines, result_json
-from vtrcli.cli.settings import find_settings
+from vtrcli.cli.search_extras import Output
+from vtrcli.cli.search_openers import open_milvus, open_searcher
+from vtrcli.cli.search_output import read_lines
 from vtrcli.cli.units import to_bytes, to_seconds, to_timestamp
-from vtrcli.errors import EXIT_SOME_FAILED, UsageError
+from vtrcli.errors import UsageError
 from vtrcli.milvus.server import shown
 
 if TYPE_CHECKING:
-    from vtrcli.milvus.reader import MilvusIndex
-    from vtrcli.retrieval.frame_scores import VideoScore
     from vtrcli.searching.background import SearchMethod
     from vtrcli.searching.milvus_searcher import MilvusSearcher
     from vtrcli.searching.searcher import Searcher
@@ -224,78 +220,40 @@ def command(
             allowed="Milvus has its own index and ranks by the best frame, or by a run",
             to_do="leave them out",
         )
-    source = str(folder) if milvus is None else shown(milvus)
+    output = Output(
+        source=str(folder) if milvus is None else shown(milvus),
+        store=folder if milvus is None else None,
+        json_output=json_output,
+        path_end=(b"\0" if null else b"\n") if paths_only or null else None,
+        clips=clips,
+        gallery=gallery,
+        player=player,
+        open_player=open_player,
+        quiet=quiet,
+    )
     with ExitStack() as stack:
         searcher: Searcher | MilvusSearcher
         if milvus is None:
             searcher = open_searcher(folder, run, score=score, device=device, quiet=quiet)
         else:
-            index = stack.enter_context(
-                open_milvus(milvus, token=token, prefix=prefix, timeout_seconds=milvus_timeout)
+            searcher = stack.enter_context(
+                open_milvus(
+                    milvus,
+                    run,
+                    token=token,
+                    prefix=prefix,
+                    timeout_seconds=milvus_timeout,
+                    device=device,
+                    quiet=quiet,
+                )
             )
-            searcher = milvus_searcher(index, run, device=device, quiet=quiet)
-        run_name = searcher.run_name
-        if queries is not None:
+        if queries is None:
+            result = searcher.search(asked, how)
+        else:
             lines = read_lines(queries)
-            answers = answer_lines(
-                lines,
-                lambda line: searcher.search(ask(text=line), how),
-                store=source,
-                run=run_name,
-                keep=gallery is not None,
-            )
-            if gallery is not None:
-                make_gallery(answers.results, gallery, None if milvus else folder, quiet=quiet)
-            if answers.first_error is not None:
-                raise typer.Exit(answers.first_error.exit_code)
+            output.many(lines, lambda line: searcher.search(ask(text=line), how), run=searcher.run_name)
             return
-        result = searcher.search(asked, how)
-    for note in result.notes:
-        say(f"vtr: {note}", quiet=quiet)
-    saved = save_hits(result.hits, clips, quiet=quiet) if clips is not None else None
-    if json_output:
-        made = {} if saved is None else {"clips": saved}
-        print_json(NAME, result_json(result, store=source, run=run_name, **made))
-    elif paths_only or null:
-        print_paths(result.hits, end=b"\0" if null else b"\n")
-    else:
-        print_table(result.hits)
-    if gallery is not None:
-        make_gallery([result], gallery, None if milvus else folder, quiet=quiet)
-    if open_player:
-        open_best(result.hits, player=player, quiet=quiet)
-    if any(row["clip"] is None for row in saved or ()):
-        raise typer.Exit(EXIT_SOME_FAILED)
-
-
-def open_milvus(uri: str, *, token: str | None, prefix: str, timeout_seconds: float) -> MilvusIndex:
-    """The index at an address."""
-    from vtrcli.milvus.reader import MilvusIndex
-
-    return MilvusIndex(uri, token=token, prefix=prefix, timeout_seconds=timeout_seconds)
-
-
-def milvus_searcher(index: MilvusIndex, run: str | None, *, device: str, quiet: bool) -> MilvusSearcher:
-    """Searches an index, by the newest run beside vtr.toml where its vectors were pushed and no run was named.
-
-    Vectors of texts are kept in the user's cache folder.
-    """
-    import platformdirs
-
-    from vtrcli.errors import StoreError, WeightsError
-    from vtrcli.searching.milvus_searcher import MilvusSearcher
-
-    cache = platformdirs.user_cache_path("vtr", appauthor=False) / "queries"
-    if run is not None:
-        named = None if run == "none" else Path(run)
-        return MilvusSearcher(index, cache=cache, run=named, device=device)
-    newest = newest_run_if_any()
-    if newest is not None:
-        try:
-            return MilvusSearcher(index, cache=cache, run=newest, device=device)
-        except (StoreError, WeightsError) as error:
-            say(f"vtr: {error.came_in}: plain CLIP ranks", quiet=quiet)
-    return MilvusSearcher(index, cache=cache, device=device)
+    output.one(result, run=searcher.run_name)
 
 
 def anchored(pattern: str) -> str:
@@ -337,55 +295,3 @@ def to_weights(text: str | None) -> tuple[float, ...] | None:
         raise UsageError(
             f"--weights {text!r}", allowed="numbers with commas between them", to_do="write `--weights 2,1`"
         ) from None
-
-
-def open_searcher(
-    store: Path, run: str | None, *, score: VideoScore | None = None, device: str, quiet: bool
-) -> Searcher:
-    """The searcher; with the newest run beside vtr.toml where neither a run nor a score was named and it can be used.
-
-    Raises:
-        UsageError: a run and a score: a run has its own.
-    """
-    from vtrcli.searching.options import POOLING
-    from vtrcli.searching.searcher import Searcher
-
-    named = None if run in (None, "none") else Path(str(run))
-    if named is not None and score is not None:
-        raise UsageError(
-            f"--score {score} with --run {run}", allowed="a run scores whole videos", to_do="leave one out"
-        )
-    if run is None and score is None:
-        named = newest_usable_run(store, device=device, quiet=quiet)
-    with StepBar(unit="shards", quiet=quiet, transient=True) as bar:
-        return Searcher(store, run=named, pooling=score or POOLING, device=device, on_progress=bar.update)
-
-
-def newest_usable_run(store: Path, *, device: str, quiet: bool) -> Path | None:
-    """The newest run beside vtr.toml, unless it has no weights yet or is of another backbone; that is told."""
-    from vtrcli.errors import StoreError, WeightsError
-    from vtrcli.searching.run_model import RunModel
-    from vtrcli.store.config import read_config
-
-    newest = newest_run_if_any()
-    if newest is None:
-        return None
-    backbone = read_config(store).backbone
-    try:
-        RunModel(newest, source=store, backbone=backbone, device=device)
-    except (StoreError, WeightsError) as error:
-        say(f"vtr: {error.came_in}: plain CLIP ranks", quiet=quiet)
-        return None
-    return newest
-
-
-def newest_run_if_any() -> Path | None:
-    """The newest run beside vtr.toml; None without vtr.toml or without a run."""
-    from vtrcli.cli.train import newest_run
-
-    if find_settings(Path.cwd()) is None:
-        return None
-    try:
-        return newest_run(Path.cwd())
-    except UsageError:
-        return None

@@ -1,17 +1,66 @@
-"""What `vtr search` makes of its results on request: clips, a page of pictures, a player at the moment."""
+"""Where the results of `vtr search` go: to stdout, and on request into clips, a page of pictures, the player."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtrcli.cli.output import count, say
+import typer
+
+from vtrcli.cli.output import count, print_json, say
 from vtrcli.cli.progress import ProgressBar
+from vtrcli.cli.search_output import answer_lines, print_paths, print_table, result_json
+from vtrcli.errors import EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
     from vtrcli.searching.results import Hit, SearchResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What was asked for. `source` names the store or the address, `store` may hold kept frames (None: Milvus);
+    `path_end` is what stands behind each path where paths alone are printed."""
+
+    source: str
+    store: Path | None
+    json_output: bool
+    path_end: bytes | None
+    clips: Path | None
+    gallery: Path | None
+    player: str | None
+    open_player: bool
+    quiet: bool
+
+    def one(self, result: SearchResult, *, run: str | None) -> None:
+        """The answer to one query. Exit code 5 when a clip could not be cut."""
+        for note in result.notes:
+            say(f"vtr: {note}", quiet=self.quiet)
+        saved = None if self.clips is None else save_hits(result.hits, self.clips, quiet=self.quiet)
+        if self.json_output:
+            made = {} if saved is None else {"clips": saved}
+            print_json("search", result_json(result, store=self.source, run=run, **made))
+        elif self.path_end is not None:
+            print_paths(result.hits, end=self.path_end)
+        else:
+            print_table(result.hits)
+        if self.gallery is not None:
+            make_gallery([result], self.gallery, self.store, quiet=self.quiet)
+        if self.open_player:
+            open_best(result.hits, player=self.player, quiet=self.quiet)
+        if any(row["clip"] is None for row in saved or ()):
+            raise typer.Exit(EXIT_SOME_FAILED)
+
+    def many(self, lines: Iterable[str], answer: Callable[[str], SearchResult], *, run: str | None) -> None:
+        """The answers to many queries; the exit code is that of the first that cannot be answered."""
+        keep = self.gallery is not None
+        answers = answer_lines(lines, answer, store=self.source, run=run, keep=keep)
+        if self.gallery is not None:
+            make_gallery(answers.results, self.gallery, self.store, quiet=self.quiet)
+        if answers.first_error is not None:
+            raise typer.Exit(answers.first_error.exit_code)
 
 
 def save_hits(hits: Sequence[Hit], folder: Path, *, quiet: bool) -> list[dict[str, Any]]:
