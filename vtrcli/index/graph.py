@@ -24,7 +24,7 @@ from vtrcli.index.catalog import Catalog
 from vtrcli.store.config import MALFORMED, make_folder
 
 # Measured by benchmarks/search_vectors.py on a million rows (docs/experiments.md).
-CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 128, 512
+CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 128, 2048
 # A graph with more dead rows than this share is made anew.
 MAX_DEAD_SHARE = 0.25
 ADD_ROWS = 16_384

@@ -101,10 +101,16 @@ def find_moments(
 def _background(scores: np.ndarray, crowded_share: float) -> float:
     """What the frames score that do not match (`MomentRule.crowded_share`)."""
     low, high = float(scores.min()), float(scores.max())
-    median = float(np.median(scores))
+    median = _median(scores)
     if median <= low + crowded_share * (high - low):
         return median
-    return float(np.median(scores[scores <= (low + high) / 2]))
+    return _median(scores[scores <= (low + high) / 2])
+
+
+def _median(values: np.ndarray) -> float:
+    """The middle of float [n]. NumPy's own loads its masked arrays first, 8 ms of the half second of a search."""
+    ordered, middle = np.sort(values), len(values) // 2
+    return float((ordered[middle] + ordered[~middle]) / 2)
 
 
 def _smoothed(scores: np.ndarray, same_shot: np.ndarray, weight: float) -> np.ndarray:
