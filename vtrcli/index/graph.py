@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from vtrcli.errors import StoreError
 from vtrcli.files import replacing, write_whole
@@ -78,6 +77,8 @@ def open_graph(
     Raises:
         StoreError: it cannot be written.
     """
+    from filelock import FileLock
+
     make_folder(_folder(catalog.store))
     with FileLock(_folder(catalog.store) / f"{name}.lock"):
         return _updated(catalog, name, tables, on_progress)

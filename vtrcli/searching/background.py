@@ -17,7 +17,6 @@ import numpy as np
 from vtrcli.errors import StoreError, UsageError
 from vtrcli.index.catalog import Catalog
 from vtrcli.index.derived import Columns, current_rows, derived_tables
-from vtrcli.retrieval.corrections import TINY
 from vtrcli.searching.bank import Bank
 from vtrcli.searching.spaces import Space
 from vtrcli.store.shard import Shard
@@ -27,6 +26,7 @@ SearchMethod = Literal["dsl", "inverted-softmax", "nnn", "csls"]
 NNN_ALPHA, NNN_K = 0.25, 8
 CSLS_K = 10
 RULE_VERSION = 1  # to be raised with these, or with the temperature of a pooling
+TINY = float(np.finfo(np.float32).tiny)  # as vtrcli.retrieval.corrections, which takes 10 ms to import
 MAX_SCORES, MAX_FRAMES = 1 << 24, 16_384
 _STATISTICS = ("mean", "mean_square", "log_sum_exp", "nnn", "csls")
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,8 +19,10 @@ from vtrcli.store.reader import FeatureStore
 from vtrcli.store.shard import damaged
 from vtrcli.store.texts import BANK_NAME, TextRows, open_texts, write_text_file
 from vtrcli.text.streams import STREAMS
-from vtrcli.text.taggers import TaggerName, load_tagger
 from vtrcli.towers import open_text_tower
+
+if TYPE_CHECKING:
+    from vtrcli.text.taggers import TaggerName
 
 # Below, the background is not known well enough: docs/search.md has the figures.
 MIN_TEXTS = 25
@@ -66,7 +69,9 @@ def build_bank(
         InputError: fewer than MIN_TEXTS different captions.
         StoreError, WeightsError: the store or its backbone.
     """
-    from vtrcli.caching import CHUNK_TEXTS, encode_streams  # 0.1 s, which a search must not pay
+    # Imports that take 0.1 s, which a search must not pay.
+    from vtrcli.caching import CHUNK_TEXTS, encode_streams
+    from vtrcli.text.taggers import load_tagger
 
     opened = FeatureStore(store)
     require_videos(store, len(opened.videos))
