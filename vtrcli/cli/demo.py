@@ -137,7 +137,7 @@ def print_report(report: DemoReport) -> None:
         )
         print_table(found.hits)
         console.print()
-    first_try = printable(f'cd {report.folder} && vtr search "{report.queries[0]}"')
+    first_try = printable(f'cd {report.folder} && vtr search "{report.queries[-1]}"')
     console.print(
         Text.assemble("Now try: ", (first_try, "bold"), ", or ", ("vtr eval --dsl", "bold")), soft_wrap=True
     )
