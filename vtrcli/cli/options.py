@@ -27,15 +27,34 @@ Tagger = Annotated[Literal["hanta", "spacy"], typer.Option("--tagger", help="Fin
 
 Milvus = Annotated[
     str,
-    typer.Option("--milvus", metavar="URI", help="http://host:19530, or a local file that ends in .db."),
+    typer.Option(
+        "--milvus",
+        rich_help_panel="Milvus",
+        metavar="URI",
+        help="http://host:19530, or a local file that ends in .db.",
+    ),
 ]
-MilvusPrefix = Annotated[str, typer.Option("--prefix", help="Begins the names of the collections.")]
+MilvusPrefix = Annotated[
+    str, typer.Option("--prefix", rich_help_panel="Milvus", help="Begins the names of the collections.")
+]
 MilvusToken = Annotated[
     str | None,
-    typer.Option("--token", help="USER:PASSWORD or a key; better by VTR_TOKEN.", show_default="none"),
+    typer.Option(
+        "--token",
+        rich_help_panel="Milvus",
+        help="USER:PASSWORD or a key; better by VTR_TOKEN.",
+        show_default="none",
+    ),
 ]
 MilvusTimeout = Annotated[
-    float, typer.Option("--milvus-timeout", min=0.1, max=3600, help="Seconds that a call to Milvus may take.")
+    float,
+    typer.Option(
+        "--milvus-timeout",
+        rich_help_panel="Milvus",
+        min=0.1,
+        max=3600,
+        help="Seconds that a call to Milvus may take.",
+    ),
 ]
 MILVUS_PREFIX = "vtr"
 MILVUS_TIMEOUT = 10.0

@@ -29,29 +29,40 @@ EPILOG = 'Example: [bold]vtr search "a man cooking" --moments --not "a woman" --
 
 def command(
     query: Annotated[
-        list[str] | None, typer.Argument(metavar="[QUERY]", help="What the video shows, as a sentence.")
+        list[str] | None, typer.Argument(metavar="QUERY", help="What the video shows, as a sentence.")
     ] = None,
     store: options.Store = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many results.")] = 10,
     plus: Annotated[
-        list[str] | None, typer.Option("--plus", metavar="TEXT", help="Must also show this; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--plus", rich_help_panel="Query", metavar="TEXT", help="Must also show this; may be repeated."
+        ),
     ] = None,
     minus: Annotated[
-        list[str] | None, typer.Option("--not", metavar="TEXT", help="Must not show this; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--not", rich_help_panel="Query", metavar="TEXT", help="Must not show this; may be repeated."
+        ),
     ] = None,
     image: Annotated[
-        list[Path] | None, typer.Option("--image", metavar="FILE", help="Must look like this picture.")
+        list[Path] | None,
+        typer.Option("--image", rich_help_panel="Query", metavar="FILE", help="Must look like this picture."),
     ] = None,
     like: Annotated[
         list[str] | None,
         typer.Option(
-            "--like", metavar="VIDEO[@TIME]", help="Must look like this video, or its frame at a time (1:12)."
+            "--like",
+            rich_help_panel="Query",
+            metavar="VIDEO[@TIME]",
+            help="Must look like this video, or its frame at a time (1:12).",
         ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
             "--weights",
+            rich_help_panel="Query",
             metavar="N,N…",
             help="How much each part counts: query, --plus, --not, --image, --like.",
             show_default="1 each, 0.5 for --not",
@@ -60,35 +71,51 @@ def command(
     queries: Annotated[
         Path | None,
         typer.Option(
-            "--queries", metavar="FILE", help="One query per line (- for stdin); prints JSON lines."
+            "--queries",
+            rich_help_panel="Query",
+            metavar="FILE",
+            help="One query per line (- for stdin); prints JSON lines.",
         ),
     ] = None,
     run: Annotated[
         str | None,
         typer.Option(
             "--run",
+            rich_help_panel="Ranking",
             metavar="RUN",
             help="Rank with a trained run, or none for plain CLIP.",
             show_default="the newest beside vtr.toml",
         ),
     ] = None,
     dsl: Annotated[
-        bool, typer.Option("--dsl", help="Correct by the query bank, for this query alone: --method dsl.")
+        bool,
+        typer.Option(
+            "--dsl",
+            rich_help_panel="Ranking",
+            help="Correct by the query bank, for this query alone: --method dsl.",
+        ),
     ] = False,
     method: Annotated[
         str | None,
-        typer.Option("--method", help="A correction by the bank: dsl, inverted-softmax, nnn, csls."),
+        typer.Option(
+            "--method",
+            rich_help_panel="Ranking",
+            help="A correction by the bank: dsl, inverted-softmax, nnn, csls.",
+        ),
     ] = None,
     min_relevance: Annotated[
         float | None,
         typer.Option(
-            "--min-relevance", help="Only results so far above what the bank's captions score; 3 is strict."
+            "--min-relevance",
+            rich_help_panel="Ranking",
+            help="Only results so far above what the bank's captions score; 3 is strict.",
         ),
     ] = None,
     score: Annotated[
         Literal["max", "mean", "softmax"] | None,
         typer.Option(
             "--score",
+            rich_help_panel="Ranking",
             help="Plain CLIP, where a video's score is its best frame or a mean over its frames.",
             show_default="max",
         ),
@@ -97,69 +124,126 @@ def command(
         bool | None,
         typer.Option(
             "--approximate/--exact",
+            rich_help_panel="Ranking",
             help="Look only at what an HNSW graph proposes; it is made if missing.",
             show_default="exact; approximate for 8 million frames and more, once `vtr index build` made the graph",
         ),
     ] = None,
-    moments: Annotated[bool, typer.Option("--moments", help="Rank moments instead of videos.")] = False,
-    per_video: Annotated[int, typer.Option("--per-video", min=1, help="Moments of one video at most.")] = 3,
+    moments: Annotated[
+        bool, typer.Option("--moments", rich_help_panel="Ranking", help="Rank moments instead of videos.")
+    ] = False,
+    per_video: Annotated[
+        int,
+        typer.Option("--per-video", rich_help_panel="Ranking", min=1, help="Moments of one video at most."),
+    ] = 3,
     path: Annotated[
         list[str] | None,
         typer.Option(
-            "--path", metavar="GLOB", help="Only such files: '*.mp4', 'kitchen/*'; may be repeated."
+            "--path",
+            rich_help_panel="Filters",
+            metavar="GLOB",
+            help="Only such files: '*.mp4', 'kitchen/*'; may be repeated.",
         ),
     ] = None,
     min_duration: Annotated[
         str | None,
-        typer.Option("--min-duration", metavar="TIME", help="Only videos at least so long (1:30)."),
+        typer.Option(
+            "--min-duration",
+            rich_help_panel="Filters",
+            metavar="TIME",
+            help="Only videos at least so long (1:30).",
+        ),
     ] = None,
     max_duration: Annotated[
-        str | None, typer.Option("--max-duration", metavar="TIME", help="Only videos at most so long.")
+        str | None,
+        typer.Option(
+            "--max-duration", rich_help_panel="Filters", metavar="TIME", help="Only videos at most so long."
+        ),
     ] = None,
     after: Annotated[
         str | None,
-        typer.Option("--after", metavar="DATE", help="Only files changed since (2019-06-30, 2019)."),
+        typer.Option(
+            "--after",
+            rich_help_panel="Filters",
+            metavar="DATE",
+            help="Only files changed since (2019-06-30, 2019).",
+        ),
     ] = None,
     before: Annotated[
-        str | None, typer.Option("--before", metavar="DATE", help="Only files changed before.")
+        str | None,
+        typer.Option(
+            "--before", rich_help_panel="Filters", metavar="DATE", help="Only files changed before."
+        ),
     ] = None,
     min_size: Annotated[
         str | None,
-        typer.Option("--min-size", metavar="SIZE", help="Only files of at least this size (20MB)."),
+        typer.Option(
+            "--min-size",
+            rich_help_panel="Filters",
+            metavar="SIZE",
+            help="Only files of at least this size (20MB).",
+        ),
     ] = None,
     max_size: Annotated[
-        str | None, typer.Option("--max-size", metavar="SIZE", help="Only files of at most this size.")
+        str | None,
+        typer.Option(
+            "--max-size", rich_help_panel="Filters", metavar="SIZE", help="Only files of at most this size."
+        ),
     ] = None,
     milvus: Annotated[
         str | None,
         typer.Option(
-            "--milvus", metavar="URI", help="Search what `vtr index push` put there, without a store."
+            "--milvus",
+            rich_help_panel="Milvus",
+            metavar="URI",
+            help="Search what `vtr index push` put there, without a store.",
         ),
     ] = None,
     prefix: options.MilvusPrefix = options.MILVUS_PREFIX,
     token: options.MilvusToken = None,
     milvus_timeout: options.MilvusTimeout = options.MILVUS_TIMEOUT,
-    paths_only: Annotated[bool, typer.Option("--paths", help="Print the paths alone, one a line.")] = False,
+    paths_only: Annotated[
+        bool, typer.Option("--paths", rich_help_panel="Results", help="Print the paths alone, one a line.")
+    ] = False,
     null: Annotated[
-        bool, typer.Option("--null", "-0", help="As --paths, with a NUL behind each, for xargs -0.")
+        bool,
+        typer.Option(
+            "--null",
+            "-0",
+            rich_help_panel="Results",
+            help="As --paths, with a NUL behind each, for xargs -0.",
+        ),
     ] = False,
     open_player: Annotated[
-        bool, typer.Option("--open", help="Open the best result in your player, at the moment.")
+        bool,
+        typer.Option(
+            "--open", rich_help_panel="Results", help="Open the best result in your player, at the moment."
+        ),
     ] = False,
     player: Annotated[
         str | None,
         typer.Option(
             "--player",
+            rich_help_panel="Results",
             metavar="COMMAND",
             help="Your player for --open: 'mpv --start={seconds} {path}'. No shell sees it; do not put one in it.",
             show_default="mpv, vlc, … whichever is there",
         ),
     ] = None,
     clips: Annotated[
-        Path | None, typer.Option("--clips", metavar="DIR", help="Cut the moments into MP4 files there.")
+        Path | None,
+        typer.Option(
+            "--clips", rich_help_panel="Results", metavar="DIR", help="Cut the moments into MP4 files there."
+        ),
     ] = None,
     gallery: Annotated[
-        Path | None, typer.Option("--gallery", metavar="FILE", help="Write a page with pictures and times.")
+        Path | None,
+        typer.Option(
+            "--gallery",
+            rich_help_panel="Results",
+            metavar="FILE",
+            help="Write a page with pictures and times.",
+        ),
     ] = None,
     device: options.Device = options.DEVICE_DEFAULT,
     json_output: options.Json = False,
