@@ -89,6 +89,11 @@ class Catalog:
         return np.concatenate([[0], np.cumsum(self["shard_rows"])])
 
     @cached_property
+    def first_videos(self) -> np.ndarray:
+        """int64 [S + 1]: where each shard begins among the videos of all shards, superseded ones too."""
+        return np.concatenate([[0], np.cumsum(self["shard_videos"])])
+
+    @cached_property
     def blocks(self) -> list[np.ndarray]:
         """Per shard its features, float16 [rows, dim], mapped; no header is read."""
         dim = self.config.backbone.dim

@@ -14,7 +14,7 @@ from vtrcli.index.catalog_making import file_states, make_catalog
 from vtrcli.index.names import Names
 from vtrcli.store.config import MALFORMED, STORE_VERSION, StoreConfig, make_folder, read_config
 from vtrcli.store.reader import shard_paths
-from vtrcli.store.shard import TensorFile, open_tensors, write_tensors
+from vtrcli.store.shard import DTYPES, TensorFile, open_tensors, write_tensors
 
 INDEX_FOLDER = "index"
 CATALOG_NAME = "catalog.safetensors"
@@ -115,7 +115,7 @@ def _read_names(file: TensorFile, name: str, num_videos: int) -> Names:
 
 
 def _write(catalog: Catalog) -> None:
-    tensors = {name: array.astype(_dtype(name)) for name, array in catalog.arrays.items()}
+    tensors = {name: array.astype(DTYPES[TENSORS[name][0]]) for name, array in catalog.arrays.items()}
     for name, names in (("ids", catalog.ids), ("paths", catalog.paths)):
         tensors |= {name: names.body, f"{name}_offsets": names.offsets}
     metadata = {
@@ -126,7 +126,3 @@ def _write(catalog: Catalog) -> None:
     }
     make_folder(catalog.store / INDEX_FOLDER)
     write_tensors(catalog.store / INDEX_FOLDER / CATALOG_NAME, tensors, metadata)
-
-
-def _dtype(name: str) -> str:
-    return {"I64": "<i8", "F32": "<f4", "F64": "<f8"}[TENSORS[name][0]]

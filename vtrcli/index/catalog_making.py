@@ -15,11 +15,10 @@ from vtrcli.index.catalog import TENSORS, Catalog
 from vtrcli.index.names import Names
 from vtrcli.store.config import StoreConfig
 from vtrcli.store.reader import open_shard_of, require_cut
-from vtrcli.store.shard import Shard, damaged, text_crc32
+from vtrcli.store.shard import DTYPES, Shard, damaged, text_crc32
 
 BLOCK_ROWS = 16_384
 MAX_SECONDS = 1e9  # 31 years
-_NUMPY_TYPES: dict[str, type] = {"I64": np.int64, "F32": np.float32, "F64": np.float64}
 _SHARD_ARRAYS = tuple(name for name, (_, letter) in TENSORS.items() if letter == "S")
 _VIDEO_ARRAYS = tuple(name for name, (_, letter) in TENSORS.items() if letter == "V")
 
@@ -48,7 +47,7 @@ def make_catalog(store: Path, config: StoreConfig, paths: Sequence[Path], kept: 
     ids: list[str] = []
     names: list[str] = []
     videos: dict[str, list[np.ndarray]] = {
-        name: [np.zeros(0, _NUMPY_TYPES[TENSORS[name][0]])] for name in _VIDEO_ARRAYS
+        name: [np.zeros(0, DTYPES[TENSORS[name][0]])] for name in _VIDEO_ARRAYS
     }
     for number, part in enumerate(parts):
         current = [row for row, video_id in enumerate(part.ids) if newest[video_id] == number]

@@ -83,8 +83,7 @@ def derived_tables(
 
 def current_rows(catalog: Catalog) -> np.ndarray:
     """int64 [num_videos]: where the current videos stand among the rows of all per-video tables."""
-    first = np.concatenate([[0], np.cumsum(catalog["shard_videos"])])
-    rows: np.ndarray = first[catalog["video_shard"]] + catalog["video_position"]
+    rows: np.ndarray = catalog.first_videos[catalog["video_shard"]] + catalog["video_position"]
     return rows
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from vtrcli.errors import StoreError
 from vtrcli.files import replacing, write_whole
 from vtrcli.index.catalog import Catalog
+from vtrcli.index.derived import current_rows
 from vtrcli.store.config import MALFORMED, make_folder
 
 # Measured by benchmarks/search_vectors.py on a million rows (docs/experiments.md).
@@ -126,9 +127,9 @@ def _videos_of(
 ) -> np.ndarray:
     """int64 [rows of the graph]: the current video that owns each row, -1 for none."""
     number = {shard: place for place, shard in enumerate(catalog.shard_keys)}
-    first = np.concatenate([[0], np.cumsum(catalog["shard_videos"])])
+    first = catalog.first_videos
     current = np.full(int(first[-1]), -1)
-    current[first[catalog["video_shard"]] + catalog["video_position"]] = np.arange(catalog.num_videos)
+    current[current_rows(catalog)] = np.arange(catalog.num_videos)
     parts = [np.zeros(0, np.int64)]
     for shard, num_rows in shards:
         table = tables.get(shard)

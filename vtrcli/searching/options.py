@@ -26,7 +26,6 @@ class SearchOptions:
         min_relevance: leave out what lies less far above the bank's background.
         approximate: look at what an HNSW graph proposes instead of at everything; None: where the store is so large
             that it pays, and has such a graph.
-        is_text: whether the query is texts alone, which the bank can judge; a Searcher sets it itself.
     """
 
     top_k: int = TOP_K
@@ -36,4 +35,3 @@ class SearchOptions:
     method: SearchMethod | None = None
     min_relevance: float | None = None
     approximate: bool | None = None
-    is_text: bool = True

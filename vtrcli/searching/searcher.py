@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -87,8 +88,8 @@ class Searcher:
             InputError, UsageError: a query that cannot be used.
             WeightsError, StoreError: the towers cannot be loaded; damaged features.
         """
-        options = replace(options or SearchOptions(), is_text=query.is_text)
-        bank_notes = self._bank_notes(options)  # what is missing is told before a tower is loaded
+        options = options or SearchOptions()
+        bank_notes = self._bank_notes(query, options)  # what is missing is told before a tower is loaded
         clip_vector = self._clip.encode(query)
         notes = [*self._clip.notes, *bank_notes]
         passes = self._passes(query, options.filters)
@@ -121,6 +122,7 @@ class Searcher:
                 float(score),
                 self.moments(video, clip_vector)[: options.per_video],
                 self.finder,
+                query,
                 options,
             )
             for rank, (video, score) in enumerate(zip(videos, exact, strict=True), start=1)
@@ -151,12 +153,15 @@ class Searcher:
             np.array([moment.score for moment, _ in found]), np.array([at for _, at in found], int)
         )
         order = np.argsort(-values, kind="stable").tolist()
-        hits = [
-            self._hit(0, found[n][1], found[n][0].score, [found[n][0]], frame_finder, options) for n in order
-        ]
-        if options.min_relevance is not None:
-            hits = [hit for hit in hits if (hit.relevance or 0.0) >= options.min_relevance]
-        return [replace(hit, rank=rank) for rank, hit in enumerate(hits[: options.top_k], start=1)]
+        least = options.min_relevance
+        # One after the other: a hit looks for its file, and only `top_k` are wanted.
+        hits = (
+            self._hit(0, found[n][1], found[n][0].score, [found[n][0]], frame_finder, query, options)
+            for n in order
+        )
+        relevant = (hit for hit in hits if least is None or (hit.relevance or 0.0) >= least)
+        best = itertools.islice(relevant, options.top_k)
+        return [replace(hit, rank=rank) for rank, hit in enumerate(best, start=1)]
 
     def _vector(self, query: Query, clip_vector: np.ndarray) -> np.ndarray:
         """The query in the space that ranks."""
@@ -188,13 +193,13 @@ class Searcher:
         except StoreError as error:
             return error
 
-    def _bank_notes(self, options: SearchOptions) -> list[str]:
+    def _bank_notes(self, query: Query, options: SearchOptions) -> list[str]:
         """Raises StoreError when the options need a bank that is not there."""
         if options.method is None and options.min_relevance is None:
             return []
         if isinstance(self.bank, StoreError):
             raise self.bank
-        if not options.is_text:
+        if not query.is_text:
             raise UsageError(
                 "a correction or a relevance for a picture or a video",
                 allowed="a bank of captions tells what texts score; pictures score far higher",
@@ -233,6 +238,7 @@ class Searcher:
         score: float,
         moments: Sequence[Moment],
         finder: Finder,
+        query: Query,
         options: SearchOptions,
     ) -> Hit:
         path = self.catalog.paths[video]
@@ -240,7 +246,7 @@ class Searcher:
         corrected = relevance = None
         if correct is not None:
             corrected = float(correct(np.array([score], np.float32), np.array([video]))[0])
-        if background is not None and options.is_text:
+        if background is not None and query.is_text:
             relevance = float(background.relevance(score))
         return Hit(
             rank=rank,

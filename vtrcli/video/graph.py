@@ -35,7 +35,6 @@ _HDR_WHITE_NITS = 203
 # Stands for the file while ffmpeg-python handles it: that one cannot take a name that is not UTF-8.
 _PLACE = "<the file>"
 _TARGET_PLACE = "<the clip>"
-_TARGET_PLACE = "<the clip>"
 # The first video stream that is no cover picture.
 _VIDEO = "V:0"
 # Frames per second of a clip: players stumble over less, screens show no more.
