@@ -5,7 +5,6 @@ import time
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cache
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 from tests.browser import open_page
 from tests.evaluation.reports import evaluated, make_inputs, small_result
 from tests.evaluation.test_report_thumbnails import store_with_frames
+from tests.pages import HOSTILE, Page
 from vtrcli.errors import StoreError
 from vtrcli.evaluation.inputs import EvaluationInputs, from_matrix
 from vtrcli.evaluation.report.page import report_html, write_report
@@ -23,32 +23,11 @@ from vtrcli.retrieval.truth import Truth
 from vtrcli.store.frames import encode_jpegs
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=timezone.utc)
-HOSTILE = (
-    "<script>alert(1)</script>\"'><img src=http://127.0.0.1:9/x onerror=alert(2)>\x00\x1b\udce9&amp;</style>"
-)
 
 
 @cache
 def small_page() -> str:
     return report_html(small_result(), written_at=NOW)
-
-
-class Page(HTMLParser):
-    """Elements, addresses and visible text of a page."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def test_the_page_says_what_was_evaluated_and_how() -> None:

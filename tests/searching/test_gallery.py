@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.browser import open_page
+from tests.pages import HOSTILE, Page
 from tests.searching.hits import make_hit
 from tests.store.stores import SHA256, make_config, make_record
 from tests.video_files import make_video
@@ -24,31 +24,6 @@ from vtrcli.store.config import create_config
 from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, encode_jpegs
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.writer import StoreWriter
-
-HOSTILE = (
-    "<script>alert(1)</script>\"'><img src=http://127.0.0.1:9/x onerror=alert(2)>\x00\x1b\udce9&amp;</style>"
-)
-
-
-class Page(HTMLParser):
-    """Elements, attributes and visible text of a page."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def values(self, name: str) -> list[str]:
-        return [value for key, value in self.attributes if key == name]
 
 
 def result(*hits: Hit, query: str = "a man cooking", notes: tuple[str, ...] = ()) -> SearchResult:
