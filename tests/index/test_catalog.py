@@ -14,9 +14,9 @@ from vtrcli.errors import StoreError
 from vtrcli.index.catalog import Catalog
 from vtrcli.index.catalog_file import CATALOG_NAME, open_catalog
 from vtrcli.store.config import create_config, read_config
-from vtrcli.store.reader import FeatureStore
+from vtrcli.store.reader import FeatureStore, open_shard_of
 from vtrcli.store.shard import write_shard
-from vtrcli.store.writer import StoreWriter
+from vtrcli.store.writer import StoreWriter, remove_videos
 
 RNG = np.random.default_rng(0)
 
@@ -95,6 +95,47 @@ def test_a_video_that_was_superseded_counts_again_when_the_newer_shard_has_gone(
     assert len(open_catalog(store).features(open_catalog(store).number_of["a"])) == 7
     sorted((store / "shards").iterdir())[-1].unlink()
     check(open_catalog(store), store)
+
+
+def test_removed_videos_are_left_out_and_stay_out(store: Path) -> None:
+    open_catalog(store)
+    remove_videos(store, ["a", "c"])
+    check(open_catalog(store), store)
+    assert open_catalog(store).ids.all() == ["b"]
+    add(store, c=some_frames(2))
+    check(open_catalog(store), store)
+    write_shard(  # a slow clock: it sorts before the removal
+        store / "shards" / "00000000000000000001-1-00000000.safetensors",
+        [make_record("a")],
+        [some_frames(2).astype(np.float16)],
+        [np.arange(2, dtype=np.float32)],
+        backbone_sha256=SHA256,
+    )
+    check(open_catalog(store), store)
+    assert sorted(open_catalog(store).ids.all()) == ["b", "c"]
+
+
+def test_a_store_whose_videos_were_all_removed_is_empty(store: Path) -> None:
+    remove_videos(store, ["a", "b", "c"])
+    assert open_catalog(store).num_videos == open_catalog(store).num_videos == 0
+
+
+def test_when_a_shard_has_gone_only_those_are_read_again_whose_videos_it_hid(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(store, a=some_frames(7))  # hides one of the first shard
+    add(store, d=some_frames(5))
+    add(store, e=some_frames(5))
+    open_catalog(store)
+    first, *_, last = sorted((store / "shards").iterdir())
+    last.unlink()
+    read: list[Path] = []
+    monkeypatch.setattr(
+        "vtrcli.index.catalog_making.open_shard_of",
+        lambda config, path: read.append(path) or open_shard_of(config, path),
+    )
+    check(open_catalog(store), store)
+    assert read == [first]
 
 
 def test_a_shard_of_another_machine_with_a_slow_clock_does_not_win(store: Path) -> None:

@@ -13,6 +13,7 @@ from tests.store.stores import make_store
 from vtrcli.index.catalog_file import open_catalog
 from vtrcli.index.derived import Columns, current_rows, derived_tables
 from vtrcli.store.shard import Shard
+from vtrcli.store.writer import remove_videos
 
 
 class Counter:
@@ -52,6 +53,15 @@ def test_only_new_shards_are_computed_and_current_videos_are_given(store: Path) 
     assert rows_of(store, compute) == {"a": 1, "b": 2} and len(compute.shards) == 1
     add(store, c=some_frames(3), a=some_frames(4))
     assert rows_of(store, compute) == {"a": 4, "b": 2, "c": 3} and len(compute.shards) == 2
+
+
+def test_a_removal_costs_no_table_and_moves_no_row(store: Path) -> None:
+    compute = Counter()
+    rows_of(store, compute)
+    remove_videos(store, ["a"])
+    add(store, c=some_frames(3))
+    assert rows_of(store, compute) == {"b": 2, "c": 3} and len(compute.shards) == 2
+    assert len(list((store / "index" / "sums").iterdir())) == 2
 
 
 def test_rows_of_a_shard_that_has_gone_are_removed_with_the_next_new_one(store: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 
 from tests.store.stores import SHA256, make_record, make_store
 from vtrcli.errors import StoreError, VideoError
+from vtrcli.store.failures import append_failure, make_failure, read_failures
 from vtrcli.store.frames import FrameJpegs, FrameShard, encode_jpegs, frames_of, videos_without_frames
 from vtrcli.store.reader import FeatureStore, shard_paths
-from vtrcli.store.writer import StoreWriter
+from vtrcli.store.verify import verify
+from vtrcli.store.writer import StoreWriter, remove_videos
 
 
 def test_features_come_back_as_float16_and_in_the_order_of_ids(tmp_path: Path) -> None:
@@ -34,6 +37,52 @@ def test_a_later_shard_supersedes_an_earlier_one_per_video(tmp_path: Path) -> No
     assert store.features("a").tolist() == [[1.0] * 4]
     assert store.features("b").shape == (2, 4)
     assert [[at.record.video_id for at in current] for _, current in store.by_shard()] == [["b"], ["a"]]
+
+
+def test_a_removed_video_is_gone_until_it_is_written_again(tmp_path: Path) -> None:
+    make_store(tmp_path, {"a": np.zeros((2, 4)), "b": np.zeros((2, 4))})
+    path = remove_videos(tmp_path, ["a", "unknown"])
+    assert path == shard_paths(tmp_path)[-1]
+    store = FeatureStore(tmp_path)
+    assert list(store.videos) == ["b"] and store.num_frames == 2
+    assert store.shards[-1].removed == ("a",)
+    assert remove_videos(tmp_path, ["a"]) is None
+    report = verify(tmp_path)
+    assert (report.problems, report.num_shards, report.num_frames) == ((), 2, 4)
+    make_store(tmp_path, {"a": np.ones((1, 4))})
+    assert FeatureStore(tmp_path).features("a").tolist() == [[1.0] * 4]
+
+
+def test_a_removal_that_was_altered_is_found(tmp_path: Path) -> None:
+    make_store(tmp_path, {"a": np.zeros((2, 4)), "b": np.zeros((2, 4))})
+    path = remove_videos(tmp_path, ["a"])
+    assert path is not None
+    body = path.read_bytes()
+    assert body.count(b'[\\"a\\"]') == 1
+    path.write_bytes(body.replace(b'[\\"a\\"]', b'[\\"b\\"]'))
+    assert verify(tmp_path).problems == ((path, "the bytes of removed are not those that were written"),)
+    path.write_bytes(body.replace(b'[\\"a\\"]', b"[ 12  ]"))
+    ((_, detail),) = verify(tmp_path).problems
+    assert "what it removes is not a list of ids" in detail
+
+
+def test_the_frames_of_a_removed_video_are_gone_with_it(tmp_path: Path) -> None:
+    make_store(tmp_path, {"a": np.ones((1, 4))})
+    writer = StoreWriter(tmp_path, backbone_sha256=SHA256)
+    writer.add(make_record("b"), np.ones((1, 4)), np.zeros(1), jpegs=FrameJpegs((b"jpeg",)))
+    writer.flush()
+    remove_videos(tmp_path, ["b"])
+    assert videos_without_frames(FeatureStore(tmp_path)) == {"a"}
+
+
+def test_old_failures_of_a_removed_video_do_not_come_back(tmp_path: Path) -> None:
+    make_store(tmp_path, {"a": np.ones((1, 4))})
+    for name in "ab":
+        old = replace(make_failure(Path(f"/videos/{name}.mp4"), "corrupt", "x", state=None), when=5.0)
+        append_failure(tmp_path, old)
+    remove_videos(tmp_path, ["a"])
+    records = [at.record for at in FeatureStore(tmp_path).videos.values()]
+    assert list(read_failures(tmp_path, records)) == ["/videos/b.mp4"]
 
 
 def test_opening_a_store_does_not_map_its_features(tmp_path: Path) -> None:

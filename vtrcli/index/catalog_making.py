@@ -19,19 +19,22 @@ from vtrcli.store.shard import DTYPES, Shard, damaged, text_crc32
 
 BLOCK_ROWS = 16_384
 MAX_SECONDS = 1e9  # 31 years
+_NOWHERE = -1
 _SHARD_ARRAYS = tuple(name for name, (_, letter) in TENSORS.items() if letter == "S")
 _VIDEO_ARRAYS = tuple(name for name, (_, letter) in TENSORS.items() if letter == "V")
 
 
 @dataclass
 class _Part:
-    """What one shard brings. `start` and `stop` count from the shard's first row."""
+    """What one shard brings, and which ids it takes away from earlier ones. `start` and `stop` count from the shard's
+    first row."""
 
     shard: dict[str, int]
     inverse_norms: np.ndarray
     ids: list[str]
     paths: list[str]
     videos: dict[str, np.ndarray]
+    removed: tuple[str, ...] = ()
 
 
 def make_catalog(store: Path, config: StoreConfig, paths: Sequence[Path], kept: Catalog | None) -> Catalog:
@@ -43,7 +46,10 @@ def make_catalog(store: Path, config: StoreConfig, paths: Sequence[Path], kept: 
     known = _known_parts(kept, paths) if kept is not None else {}
     parts = [known.get(path.name) or _read_part(open_shard_of(config, path)) for path in paths]
     first_rows = np.cumsum([0, *(len(part.inverse_norms) for part in parts)])
-    newest = {video_id: number for number, part in enumerate(parts) for video_id in part.ids}
+    newest: dict[str, int] = {}
+    for number, part in enumerate(parts):
+        newest.update(dict.fromkeys(part.removed, _NOWHERE))
+        newest.update(dict.fromkeys(part.ids, number))
     ids: list[str] = []
     names: list[str] = []
     videos: dict[str, list[np.ndarray]] = {
@@ -68,15 +74,22 @@ def make_catalog(store: Path, config: StoreConfig, paths: Sequence[Path], kept: 
 
 
 def _known_parts(kept: Catalog, paths: Sequence[Path]) -> dict[str, _Part]:
-    """The parts of the last catalogue; none when a shard has gone: videos that it superseded count again then."""
+    """The parts of the last catalogue that can be used again.
+
+    It holds current videos only: when a shard has gone, those that it superseded or took away may count again, so that
+    shards with such videos are read once more. So are tombstones: what they take away is not in it.
+    """
     now = file_states(paths)
-    if any(now.get(name) != state for name, state in kept.file_states().items()):
-        return {}
+    states = kept.file_states()
+    has_lost = any(now.get(name) != state for name, state in states.items())
     ids, names = kept.ids.all(), kept.paths.all()
     edges = np.searchsorted(kept["video_shard"], np.arange(len(kept.shard_names) + 1))
     parts = {}
     for number, name in enumerate(kept.shard_names):
         here = slice(int(edges[number]), int(edges[number + 1]))
+        is_whole = here.stop - here.start == kept["shard_videos"][number]
+        if now.get(name) != states[name] or not kept["shard_videos"][number] or (has_lost and not is_whole):
+            continue
         rows = slice(int(kept.first_rows[number]), int(kept.first_rows[number + 1]))
         videos = {key: kept[key][here] for key in _VIDEO_ARRAYS if key != "video_shard"}
         videos["start"], videos["stop"] = (videos[edge] - rows.start for edge in ("start", "stop"))
@@ -150,6 +163,7 @@ def _read_part(shard: Shard) -> _Part:
         [records[row].video_id for row in rows],
         [records[row].path for row in rows],
         {name: column[rows] for name, column in videos.items()},
+        shard.removed,
     )
 
 

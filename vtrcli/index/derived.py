@@ -61,7 +61,7 @@ def derived_tables(
     folder = catalog.store / INDEX_FOLDER / columns.name
     sizes = catalog["shard_videos"].tolist()
     there = [
-        _read(folder / name, columns, shard_key=key, num_videos=size)
+        _read(folder / name, columns, shard_key=key, num_videos=size) if size else _empty(columns)
         for name, key, size in zip(catalog.shard_names, catalog.shard_keys, sizes, strict=True)
     ]
     missing = [number for number, table in enumerate(there) if table is None]
@@ -111,6 +111,14 @@ def _read(path: Path, columns: Columns, *, shard_key: str, num_videos: int) -> T
                 to_do="raise the limit (`ulimit -n`), then search again",
             ) from cause
         return None
+
+
+def _empty(columns: Columns) -> Table:
+    """The table of a shard that only takes videos away."""
+    return {
+        name: np.zeros((0,) if width is None else (0, width), DTYPES[dtype])
+        for name, (dtype, width) in columns.tensors.items()
+    }
 
 
 def _write(path: Path, table: Table, columns: Columns, *, shard_key: str) -> None:

@@ -14,6 +14,7 @@ from vtrcli.errors import StoreError
 from vtrcli.store.records import FileState, VideoRecord
 
 FAILURES_NAME = "failures.jsonl"
+FORGOTTEN = "forgotten"  # a reason that takes back earlier lines of the same path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +57,20 @@ def append_failure(store: Path, failure: Failure) -> None:
     Raises:
         StoreError: the file cannot be written.
     """
+    _append(store, [failure])
+
+
+def forget_failures(store: Path, paths: Iterable[str]) -> None:
+    """Let the failures of these files stand no longer. Raises StoreError as `append_failure`."""
+    known = _last_lines(store)
+    lines = [make_failure(Path(path), FORGOTTEN, "", state=None) for path in paths if path in known]
+    if lines:
+        _append(store, lines)
+
+
+def _append(store: Path, failures: list[Failure]) -> None:
     # The newline in front ends a line that a kill or a full disk tore, which would swallow this one.
-    line = f"\n{json.dumps(asdict(failure))}\n".encode()
+    line = "".join(f"\n{json.dumps(asdict(failure))}\n" for failure in failures).encode()
     try:
         descriptor = os.open(store / FAILURES_NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -82,7 +95,15 @@ def read_failures(store: Path, records: Iterable[VideoRecord]) -> dict[str, Fail
         StoreError: the file is there but cannot be read.
     """
     extracted_at = {record.path: record.extracted_at for record in records}
-    standing: dict[str, Failure] = {}
+    return {
+        path: failure
+        for path, failure in sorted(_last_lines(store).items())
+        if failure.reason != FORGOTTEN and failure.when > extracted_at.get(path, float("-inf"))
+    }
+
+
+def _last_lines(store: Path) -> dict[str, Failure]:
+    last: dict[str, Failure] = {}
     try:
         lines = (store / FAILURES_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -96,12 +117,8 @@ def read_failures(store: Path, records: Iterable[VideoRecord]) -> dict[str, Fail
     for line in lines:
         failure = _parsed(line)
         if failure is not None:
-            standing[failure.path] = failure
-    return {
-        path: failure
-        for path, failure in sorted(standing.items())
-        if failure.when > extracted_at.get(path, float("-inf"))
-    }
+            last[failure.path] = failure
+    return last
 
 
 def _parsed(line: str) -> Failure | None:

@@ -46,10 +46,12 @@ class FeatureStore:
 
     @cached_property
     def videos(self) -> dict[str, Location]:
-        """Per video id, in the order of the ids; a later shard supersedes an earlier one."""
+        """Per video id, in the order of the ids; a later shard supersedes an earlier one or takes its videos away."""
         found: dict[str, Location] = {}
         for number, shard in enumerate(self.shards):
             require_cut(shard)
+            for video_id in shard.removed:
+                found.pop(video_id, None)
             offsets = shard.offsets.tolist()
             for record, start, stop in zip(shard.records, offsets, offsets[1:], strict=False):
                 found[record.video_id] = Location(record, number, start, stop)

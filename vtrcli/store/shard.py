@@ -10,6 +10,7 @@ import json
 import math
 import os
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from vtrcli.store.config import MALFORMED, STORE_VERSION
 from vtrcli.store.records import VideoRecord
 
 SHARD_FORMAT = "vtr-shard"
-VIDEOS_CRC32 = "videos_crc32"
+VIDEOS_CRC32, REMOVED_CRC32 = "videos_crc32", "removed_crc32"
 MAX_HEADER_BYTES = 100 * 1024 * 1024
 DTYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
@@ -105,8 +106,8 @@ class TensorFile:
         return sizes
 
     def wrong_checksums(self) -> list[str]:
-        """Names of the tensors whose bytes are not those that were written, and "videos" for the list of videos in
-        the header; reads the whole file.
+        """Names of the tensors whose bytes are not those that were written, and "videos" and "removed" for the lists
+        in the header; reads the whole file.
 
         Raises:
             StoreError: the checksums cannot be read.
@@ -116,11 +117,13 @@ class TensorFile:
             wrong = [name for name in self._tensors if crc32(self.tensor(name)) != written.get(name)]
         except MALFORMED as cause:
             raise damaged(self.path, f"the checksums cannot be read ({cause})") from cause
-        videos = self.metadata.get("videos", "")
-        # Shards of the first releases carry no checksum of their header.
-        return wrong + ["videos"] * (
-            self.metadata.get(VIDEOS_CRC32, text_crc32(videos)) != text_crc32(videos)
-        )
+        for name, key in (("videos", VIDEOS_CRC32), ("removed", REMOVED_CRC32)):
+            crc = text_crc32(self.metadata.get(name, ""))
+            if (
+                self.metadata.get(key, crc) != crc
+            ):  # shards of the first releases carry no checksum of their header
+                wrong.append(name)
+        return wrong
 
     def _entry(self, name: str) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
         if name not in self._tensors:
@@ -131,11 +134,15 @@ class TensorFile:
 @dataclass(frozen=True)
 class Shard:
     """An open shard. `features` [total_frames, dim] float16, `timestamps` [total_frames] float32 seconds,
-    `offsets` [num_videos + 1] int64: video v owns rows offsets[v] to offsets[v + 1]."""
+    `offsets` [num_videos + 1] int64: video v owns rows offsets[v] to offsets[v + 1].
+
+    `removed` are ids whose rows in earlier shards count no more; a shard that removes is called a tombstone.
+    """
 
     path: Path
     file: TensorFile
     records: tuple[VideoRecord, ...]
+    removed: tuple[str, ...] = ()
 
     @property
     def features(self) -> np.ndarray:
@@ -189,13 +196,35 @@ def write_shard(
     )
 
 
+def write_tombstone(path: Path, video_ids: Sequence[str], *, dim: int, backbone_sha256: str) -> None:
+    """Write a shard without rows that takes away what earlier shards hold of `video_ids`. Raises StoreError as
+    `write_shard`."""
+    tensors = {
+        "features": np.zeros((0, dim), "<f2"),
+        "offsets": np.zeros(1, np.int64),
+        "timestamps": np.zeros(0, "<f4"),
+    }
+    write_tensors(
+        path,
+        tensors,
+        {
+            "format": SHARD_FORMAT,
+            "version": str(STORE_VERSION),
+            "backbone_sha256": backbone_sha256,
+            "videos": "[]",
+            "removed": json.dumps(list(video_ids)),
+        },
+    )
+
+
 def write_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all, with checksums of tensors and videos in its metadata."""
+    """Write a safetensors file, whole or not at all, with checksums of its tensors and lists in its metadata."""
     from safetensors.numpy import save
 
     checksums = {"crc32": json.dumps({name: crc32(tensor) for name, tensor in sorted(tensors.items())})}
-    if "videos" in metadata:
-        checksums[VIDEOS_CRC32] = text_crc32(metadata["videos"])
+    for name, key in (("videos", VIDEOS_CRC32), ("removed", REMOVED_CRC32)):
+        if name in metadata:
+            checksums[key] = text_crc32(metadata[name])
     write_whole(path, save(tensors, {**metadata, **checksums}))
 
 
@@ -248,12 +277,15 @@ def open_shard(path: Path) -> Shard:
     file = open_tensors(path, file_format=SHARD_FORMAT, called="a feature shard")
     try:
         records = tuple(VideoRecord.from_json(body) for body in json.loads(file.metadata["videos"]))
+        removed = json.loads(file.metadata.get("removed", "[]"))
+        if not isinstance(removed, list) or not all(isinstance(name, str) for name in removed):
+            raise TypeError("what it removes is not a list of ids")
     except MALFORMED as cause:
         raise damaged(path, f"the video list cannot be read ({cause})") from cause
     num_frames, _ = file.require("features", "F16", (None, None))
     file.require("timestamps", "F32", (num_frames,))
     file.require("offsets", "I64", (len(records) + 1,))
-    return Shard(path, file, records)
+    return Shard(path, file, records, tuple(removed))
 
 
 # The command that makes the contents of a file that was set aside once more.

@@ -6,15 +6,17 @@ import contextlib
 import os
 import secrets
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from vtrcli.errors import VideoError
+from vtrcli.store.failures import forget_failures
 from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, write_frame_shard
-from vtrcli.store.reader import SHARD_FOLDER, shard_paths
+from vtrcli.store.reader import SHARD_FOLDER, FeatureStore, shard_paths
 from vtrcli.store.records import VideoRecord
-from vtrcli.store.shard import write_shard
+from vtrcli.store.shard import write_shard, write_tombstone
 
 NUMBER_DIGITS = 20  # nanoseconds since 1970; names of equal length sort by it
 MAX_SHARD_VIDEOS = 4096
@@ -107,6 +109,33 @@ class StoreWriter:
             if not path.exists():
                 with contextlib.suppress(OSError):  # it must not hide why the write failed
                     frames_path.unlink()
+
+
+def remove_videos(store: Path, video_ids: Iterable[str]) -> Path | None:
+    """Take videos out of a store: one small shard is added whose presence takes away what earlier ones hold of them.
+
+    A reader sees all of them or none; whoever writes one of them afterwards brings it back. The bytes go with the next
+    `vtr store compact`. Old failures of their files are forgotten: who removes a video does not want to hear of it.
+
+    Returns:
+        The new shard; None when `video_ids` holds none that is there.
+
+    Raises:
+        StoreError: no store here, a damaged one, or it cannot be written.
+    """
+    reader = FeatureStore(store)
+    there = [
+        reader.videos[video_id].record for video_id in dict.fromkeys(video_ids) if video_id in reader.videos
+    ]
+    if not there:
+        return None
+    forget_failures(store, (record.path for record in there))
+    backbone = reader.config.backbone
+    path = store / SHARD_FOLDER / _new_name(store)
+    write_tombstone(
+        path, [record.video_id for record in there], dim=backbone.dim, backbone_sha256=backbone.sha256
+    )
+    return path
 
 
 def _new_name(store: Path) -> str:
