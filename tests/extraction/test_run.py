@@ -12,6 +12,7 @@ import pytest
 from tests.model.tiny_clip import write_tiny_clip
 from tests.video_files import make_video
 from vtrcli.errors import InputError, StoreError
+from vtrcli.extraction import pipeline
 from vtrcli.extraction.run import ExtractResult, extract
 from vtrcli.store.failures import read_failures
 from vtrcli.store.reader import FeatureStore
@@ -50,6 +51,37 @@ def features_of(store: Path) -> dict[str, bytes]:
         video_id: opened.features(video_id).tobytes() + opened.timestamps(video_id).tobytes()
         for video_id in opened.videos
     }
+
+
+def test_a_bug_in_decoding_one_video_costs_that_video(
+    videos: Path,
+    weights: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    real = pipeline.open_video
+
+    def faulty(path: Path, *args: object, **options: object) -> object:
+        if path.name == "clip2.mp4":
+            raise ZeroDivisionError("division\nby zero")
+        return real(path, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "open_video", faulty)
+    result = run(videos, weights, tmp_path / "store")
+    assert (result.num_extracted, result.num_failed) == (3, 2)
+    failure = read_failures(tmp_path / "store", [])[str(videos / "clip2.mp4")]
+    assert (failure.reason, failure.detail) == ("bug", "ZeroDivisionError: division by zero")
+    assert f"a bug in decoding {videos / 'clip2.mp4'}; the run goes on" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_what_no_video_would_survive_ends_the_run(
+    videos: Path, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VTR_FFMPEG", "no-such-program")
+    with pytest.raises(InputError, match="VTR_FFMPEG is 'no-such-program', which is no program"):
+        run(videos, weights, tmp_path / "store")
 
 
 def test_every_video_is_stored_and_a_bad_one_costs_a_row(videos: Path, weights: str, tmp_path: Path) -> None:

@@ -6,15 +6,17 @@ thread. The queue is bounded in frames: memory does not depend on the length of 
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from vtrcli.errors import VideoError
+from vtrcli.errors import VideoError, VtrError
 from vtrcli.extraction.batching import FrameBatcher
 from vtrcli.extraction.worklist import Job
 from vtrcli.store.frames import FrameJpegs, encode_jpegs
@@ -24,6 +26,8 @@ from vtrcli.video.sampling import Sampling
 
 BATCH_FRAMES = 16  # frames per queue item
 IDLE_SECONDS = 1.0  # a part-filled batch waits this long for more frames
+_DETAIL_CHARACTERS = 200
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,7 @@ class _End:
     info: VideoInfo | None = None
     warnings: tuple[str, ...] = ()
     error: VideoError | None = None
-    bug: BaseException | None = None
+    fatal: BaseException | None = None  # ends the run: raised in the caller's thread
 
 
 @dataclass
@@ -134,8 +138,8 @@ def run_pipeline(
 def _take(item: _Frames | _End, video: _Open, batcher: FrameBatcher) -> list[tuple[int, np.ndarray]]:
     """Note one queue item; returns what the encoder gave back for it and for the videos before it."""
     if isinstance(item, _End):
-        if item.bug is not None:
-            raise item.bug
+        if item.fatal is not None:
+            raise item.fatal
         video.end = item
         return []
     video.timestamps.append(item.timestamps)
@@ -159,6 +163,13 @@ def _outcome(job: Job, video: _Open) -> FinishedVideo | FailedVideo | None:
         warnings=end.warnings,
         jpegs=FrameJpegs(tuple(video.jpegs)) if video.jpegs else None,
     )
+
+
+def bug_in_decoding(path: Path, bug: Exception) -> VideoError:
+    """The failure of a video whose decoding met a fault of ours: it costs that video. The traceback is logged."""
+    _LOG.error("a bug in decoding %s; the run goes on", path, exc_info=bug)
+    words = " ".join(f"{type(bug).__name__}: {bug}".split())
+    return VideoError("bug", words[:_DETAIL_CHARACTERS], path=str(path))
 
 
 class _Workers:
@@ -210,8 +221,17 @@ class _Workers:
                 self._put(self._decode(number, job))
             except VideoError as error:
                 self._put(_End(number, error=error))
-            except BaseException as bug:  # handed to the caller's thread and raised there
-                self._put(_End(number, bug=bug))
+            except MemoryError:
+                self._put(_End(number, error=VideoError("memory", "no memory is left", path=str(job.path))))
+            except Exception as error:
+                if self._stopping.is_set():
+                    break  # the reader was closed while it read
+                if isinstance(error, VtrError):  # no ffmpeg, say: no other video would fare better
+                    self._put(_End(number, fatal=error))
+                else:
+                    self._put(_End(number, error=bug_in_decoding(job.path, error)))
+            except BaseException as error:
+                self._put(_End(number, fatal=error))
         self._put(None)
 
     def _decode(self, number: int, job: Job) -> _End:

@@ -185,7 +185,7 @@ class VideoReader:
         if seconds is None or seconds >= self.plan.targets[-1]:
             return False
         self.info = replace(self.info, duration_seconds=seconds)
-        before, self.plan = self.plan, self._make_plan()
+        before, self.plan = self.plan, self._make_plan(may_seek=self.plan.method == "seek")
         # A fixed rate gives the same times again, only fewer of them: those have been decoded.
         return not np.isin(self.plan.targets, before.targets).all()
 
