@@ -25,7 +25,7 @@ FLOORS = [
     {"index"},
     {"retrieval"},
     {"video", "store", "model", "datasets", "text"},
-    {"files", "threads", "times", "html", "page"},
+    {"files", "text_files", "threads", "times", "html", "page"},
     {"errors"},
     {"__init__"},
 ]

@@ -45,14 +45,15 @@ def test_a_byte_order_mark_is_dropped(tmp_path: Path) -> None:
     assert reading.read_video_ids(path) == ["one", "two"]
 
 
-def test_text_that_is_not_utf8_names_the_byte(tmp_path: Path) -> None:
+def test_text_that_is_not_utf8_names_the_line_and_what_it_may_be(tmp_path: Path) -> None:
     path = tmp_path / "ids.txt"
     path.write_bytes(b"caf\xe9\n")
     with pytest.raises(InputError) as caught:
         reading.read_text(path)
     assert message(caught) == (
-        f"{path}: byte 3 is not UTF-8; annotation files are UTF-8 text; "
-        "save the file as UTF-8 (iconv -f LATIN1 -t UTF-8), or get it again"
+        f"{path}: line 1 is not UTF-8: it may be CP1252 ('café'); "
+        "text is UTF-8, or UTF-16 with its byte order mark; "
+        "save it as UTF-8, for example with `iconv -f CP1252 -t UTF-8`"
     )
 
 

@@ -13,6 +13,7 @@ from vtrcli.cli.output import count, print_json, print_rows, say, stdout
 from vtrcli.cli.progress import StepBar
 from vtrcli.cli.search_openers import open_searcher
 from vtrcli.errors import InputError, UsageError
+from vtrcli.text_files import decode_text
 
 NAME = "bank"
 EPILOG = "Example: [bold]vtr bank build --texts captions.txt --store kitchen.store[/bold]"
@@ -114,14 +115,13 @@ def info(store: options.Store = None, json_output: options.Json = False) -> None
 
 
 def read_captions(path: Path) -> list[str]:
-    """The lines of a text file. Raises InputError when it cannot be read as UTF-8."""
+    """The lines of a text file. Raises InputError when it cannot be read or is no text."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as cause:
-        why = cause.strerror if isinstance(cause, OSError) else "it is not UTF-8"
+        return decode_text(path.read_bytes(), name=str(path)).split("\n")
+    except OSError as cause:
         raise InputError(
-            f"{path} cannot be read: {why}",
-            allowed="a text file in UTF-8 with one caption per line",
+            f"{path} cannot be read: {cause.strerror}",
+            allowed="a text file with one caption per line",
             to_do="check --texts",
         ) from cause
 

@@ -22,6 +22,7 @@ from vtrcli.cli.output import (
 )
 from vtrcli.cli.progress import ProgressBar
 from vtrcli.errors import EXIT_SOME_FAILED, UsageError
+from vtrcli.text_files import path_list
 from vtrcli.times import clock
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ def input_paths(videos: list[Path] | None) -> tuple[list[Path], bool]:
 
     Raises:
         UsageError: none was given.
+        InputError: the list on stdin is no text.
     """
     if not videos:
         raise UsageError(
@@ -212,12 +214,8 @@ def input_paths(videos: list[Path] | None) -> tuple[list[Path], bool]:
             to_do="run `vtr extract FOLDER`, or set `videos` in vtr.toml (`vtr init --videos FOLDER`)",
         )
     if videos == [Path("-")]:
-        text = sys.stdin.buffer.read()
-        separator = b"\0" if b"\0" in text else b"\n"
-        lines = text.split(separator)
-        if separator == b"\n":  # a list written on Windows
-            lines = [line.removesuffix(b"\r") for line in lines]
-        return [Path(os.fsdecode(line)) for line in lines if line.strip()], True
+        paths = path_list(sys.stdin.buffer.read(), name="the list on stdin")
+        return [Path(os.fsdecode(path)) for path in paths], True
     return videos, False
 
 

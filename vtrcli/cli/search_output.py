@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vtrcli.cli.output import home_relative, print_json, stdout
 from vtrcli.cli.printable import printable
 from vtrcli.errors import InputError, VtrError
+from vtrcli.text_files import decoded_lines
 from vtrcli.times import time_span
 
 if TYPE_CHECKING:
@@ -34,18 +35,17 @@ def result_json(result: SearchResult, **more: Any) -> dict[str, Any]:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a file or (-) of stdin that are not blank, as they come. Raises InputError for no file."""
+    """The lines of a file or (-) of stdin that are not blank, as they come. Raises InputError for no text file."""
+    is_stdin = str(path) == "-"
     try:
-        with nullcontext(sys.stdin.buffer) if str(path) == "-" else open(path, "rb") as file:
-            for line in file:
-                text = line.decode("utf-8").strip()
-                if text:
+        with nullcontext(sys.stdin.buffer) if is_stdin else open(path, "rb") as file:
+            for line in decoded_lines(file, name="the queries on stdin" if is_stdin else str(path)):
+                if text := line.strip():
                     yield text
-    except (OSError, UnicodeDecodeError) as cause:
-        why = cause.strerror if isinstance(cause, OSError) else "it is not UTF-8"
+    except OSError as cause:
         raise InputError(
-            f"{path} cannot be read: {why}",
-            allowed="a text file in UTF-8 with one query per line, or - for stdin",
+            f"{path} cannot be read: {cause.strerror}",
+            allowed="a text file with one query per line, or - for stdin",
             to_do="check --queries",
         ) from cause
 

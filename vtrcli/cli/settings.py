@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtrcli.errors import UsageError
+from vtrcli.errors import InputError, UsageError
+from vtrcli.text_files import decode_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -61,10 +62,11 @@ def load_settings(path: Path, options: Mapping[str, Mapping[str, OptionKind]]) -
         UsageError: the file is no TOML, or names an option or command that does not exist.
     """
     try:
-        body = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
+        body = tomllib.loads(decode_text(path.read_bytes(), name=str(path)))
+    except (OSError, InputError, tomllib.TOMLDecodeError) as cause:
+        why = cause.came_in if isinstance(cause, InputError) else cause
         raise UsageError(
-            f"{path} cannot be read: {cause}",
+            f"{path} cannot be read: {why}",
             allowed="a TOML file in UTF-8",
             to_do="mend it, or write a new one with `vtr init --force`",
         ) from cause

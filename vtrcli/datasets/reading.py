@@ -1,4 +1,4 @@
-"""Bytes and text of annotation files, also from inside a zip: bounded, UTF-8, with errors that name the file."""
+"""Bytes and text of annotation files, also from inside a zip: bounded, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from vtrcli.errors import InputError
+from vtrcli.text_files import decode_text
 
 # The largest real file (MSR-VTT's captions) has 23 MB; a zip member that claims more than this is no annotation.
 MAX_FILE_BYTES = 256 * 2**20
@@ -67,21 +68,13 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """The content as UTF-8 without its byte order mark, line ends as they are. Raises InputError."""
+    """The content as text without its byte order mark, every line end a newline. Raises InputError."""
     return as_text(read_bytes(path), path)
 
 
 def as_text(content: bytes, path: Path) -> str:
-    """Decode UTF-8; a byte order mark is dropped. `path` is for the message. Raises InputError."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as cause:
-        raise wrong(
-            path,
-            f"byte {cause.start} is not UTF-8",
-            allowed="annotation files are UTF-8 text",
-            to_do="save the file as UTF-8 (iconv -f LATIN1 -t UTF-8), or get it again",
-        ) from cause
+    """Decode what `read_bytes` or `read_zip_member` gave; `path` is for the message. Raises InputError."""
+    return decode_text(content, name=str(path))
 
 
 def read_lines(path: Path) -> list[str]:

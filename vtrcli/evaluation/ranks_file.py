@@ -16,6 +16,7 @@ from vtrcli.files import write_whole
 from vtrcli.retrieval.evaluate import Evaluation
 from vtrcli.retrieval.methods import METHODS
 from vtrcli.retrieval.metrics import DirectionMetrics, Ties, metrics_from_ranks
+from vtrcli.text_files import decode_text
 
 RANKS_FORMAT = "vtr-ranks"
 BANK_SUFFIX = "+bank"
@@ -70,7 +71,7 @@ def read_ranks(path: Path) -> list[SavedRanks]:
         InputError: missing, or no file of ranks.
     """
     try:
-        body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        body: dict[str, Any] = json.loads(decode_text(path.read_bytes(), name=str(path)))
         if body["format"] != RANKS_FORMAT or body["version"] != 1:
             raise ValueError("it holds no ranks")
         return [_saved(row, body["ties"]) for row in body["rows"]]

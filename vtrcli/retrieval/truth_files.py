@@ -11,6 +11,7 @@ import numpy as np
 
 from vtrcli.errors import InputError, UsageError
 from vtrcli.retrieval.truth import Truth
+from vtrcli.text_files import decode_text
 
 SUFFIXES = (".npy", ".json", ".csv", ".txt")
 
@@ -64,7 +65,7 @@ def _from_npy(path: Path) -> Any:
 
 
 def _from_json(path: Path) -> list[tuple[int, int]]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(decode_text(path.read_bytes(), name=str(path)))
     if not isinstance(content, list):
         raise ValueError("it is not a list")
     pairs = []
@@ -77,8 +78,8 @@ def _from_json(path: Path) -> list[tuple[int, int]]:
 
 
 def _from_lines(path: Path) -> list[tuple[int, int]]:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    lines = decode_text(path.read_bytes(), name=str(path)).splitlines()
+    rows = [row for row in csv.reader(lines) if any(cell.strip() for cell in row)]
     if rows and not all(_is_whole(cell) for cell in rows[0]):
         rows = rows[1:]
     widths = {len(row) for row in rows}
