@@ -60,6 +60,36 @@ def test_a_second_run_encodes_only_what_is_new(store: FeatureStore) -> None:
     assert cache_texts(store, [*CAPTIONS[:2], "a new one"], device="cpu").num_encoded == 1
 
 
+def test_texts_of_another_limit_are_other_texts(store: FeatureStore, weights: str) -> None:
+    text = "a man rides a horse along a wide beach"
+    whole = cache_texts(store, [text], device="cpu")
+    limited = cache_texts(store, [text], device="cpu", max_tokens=6)
+    assert (whole.num_encoded, whole.num_cut, limited.num_encoded, limited.num_cut) == (1, 0, 1, 1)
+    tagger_id = whole.tagger_id
+    found = [
+        open_text_cache(store, tagger_id=tagger_id, max_tokens=limit).rows([text]).features.astype(np.float32)
+        for limit in (None, 6)
+    ]
+    backbone = load_backbone(weights, device="cpu", towers="text")
+    # What is read of the text: its start, and the nouns and verbs of that start.
+    expected = backbone.encode_texts(["a man rides a", "man", "rides"]).features
+    np.testing.assert_allclose(found[1][0], expected, rtol=2e-3, atol=2e-3)
+    assert np.abs(found[0] - found[1]).max() > 0.01
+    assert open_text_cache(store, tagger_id=tagger_id, max_tokens=7).missing([text]) == [text]
+
+
+def test_the_captions_of_a_benchmark_are_cached_as_its_protocol_reads_them(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    (tmp_path / "test_list.txt").write_text("a\n")
+    (tmp_path / "captions_msvd.json").write_text(f'{{"a": ["a dog {"runs " * 40}"]}}')
+    arguments = {"dataset": "msvd", "annotations": tmp_path, "splits": ["test"], "device": "cpu"}
+    result = cache_captions(store.path, **arguments)  # type: ignore[arg-type]
+    assert (result.max_tokens, result.num_encoded, result.num_cut) == (32, 1, 1)
+    longer = cache_captions(store.path, max_tokens=60, **arguments)  # type: ignore[arg-type]
+    assert (longer.max_tokens, longer.num_encoded, longer.num_cut) == (60, 1, 0)
+
+
 def test_splits_that_cannot_be_read_are_named_unless_asked_for(store: FeatureStore, tmp_path: Path) -> None:
     (tmp_path / "val_list.txt").write_text("a\n")
     (tmp_path / "captions_msvd.json").write_text('{"a": ["a dog"]}')

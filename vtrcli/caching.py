@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.datasets.registry import available_splits, load_split
+from vtrcli.datasets.registry import available_splits, load_split, text_limit
 from vtrcli.errors import InputError, StoreError
 from vtrcli.extraction.batching import FrameBatcher
 from vtrcli.extraction.run import CPU_BATCH_SIZE, GPU_BATCH_SIZE, store_config
@@ -33,14 +33,15 @@ CHUNK_TEXTS = 8192  # captions per text file: what an interruption loses at most
 
 @dataclass(frozen=True)
 class CaptionCacheResult:
-    """What was encoded. `num_cut` counts captions over 77 tokens, `num_without` captions that lack a stream;
-    `problems` says per split why it was passed over."""
+    """What was encoded. `num_cut` counts captions over `max_tokens` (None: CLIP's 77), `num_without` captions that lack
+    a stream; `problems` says per split why it was passed over."""
 
     num_texts: int
     num_encoded: int
     num_cut: int
     num_without: dict[Stream, int]
     tagger_id: str
+    max_tokens: int | None = None
     problems: dict[str, str] = field(default_factory=dict)
 
 
@@ -51,12 +52,14 @@ def cache_captions(
     annotations: Path,
     splits: Sequence[str] = (),
     tagger: TaggerName = "hanta",
+    max_tokens: int | None = None,
     device: str = "auto",
     on_progress: Callable[[int, int], None] = lambda num_done, total: None,
 ) -> CaptionCacheResult:
     """Encode the captions of a data set that the store does not have yet; interrupted runs go on where they stopped.
 
     Args:
+        max_tokens: of a text, start and end included; None: the data set's (`registry.text_limit`).
         splits: all that have their files by default; the others are then named in the result's `problems`.
 
     Raises:
@@ -75,7 +78,10 @@ def cache_captions(
             errors[name] = error
     if errors and not texts:
         raise next(iter(errors.values()))
-    result = cache_texts(opened, texts, tagger=tagger, device=device, on_progress=on_progress)
+    limit = text_limit(dataset) if max_tokens is None else max_tokens
+    result = cache_texts(
+        opened, texts, tagger=tagger, max_tokens=limit, device=device, on_progress=on_progress
+    )
     return replace(result, problems={name: error.came_in for name, error in errors.items()})
 
 
@@ -84,21 +90,22 @@ def cache_texts(
     texts: Sequence[str],
     *,
     tagger: TaggerName = "hanta",
+    max_tokens: int | None = None,
     device: str = "auto",
     on_progress: Callable[[int, int], None] = lambda num_done, total: None,
 ) -> CaptionCacheResult:
-    """Encode the given texts that the store does not have yet, each once per stream."""
+    """Encode the given texts that the store does not have yet, each once per stream and limit."""
     tag = load_tagger(tagger)
-    cache = open_text_cache(store, tagger_id=tag.id)
+    cache = open_text_cache(store, tagger_id=tag.id, max_tokens=max_tokens)
     todo = cache.missing(texts)
     num_cut = 0
     num_without: dict[Stream, int] = {"entity": 0, "action": 0}
     if not todo:
-        return CaptionCacheResult(len(set(texts)), 0, num_cut, num_without, tag.id)
+        return CaptionCacheResult(len(set(texts)), 0, num_cut, num_without, tag.id, max_tokens)
     backbone = open_text_tower(store, device=device)
     for start in range(0, len(todo), CHUNK_TEXTS):
         chunk = todo[start : start + CHUNK_TEXTS]
-        rows, num_cut_here = encode_streams(chunk, tag, backbone)
+        rows, num_cut_here = encode_streams(chunk, tag, backbone, max_tokens=max_tokens)
         num_cut += num_cut_here
         num_without["entity"] += int((~rows.mask[:, 1]).sum())
         num_without["action"] += int((~rows.mask[:, 2]).sum())
@@ -107,34 +114,53 @@ def cache_texts(
             chunk,
             rows,
             streams=STREAMS,
-            tagger_id=tag.id,
+            tagger_id=reading_id(tag.id, max_tokens),
             backbone_sha256=store.config.backbone.sha256,
         )
         on_progress(start + len(chunk), len(todo))
-    return CaptionCacheResult(len(set(texts)), len(todo), num_cut, num_without, tag.id)
+    return CaptionCacheResult(len(set(texts)), len(todo), num_cut, num_without, tag.id, max_tokens)
 
 
-def encode_streams(texts: Sequence[str], tagger: Tagger, backbone: Backbone) -> tuple[TextRows, int]:
-    """Features of each text's streams, different texts encoded once, and how many captions CLIP had to cut."""
-    streams = [split_streams(text, tagger) for text in texts]
+def encode_streams(
+    texts: Sequence[str], tagger: Tagger, backbone: Backbone, *, max_tokens: int | None = None
+) -> tuple[TextRows, int]:
+    """Features of each text's streams, different texts encoded once, and how many captions had to be cut.
+
+    Under `max_tokens` nouns and verbs are those of the words that are read.
+    """
+    from vtrcli.model.text_tower import cut_text
+
+    streams = [replace(split_streams(cut_text(text, max_tokens), tagger), fusion=text) for text in texts]
     by_stream = [[getattr(streamed, name) for streamed in streams] for name in STREAMS]
-    captions = backbone.encode_texts(texts)
+    captions = backbone.encode_texts(texts, max_tokens=max_tokens)
     row = {text: number for number, text in enumerate(texts)}
     parts = [
         text for text in dict.fromkeys(text for column in by_stream for text in column) if text not in row
     ]
     row |= {text: number for number, text in enumerate(parts, start=len(texts))}
-    features = np.concatenate([captions.features, backbone.encode_texts(parts).features])
+    encoded = backbone.encode_texts(parts, max_tokens=max_tokens)
+    features = np.concatenate([captions.features, encoded.features])
     index = np.array([[row[text] for text in column] for column in by_stream]).T
     mask = np.array([[True, streamed.has_entity, streamed.has_action] for streamed in streams])
     return TextRows(features.astype(np.float16)[index], mask), captions.num_cut
 
 
-def open_text_cache(store: FeatureStore, *, tagger_id: str) -> TextCache:
-    """The caption features of a store that were made with its own backbone and the given tagger."""
+def open_text_cache(store: FeatureStore, *, tagger_id: str, max_tokens: int | None = None) -> TextCache:
+    """The caption features of a store that were made with its own backbone, the given tagger and limit."""
     return TextCache(
-        store.path, streams=STREAMS, tagger_id=tagger_id, backbone_sha256=store.config.backbone.sha256
+        store.path,
+        streams=STREAMS,
+        tagger_id=reading_id(tagger_id, max_tokens),
+        backbone_sha256=store.config.backbone.sha256,
     )
+
+
+def reading_id(tagger_id: str, max_tokens: int | None) -> str:
+    """How the texts of a file were read: the tagger, and the limit where there is one.
+
+    One name for both, so that a vtr that knows of no limit passes over files that have one.
+    """
+    return tagger_id if max_tokens is None else f"{tagger_id}+{max_tokens}tokens"
 
 
 def reencode_frames(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.datasets.layouts import message
-from vtrcli.datasets.building import build_split, clean_text, join_in_time_order, start_of
+from vtrcli.datasets.building import build_split, clean_text
 from vtrcli.datasets.types import Caption, Split
 from vtrcli.errors import InputError
 
@@ -68,13 +68,3 @@ def test_an_empty_caption_is_refused_because_dropping_it_would_change_the_counts
     assert message(caught) == (
         "texts.json: sentence 3 is empty; every caption has a text; fill it or delete its row"
     )
-
-
-def test_sentences_are_joined_by_start_and_ties_keep_their_order() -> None:
-    assert join_in_time_order([(5, "c"), (0, "b"), (5, "d"), (-1, "a")]) == "a b c d"
-
-
-def test_a_span_is_two_numbers() -> None:
-    assert start_of([1.5, 2], TEXTS, "it") == 1.5
-    with pytest.raises(InputError, match=r"texts\.json: it has 1 numbers; two: start and end; "):
-        start_of([1], TEXTS, "it")

@@ -34,6 +34,7 @@ def _split(*video_ids: str, captions_each: int = 1) -> Split:
         ("clip", "x/clip.webm"),
         ("clip.avi", "clip.MP4"),
         ("3@N01_6_dc.mov", "videos/3@N01_6_dc"),
+        ("3@N01_6_dc.divx", "videos/3@N01_6_dc"),
         ("3@N01_6_dc.", "3@N01_6_dc"),
         ("3@N01_6_dc.", "3@N01_6_dc."),
         ("3@N01_6_dc.", "3@N01_6_dc.mp4"),

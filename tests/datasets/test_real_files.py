@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from vtrcli.datasets.registry import DATASETS, check_dataset, load_split
+from vtrcli.datasets.registry import DATASETS, check_dataset, load_split, text_limit
+from vtrcli.model.text_tower import tokenize
 
 
 @pytest.mark.parametrize("name", ["msrvtt-1ka", "msrvtt-7k", "msrvtt-full", "msvd", "didemo", "activitynet"])
@@ -44,3 +46,34 @@ def test_the_pickle_of_msvd_says_the_same_as_the_json(test_data: Path, tmp_path:
 def test_activitynet_paragraphs_have_up_to_332_words(test_data: Path) -> None:
     split = load_split("activitynet", test_data / "annotations" / "activitynet", "test")
     assert max(len(caption.text.split()) for caption in split.captions) == 332
+
+
+@pytest.mark.parametrize(("name", "file"), [("didemo", "test_data.json"), ("activitynet", "val_1.json")])
+def test_paragraphs_are_those_of_the_published_loaders(test_data: Path, name: str, file: str) -> None:
+    folder = test_data / "annotations" / name
+    content = json.loads((folder / file).read_text())
+    published: dict[str, str] = {}
+    if name == "didemo":  # CLIP4Clip: descriptions as they come, one space between them
+        for entry in content:
+            before = published.get(entry["video"])
+            published[entry["video"]] = (
+                entry["description"] if before is None else f"{before} {entry['description']}"
+            )
+    else:
+        published = {video: " ".join(entry["sentences"]) for video, entry in content.items()}
+    split = load_split(name, folder, "test")
+    # Its tokenizer makes white space one space, as loading does here.
+    expected = [" ".join(published[video].split()) for video in split.video_ids]
+    assert [caption.text for caption in split.captions] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "num_cut"),
+    [("msrvtt-1ka", 32, 1), ("msvd", 32, 10), ("didemo", 64, 10), ("activitynet", 64, 1275)],
+)
+def test_the_published_limit_cuts_so_many_test_texts(
+    test_data: Path, name: str, limit: int, num_cut: int
+) -> None:
+    split = load_split(name, test_data / "annotations" / name.split("-")[0], "test")
+    assert text_limit(name) == limit
+    assert sum(tokenize(caption.text, context_length=limit)[1] for caption in split.captions) == num_cut

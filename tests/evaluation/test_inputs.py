@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.store.stores import make_store
+from tests.store.stores import SHA256, make_store
 from tests.training.toy import make_toy
+from vtrcli.caching import reading_id
 from vtrcli.errors import InputError, StoreError, UsageError
-from vtrcli.evaluation.inputs import EvaluationInputs, from_matrix, from_store, save_matrix
+from vtrcli.evaluation.inputs import EvaluationInputs, _limit_note, from_matrix, from_store, save_matrix
 from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
+from vtrcli.store.texts import TextRows, write_texts
+from vtrcli.text.streams import STREAMS
+from vtrcli.text.taggers import load_tagger
 from vtrcli.training.run import train
 from vtrcli.training.settings import TrainSettings
 
@@ -103,6 +107,37 @@ def test_missing_videos_are_refused_unless_allowed_and_then_said(toy: Path, tmp_
     assert inputs.notes == (
         "1 videos and 1 captions of the split are not in the store and were left out: the numbers cannot be "
         "compared with published ones",
+    )
+
+
+def test_texts_are_read_as_far_as_asked_then_as_trained_then_as_published(toy: Path, tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    shutil.copytree(toy, tmp_path / "toy")
+    copy = tmp_path / "toy"
+    texts = [row.split(",")[1] for row in (copy / "captions.csv").read_text().splitlines()[1:]]
+    for limit in (5, 9):  # the demo of a cache: features that tell the limit
+        rows = TextRows(np.full((len(texts), 3, 16), limit, np.float16), np.ones((len(texts), 3), bool))
+        write_texts(
+            copy / "store", texts, rows, streams=STREAMS,
+            tagger_id=reading_id(load_tagger().id, limit), backbone_sha256=SHA256,
+        )  # fmt: skip
+    assert open_split(copy, run=copy / "run").max_tokens is None
+    assert open_split(copy, run=None, max_tokens=5).max_tokens == 5
+    config = json.loads((copy / "run" / "config.json").read_text())
+    config["settings"]["max_tokens"] = 9
+    (copy / "run" / "config.json").write_text(json.dumps(config))
+    assert open_split(copy, run=copy / "run").max_tokens == 9
+    assert open_split(copy, run=copy / "run", max_tokens=5).max_tokens == 5
+    equal = open_split(copy, run=None, max_tokens=9).source.block(slice(0, 24), slice(0, 12))
+    assert np.ptp(equal, axis=0).max() == 0  # all texts are the constant ones of that limit
+
+
+def test_texts_read_otherwise_than_published_are_said(toy: Path) -> None:
+    assert _limit_note(32, 32, "msvd") == _limit_note(5, None, "csv") == ()
+    assert _limit_note(77, 32, "msvd") == (
+        "texts are read up to 77 tokens, published numbers of msvd up to 32: they are not to be compared",
     )
 
 

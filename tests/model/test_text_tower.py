@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.model.tiny_clip import write_tiny_clip
 from vtrcli.errors import InputError
 from vtrcli.model.backbone import load_backbone
-from vtrcli.model.text_tower import pad_tokens, tokenize
+from vtrcli.model.clip_package import clip_tokenizer
+from vtrcli.model.text_tower import cut_text, pad_tokens, tokenize
 
 _START, _END = 49406, 49407
 _CAT = [_START, 320, 1125, 539, 320, 2368, _END]  # "a photo of a cat", as in OpenAI's own example
@@ -34,6 +35,43 @@ def test_tokens_are_clips():
 def test_a_text_over_the_context_is_cut_and_keeps_its_end(num_words, was_cut):
     tokens, cut = tokenize("cat " * num_words, context_length=77)
     assert (len(tokens), tokens[-1], cut) == (77, _END, was_cut)
+
+
+@pytest.mark.parametrize("num_words", [10, 29, 30, 31, 200])
+def test_a_limit_counts_start_and_end_as_max_words_does(backbone, num_words):
+    text, max_words = "cat " * num_words, 32
+    words = clip_tokenizer().encode(text)
+    expected = [*[_START, *words][: max_words - 1], _END]  # CLIP4Clip's loaders
+    assert tokenize(text, context_length=max_words)[0] == expected
+    limited = backbone.encode_texts([text], max_tokens=max_words)
+    assert limited.num_cut == (num_words > 30)
+    np.testing.assert_array_equal(
+        limited.features, backbone.encode_texts(["cat " * min(num_words, 30)]).features
+    )
+
+
+def test_a_limit_above_the_context_is_the_context(backbone):
+    text = "cat " * 200
+    np.testing.assert_array_equal(
+        backbone.encode_texts([text], max_tokens=500).features, backbone.encode_texts([text]).features
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(max_size=60), st.integers(3, 12))
+def test_a_cut_text_is_made_of_the_words_that_are_read(text, max_tokens):
+    cut = cut_text(text, max_tokens)
+    if not tokenize(text, context_length=max_tokens)[1]:
+        assert cut == text
+    else:
+        words = text.split()
+        assert cut.split() == words[: len(cut.split())]
+        assert not tokenize(cut, context_length=max_tokens)[1]
+
+
+def test_words_behind_the_limit_are_not_cut_into_streams():
+    assert cut_text("a man rides a horse on a beach", 5) == "a man rides"
+    assert cut_text("a man rides a horse on a beach", None) == "a man rides a horse on a beach"
 
 
 def test_one_endless_word_does_not_take_endless_time():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,19 @@ def test_tokens_are_those_of_the_text_tower_one_row_per_stream(frames: FrameSet)
     assert tokens.shape[1] == max(map(len, expected))
     assert [[token for token in row if token] for row in tokens.tolist()] == expected
     assert frames.stream_mask[0].tolist() == [True, True, True]
+
+
+def test_a_limit_cuts_captions_before_their_nouns_and_verbs_are_taken(frames: FrameSet, tmp_path) -> None:
+    toy = make_toy_frames(tmp_path)
+    store = FeatureStore(toy / "store")
+    parts = join_splits(store, "csv", toy, allow_missing=False, note=print)
+    limited = replace(SETTINGS, max_tokens=4)
+    few = frame_sets(store, parts, limited, tagger="hanta", size=SIZE, context_length=77, display=Display())
+    caption = f"a {WORDS[0]} is running"
+    expected = [tokenize(text, context_length=4)[0] for text in (caption, WORDS[0])]
+    tokens = few[0].tokens[0].tolist()
+    assert [[token for token in row if token] for row in tokens[:2]] == expected
+    assert few[0].stream_mask[0].tolist() == [True, True, False]  # its verb is not read
 
 
 def test_a_split_off_validation_set_keeps_texts_with_their_videos(frames: FrameSet) -> None:

@@ -13,6 +13,7 @@ from vtrcli.cli.progress import StepBar
 from vtrcli.errors import UsageError
 
 NAME = "cache"
+CLIP_TOKENS = 77
 EPILOG = "Example: [bold]vtr cache --store msrvtt.store --dataset msrvtt-1ka --annotations msrvtt/[/bold]"
 
 
@@ -21,6 +22,7 @@ def command(
     dataset: options.Dataset = None,
     annotations: options.Annotations = None,
     tagger: options.Tagger = "hanta",
+    max_tokens: options.MaxTokens = None,
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -46,6 +48,7 @@ def command(
             dataset=name,
             annotations=folder,
             tagger=tagger,
+            max_tokens=max_tokens,
             device=device,
             on_progress=bar.update,
         )
@@ -61,7 +64,8 @@ def command(
     without = ", ".join(f"{number:,} without {stream}" for stream, number in result.num_without.items())
     for split, problem in result.problems.items():
         say(f"split {split} passed over: {problem}", quiet=quiet)
-    say(f"of these {without}; {result.num_cut:,} captions over 77 tokens were cut", quiet=quiet)
+    limit = result.max_tokens or CLIP_TOKENS
+    say(f"of these {without}; {result.num_cut:,} captions over {limit} tokens were cut", quiet=quiet)
 
 
 def _reencode(

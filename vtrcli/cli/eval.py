@@ -101,6 +101,7 @@ def command(
         int, typer.Option("--seed", min=0, max=options.MAX_SEED, help="Of resampling and shuffling.")
     ] = 0,
     tagger: options.Tagger = "hanta",
+    max_tokens: options.MaxTokens = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Evaluate although the store lacks videos of the split.")
     ] = False,
@@ -130,6 +131,7 @@ def command(
             folder,
             split,
             tagger,
+            max_tokens,
             chosen_device,
             allow_missing,
             bank,
@@ -177,7 +179,11 @@ def refuse_idle_options(context: typer.Context, methods: list[str], *, from_file
                 allowed="it shows how a correction behaves",
                 to_do="add --dsl or --method",
             )
-    idle = ("store", "run", "dataset", "annotations", "split") if from_files else ("text_to_video",)
+    idle = (
+        ("store", "run", "dataset", "annotations", "split", "max_tokens")
+        if from_files
+        else ("text_to_video",)
+    )
     for name in idle:
         if options.was_typed(context, name):
             raise UsageError(
@@ -222,6 +228,7 @@ def store_inputs(
     annotations: Path,
     split: str,
     tagger: Literal["hanta", "spacy"],
+    max_tokens: int | None,
     device: str,
     allow_missing: bool,
     bank: str,
@@ -252,6 +259,7 @@ def store_inputs(
         annotations=annotations,
         split=split,
         tagger=tagger,
+        max_tokens=max_tokens,
         device=device,
         allow_missing=allow_missing,
         use_train_bank=bank == "train",
@@ -284,6 +292,7 @@ def result_json(result: EvaluationResult) -> dict[str, Any]:
         "model": result.inputs.model,
         "dataset": result.inputs.dataset,
         "split": result.inputs.split,
+        "max_tokens": result.inputs.max_tokens,
         "num_texts": first.num_texts,
         "num_videos": first.num_videos,
         "ties": first.ties,
@@ -318,6 +327,8 @@ def print_result(result: EvaluationResult, *, quiet: bool) -> None:
     """What was evaluated, the table, and the tables of arrivals and sweep where they were asked for."""
     inputs, first = result.inputs, result.evaluations[0]
     what = f"{inputs.dataset} {inputs.split} · " if inputs.dataset else ""
+    if inputs.max_tokens is not None:
+        what += f"{inputs.max_tokens} tokens of a text · "
     ties = first.t2v.num_ties + (first.v2t.num_ties if first.v2t else 0)
     say(
         f"{what}{inputs.model} · {count(first.num_texts, 'text')} x {count(first.num_videos, 'video')} · "

@@ -25,6 +25,16 @@ Annotations = Annotated[
 ]
 Tagger = Annotated[Literal["hanta", "spacy"], typer.Option("--tagger", help="Finds nouns and verbs.")]
 
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--max-tokens",
+        min=3,
+        help="Tokens of a text that are read, with start and end.",
+        show_default="32 or 64, as published for the data set; your own: 77",
+    ),
+]
+
 Milvus = Annotated[
     str,
     typer.Option(

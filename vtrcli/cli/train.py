@@ -52,6 +52,7 @@ def command(
     frames: Annotated[
         int | None, typer.Option("--frames", min=1, help="Frames per video at most.", show_default="12")
     ] = None,
+    max_tokens: options.MaxTokens = None,
     captions: Annotated[
         Literal["one", "all"] | None,
         typer.Option("--captions", help="One caption per video and epoch, or all pairs.", show_default="one"),
@@ -135,6 +136,7 @@ def command(
         "weight_decay": weight_decay,
         "warmup_share": warmup_share,
         "num_frames": frames,
+        "max_tokens": max_tokens,
         "captions": captions,
         "dsl_temperature": dsl_temperature,
         "experts": tuple(experts.replace(" ", "").split(",")) if experts else None,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vtrcli.datasets.json_values import as_list, as_number, as_string
+from vtrcli.datasets.json_values import as_string
 from vtrcli.datasets.reading import first_few, wrong
 from vtrcli.datasets.types import Caption, Split
 
@@ -24,19 +24,6 @@ def clean_text(value: object, path: Path, what: str) -> str:
             path, f"{what} is empty", allowed="every caption has a text", to_do="fill it or delete its row"
         )
     return text
-
-
-def join_in_time_order(sentences: Iterable[tuple[float, str]]) -> str:
-    """One paragraph from (start, sentence) pairs; sentences that start together keep their order."""
-    return " ".join(text for _, text in sorted(sentences, key=lambda pair: pair[0]))
-
-
-def start_of(span: object, path: Path, what: str) -> float:
-    """The start of a [start, end] pair from a JSON file. Raises InputError: no pair, or no numbers."""
-    numbers = as_list(span, path, what)
-    if len(numbers) != 2:
-        raise wrong(path, f"{what} has {len(numbers)} numbers", allowed="two: start and end")
-    return as_number(numbers[0], path, what)
 
 
 def build_split(

@@ -52,13 +52,6 @@ def as_string(value: object, path: Path, what: str) -> str:
     return value
 
 
-def as_number(value: object, path: Path, what: str) -> float:
-    """`value` as a number. Raises InputError."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _of_wrong_kind(value, path, what, "a number")
-    return value
-
-
 def member(value: Mapping[str, object], key: str, path: Path, what: str) -> object:
     """`value[key]`. Raises InputError when the key is missing."""
     if key not in value:

@@ -11,10 +11,17 @@ from vtrcli.datasets import activitynet, didemo, lsmdc, msrvtt, msvd, own
 from vtrcli.datasets.types import Split
 from vtrcli.errors import InputError, UsageError
 
+# What CLIP4Clip's family reads of a text (the `--max_words` of its scripts), start and end included.
+SENTENCE_TOKENS, PARAGRAPH_TOKENS = 32, 64
+
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """A row of `vtr datasets list`. `num_videos` and `num_captions` give the known count per split."""
+    """A row of `vtr datasets list`. `num_videos` and `num_captions` give the known count per split.
+
+    `max_tokens`: how much of a text the published protocol reads, start and end token included (CLIP4Clip's
+    `max_words`, which counts both); None: as much as CLIP can.
+    """
 
     name: str
     summary: str
@@ -23,6 +30,7 @@ class DatasetInfo:
     splits: tuple[str, ...]
     num_videos: Mapping[str, int]
     num_captions: Mapping[str, int]
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ _INFOS = (
         splits=("train", "test"),
         num_videos={"train": 9000, "test": 1000},
         num_captions={"train": 180_000, "test": 1000},
+        max_tokens=SENTENCE_TOKENS,
     ),
     DatasetInfo(
         name="msrvtt-7k",
@@ -66,6 +75,7 @@ _INFOS = (
         splits=("train", "test"),
         num_videos={"train": 7010, "test": 1000},
         num_captions={"train": 140_200, "test": 1000},
+        max_tokens=SENTENCE_TOKENS,
     ),
     DatasetInfo(
         name="msrvtt-full",
@@ -75,6 +85,7 @@ _INFOS = (
         splits=("train", "val", "test"),
         num_videos={"train": 6513, "val": 497, "test": 2990},
         num_captions={"train": 130_260, "val": 9940, "test": 59_800},
+        max_tokens=SENTENCE_TOKENS,
     ),
     DatasetInfo(
         name="msvd",
@@ -84,6 +95,7 @@ _INFOS = (
         splits=("train", "val", "test"),
         num_videos={"train": 1200, "val": 100, "test": 670},
         num_captions={"train": 48_774, "val": 4290, "test": 27_763},
+        max_tokens=SENTENCE_TOKENS,
     ),
     DatasetInfo(
         name="lsmdc",
@@ -94,6 +106,7 @@ _INFOS = (
         # Releases differ in the training and validation files; only the test file is fixed.
         num_videos={"test": 1000},
         num_captions={"test": 1000},
+        max_tokens=SENTENCE_TOKENS,
     ),
     DatasetInfo(
         name="didemo",
@@ -103,6 +116,7 @@ _INFOS = (
         splits=("train", "val", "test"),
         num_videos={"train": 8392, "val": 1065, "test": 1004},
         num_captions={"train": 8392, "val": 1065, "test": 1004},
+        max_tokens=PARAGRAPH_TOKENS,
     ),
     DatasetInfo(
         name="activitynet",
@@ -112,6 +126,7 @@ _INFOS = (
         splits=("train", "test"),
         num_videos={"train": 10_009, "test": 4917},
         num_captions={"train": 10_009, "test": 4917},
+        max_tokens=PARAGRAPH_TOKENS,
     ),
     DatasetInfo(
         name="csv",
@@ -151,6 +166,11 @@ _LOADERS: Mapping[str, Callable[[Path, str], Split]] = {
 def split_names(name: str) -> tuple[str, ...]:
     """The splits a data set can have. Raises UsageError: no such data set."""
     return _info(name).splits
+
+
+def text_limit(name: str) -> int | None:
+    """How many tokens of a text the data set's protocol reads; None: no limit. Raises UsageError: no such data set."""
+    return _info(name).max_tokens
 
 
 def available_splits(name: str, annotations: Path) -> tuple[str, ...]:

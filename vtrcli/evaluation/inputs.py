@@ -10,7 +10,7 @@ import numpy as np
 
 from vtrcli.caching import cache_texts, open_text_cache
 from vtrcli.datasets.join import JoinedSplit, join_with_store, require_complete
-from vtrcli.datasets.registry import load_split
+from vtrcli.datasets.registry import load_split, text_limit
 from vtrcli.errors import InputError
 from vtrcli.files import replacing
 from vtrcli.retrieval.frame_scores import unit_rows
@@ -26,7 +26,8 @@ from vtrcli.text.taggers import TaggerName, load_tagger
 class EvaluationInputs:
     """Scores and truth, and labels where they are known (the report shows them).
 
-    `texts` and `video_ids` in the order of rows and columns; `categories` by video id; `bank` holds scores of other
+    `max_tokens`: how much of a text was read (None: not known, or all that CLIP reads). `texts` and `video_ids` in the
+    order of rows and columns; `categories` by video id; `bank` holds scores of other
     texts with the same videos; `logit_scale` is the model's own, where it is known; `notes` are sentences for the user.
     """
 
@@ -35,6 +36,7 @@ class EvaluationInputs:
     model: str
     dataset: str | None = None
     split: str | None = None
+    max_tokens: int | None = None
     texts: tuple[str, ...] = ()
     video_ids: tuple[str, ...] = ()
     categories: Mapping[str, str] = field(default_factory=dict)
@@ -88,6 +90,7 @@ def from_store(
     annotations: Path,
     split: str,
     tagger: TaggerName = "hanta",
+    max_tokens: int | None = None,
     device: str = "auto",
     allow_missing: bool = False,
     use_train_bank: bool = False,
@@ -97,6 +100,7 @@ def from_store(
     Captions that are not cached yet are encoded first.
 
     Args:
+        max_tokens: of a text, start and end included; None: as the run was trained, else the data set's.
         use_train_bank: give the training captions as a bank.
 
     Raises:
@@ -117,10 +121,11 @@ def from_store(
             allowed="the tagger that the run was trained with",
             to_do="choose it with --tagger, or install that version",
         )
+    limit = max_tokens or model.max_tokens or text_limit(dataset)
     bank_texts = _train_texts(dataset, annotations) if use_train_bank else []
     texts = [caption.text for caption in joined.captions]
-    cache_texts(opened, [*texts, *bank_texts], tagger=tagger, device=device)
-    cache = open_text_cache(opened, tagger_id=tagger_id)
+    cache_texts(opened, [*texts, *bank_texts], tagger=tagger, max_tokens=limit, device=device)
+    cache = open_text_cache(opened, tagger_id=tagger_id, max_tokens=limit)
     videos = model.videos(opened, joined.video_ids)
     number = {video_id: row for row, video_id in enumerate(joined.video_ids)}
     truth = Truth.from_videos(
@@ -132,13 +137,14 @@ def from_store(
         model=model.name,
         dataset=dataset,
         split=split,
+        max_tokens=limit,
         texts=tuple(texts),
         video_ids=joined.video_ids,
         categories=joined.categories,
         store=opened,
         bank=VectorScores(model.texts(cache.rows(bank_texts)), videos) if bank_texts else None,
         logit_scale=model.logit_scale(opened),
-        notes=_missing_note(joined),
+        notes=(*_missing_note(joined), *_limit_note(limit, text_limit(dataset), dataset)),
     )
 
 
@@ -152,6 +158,15 @@ def _missing_note(joined: JoinedSplit) -> tuple[str, ...]:
     return (
         f"{len(joined.missing_videos):,} videos and {joined.num_missing_captions:,} captions of the split are not in "
         "the store and were left out: the numbers cannot be compared with published ones",
+    )
+
+
+def _limit_note(limit: int | None, published: int | None, dataset: str) -> tuple[str, ...]:
+    if limit == published or published is None:
+        return ()
+    return (
+        f"texts are read up to {limit} tokens, published numbers of {dataset} up to {published}: "
+        "they are not to be compared",
     )
 
 

@@ -25,6 +25,7 @@ class MeanVectors:
 
     name = "zero-shot, mean of frames"
     tagger_id: str | None = None
+    max_tokens: int | None = None
 
     def require_fit(self, store: FeatureStore) -> None:
         """Any store fits."""
@@ -52,6 +53,7 @@ class CamoeVectors:
         self._run = run
         self.name = f"run {run}"
         self.tagger_id: str | None = self._config.tagger_id
+        self.max_tokens = self._config.settings.max_tokens
 
     def require_fit(self, store: FeatureStore) -> None:
         """Raises StoreError when the run was trained on features of another backbone."""

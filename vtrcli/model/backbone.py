@@ -63,12 +63,19 @@ class Backbone:
         self._require("image")
         return encode_images(self.model, frames, device=self.device)
 
-    def encode_texts(self, texts: Sequence[str], *, batch_size: int = 256) -> TextFeatures:
-        """`.features` float32 [num_texts, dim], not normalised, and `.num_cut`, the texts over 77 tokens."""
+    def encode_texts(
+        self, texts: Sequence[str], *, batch_size: int = 256, max_tokens: int | None = None
+    ) -> TextFeatures:
+        """`.features` float32 [num_texts, dim], not normalised, and `.num_cut`, the texts over `max_tokens`.
+
+        `max_tokens` counts start and end; None, and at most: the model's context, 77.
+        """
         from vtrcli.model.text_tower import encode_texts
 
         self._require("text")
-        return encode_texts(self.model, texts, device=self.device, batch_size=batch_size)
+        return encode_texts(
+            self.model, texts, device=self.device, batch_size=batch_size, max_tokens=max_tokens
+        )
 
     def _require(self, tower: str) -> None:
         if self._towers not in ("both", tower):

@@ -30,11 +30,14 @@ class TextFeatures:
     num_cut: int
 
 
-def encode_texts(model: Any, texts: Sequence[str], *, device: str, batch_size: int) -> TextFeatures:
+def encode_texts(
+    model: Any, texts: Sequence[str], *, device: str, batch_size: int, max_tokens: int | None = None
+) -> TextFeatures:
     """Features of `texts`, in their order. Texts of equal length share a batch. Raises InputError."""
     if isinstance(texts, str):
         raise InputError("one text", allowed="a list of texts", to_do="pass [text]")
-    rows = [tokenize(text, context_length=model.context_length) for text in texts]
+    length = token_limit(max_tokens, model.context_length)
+    rows = [tokenize(text, context_length=length) for text in texts]
     features = np.zeros((len(rows), model.text_projection.shape[1]), np.float32)
     order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]))
     for start in range(0, len(order), batch_size):
@@ -51,6 +54,28 @@ def tokenize(text: str, *, context_length: int) -> tuple[list[int], bool]:
     ids = tokenizer.encode(text[:_MAX_CHARACTERS])
     was_cut = len(ids) > context_length - 2 or len(text) > _MAX_CHARACTERS
     return [tokenizer.encoder[_START], *ids[: context_length - 2], tokenizer.encoder[_END]], was_cut
+
+
+def token_limit(max_tokens: int | None, context_length: int) -> int:
+    """The tokens of a text that are read, start and end included: the wanted number as far as the model goes."""
+    return context_length if max_tokens is None else min(max_tokens, context_length)
+
+
+def cut_text(text: str, max_tokens: int | None) -> str:
+    """The whole words of `text` that fit into `max_tokens`, start and end included; `text` itself when all do.
+
+    For what is made of a text besides its feature: the nouns and verbs of words that are not read do not count.
+    """
+    if max_tokens is None or not tokenize(text, context_length=max_tokens)[1]:
+        return text
+    kept: list[str] = []
+    left = max_tokens - 2
+    for word in text[:_MAX_CHARACTERS].split():  # white space always ends a token
+        left -= len(clip_tokenizer().encode(word))
+        if left < 0:
+            break
+        kept.append(word)
+    return " ".join(kept)
 
 
 def pad_tokens(rows: Sequence[Sequence[int]]) -> torch.Tensor:

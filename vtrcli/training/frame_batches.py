@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from vtrcli.datasets.join import JoinedSplit
-from vtrcli.model.text_tower import tokenize
+from vtrcli.model.text_tower import cut_text, token_limit, tokenize
 from vtrcli.text.streams import STREAMS, Stream, split_streams
 from vtrcli.text.taggers import Tagger
 from vtrcli.training.data import PairOrder, rows_of_videos, video_numbers
@@ -67,17 +67,19 @@ def load_frame_set(
     num_frames: int,
     size: int,
     context_length: int,
+    max_tokens: int | None = None,
     on_progress: Callable[[int, int], None] = lambda num_done, total: None,
 ) -> FrameSet:
-    """Split and tokenize a split's captions; no frame is read yet."""
-    tokens = np.zeros((len(split.captions), len(experts), context_length), np.uint16)  # 49,408 tokens
+    """Split and tokenize a split's captions, as `caching.encode_streams` does; no frame is read yet."""
+    length = token_limit(max_tokens, context_length)
+    tokens = np.zeros((len(split.captions), len(experts), length), np.uint16)  # 49,408 tokens
     mask = np.zeros((len(split.captions), len(STREAMS)), bool)
     longest = 1
     for row, caption in enumerate(split.captions):
-        streams = split_streams(caption.text, tagger)
+        streams = replace(split_streams(cut_text(caption.text, max_tokens), tagger), fusion=caption.text)
         mask[row] = (True, streams.has_entity, streams.has_action)
         for column, expert in enumerate(experts):
-            ids, _ = tokenize(getattr(streams, expert), context_length=context_length)
+            ids, _ = tokenize(getattr(streams, expert), context_length=length)
             tokens[row, column, : len(ids)] = ids
             longest = max(longest, len(ids))
         on_progress(row + 1, len(split.captions))

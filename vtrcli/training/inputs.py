@@ -59,13 +59,21 @@ def cached_sets(
     """Cached features, the experts' streams only; captions that are not cached yet are encoded first."""
     captions = [caption.text for part in parts for caption in part.captions]
     tagger_id = load_tagger(tagger).id
-    if open_text_cache(store, tagger_id=tagger_id).missing(captions):
+    limit = settings.max_tokens
+    if open_text_cache(store, tagger_id=tagger_id, max_tokens=limit).missing(captions):
         if world.is_first:
             display.note("encoding captions that are not cached yet")
-            cache_texts(store, captions, tagger=tagger, device=device, on_progress=display.cache_progress)
+            cache_texts(
+                store,
+                captions,
+                tagger=tagger,
+                max_tokens=limit,
+                device=device,
+                on_progress=display.cache_progress,
+            )
         if world.size > 1:
             torch.distributed.barrier()
-    texts = open_text_cache(store, tagger_id=tagger_id)
+    texts = open_text_cache(store, tagger_id=tagger_id, max_tokens=limit)
     return [
         with_streams(load_features(store, part, texts, num_frames=settings.num_frames), settings.experts)
         for part in parts
@@ -94,6 +102,7 @@ def frame_sets(
             num_frames=settings.num_frames,
             size=size,
             context_length=context_length,
+            max_tokens=settings.max_tokens,
             on_progress=display.cache_progress,
         )
         for part in parts

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from vtrcli.datasets.registry import text_limit
 from vtrcli.errors import WeightsError
 from vtrcli.model.camoe import Camoe, CamoeConfig
 from vtrcli.model.precision import choose_device
@@ -59,7 +61,10 @@ def train(
             allowed="a new folder, or --resume",
             to_do="choose another --out, or go on with --resume",
         )
-    settings = prior.settings if prior else settings
+    if prior is not None:
+        settings = prior.settings
+    elif settings.max_tokens is None:
+        settings = replace(settings, max_tokens=text_limit(dataset))
     if tensorboard:
         require_tensorboard()
     chosen_device = choose_device(device)

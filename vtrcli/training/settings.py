@@ -20,7 +20,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """How to train. `captions`: `one` caption per video and epoch, or `all` pairs in every epoch.
+    """How to train. `captions`: `one` caption per video and epoch, or `all` pairs in every epoch. `max_tokens`: of a
+    text, start and end included; None: the data set's (`train` fills it in), or all that CLIP reads.
 
     With `finetune` CLIP is trained too: from the first `freeze_layers` layers of both towers on, or `from_scratch`.
     """
@@ -33,6 +34,7 @@ class TrainSettings:
     warmup_share: float = 0.1
     max_gradient_norm: float = 1.0
     num_frames: int = 12
+    max_tokens: int | None = None
     captions: Captions = "one"
     dsl_temperature: float | None = None
     experts: tuple[Stream, ...] = STREAMS
@@ -61,6 +63,12 @@ class TrainSettings:
         )
         temperature = self.dsl_temperature
         _require(temperature is None or temperature > 0, "dsl_temperature", temperature, "above 0, or none")
+        _require(
+            self.max_tokens is None or self.max_tokens >= 3,
+            "max_tokens",
+            self.max_tokens,
+            "at least 3, or none",
+        )
         _require(self.freeze_layers >= 0, "freeze_layers", self.freeze_layers, "at least 0")
         for name in ("from_scratch", "freeze_layers", "gradient_checkpointing"):
             value = getattr(self, name)
@@ -85,14 +93,15 @@ def _require(is_fine: bool, name: str, value: object, allowed: str) -> None:
         raise UsageError(f"{name} is {value}", allowed=f"it must be {allowed}", to_do=f"change {name}")
 
 
-# What the scripts of CLIP4Clip (and X-CLIP, for DiDeMo and ActivityNet) use: batch, epochs, frames. They fine-tune
+# What the scripts of CLIP4Clip (and X-CLIP, for DiDeMo and ActivityNet) use: batch, epochs, frames, and `max_words`,
+# which counts tokens with start and end. They fine-tune
 # CLIP end to end; on cached features the same values train the heads alone.
 RECIPES: dict[str, dict[str, Any]] = {
-    "msrvtt": {"epochs": 5, "batch_size": 128, "num_frames": 12, "captions": "all"},
-    "msvd": {"epochs": 5, "batch_size": 128, "num_frames": 12, "captions": "all"},
-    "lsmdc": {"epochs": 5, "batch_size": 128, "num_frames": 12, "captions": "all"},
-    "didemo": {"epochs": 20, "batch_size": 64, "num_frames": 64, "captions": "all"},
-    "activitynet": {"epochs": 20, "batch_size": 112, "num_frames": 64, "captions": "all"},
+    "msrvtt": {"epochs": 5, "batch_size": 128, "num_frames": 12, "captions": "all", "max_tokens": 32},
+    "msvd": {"epochs": 5, "batch_size": 128, "num_frames": 12, "captions": "all", "max_tokens": 32},
+    "lsmdc": {"epochs": 5, "batch_size": 128, "num_frames": 12, "captions": "all", "max_tokens": 32},
+    "didemo": {"epochs": 20, "batch_size": 64, "num_frames": 64, "captions": "all", "max_tokens": 64},
+    "activitynet": {"epochs": 20, "batch_size": 112, "num_frames": 64, "captions": "all", "max_tokens": 64},
     # Not published: found on the demo corpus (docs/experiments.md). Large batches hold both clips of an order pair.
     "demo": {
         "epochs": 60,
