@@ -29,6 +29,7 @@ from vtrcli.towers import open_text_tower
 from vtrcli.video.sampling import Sampling
 
 CHUNK_TEXTS = 8192  # captions per text file: what an interruption loses at most
+TEXT_BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,9 @@ def cache_texts(
     backbone = open_text_tower(store, device=device)
     for start in range(0, len(todo), CHUNK_TEXTS):
         chunk = todo[start : start + CHUNK_TEXTS]
-        rows, num_cut_here = encode_streams(chunk, tag, backbone, max_tokens=max_tokens)
+        rows, num_cut_here = encode_streams(
+            chunk, tag, backbone, max_tokens=max_tokens, batch_size=TEXT_BATCH_SIZE
+        )
         num_cut += num_cut_here
         num_without["entity"] += int((~rows.mask[:, 1]).sum())
         num_without["action"] += int((~rows.mask[:, 2]).sum())
@@ -122,23 +125,28 @@ def cache_texts(
 
 
 def encode_streams(
-    texts: Sequence[str], tagger: Tagger, backbone: Backbone, *, max_tokens: int | None = None
+    texts: Sequence[str],
+    tagger: Tagger,
+    backbone: Backbone,
+    *,
+    max_tokens: int | None = None,
+    batch_size: int | None = None,
 ) -> tuple[TextRows, int]:
     """Features of each text's streams, different texts encoded once, and how many captions had to be cut.
 
-    Under `max_tokens` nouns and verbs are those of the words that are read.
+    Under `max_tokens` nouns and verbs are those of the words that are read; `batch_size` as in `Backbone.encode_texts`.
     """
     from vtrcli.model.text_tower import cut_text
 
     streams = [replace(split_streams(cut_text(text, max_tokens), tagger), fusion=text) for text in texts]
     by_stream = [[getattr(streamed, name) for streamed in streams] for name in STREAMS]
-    captions = backbone.encode_texts(texts, max_tokens=max_tokens)
+    captions = backbone.encode_texts(texts, max_tokens=max_tokens, batch_size=batch_size)
     row = {text: number for number, text in enumerate(texts)}
     parts = [
         text for text in dict.fromkeys(text for column in by_stream for text in column) if text not in row
     ]
     row |= {text: number for number, text in enumerate(parts, start=len(texts))}
-    encoded = backbone.encode_texts(parts, max_tokens=max_tokens)
+    encoded = backbone.encode_texts(parts, max_tokens=max_tokens, batch_size=batch_size)
     features = np.concatenate([captions.features, encoded.features])
     index = np.array([[row[text] for text in column] for column in by_stream]).T
     mask = np.array([[True, streamed.has_entity, streamed.has_action] for streamed in streams])

@@ -102,6 +102,14 @@ def test_features_come_in_the_order_of_the_texts_whatever_the_batches(backbone):
     assert batched.num_cut == 1
 
 
+def test_with_a_batch_size_a_feature_does_not_depend_on_the_other_texts(backbone):
+    texts = [f"{'a ' * (number % 5)}man number {number} is cooking" for number in range(90)]
+    together = backbone.encode_texts(texts, batch_size=16).features
+    for chosen in ([7], range(3, 60, 4), range(89, -1, -1)):
+        alone = backbone.encode_texts([texts[number] for number in chosen], batch_size=16).features
+        np.testing.assert_array_equal(alone, together[list(chosen)])
+
+
 def test_no_texts_give_no_rows(backbone):
     assert backbone.encode_texts([]).features.shape == (0, 32)
 

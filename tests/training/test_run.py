@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.toy import make_toy
+from tests.training.toy_frames import WORDS, make_toy_frames
+from vtrcli.caching import cache_captions, cache_texts
 from vtrcli.errors import InputError, UsageError, WeightsError
+from vtrcli.store.reader import FeatureStore
 from vtrcli.training.run import TrainResult, load_camoe, train
 from vtrcli.training.run_folder import read_metrics
 from vtrcli.training.settings import TrainSettings
@@ -155,3 +159,31 @@ def test_one_seed_gives_one_run_and_another_another(toy: Path, tmp_path: Path) -
         run(toy, tmp_path / name, settings=TrainSettings(**{**vars(SETTINGS), "seed": seed}))
         losses.append(json.dumps([row["loss"] for row in read_metrics(tmp_path / name)]))
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_the_model_is_the_same_whether_captions_were_cached_and_with_which_others(tmp_path: Path) -> None:
+    folder = make_toy_frames(tmp_path)
+    settings = TrainSettings(**{**vars(SETTINGS), "num_frames": 3, "batch_size": 6, "epochs": 1})
+
+    def weights(store: Path) -> bytes:
+        run_of = store.with_name(f"run of {store.name}, {len(list(tmp_path.glob('run of*')))}")
+        train(store=store, dataset="csv", annotations=folder, out=run_of, settings=settings, device="cpu")
+        last = load_file(
+            run_of / "last.safetensors"
+        )  # its bytes would not do: safetensors orders metadata at random
+        steps = [last[name].numpy().tobytes() for name in sorted(last)]
+        return b"".join([(run_of / "model.safetensors").read_bytes(), *steps])
+
+    for name in ("split by split", "among others"):
+        shutil.copytree(folder / "store", folder / name)
+    uncached = weights(folder / "store")
+    assert uncached == weights(folder / "store")
+    for split in ("val", "train"):
+        cache_captions(
+            folder / "split by split", dataset="csv", annotations=folder, splits=[split], device="cpu"
+        )
+    assert uncached == weights(folder / "split by split")
+    others = [f"a {word} sleeps near a {other}" for word in WORDS for other in WORDS]
+    captions = [f"a {word} is running" for word in WORDS]
+    cache_texts(FeatureStore(folder / "among others"), [*others, *captions, *others[::-1]], device="cpu")
+    assert uncached == weights(folder / "among others")

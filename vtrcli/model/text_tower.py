@@ -6,7 +6,8 @@ changes nothing: cutting is exact, and several times faster than always computin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"
 # 75 tokens never reach so far in written language; it bounds the tokenizer, whose time grows with the
 # square of a word's length.
 _MAX_CHARACTERS = 4096
+_MAX_BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,21 +33,42 @@ class TextFeatures:
 
 
 def encode_texts(
-    model: Any, texts: Sequence[str], *, device: str, batch_size: int, max_tokens: int | None = None
+    model: Any,
+    texts: Sequence[str],
+    *,
+    device: str,
+    batch_size: int | None = None,
+    max_tokens: int | None = None,
 ) -> TextFeatures:
-    """Features of `texts`, in their order. Texts of equal length share a batch. Raises InputError."""
+    """Features of `texts`, in their order. Raises InputError.
+
+    With a `batch_size` each batch holds texts of one length and is filled up to that size, so that a text's feature is
+    bit for bit the same whatever else is encoded with it. With None up to 256 texts of similar length share one.
+    """
     if isinstance(texts, str):
         raise InputError("one text", allowed="a list of texts", to_do="pass [text]")
     length = token_limit(max_tokens, model.context_length)
     rows = [tokenize(text, context_length=length) for text in texts]
     features = np.zeros((len(rows), model.text_projection.shape[1]), np.float32)
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    for chosen in _batches([len(ids) for ids, _ in rows], batch_size):
         tokens = pad_tokens([rows[index][0] for index in chosen])
+        missing = 0 if batch_size is None else batch_size - len(chosen)
+        tokens = torch.cat([tokens, tokens[:1].expand(missing, -1)])
         with torch.inference_mode():
-            features[chosen] = model.encode_text(tokens.to(device)).float().cpu().numpy()
+            encoded = model.encode_text(tokens.to(device)).float().cpu().numpy()
+        features[chosen] = encoded[: len(chosen)]
     return TextFeatures(features=features, num_cut=sum(was_cut for _, was_cut in rows))
+
+
+def _batches(lengths: Sequence[int], batch_size: int | None) -> Iterator[list[int]]:
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    groups = [order]
+    if batch_size is not None:
+        groups = [list(group) for _, group in itertools.groupby(order, key=lambda index: lengths[index])]
+    size = batch_size or _MAX_BATCH
+    for members in groups:
+        for start in range(0, len(members), size):
+            yield members[start : start + size]
 
 
 def tokenize(text: str, *, context_length: int) -> tuple[list[int], bool]:

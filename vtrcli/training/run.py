@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from vtrcli.datasets.registry import text_limit
 from vtrcli.errors import WeightsError
 from vtrcli.model.camoe import Camoe, CamoeConfig
@@ -69,7 +67,6 @@ def train(
         require_tensorboard()
     chosen_device = choose_device(device)
     with joined_world(chosen_device) as world:
-        torch.manual_seed(settings.seed)
         opened = FeatureStore(store)
         job = Job(
             store=opened,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vtrcli.datasets.join import JoinedSplit
 from vtrcli.errors import StoreError, UsageError
 from vtrcli.model.camoe import Camoe, CamoeConfig
@@ -44,8 +46,12 @@ class Job:
     prior: RunConfig | None
 
     def make_camoe(self, backbone: BackboneTag) -> Camoe:
-        """Untrained heads for features of that backbone, on the device."""
+        """Untrained heads for features of that backbone, on the device.
+
+        Seeded here and not earlier: loading CLIP, for captions that are not cached yet, draws random numbers too.
+        """
         settings = self.settings
+        torch.manual_seed(settings.seed)
         config = CamoeConfig(
             dim=backbone.dim,
             experts=settings.experts,
@@ -158,6 +164,7 @@ def _start(job: Job, backbone: str | None) -> tuple[Any, BackboneTag]:
     if job.prior is not None:  # for the sizes; the weights of the last step are in last.safetensors
         return start_clip(str(job.out / run_folder.BACKBONE), device=job.device)
     stored = job.store.config.backbone
+    torch.manual_seed(job.settings.seed + 1)  # counts from scratch; not the numbers that the heads draw
     return start_clip(
         backbone or stored.name,
         sha256=None if backbone else stored.sha256,
