@@ -31,7 +31,7 @@ class VtrError(Exception):
         self.to_do = to_do
 
     def __str__(self) -> str:
-        return f"{self.came_in}; {self.allowed}; {self.to_do}"
+        return "; ".join(part for part in (self.came_in, self.allowed, self.to_do) if part)
 
 
 class UsageError(VtrError):

@@ -9,12 +9,13 @@ import sys
 import pytest
 import typer
 
-from tests.cli.runner import run
+from tests.cli.runner import run, run_on_terminal
 from vtrcli import __version__
 from vtrcli.cli.app import app
 from vtrcli.cli.config import _leaf_commands
 from vtrcli.errors import InputError, StoreError, UsageError, VideoError, WeightsError
 
+TRY_EXTRACT = "see `vtr extract --help`"
 COMMANDS = [
     "",
     *(" ".join(path) for path, _ in _leaf_commands(typer.Context(typer.main.get_command(app)))),
@@ -52,9 +53,37 @@ def test_an_error_is_one_line_on_stderr_and_nothing_on_stdout() -> None:
     assert result.stderr.count("\n") == 1
 
 
-def test_a_wrong_flag_is_usage() -> None:
-    assert run("search", "x", "--no-such-flag").exit_code == 2
-    assert run("extract", "x", "--frames", "0").exit_code == 2
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("search x --no-such-flag", "no such option: --no-such-flag; see `vtr search --help`"),
+        ("--no-such-flag", "no such option: --no-such-flag; see `vtr --help`"),
+        ("extract --frames 0", "--frames has a value that it cannot have; greater than or equal to 1; " + TRY_EXTRACT),
+        ("search x --top-k", "option '--top-k' requires an argument; see `vtr search --help`"),
+        ("sarch x", "no such command 'sarch'; did you mean 'search', 'cache'?; see `vtr --help`"),
+        ("datasets check", "missing argument 'NAME'; see `vtr datasets check --help`"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_one_line_that_says_where_to_look(arguments: str, message: str) -> None:
+    result = run(*arguments.split())
+    assert (result.exit_code, result.stderr) == (2, f"vtr: {message}\n")
+
+
+def test_an_error_has_two_lines_on_a_terminal() -> None:
+    code, shown = run_on_terminal("store", "info", "--store", "nowhere")
+    assert code == 4
+    assert shown == (
+        "\x1b[31m\x1b[1merror:\x1b[0m no feature store at nowhere\n"
+        "\x1b[36m\x1b[1mhint: \x1b[0m a store is a folder with a store.json; "
+        "make it with `vtr extract FOLDER --store nowhere`\n"
+    )
+    code, shown = run_on_terminal("store", "info", "--store", "nowhere", NO_COLOR="1")
+    assert shown.startswith("error: no feature store at nowhere\nhint:  a store is")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_h_is_help(command: str) -> None:
+    assert run(*command.split(), "-h").stdout == run(*command.split(), "--help").stdout
 
 
 def test_the_module_is_the_program() -> None:

@@ -60,7 +60,9 @@ def test_the_store_setting_reaches_the_store_group(folder: Path) -> None:
     (folder / "vtr.toml").write_text('store = "s"\n')
     result = run("store", "info")
     assert result.exit_code == 4
-    assert result.stderr.startswith(f"vtr: no feature store at {folder / 's'};")
+    assert result.stderr.startswith(
+        f"vtr: no feature store at {folder / 's'} (from `store` in {folder / 'vtr.toml'});"
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,3 +164,56 @@ def test_numbers_are_finite(folder: Path, value: str) -> None:
     result = run("eval", "--similarities", "m.npy", "--temperature", value)
     assert result.exit_code == 2
     assert result.stderr == f"vtr: --temperature {value}; a finite number; give a number\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('top-k = "many"', "`top-k` in {file} is 'many'; a valid integer; mend it there; --top-k wins over it"),
+        ("[search]\ntop-k = 0", "`top-k` of [search] in {file} is '0'; greater than or equal to 1; "),
+        ("top_k = 1.5", "`top_k` in {file} is '1.5'; a valid integer; "),
+        ("top_k = true", "`top_k` in {file} is 'true'; a valid integer; "),
+        ('moments = "perhaps"', "`moments` in {file} is 'perhaps'; a valid boolean"),
+        ('score = "median"', "`score` in {file} is 'median'; one of 'max', 'mean', 'softmax'; "),
+        ('store = "nowhere"', "no feature store at {folder}/nowhere (from `store` in {file}); "),
+        ('min-size = "big"', "--min-size 'big' (from `min-size` in {file}); bytes, or a number with "),
+        ("min-relevance = nan", "--min-relevance nan (from `min-relevance` in {file}); a finite number; "),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_blamed_on_its_file_and_key(folder: Path, text: str, message: str) -> None:
+    (folder / "vtr.toml").write_text(text)
+    result = run("search", "a dog")
+    wanted = message.format(file=folder / "vtr.toml", folder=folder)
+    assert result.stderr.startswith(f"vtr: {wanted}"), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("VTR_TOP_K", "many", "VTR_TOP_K is 'many'; a valid integer; mend it there; --top-k wins over it"),
+        ("VTR_STORE", "nowhere", "no feature store at nowhere (from VTR_STORE); "),
+        ("VTR_AFTER", "someday", "--after 'someday' (from VTR_AFTER); "),
+    ],
+)
+def test_a_wrong_value_is_blamed_on_its_variable(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert run("search", "a dog").stderr.startswith(f"vtr: {message}")
+    assert "(from" not in run("search", "a dog", "--store", "elsewhere", "--after", "2020", "-k", "1").stderr
+
+
+def test_a_wrong_value_is_shown_with_the_settings(folder: Path) -> None:
+    (folder / "vtr.toml").write_text('top-k = "many"')
+    assert effective("top_k", "search")[0] == "many (not a value that this option can have)"
+
+
+def test_a_variable_that_nothing_reads_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VTR_STROE", "films")
+    monkeypatch.setenv("VTR_XYZZY", "1")
+    monkeypatch.setenv("VTR_STORE", "films")
+    assert run("search", "a dog").stderr.splitlines()[:2] == [
+        "note: the variable VTR_STROE is no setting of vtr and changes nothing; did you mean VTR_STORE?",
+        "note: the variable VTR_XYZZY is no setting of vtr and changes nothing; `vtr config` shows what holds",
+    ]
+    assert "note:" not in run("search", "a dog", "--quiet").stderr

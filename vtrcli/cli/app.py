@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer._click.exceptions import NoArgsIsHelpError
+from typer._click.exceptions import UsageError as ParseError
 from typer.core import TyperGroup
 
 from vtrcli.cli import init
-from vtrcli.cli.app_parts import VtrCommand, option_kinds
-from vtrcli.cli.output import say
+from vtrcli.cli.app_parts import VtrCommand, option_kinds, usage_error
+from vtrcli.cli.output import say_error
 from vtrcli.cli.settings import find_settings, load_settings
 from vtrcli.errors import EXIT_INTERRUPTED, VtrError
 
@@ -31,11 +35,12 @@ class VtrGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command inside the error boundary."""
         try:
-            return super().invoke(ctx)
+            with _refusals():
+                return super().invoke(ctx)
         except VtrError as error:
             if os.environ.get("VTR_DEBUG"):
                 raise
-            say(f"vtr: {error}")
+            say_error(error)
             raise typer.Exit(error.exit_code) from error
         except BrokenPipeError:  # `| head`: who reads has enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -43,6 +48,15 @@ class VtrGroup(TyperGroup):
         except KeyboardInterrupt:
             typer.echo("vtr: interrupted; what was finished is kept", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
+
+    def parse_args(self, ctx: Any, args: Any) -> Any:
+        """Read the options of `vtr` itself."""
+        try:
+            with _refusals():
+                return super().parse_args(ctx, args)
+        except VtrError as error:
+            say_error(error)
+            raise typer.Exit(error.exit_code) from error
 
     def settings(self) -> dict[str, Any]:
         """Option values per command from the nearest `vtr.toml`; a sub-command inherits its group's."""
@@ -60,6 +74,17 @@ class VtrGroup(TyperGroup):
         return loaded
 
 
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What the option parser refuses is an error of ours, printed as all others are. Help for no arguments stays."""
+    try:
+        yield
+    except NoArgsIsHelpError:
+        raise
+    except ParseError as error:
+        raise usage_error(error) from error
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         from vtrcli import __version__
@@ -72,6 +97,7 @@ app = typer.Typer(
     name="vtr",
     cls=VtrGroup,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Text-to-video retrieval: find the moment that a sentence describes.\n\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from vtrcli.cli.settings import environment_name, find_settings
 
 NAME = "config"
 EPILOG = "Example: [bold]VTR_STORE=films.store vtr config[/bold]"
+WRONG = " (not a value that this option can have)"
 
 
 def command(ctx: typer.Context, json_output: options.Json = False) -> None:
@@ -53,7 +55,9 @@ def effective_values(ctx: typer.Context, settings: Path | None) -> list[dict[str
                 value, where = _default(name, value), "default"
             elif label == "ENVIRONMENT":
                 where = environment_name(name)
+                value = os.environ[where] + WRONG if value is None else value
             else:
+                value = _text(defaults[name]) + WRONG if value is None else value
                 where = home_relative(settings) if settings else "vtr.toml"
             merged.setdefault((name, _text(value), where), []).append(" ".join(path))
     return [

@@ -48,7 +48,7 @@ def list_command(json_output: options.Json = False) -> None:
     cls=VtrCommand, epilog="Example: [bold]vtr datasets check msrvtt-1ka --annotations msrvtt/[/bold]"
 )
 def check(
-    name: Annotated[str, typer.Argument(help="Name of the data set.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the data set.")],
     annotations: Annotated[Path, typer.Option("--annotations", metavar="DIR", help="Folder of its files.")],
     json_output: options.Json = False,
 ) -> None:

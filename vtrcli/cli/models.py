@@ -20,7 +20,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Look after the backbones: which there are, download, import, check."
 )
 
-Name = Annotated[str, typer.Argument(help=options.BACKBONE_HELP)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help=options.BACKBONE_HELP)]
 # Rounding in half precision and another ffmpeg's scaler stay well above this; another model falls far below.
 MIN_GOLDEN_COSINE = 0.99
 
@@ -62,7 +62,7 @@ def pull(name: Name, json_output: options.Json = False, quiet: options.Quiet = F
     "import", cls=VtrCommand, epilog="Example: [bold]vtr models import finetuned.pt --name mine[/bold]"
 )
 def import_command(
-    path: Annotated[Path, typer.Argument(help="File or folder of weights.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="File or folder of weights.")],
     name: Annotated[
         str | None, typer.Option("--name", help="What to call it.", show_default="after the file")
     ] = None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ from vtrcli.cli.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from vtrcli.errors import VtrError
 
 SCHEMA = 1
 
@@ -43,6 +47,20 @@ def say(text: str, *, quiet: bool = False) -> None:
     """One line on stderr, whatever names it holds."""
     if not quiet:
         typer.echo(printable(text), err=True)
+
+
+def say_error(error: VtrError) -> None:
+    """On a terminal two lines, what is wrong and what to do; elsewhere one line, which a log keeps whole."""
+    if not sys.stderr.isatty():
+        say(f"vtr: {error}")
+        return
+    hint = "; ".join(part for part in (error.allowed, error.to_do) if part)
+    is_coloured = "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    for label, colour, text in (("error:", "red", error.came_in), ("hint: ", "cyan", hint)):
+        typer.echo(
+            (typer.style(label, fg=colour, bold=True) if is_coloured else label) + " " + printable(text),
+            err=True,
+        )
 
 
 def home_relative(path: Path) -> str:

@@ -8,6 +8,7 @@ that command alone. Paths in the file are relative to the file.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -32,10 +33,12 @@ WORDS = frozenset({"none", "test", "train", "demo"})
 
 @dataclass(frozen=True)
 class OptionKind:
-    """What a setting holds. `is_path`: relative to the file; `is_list`: one value may stand for a list of one."""
+    """What a setting holds. `is_path`: relative to the file; `is_list`: one value may stand for a list of one;
+    `is_flag`: true or false."""
 
     is_path: bool = False
     is_list: bool = False
+    is_flag: bool = False
 
 
 def environment_name(option: str) -> str:
@@ -52,6 +55,16 @@ def find_settings(start: Path) -> Path | None:
     return None
 
 
+def key_in_settings(path: Path, name: str, command: str) -> str:
+    """How the file gives an option to a command: `top-k`, or `top-k` of [search]."""
+    body = _parsed(path)
+    for where, table in ((f" of [{command}]", body.get(command)), ("", body)):
+        for key in table if isinstance(table, dict) else ():
+            if _snake(key) == name:
+                return f"`{key}`{where}"
+    return f"`{name}`"
+
+
 def load_settings(path: Path, options: Mapping[str, Mapping[str, OptionKind]]) -> dict[str, dict[str, Any]]:
     """Per command, the option values that the file gives.
 
@@ -61,15 +74,7 @@ def load_settings(path: Path, options: Mapping[str, Mapping[str, OptionKind]]) -
     Raises:
         UsageError: the file is no TOML, or names an option or command that does not exist.
     """
-    try:
-        body = tomllib.loads(decode_text(path.read_bytes(), name=str(path)))
-    except (OSError, InputError, tomllib.TOMLDecodeError) as cause:
-        why = cause.came_in if isinstance(cause, InputError) else cause
-        raise UsageError(
-            f"{path} cannot be read: {why}",
-            allowed="a TOML file in UTF-8",
-            to_do="mend it, or write a new one with `vtr init --force`",
-        ) from cause
+    body = _parsed(path)
     everywhere = {_snake(key): value for key, value in body.items() if not isinstance(value, dict)}
     tables = {key: value for key, value in body.items() if isinstance(value, dict)}
     all_options = frozenset(name for kinds in options.values() for name in kinds)
@@ -89,6 +94,18 @@ def load_settings(path: Path, options: Mapping[str, Mapping[str, OptionKind]]) -
         }
         for command, names in options.items()
     }
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(decode_text(path.read_bytes(), name=str(path)))
+    except (OSError, InputError, tomllib.TOMLDecodeError) as cause:
+        why = cause.came_in if isinstance(cause, InputError) else cause
+        raise UsageError(
+            f"{path} cannot be read: {why}",
+            allowed="a TOML file in UTF-8",
+            to_do="mend it, or write a new one with `vtr init --force`",
+        ) from cause
 
 
 def _require_known(path: Path, key: str, known: frozenset[str], kind: str) -> None:
@@ -116,7 +133,10 @@ def _located(name: str, value: Any, kind: OptionKind, folder: Path) -> Any:
 
 
 def _located_text(name: str, value: Any, kind: OptionKind, folder: Path) -> Any:
-    if not isinstance(value, str) or value == "-":
+    if not isinstance(value, str):
+        # As if it were typed: the parser of options then refuses 1.5 or true for a whole number.
+        return value if kind.is_flag and isinstance(value, bool) else json.dumps(value, default=str)
+    if value == "-":
         return value
     target = folder / os.path.expanduser(value)
     if kind.is_path or (name in WORDS_OR_PATHS and value not in WORDS and target.exists()):
