@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -50,6 +51,29 @@ def write_whole(path: Path, chunks: bytes | Iterable[bytes], *, error: type[VtrE
     with replacing(path, error=error) as temporary, open(temporary, "xb") as file:
         for chunk in (chunks,) if isinstance(chunks, bytes) else chunks:
             file.write(chunk)
+
+
+def append_lines(path: Path, lines: Iterable[str], *, error: type[VtrError] = StoreError) -> None:
+    """Add lines to a file in one write, so that several processes may append at once.
+
+    Raises:
+        error: (StoreError by default) the file cannot be written.
+    """
+    # The newline in front ends a line that a kill or a full disk tore, which would swallow this one.
+    body = "".join(f"\n{line}\n" for line in lines).encode()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            if os.write(descriptor, body) != len(body):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)
+    except OSError as cause:
+        raise error(
+            f"cannot write {path}: {cause.strerror}",
+            allowed="the store's folder must be writable and the disk must have room",
+            to_do="free some space, then run the same command again",
+        ) from cause
 
 
 def _sync_folder(folder: Path) -> None:

@@ -153,7 +153,7 @@ def test_a_moved_folder_keeps_ids_and_features_without_decoding(
     first = features_of(store)
     moved = videos.rename(tmp_path / "elsewhere")
     again = run(moved, weights, store)
-    assert (again.num_extracted, again.num_copied, again.num_frames) == (0, 4, 0)
+    assert (again.num_extracted, again.num_moved, again.num_skipped, again.num_frames) == (0, 4, 4, 0)
     assert features_of(store) == first
     assert FeatureStore(store).videos["clip0"].record.path == str(moved / "clip0.mp4")
 
@@ -163,7 +163,7 @@ def test_a_file_moved_within_its_folder_keeps_its_id(videos: Path, weights: str,
     run(videos, weights, store)
     (videos / "sub").mkdir()
     (videos / "clip0.mp4").rename(videos / "sub" / "clip0.mp4")
-    assert run(videos, weights, store).num_copied == 1
+    assert run(videos, weights, store).num_moved == 1
     opened = FeatureStore(store)
     assert list(opened.videos) == ["clip0", "clip1", "clip2", "clip3"]
     assert opened.videos["clip0"].record.path == str(videos / "sub" / "clip0.mp4")

@@ -132,7 +132,7 @@ def test_when_a_shard_has_gone_only_those_are_read_again_whose_videos_it_hid(
     read: list[Path] = []
     monkeypatch.setattr(
         "vtrcli.index.catalog_making.open_shard_of",
-        lambda config, path: read.append(path) or open_shard_of(config, path),
+        lambda config, path, roots: read.append(path) or open_shard_of(config, path, roots),
     )
     check(open_catalog(store), store)
     assert read == [first]

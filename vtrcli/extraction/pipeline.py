@@ -20,6 +20,7 @@ from vtrcli.errors import VideoError, VtrError
 from vtrcli.extraction.batching import FrameBatcher
 from vtrcli.extraction.worklist import Job
 from vtrcli.store.frames import FrameJpegs, encode_jpegs
+from vtrcli.store.records import file_content
 from vtrcli.video.probe import VideoInfo
 from vtrcli.video.reader import VideoReader, open_video
 from vtrcli.video.sampling import Sampling
@@ -51,6 +52,7 @@ class FinishedVideo:
     timestamps: np.ndarray
     warnings: tuple[str, ...]
     jpegs: FrameJpegs | None
+    content: str | None
 
 
 @dataclass
@@ -74,6 +76,7 @@ class _End:
     number: int
     info: VideoInfo | None = None
     warnings: tuple[str, ...] = ()
+    content: str | None = None
     error: VideoError | None = None
     fatal: BaseException | None = None  # ends the run: raised in the caller's thread
 
@@ -162,6 +165,7 @@ def _outcome(job: Job, video: _Open) -> FinishedVideo | FailedVideo | None:
         timestamps=np.concatenate(video.timestamps),
         warnings=end.warnings,
         jpegs=FrameJpegs(tuple(video.jpegs)) if video.jpegs else None,
+        content=end.content,
     )
 
 
@@ -254,7 +258,14 @@ class _Workers:
             finally:
                 with self._lock:
                     self._readers.discard(reader)
-        return _End(number, info=reader.info, warnings=reader.warnings)
+        return _End(number, info=reader.info, warnings=reader.warnings, content=self._content(job))
+
+    def _content(self, job: Job) -> str | None:
+        """SHA-256 of the file, which the decoder has just read, while the encoder is at its frames."""
+        try:
+            return job.content or file_content(job.path, should_stop=self._stopping.is_set)
+        except OSError:  # it is gone, which is found out when its record is written
+            return None
 
     def _put(self, item: _Frames | _End | None) -> None:
         while not self._stopping.is_set():

@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from vtrcli.errors import InputError, VideoError
 from vtrcli.extraction.collisions import settle_collisions
 from vtrcli.extraction.discover import Discovery, discover
 from vtrcli.extraction.pipeline import DecodeSettings, FailedVideo, FinishedVideo, run_pipeline
+from vtrcli.extraction.recognize import KnownRows
 from vtrcli.extraction.worklist import Job, Worklist, make_worklist
 from vtrcli.model.backbone import Backbone, BackboneInfo, backbone_info, load_backbone
 from vtrcli.model.preprocess import PREPROCESSING
 from vtrcli.store.config import BackboneTag, StoreConfig, create_config, require_same
 from vtrcli.store.failures import Failure, append_failure, make_failure, read_failures
-from vtrcli.store.frames import FrameJpegs, frames_of
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.records import VideoRecord
-from vtrcli.store.writer import StoreWriter
+from vtrcli.store.roots import add_roots, move_roots
+from vtrcli.store.writer import StoreWriter, remove_videos
+from vtrcli.video.probe import VideoInfo
 from vtrcli.video.sampling import Sampling
 
 CPU_BATCH_SIZE, GPU_BATCH_SIZE = 16, 256
@@ -39,13 +42,15 @@ class Progress:
 
 @dataclass
 class ExtractResult:
-    """What a run did. `num_failed` counts the known failures that were passed over too."""
+    """What a run did. `num_failed` counts the known failures that were passed over too; `num_skipped` counts the
+    `num_moved` that were recognised at another place or under another name."""
 
     store: Path
     num_found: int = 0
     num_extracted: int = 0
     num_copied: int = 0
     num_skipped: int = 0
+    num_moved: int = 0
     num_ignored: int = 0
     num_frames: int = 0
     seconds: float = 0.0
@@ -130,7 +135,9 @@ def extract(
         )
         default_batch = GPU_BATCH_SIZE if loaded.device.startswith("cuda") else CPU_BATCH_SIZE
         run.decode(loaded, settings, batch_size or default_batch)
-    run.copy_twins()
+    run.copy_known()
+    if work.removed:
+        remove_videos(store, work.removed)
     if run.written:
         old_shards = {shard.path for shard in reader.shards}
         run.result.warnings += settle_collisions(store, run.written, old_shards, run.writer)
@@ -171,9 +178,12 @@ class _Run:
     ) -> None:
         self.store = store
         self.work = work
-        self.result = ExtractResult(store, num_skipped=work.num_unchanged, warnings=list(work.notes))
+        self.result = ExtractResult(
+            store, num_skipped=work.num_unchanged, num_moved=work.num_moved, warnings=list(work.notes)
+        )
         self.result.failures += work.known_failures
         self.written: dict[str, str] = {}
+        self._root_names: dict[str, str] | None = None
         self.writer = StoreWriter(store, backbone_sha256=info.sha256)
         self._on_progress = on_progress
         self._num_done = self._num_failed = 0
@@ -213,37 +223,51 @@ class _Run:
             outcomes.close()
             self.writer.flush()
 
-    def copy_twins(self) -> None:
-        """Give files whose content is already in the store (moved, or there twice) the features of their twin."""
-        reader = FeatureStore(self.store) if self.work.copies else None
-        by_path = {at.record.path: at for at in reader.videos.values()} if reader else {}
+    def copy_known(self) -> None:
+        """Give files of known content the features of it: moved or touched ones, and those that are there twice."""
+        self._place_roots()
+        pairs = [(job, key, True) for job, key in self.work.refreshed]
+        pairs += [(job, key, False) for job, key in self.work.copies]
+        if not pairs:
+            return
+        rows = KnownRows(self.store, {key for _, key, _ in pairs})
         failed = {failure.path: failure for failure in self.result.failures}
-        for job, twin in self.work.copies:
-            location = by_path.get(twin)
-            if location is not None and location.record.fingerprint != job.state.fingerprint:
+        twins = {job.content: failed[str(job.path)] for job in self.work.jobs if str(job.path) in failed}
+        for job, key, is_refreshed in pairs:
+            row = rows.find(key)
+            if row is None and not is_refreshed and key in twins:
+                self._fail_job(job, VideoError(twins[key].reason, twins[key].detail, path=str(job.path)))
+                continue
+            if row is None:
                 self.result.warnings.append(
-                    f"{job.path}: {twin} changed meanwhile; run again to do this file"
+                    f"{job.path}: what it was a copy of changed meanwhile; run again to do this file"
                 )
                 continue
-            if reader is None or location is None:
-                reason, detail = "corrupt", f"its twin {twin} could not be read"
-                if twin in failed:
-                    reason, detail = failed[twin].reason, failed[twin].detail
-                self._fail_job(job, VideoError(reason, detail, path=str(job.path)))
-                continue
-            kept = frames_of(self.store, reader.shards[location.shard], location)
-            record = location.record
-            self.writer.add(
-                make_record(
-                    job, record.duration_seconds, record.width, record.height, record.codec, record.warnings
-                ),
-                reader.features(record.video_id),
-                reader.timestamps(record.video_id),
-                jpegs=FrameJpegs(tuple(kept)) if kept else None,
-            )
+            features, timestamps, jpegs = row.body()
+            record = self._record(job, row.record, job.content or row.record.content)
+            self.writer.add(record, features, timestamps, jpegs=jpegs)
             self.written[job.video_id] = str(job.path)
-            self.result.num_copied += 1
+            self.result.num_copied += not is_refreshed
         self.writer.flush()
+
+    def _record(
+        self, job: Job, about: VideoRecord | VideoInfo, content: str | None, **more: Any
+    ) -> VideoRecord:
+        self._place_roots()
+        names = self._root_names or {}
+        job = replace(job, root=names.get(job.root, job.root) if job.root else None)
+        return make_record(job, about, content=content, **more)
+
+    def _place_roots(self) -> None:
+        """Make the run's folders roots of the store, before the first row that names one."""
+        if self._root_names is None:
+            work = self.work
+            is_needed = work.jobs or work.copies or work.refreshed or work.moved_roots
+            self._root_names = add_roots(self.store, work.new_roots) if is_needed else {}
+            names = self._root_names
+            move_roots(
+                self.store, [replace(root, name=names.get(root.name, root.name)) for root in work.moved_roots]
+            )
 
     def fail(self, failure: Failure) -> None:
         """Note a failure in the store and in the result."""
@@ -254,10 +278,7 @@ class _Run:
         self.fail(make_failure(job.path, error.reason, error.detail, state=job.state))
 
     def _keep(self, video: FinishedVideo) -> None:
-        info = video.info
-        record = make_record(
-            video.job, info.duration_seconds, info.width, info.height, info.codec, video.warnings
-        )
+        record = self._record(video.job, video.info, video.content, warnings=video.warnings)
         try:
             require_unchanged(video.job)
             self.writer.add(record, video.features, video.timestamps, jpegs=video.jpegs)
@@ -282,6 +303,7 @@ def require_unchanged(job: Job) -> None:
     try:
         status = os.stat(job.path)
         is_same = (status.st_size, status.st_mtime_ns) == (job.state.num_bytes, job.state.mtime_ns)
+        is_same = is_same and job.state.inode in (None, status.st_ino)
     except OSError:
         is_same = False
     if not is_same:
@@ -289,24 +311,29 @@ def require_unchanged(job: Job) -> None:
 
 
 def make_record(
-    job: Job,
-    duration_seconds: float | None,
-    width: int,
-    height: int,
-    codec: str,
-    warnings: tuple[str, ...],
+    job: Job, about: VideoRecord | VideoInfo, *, content: str | None, warnings: tuple[str, ...] | None = None
 ) -> VideoRecord:
-    """The store's record of a file that is done now."""
+    """The store's record of a file that is done now.
+
+    Args:
+        about: what is known of the picture: the decoder's word, or an earlier record of the same content.
+    """
+    known = about.warnings if isinstance(about, VideoRecord) else ()
     return VideoRecord(
         video_id=job.video_id,
         path=str(job.path),
         num_bytes=job.state.num_bytes,
         mtime_ns=job.state.mtime_ns,
         fingerprint=job.state.fingerprint,
-        duration_seconds=duration_seconds,
-        width=width,
-        height=height,
-        codec=codec,
+        duration_seconds=about.duration_seconds,
+        width=about.width,
+        height=about.height,
+        codec=about.codec,
         extracted_at=time.time(),
-        warnings=warnings,
+        warnings=known if warnings is None else warnings,
+        content=content,
+        inode=job.state.inode,
+        ctime_ns=job.state.ctime_ns,
+        root=job.root,
+        relative_path=job.relative_path,
     )

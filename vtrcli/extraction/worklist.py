@@ -1,36 +1,76 @@
-"""What is to be done with each candidate: skip it, copy the features of its twin, or decode it."""
+"""What is to be done with each candidate: skip it, give it the features of its content, or decode it.
+
+A stored video stays with its content: its id follows a file that was renamed or moved. In this order, so that neither
+twins nor files that were swapped take each other's ids:
+
+1. A file whose path has a stored video of its content is that video.
+2. A file with the same path below another folder and the same content is that video too, at its new place.
+3. A file with the content of a stored video whose own path holds it no more was renamed.
+4. A file with new content takes over the id that its path had; any other gets a new one.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vtrcli.extraction.discover import Candidate
 from vtrcli.extraction.identify import choose_video_id
+from vtrcli.extraction.recognize import (
+    File,
+    all_rows,
+    are_apart,
+    content_key,
+    find_contents,
+    is_displaced,
+    place_of,
+    places,
+    root_folder,
+)
 from vtrcli.store.failures import Failure, make_failure
 from vtrcli.store.frames import videos_without_frames
 from vtrcli.store.reader import FeatureStore
-from vtrcli.store.records import FileState, VideoRecord, file_state, same_content
+from vtrcli.store.records import FileState, VideoRecord, file_state
+from vtrcli.store.roots import Root, Roots, below, joined, normal
+
+MAX_NEW_ROOTS = 8  # a list of files from many folders gets one root that holds them all
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to decode."""
+    """One file to decode, or to be given features that are known. `content` is its SHA-256 where it was read."""
 
     path: Path
     video_id: str
     state: FileState
-    root: Path | None = None
+    content: str | None = None
+    root: str | None = None
+    relative_path: str | None = None
 
 
 @dataclass
 class Worklist:
-    """The work, and what needs none. `copies` pairs a job with the path whose features it shares."""
+    """The work, and what needs none.
+
+    Attributes:
+        copies: a job with the key of the content whose rows it gets, see `content_key`.
+        num_unchanged: files that need nothing, those of `num_moved` included.
+        num_moved: stored videos that were recognised at another place or under another name.
+        removed: ids whose path now belongs to another stored video, while their own content is nowhere.
+        refreshed: the same for stored videos that are known but not by this path or time of change.
+        new_roots, moved_roots: what is to be said of the store's roots before any row is written.
+    """
 
     jobs: list[Job] = field(default_factory=list)
     copies: list[tuple[Job, str]] = field(default_factory=list)
+    refreshed: list[tuple[Job, str]] = field(default_factory=list)
     num_unchanged: int = 0
+    num_moved: int = 0
+    removed: list[str] = field(default_factory=list)
+    new_roots: list[Root] = field(default_factory=list)
+    moved_roots: list[Root] = field(default_factory=list)
     known_failures: list[Failure] = field(default_factory=list)
     new_failures: list[Failure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -44,13 +84,23 @@ def make_worklist(
     retry_failed: bool,
     keep_frames: bool = False,
 ) -> Worklist:
-    """Compare the candidates with the store. Unchanged files cost one stat, others two small reads.
+    """Compare the candidates with the store. An unchanged file costs one stat, a new one two small reads; one that may
+    be a stored video at another place, or with another time of change, is read whole.
 
     Args:
         keep_frames: stored videos without kept frames are to be done again.
     """
     again = videos_without_frames(store) if keep_frames else set()
     return _Planner(store, failures, retry_failed=retry_failed, again=again).plan(candidates)
+
+
+@dataclass
+class _Move:
+    """A stored video at another place. `folders` are (old folder, new folder) where its relative path is the same."""
+
+    file: File
+    record: VideoRecord
+    folders: tuple[str, str] | None
 
 
 class _Planner:
@@ -60,80 +110,304 @@ class _Planner:
         self.work = Worklist()
         self.failures = failures
         self.retry_failed = retry_failed
-        self.by_path: dict[str, VideoRecord] = {}
-        self.by_fingerprint: dict[str, str] = {}
-        self.owner: dict[str, str] = {}
-        for location in store.videos.values():
-            record = location.record
-            self.by_path[record.path] = record
-            self.owner[record.video_id] = record.path
-            if record.video_id not in again:
-                self.by_fingerprint[record.fingerprint] = record.path
         self.again = again
+        self.roots = store.roots
+        self.current = {video_id: at.record for video_id, at in store.videos.items()}
+        self.owner = {record.video_id: record.path for record in self.current.values()}
+        self.by_path: dict[str, list[VideoRecord]] = defaultdict(list)
+        self.by_normal: dict[str, list[VideoRecord]] = defaultdict(list)
+        self.by_key: dict[str, list[VideoRecord]] = defaultdict(list)
+        for record in self.current.values():
+            self.by_path[record.path].append(record)
+            self.by_key[content_key(record)].append(record)
+            if not record.path.isascii():
+                self.by_normal[normal(record.path)].append(record)
+        # Superseded rows are as good as any, but nobody knows whether they have kept frames.
+        self.known: dict[str, list[VideoRecord]] = defaultdict(list)
+        for at in all_rows(store):
+            self.known[at.record.fingerprint].append(at.record)
+        with_frames = (record for record in self.current.values() if record.video_id not in again)
+        self.usable = {content_key(record) for record in with_frames} if again else None
+        self.pending: set[str] = set()
+        self.paths: set[str] = set()
+        self.id_at: dict[str, str] = {}  # path -> id, of everything that is settled
+        self.settled: set[str] = set()
+        self.moves: list[_Move] = []
+        self.decoded: dict[str, File] = {}  # content -> the file that will be decoded
+        self.num_elsewhere = 0
+        self.left: set[str] | None = None  # folders whose videos are elsewhere now
 
     def plan(self, candidates: list[Candidate]) -> Worklist:
-        for candidate in candidates:
-            self._place(candidate)
+        self.paths = {str(candidate.path) for candidate in candidates}
+        files = [file for file in map(self._look, candidates) if file is not None]
+        find_contents(files, self.known)
+        self.pending = {str(file.path) for file in files}
+        for step in (self._is_touched, self._is_elsewhere, self._is_renamed):
+            files = [file for file in files if not step(file)]
+        self._settle_moves(files)
+        for file in files:
+            self._add(file)
+        self._remove_replaced()
+        self._name_roots(candidates)
+        if self.num_elsewhere:
+            self.work.notes.append(
+                f"{self.num_elsewhere:,} files have the path and the content of another below another folder: "
+                "one video each"
+            )
         return self.work
 
-    def _place(self, candidate: Candidate) -> None:
+    def _look(self, candidate: Candidate) -> File | None:
+        """A file that needs a closer look; None where its stat says enough."""
         path = candidate.path
-        record = self.by_path.get(str(path))
-        must_redo = record is not None and record.video_id in self.again
         failure = self.failures.get(str(path))
-        state = None
         try:
             status = path.stat()
-            is_same = record is not None and _is_same_stat(record, status.st_size, status.st_mtime_ns)
-            if failure is None and is_same and not must_redo:
+            record = self._record_at(str(path), status)
+            is_there = record is not None and record.path == str(path) and record.is_file(status)
+            if record is not None and failure is None and is_there and record.video_id not in self.again:
+                self._settle(record.video_id, str(path))
                 self.work.num_unchanged += 1
-                return
+                return None
             state = file_state(path)
         except OSError as error:
             reason = "no-permission" if isinstance(error, PermissionError) else "not-found"
             self.work.new_failures.append(make_failure(path, reason, error.strerror or "", state=None))
-            return
+            return None
         if failure is not None and failure.is_about(state) and not self.retry_failed:
             self.work.known_failures.append(failure)
-        elif failure is None and record and record.fingerprint == state.fingerprint and not must_redo:
-            self.work.num_unchanged += 1  # touched, not changed
-        else:
-            self._add(candidate, state, record)
+            return None
+        return File(candidate, state, record)
 
-    def _add(self, candidate: Candidate, state: FileState, record: VideoRecord | None) -> None:
-        path = candidate.path
-        twin = None if state.num_bytes == 0 else self._twin(path, state)
-        if record is not None:
-            video_id = record.video_id
+    def _record_at(self, path: str, status: os.stat_result) -> VideoRecord | None:
+        """The stored video of a path, which may be recorded in Unicode's other form; of several the one that fits."""
+        records = self.by_path.get(path)
+        if not records:
+            others = self.by_normal.get(normal(path), [])
+            records = [
+                record for record in others if record.path not in self.paths and _is_same_name(record, path)
+            ]
+        return next(
+            (record for record in records if record.is_file(status)), records[-1] if records else None
+        )
+
+    def _is_touched(self, file: File) -> bool:
+        """1: the content is what its path had."""
+        record = file.record
+        if record is None or content_key(record) not in file.keys:
+            return False
+        self._settle(record.video_id, str(file.path))
+        self._refresh(file, record)
+        return True
+
+    def _is_elsewhere(self, file: File) -> bool:
+        """2: the relative path and the content of a stored video, below another folder."""
+        if file.record is not None:
+            return False
+        here = places(file.candidate, self.roots) if file.keys else []
+        for record in self._of_content(file):
+            old_folder, relative_path = place_of(record, self.roots)
+            for folder, name in here:
+                if name == relative_path and are_apart(folder, old_folder):
+                    if record.video_id in self.settled:
+                        self._skip_copy()
+                    else:
+                        self._move(file, record, (old_folder, folder))
+                    return True
+        return False
+
+    def _is_renamed(self, file: File) -> bool:
+        """3: the content of a stored video that is no more where it was."""
+        free = [record for record in self._of_content(file) if record.video_id not in self.settled]
+        name = normal(file.path.name)
+        for record in sorted(free, key=lambda record: normal(os.path.basename(record.path)) != name):
+            if record.path in self.pending or self._is_left(record) or is_displaced(record):
+                self._move(file, record, None)
+                return True
+        return False
+
+    def _add(self, file: File) -> None:
+        """4: an id that is free, or that the path had; features of a known content, else decoding."""
+        twin = self.decoded.get(file.content) if file.content and not file.keys else None
+        if twin is not None and self._is_copy_of(file, twin):
+            self._skip_copy()
+            return
+        if file.record is not None and file.record.video_id not in self.settled:
+            video_id = file.record.video_id
         else:
-            video_id, note = self._id_of_moved(twin) or choose_video_id(candidate, self.owner)
+            video_id, note = choose_video_id(file.candidate, self.owner)
             if note:
                 self.work.notes.append(note)
-        self.owner[video_id] = str(path)
-        job = Job(path, video_id, state, root=candidate.root)
-        if twin is not None:
-            self.work.copies.append((job, twin))
+        self._settle(video_id, str(file.path))
+        key = self._usable_key(file)
+        if key is not None:
+            self.work.copies.append((_job(file, video_id), key))
         else:
-            self.by_fingerprint[state.fingerprint] = str(path)
-            self.work.jobs.append(job)
+            self._decode(file, video_id)
 
-    def _twin(self, path: Path, state: FileState) -> str | None:
-        """Another path with the same content. A twin that is gone was moved: its fingerprint must do."""
-        twin = self.by_fingerprint.get(state.fingerprint)
-        if twin is None or twin == str(path):
-            return None
-        try:
-            return twin if same_content(path, Path(twin)) else None
-        except OSError:
-            return twin if twin in self.by_path else None
+    def _decode(self, file: File, video_id: str) -> None:
+        """A file to decode, or the content of one that will be."""
+        job = _job(file, video_id)
+        if file.content is not None and file.content in self.decoded:
+            self.work.copies.append((job, file.content))
+            return
+        self.work.jobs.append(job)
+        if file.content is not None:
+            self.decoded[file.content] = file
 
-    def _id_of_moved(self, twin: str | None) -> tuple[str, None] | None:
-        """A moved file keeps its id: the path that owned it is gone, the content is the same."""
-        record = self.by_path.get(twin) if twin is not None else None
-        if record is None or os.path.exists(record.path) or self.owner.get(record.video_id) != record.path:
-            return None
-        return record.video_id, None
+    def _refresh(self, file: File, record: VideoRecord) -> None:
+        """A new row of a known video, of its features where they are all that is wanted."""
+        key = self._usable_key(file)
+        if record.video_id in self.again or key is None:
+            self._decode(file, record.video_id)
+        else:
+            self.work.refreshed.append((_job(file, record.video_id), key))
+            self.work.num_unchanged += 1
+
+    def _usable_key(self, file: File) -> str | None:
+        return next((key for key in file.keys if self.usable is None or key in self.usable), None)
+
+    def _of_content(self, file: File) -> list[VideoRecord]:
+        """The current videos of a file's content."""
+        return [record for key in dict.fromkeys(file.keys) for record in self.by_key.get(key, [])]
+
+    def _is_left(self, record: VideoRecord) -> bool:
+        """Whether at least half of a record's folder is a copy elsewhere now: the rest was renamed in the copy."""
+        if self.left is None:
+            sizes = self._folder_sizes()
+            counts = Counter(move.folders[0] for move in self.moves if move.folders is not None)
+            given = {place_of(at, self.roots)[0] for path in self.paths for at in self.by_path.get(path, [])}
+            self.left = {old for old, count in counts.items() if 2 * count >= sizes[old]} - given
+        return bool(self.left) and place_of(record, self.roots)[0] in self.left
+
+    def _folder_sizes(self) -> Counter[str]:
+        return Counter(place_of(record, self.roots)[0] for record in self.current.values())
+
+    def _is_copy_of(self, file: File, twin: File) -> bool:
+        pairs = (
+            (a, b) for a in places(file.candidate, self.roots) for b in places(twin.candidate, self.roots)
+        )
+        return any(a[1] == b[1] and are_apart(a[0], b[0]) for a, b in pairs)
+
+    def _settle(self, video_id: str, path: str) -> None:
+        self.settled.add(video_id)
+        self.id_at[path] = video_id
+        self.owner[video_id] = path
+
+    def _skip_copy(self) -> None:
+        self.num_elsewhere += 1
+        self.work.num_unchanged += 1
+
+    def _move(self, file: File, record: VideoRecord, folders: tuple[str, str] | None) -> None:
+        self._settle(record.video_id, str(file.path))
+        self.moves.append(_Move(file, record, folders))
+        self.work.num_moved += 1
+
+    def _settle_moves(self, files: list[File]) -> None:
+        """Where a whole folder moved one line tells it; every other video gets a row with its new path."""
+        before = self.roots
+        relocated = self._relocated_folders()
+        for move in self.moves:
+            file, record = move.file, move.record
+            is_written = move.folders in relocated and (
+                (record.num_bytes, record.mtime_ns) == (file.state.num_bytes, file.state.mtime_ns)
+                and record.inode in (None, file.state.inode)
+            )
+            if is_written and record.video_id not in self.again:
+                self.work.num_unchanged += 1
+            else:
+                self._refresh(file, record)
+        if not relocated:
+            return
+        # The rest of such a folder moved with it, even files that were changed on the way.
+        new_folders = dict(relocated)
+        for record in self.current.values():
+            folder, _ = place_of(record, before)
+            if folder in new_folders and record.video_id not in self.settled:
+                self.current[record.video_id] = moved = replace(
+                    record, path=joined(new_folders[folder], below(record.path, folder))
+                )
+                self.by_path[moved.path].append(moved)
+        for file in files:
+            records = self.by_path.get(str(file.path), []) if file.record is None else []
+            file.record = records[-1] if records else file.record
+
+    def _relocated_folders(self) -> set[tuple[str, str]]:
+        """(old, new) folders of roots that moved: one that is gone with at least half of its videos, one that is still
+        there (a copy) with all of them."""
+        counts = Counter(move.folders for move in self.moves if move.folders is not None)
+        if not counts:
+            return set()
+        sizes = self._folder_sizes()
+        renamed = Counter(place_of(move.record, self.roots)[0] for move in self.moves if move.folders is None)
+        roots = dict(self.roots.by_name)
+        relocated = set()
+        for (old, new), count in counts.most_common():
+            known = next((root for root in roots.values() if root.folder == old), None)
+            is_there = known.is_there() if known else os.path.isdir(old)
+            is_whole = count + renamed[old] == sizes[old] if is_there else 2 * count >= sizes[old]
+            if not is_whole or any(root.folder == new for root in roots.values()):
+                continue
+            if known is None:
+                known = Root(name=Roots(roots).new_name(old), folder=old, origin=old)
+                self.work.new_roots.append(known)
+            roots[known.name] = replace(known, folder=new, is_mount=os.path.ismount(new))
+            self.work.moved_roots.append(roots[known.name])
+            relocated.add((old, new))
+        self.roots = Roots(roots)
+        return relocated
+
+    def _remove_replaced(self) -> None:
+        """A stored video whose path was settled as another's is nowhere: it would be found at that path for ever."""
+        for video_id, record in self.current.items():
+            if video_id not in self.settled and self.id_at.get(record.path, video_id) != video_id:
+                self.work.removed.append(video_id)
+
+    def _name_roots(self, candidates: list[Candidate]) -> None:
+        """Give every job its root and the path below it; folders that no root holds become roots."""
+        work = self.work
+        jobs = [*work.jobs, *(job for job, _ in (*work.copies, *work.refreshed))]
+        given = {str(candidate.path): root_folder(candidate) for candidate in candidates}
+        roots = dict(self.roots.by_name)
+        new = {given[str(job.path)] for job in jobs if not _holds(self.roots, str(job.path), given)}
+        if len(new) > MAX_NEW_ROOTS:
+            shared = os.path.commonpath(sorted(new))
+            if len(Path(shared).parts) > 2:  # not the whole disk, nor everybody's home
+                new = {shared}
+        for folder in sorted(new):
+            root = Root(
+                name=Roots(roots).new_name(folder),
+                folder=folder,
+                is_mount=os.path.ismount(folder),
+                origin=folder,
+            )
+            roots[root.name] = root
+            work.new_roots.append(root)
+        self.roots = Roots(roots)
+        work.jobs = [self._placed(job) for job in work.jobs]
+        work.copies = [(self._placed(job), key) for job, key in work.copies]
+        work.refreshed = [(self._placed(job), key) for job, key in work.refreshed]
+
+    def _placed(self, job: Job) -> Job:
+        root = self.roots.of(str(job.path))
+        if root is None:
+            return job
+        return replace(job, root=root.name, relative_path=below(str(job.path), root.folder))
 
 
-def _is_same_stat(record: VideoRecord, num_bytes: int, mtime_ns: int) -> bool:
-    return (record.num_bytes, record.mtime_ns) == (num_bytes, mtime_ns)
+def _holds(roots: Roots, path: str, given: dict[str, str]) -> bool:
+    """Whether a root holds the path, and no mount point lies between the two."""
+    root = roots.of(path)
+    return root is not None and (len(root.folder) >= len(given[path]) or not os.path.ismount(given[path]))
+
+
+def _job(file: File, video_id: str) -> Job:
+    return Job(file.path, video_id, file.state, content=file.content)
+
+
+def _is_same_name(record: VideoRecord, path: str) -> bool:
+    """Whether a record's path, in the other Unicode form, means the same file: it does on some file systems; where
+    it does not, there may be a file of either name."""
+    try:
+        return os.path.samefile(record.path, path)
+    except (OSError, ValueError):
+        return True

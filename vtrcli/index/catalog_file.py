@@ -14,6 +14,7 @@ from vtrcli.index.catalog_making import file_states, make_catalog
 from vtrcli.index.names import Names
 from vtrcli.store.config import MALFORMED, STORE_VERSION, StoreConfig, make_folder, read_config
 from vtrcli.store.reader import shard_paths
+from vtrcli.store.roots import Roots, read_roots
 from vtrcli.store.shard import DTYPES, TensorFile, open_tensors, write_tensors
 
 INDEX_FOLDER = "index"
@@ -29,13 +30,13 @@ def open_catalog(store: Path) -> Catalog:
         StoreError: no store, a damaged shard, or one of another backbone.
     """
     config = read_config(store)
-    paths = shard_paths(store)
-    kept = _read(store, config)
+    roots, paths = read_roots(store), shard_paths(store)
+    kept = _read(store, config, roots)
     if kept is not None and _is_current(kept, paths):
         return kept
-    catalog = make_catalog(store, config, paths, kept)
+    catalog = make_catalog(store, config, paths, kept, roots=roots)
     with contextlib.suppress(StoreError):  # a store that may only be read is searched all the same
-        _write(catalog)
+        _write(catalog, roots)
     return catalog
 
 
@@ -54,13 +55,15 @@ def _is_current(catalog: Catalog, paths: list[Path]) -> bool:
     return same_names and catalog.file_states() == file_states(paths)
 
 
-def _read(store: Path, config: StoreConfig) -> Catalog | None:
+def _read(store: Path, config: StoreConfig, roots: Roots) -> Catalog | None:
     """The file in `index/`; None where there is none that can be used, whatever the reason: it is made again."""
     try:
         file = open_tensors(
             store / INDEX_FOLDER / CATALOG_NAME, file_format=CATALOG_FORMAT, called="a catalogue"
         )
         if file.metadata["backbone_sha256"] != config.backbone.sha256:
+            return None
+        if file.metadata.get("roots", "") != roots.key:  # a folder moved: other paths
             return None
         shard_names = json.loads(file.metadata["shards"])
         sizes: dict[str, int] = {"S": len(shard_names)}
@@ -114,7 +117,7 @@ def _read_names(file: TensorFile, name: str, num_videos: int) -> Names:
     return Names(file.tensor(name), file.tensor(f"{name}_offsets"))
 
 
-def _write(catalog: Catalog) -> None:
+def _write(catalog: Catalog, roots: Roots) -> None:
     tensors = {name: array.astype(DTYPES[TENSORS[name][0]]) for name, array in catalog.arrays.items()}
     for name, names in (("ids", catalog.ids), ("paths", catalog.paths)):
         tensors |= {name: names.body, f"{name}_offsets": names.offsets}
@@ -123,6 +126,7 @@ def _write(catalog: Catalog) -> None:
         "version": str(STORE_VERSION),
         "backbone_sha256": catalog.config.backbone.sha256,
         "shards": json.dumps(catalog.shard_names),
+        "roots": roots.key,
     }
     make_folder(catalog.store / INDEX_FOLDER)
     write_tensors(catalog.store / INDEX_FOLDER / CATALOG_NAME, tensors, metadata)

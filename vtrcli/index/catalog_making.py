@@ -15,6 +15,7 @@ from vtrcli.index.catalog import TENSORS, Catalog
 from vtrcli.index.names import Names
 from vtrcli.store.config import StoreConfig
 from vtrcli.store.reader import open_shard_of, require_cut
+from vtrcli.store.roots import NO_ROOTS, Roots
 from vtrcli.store.shard import DTYPES, Shard, damaged, text_crc32
 
 BLOCK_ROWS = 16_384
@@ -37,14 +38,16 @@ class _Part:
     removed: tuple[str, ...] = ()
 
 
-def make_catalog(store: Path, config: StoreConfig, paths: Sequence[Path], kept: Catalog | None) -> Catalog:
+def make_catalog(
+    store: Path, config: StoreConfig, paths: Sequence[Path], kept: Catalog | None, *, roots: Roots = NO_ROOTS
+) -> Catalog:
     """The catalogue of the given shards; what `kept` tells of those that are still there is not read again.
 
     Raises:
         StoreError: a shard is damaged, of another backbone, or holds features that are not finite.
     """
     known = _known_parts(kept, paths) if kept is not None else {}
-    parts = [known.get(path.name) or _read_part(open_shard_of(config, path)) for path in paths]
+    parts = [known.get(path.name) or _read_part(open_shard_of(config, path, roots)) for path in paths]
     first_rows = np.cumsum([0, *(len(part.inverse_norms) for part in parts)])
     newest: dict[str, int] = {}
     for number, part in enumerate(parts):

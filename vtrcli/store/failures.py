@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vtrcli.errors import StoreError
+from vtrcli.files import append_lines
 from vtrcli.store.records import FileState, VideoRecord
 
 FAILURES_NAME = "failures.jsonl"
@@ -69,21 +68,7 @@ def forget_failures(store: Path, paths: Iterable[str]) -> None:
 
 
 def _append(store: Path, failures: list[Failure]) -> None:
-    # The newline in front ends a line that a kill or a full disk tore, which would swallow this one.
-    line = "".join(f"\n{json.dumps(asdict(failure))}\n" for failure in failures).encode()
-    try:
-        descriptor = os.open(store / FAILURES_NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            if os.write(descriptor, line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        finally:
-            os.close(descriptor)
-    except OSError as cause:
-        raise StoreError(
-            f"cannot write {store / FAILURES_NAME}: {cause.strerror}",
-            allowed="the store's folder must be writable and the disk must have room",
-            to_do="free some space, then run the same command again",
-        ) from cause
+    append_lines(store / FAILURES_NAME, [json.dumps(asdict(failure)) for failure in failures])
 
 
 def read_failures(store: Path, records: Iterable[VideoRecord]) -> dict[str, Failure]:

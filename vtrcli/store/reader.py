@@ -11,6 +11,7 @@ import numpy as np
 
 from vtrcli.store.config import StoreConfig, read_config
 from vtrcli.store.records import VideoRecord
+from vtrcli.store.roots import NO_ROOTS, Roots, read_roots
 from vtrcli.store.shard import Shard, cuts, damaged, open_shard
 
 SHARD_FOLDER = "shards"
@@ -42,7 +43,10 @@ class FeatureStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config: StoreConfig = read_config(path)
-        self.shards: list[Shard] = [open_shard_of(self.config, shard) for shard in shard_paths(path)]
+        self.roots: Roots = read_roots(path)
+        self.shards: list[Shard] = [
+            open_shard_of(self.config, shard, self.roots) for shard in shard_paths(path)
+        ]
 
     @cached_property
     def videos(self) -> dict[str, Location]:
@@ -86,9 +90,9 @@ def shard_paths(store: Path) -> list[Path]:
     return sorted((store / SHARD_FOLDER).glob("[!.]*.safetensors"))
 
 
-def open_shard_of(config: StoreConfig, path: Path) -> Shard:
+def open_shard_of(config: StoreConfig, path: Path, roots: Roots = NO_ROOTS) -> Shard:
     """Open a shard by its header. Raises StoreError where it is damaged or does not belong to the store of `config`."""
-    shard = open_shard(path)
+    shard = open_shard(path, roots)
     _refuse(shard, backbone_problem(shard, config))
     return shard
 

@@ -1,16 +1,19 @@
-"""What the store knows of one video, and the cheap fingerprint that tells whether a file is still the same."""
+"""What the store knows of one video, and how it is told whether a file is still the same."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vtrcli.store.config import require_types
+from vtrcli.store.roots import NO_ROOTS, Roots
 
 FINGERPRINT_BYTES = 64 * 1024
+HASH_BLOCK_BYTES = 1 << 20
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "id": (str,),
     "path": (str,),
@@ -23,20 +26,35 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "codec": (str,),
     "extracted_at": (int, float),
 }
+# Fields that the first releases did not write.
+_LATER_TYPES: dict[str, tuple[type, ...]] = {
+    "content": (str, type(None)),
+    "inode": (int, type(None)),
+    "ctime_ns": (int, type(None)),
+    "root": (str, type(None)),
+    "relative_path": (str, type(None)),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileState:
-    """A file as it is now. `fingerprint` covers the size and the first and last 64 KiB."""
+    """A file as it is now. `fingerprint` covers the size and the first and last 64 KiB: two files of different
+    fingerprints are different, two of the same may be."""
 
     num_bytes: int
     mtime_ns: int
     fingerprint: str
+    inode: int | None = None
+    ctime_ns: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoRecord:
-    """One video of the store; width and height as displayed, times in seconds."""
+    """One video of the store; width and height as displayed, times in seconds.
+
+    `path` is where the file is now: the folder that its `root` stands for, and `relative_path` (with /) below it.
+    `content` is the SHA-256 of the whole file, hexadecimal. What the first releases did not write is None.
+    """
 
     video_id: str
     path: str
@@ -49,6 +67,21 @@ class VideoRecord:
     codec: str
     extracted_at: float
     warnings: tuple[str, ...] = ()
+    content: str | None = None
+    inode: int | None = None
+    ctime_ns: int | None = None
+    root: str | None = None
+    relative_path: str | None = None
+
+    def is_file(self, status: os.stat_result) -> bool:
+        """Whether a file of this `stat` is surely the one that was extracted, so that nothing of it need be read.
+
+        Another inode is another file, unless even the change time is the same, which nobody can set: some file
+        systems (FAT, some network mounts) number their files anew whenever they are mounted.
+        """
+        if (self.num_bytes, self.mtime_ns) != (status.st_size, status.st_mtime_ns):
+            return False
+        return self.inode is None or self.inode == status.st_ino or self.ctime_ns == status.st_ctime_ns
 
     def to_json(self) -> dict[str, Any]:
         """The object that a shard's header holds for this video."""
@@ -64,24 +97,31 @@ class VideoRecord:
             "codec": self.codec,
             "extracted_at": self.extracted_at,
         }
+        body |= {key: getattr(self, key) for key in _LATER_TYPES if getattr(self, key) is not None}
         if self.warnings:
             body["warnings"] = list(self.warnings)
         return body
 
     @classmethod
-    def from_json(cls, body: dict[str, Any]) -> VideoRecord:
+    def from_json(cls, body: dict[str, Any], roots: Roots = NO_ROOTS) -> VideoRecord:
         """Read what `to_json` wrote; unknown keys of later writers are ignored.
+
+        Args:
+            roots: where the folders are now.
 
         Raises:
             KeyError, TypeError: something is missing or of another type.
         """
+        later = {key: body.get(key) for key in _LATER_TYPES}
         require_types(body, _JSON_TYPES)
+        require_types(later, _LATER_TYPES)
+        place = roots.place(body["path"], later["root"], later["relative_path"])
         warnings = body.get("warnings", [])
         if not isinstance(warnings, list) or not all(isinstance(text, str) for text in warnings):
             raise TypeError("warnings are not a list of sentences")
         return cls(
             video_id=body["id"],
-            path=body["path"],
+            path=place.path,
             num_bytes=body["size"],
             mtime_ns=body["mtime_ns"],
             fingerprint=body["fingerprint"],
@@ -91,6 +131,11 @@ class VideoRecord:
             codec=body["codec"],
             extracted_at=body["extracted_at"],
             warnings=tuple(warnings),
+            content=later["content"],
+            inode=later["inode"],
+            ctime_ns=later["ctime_ns"],
+            root=place.root,
+            relative_path=place.relative_path,
         )
 
 
@@ -108,16 +153,24 @@ def file_state(path: Path) -> FileState:
             file.seek(max(FINGERPRINT_BYTES, status.st_size - FINGERPRINT_BYTES))
             digest.update(file.read(FINGERPRINT_BYTES))
     return FileState(
-        num_bytes=status.st_size, mtime_ns=status.st_mtime_ns, fingerprint=digest.hexdigest()[:32]
+        num_bytes=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        fingerprint=digest.hexdigest()[:32],
+        inode=status.st_ino,
+        ctime_ns=status.st_ctime_ns,
     )
 
 
-def same_content(first: Path, second: Path) -> bool:
-    """Whether two files hold the same bytes; compares all of them, so call it after the fingerprints agree."""
-    with open(first, "rb") as one, open(second, "rb") as two:
-        while True:
-            left, right = one.read(1 << 20), two.read(1 << 20)
-            if left != right:
-                return False
-            if not left:
-                return True
+def file_content(path: Path, *, should_stop: Callable[[], bool] = lambda: False) -> str | None:
+    """SHA-256 of a whole file, hexadecimal, as `sha256sum` prints it; None when `should_stop` said so meanwhile.
+
+    Raises:
+        OSError: the file is gone or cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        while block := file.read(HASH_BLOCK_BYTES):
+            if should_stop():
+                return None
+            digest.update(block)
+    return digest.hexdigest()

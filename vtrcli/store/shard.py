@@ -22,6 +22,7 @@ from vtrcli.errors import StoreError
 from vtrcli.files import write_whole
 from vtrcli.store.config import MALFORMED, STORE_VERSION
 from vtrcli.store.records import VideoRecord
+from vtrcli.store.roots import NO_ROOTS, Roots
 
 SHARD_FORMAT = "vtr-shard"
 VIDEOS_CRC32, REMOVED_CRC32 = "videos_crc32", "removed_crc32"
@@ -268,15 +269,15 @@ def open_tensors(path: Path, *, file_format: str, called: str) -> TensorFile:
     return file
 
 
-def open_shard(path: Path) -> Shard:
-    """Open a shard by its header.
+def open_shard(path: Path, roots: Roots = NO_ROOTS) -> Shard:
+    """Open a shard by its header; its records' paths are where `roots` say that the folders are now.
 
     Raises:
         StoreError: damaged, of a newer format, or not a shard at all.
     """
     file = open_tensors(path, file_format=SHARD_FORMAT, called="a feature shard")
     try:
-        records = tuple(VideoRecord.from_json(body) for body in json.loads(file.metadata["videos"]))
+        records = tuple(VideoRecord.from_json(body, roots) for body in json.loads(file.metadata["videos"]))
         removed = json.loads(file.metadata.get("removed", "[]"))
         if not isinstance(removed, list) or not all(isinstance(name, str) for name in removed):
             raise TypeError("what it removes is not a list of ids")
