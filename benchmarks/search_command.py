@@ -92,7 +92,7 @@ def write_database(path: Path, store: Path) -> Path:
             for shard, block in enumerate(catalog.blocks):
                 rows = [
                     (f"{shard}/{row}", vector.astype(np.float32).tobytes())
-                    for row, vector in enumerate(block)
+                    for row, vector in enumerate(np.asarray(block))
                 ]
                 connection.executemany("insert into images values (?, ?)", rows)
         temporary.rename(path)

@@ -106,7 +106,7 @@ def moments(searcher: Searcher, query: np.ndarray) -> float:
 
 def measure_read(searcher: Searcher, num_rounds: int) -> float:
     """Median seconds to read every feature once: the largest of their bytes, eight at a time."""
-    tensors = [readable(block) for block in searcher.catalog.blocks]
+    tensors = [readable(np.asarray(block)) for block in searcher.catalog.blocks]
     seconds = measure(lambda: [tensor.max() for tensor in tensors], num_rounds)
     print(f"{'read once':44} median {statistics.median(seconds) * 1e3:8.1f} ms")
     return statistics.median(seconds)

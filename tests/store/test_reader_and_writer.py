@@ -13,6 +13,7 @@ from tests.store.stores import SHA256, make_record, make_store
 from vtrcli.errors import StoreError, VideoError
 from vtrcli.store.failures import append_failure, make_failure, read_failures
 from vtrcli.store.frames import FrameJpegs, FrameShard, encode_jpegs, frames_of, videos_without_frames
+from vtrcli.store.maps import PartFile
 from vtrcli.store.reader import FeatureStore, shard_paths
 from vtrcli.store.verify import verify
 from vtrcli.store.writer import StoreWriter, remove_videos
@@ -85,10 +86,43 @@ def test_old_failures_of_a_removed_video_do_not_come_back(tmp_path: Path) -> Non
     assert list(read_failures(tmp_path, records)) == ["/videos/b.mp4"]
 
 
-def test_opening_a_store_does_not_map_its_features(tmp_path: Path) -> None:
-    make_store(tmp_path, {"a": np.zeros((2, 4))})
+def test_opening_a_store_reads_no_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_store(tmp_path, {"a": np.zeros((5000, 4))})
+    num_read: list[int] = []
+    read = PartFile.read
+    monkeypatch.setattr(
+        PartFile, "read", lambda self, start, size: num_read.append(size) or read(self, start, size)
+    )
     store = FeatureStore(tmp_path)
-    assert "_map" not in store.shards[0].file.__dict__
+    assert list(store.videos) == ["a"]
+    assert sum(num_read) < 2000
+
+
+def test_a_store_that_was_opened_can_be_read_when_its_files_go(tmp_path: Path) -> None:
+    make_store(tmp_path, {"a": np.ones((2, 4))})
+    store = FeatureStore(tmp_path)
+    shard_paths(tmp_path)[0].unlink()
+    assert store.features("a").tolist() == [[1.0] * 4] * 2
+    assert store.timestamps("a").tolist() == [0.5, 1.5]
+
+
+def test_a_shard_that_vanishes_between_listing_and_opening_is_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_store(tmp_path, {"a": np.ones((2, 4))})
+    gone = tmp_path / "shards" / "0-gone.safetensors"
+    lists = [[gone], [gone]]
+    monkeypatch.setattr(
+        "vtrcli.store.reader.shard_paths", lambda store: lists.pop() if lists else shard_paths(store)
+    )
+    assert list(FeatureStore(tmp_path).videos) == ["a"] and not lists
+    lists.extend([[gone]] * 20)
+    with pytest.raises(StoreError) as caught:
+        FeatureStore(tmp_path)
+    assert str(caught.value) == (
+        f"{gone} cannot be read: No such file or directory; a file that stays where it is and that you may read; "
+        "check the disk and the permissions, then run the same command again"
+    )
 
 
 @pytest.mark.parametrize("offsets", [[0, 2, 99], [1, 2, 3], [0, 0, 3], [0, 4, 3], [0, -1, 3]])

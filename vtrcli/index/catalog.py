@@ -8,7 +8,6 @@ Letters: S shards, R rows of all shards one after the other, V current videos in
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +16,10 @@ import numpy as np
 
 from vtrcli.index.names import Names
 from vtrcli.store.config import StoreConfig
-from vtrcli.store.maps import Maps
+from vtrcli.store.maps import PartFile, Rows, allow_open_files
 from vtrcli.store.reader import SHARD_FOLDER
+
+FILES_PER_SHARD = 4  # itself, its mapping, and the same of a table derived from it
 
 # Tensors of the file, their types and the letters of their shapes.
 TENSORS = {
@@ -94,24 +95,24 @@ class Catalog:
         return np.concatenate([[0], np.cumsum(self["shard_videos"])])
 
     @cached_property
-    def blocks(self) -> list[np.ndarray]:
-        """Per shard its features, float16 [rows, dim], mapped; no header is read."""
-        dim = self.config.backbone.dim
+    def blocks(self) -> list[Rows]:
+        """Per shard its features, float16 [rows, dim], mapped where that can be; no header is read."""
+        dim, starts = self.config.backbone.dim, self["features_at"].tolist()
         return [
-            self._mapped(shard, "features_at", np.dtype("<f2"), (rows, dim))
+            Rows(self.files[shard], np.dtype("<f2"), (rows, dim), starts[shard], is_mapped=True)
             for shard, rows in enumerate(self["shard_rows"].tolist())
         ]
 
     def features(self, video: int) -> np.ndarray:
-        """float16 [num_frames, dim] of one video, not normalised; mapped."""
+        """float16 [num_frames, dim] of one video, not normalised."""
         shard, rows = self._rows(video)
         return self.blocks[shard][rows]
 
     def timestamps(self, video: int) -> np.ndarray:
         """float32 [num_frames], seconds from the start of the video."""
         shard, rows = self._rows(video)
-        num_rows = int(self["shard_rows"][shard])
-        return self._mapped(shard, "timestamps_at", np.dtype("<f4"), (num_rows,))[rows]
+        shape, start = (int(self["shard_rows"][shard]),), int(self["timestamps_at"][shard])
+        return Rows(self.files[shard], np.dtype("<f4"), shape, start)[rows]
 
     def duration(self, video: int) -> float | None:
         """Seconds; None where it is not known."""
@@ -123,13 +124,8 @@ class Catalog:
         first = int(self.first_rows[shard])
         return shard, slice(int(self["start"][video]) - first, int(self["stop"][video]) - first)
 
-    def _mapped(self, shard: int, at: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-        size = math.prod(shape)
-        if size == 0:
-            return np.zeros(shape, dtype)
-        whole = self._maps[shard]
-        return np.frombuffer(whole, dtype, count=size, offset=int(self[at][shard])).reshape(shape)
-
     @cached_property
-    def _maps(self) -> Maps:
-        return Maps([self.store / SHARD_FOLDER / name for name in self.shard_names])
+    def files(self) -> list[PartFile]:
+        """The shards, open: they can be read on when `vtr store compact` deletes them."""
+        allow_open_files(FILES_PER_SHARD * len(self.shard_names))
+        return [PartFile(self.store / SHARD_FOLDER / name) for name in self.shard_names]

@@ -13,6 +13,7 @@ from vtrcli.index.catalog import TENSORS, Catalog
 from vtrcli.index.catalog_making import file_states, make_catalog
 from vtrcli.index.names import Names
 from vtrcli.store.config import MALFORMED, STORE_VERSION, StoreConfig, make_folder, read_config
+from vtrcli.store.maps import again_if_gone
 from vtrcli.store.reader import shard_paths
 from vtrcli.store.roots import Roots, read_roots
 from vtrcli.store.shard import DTYPES, TensorFile, open_tensors, write_tensors
@@ -29,14 +30,20 @@ def open_catalog(store: Path) -> Catalog:
     Raises:
         StoreError: no store, a damaged shard, or one of another backbone.
     """
+    return again_if_gone(lambda: _opened(store))
+
+
+def _opened(store: Path) -> Catalog:
     config = read_config(store)
     roots, paths = read_roots(store), shard_paths(store)
     kept = _read(store, config, roots)
     if kept is not None and _is_current(kept, paths):
+        _ = kept.files  # from now on they can be read, whoever deletes them
         return kept
     catalog = make_catalog(store, config, paths, kept, roots=roots)
     with contextlib.suppress(StoreError):  # a store that may only be read is searched all the same
         _write(catalog, roots)
+    _ = catalog.files
     return catalog
 
 

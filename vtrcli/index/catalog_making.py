@@ -118,7 +118,7 @@ def file_states(paths: Sequence[Path]) -> dict[str, tuple[int, int]]:
 
 def _require_sane(shard: Shard) -> None:
     """Raises StoreError for times and numbers that no video has: others count on them."""
-    times, starts = shard.timestamps, shard.offsets[:-1]
+    times, starts = shard.timestamps[:], shard.offsets[:-1]
     steps = np.diff(times, prepend=times[:1])
     steps[starts] = 0  # the first frame of a video follows none
     if not (np.isfinite(times).all() and (times >= 0).all() and (steps >= 0).all()):

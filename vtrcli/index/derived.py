@@ -11,6 +11,7 @@ import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from vtrcli.store.shard import DTYPES, Shard, open_tensors, write_tensors
 
 DERIVED_FORMAT = "vtr-derived"
 
-Table = dict[str, np.ndarray]
+Table = dict[str, Any]  # arrays, or `Rows` of what is large
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,22 +95,15 @@ def _read(path: Path, columns: Columns, *, shard_key: str, num_videos: int) -> T
         file = open_tensors(path, file_format=DERIVED_FORMAT, called="a derived table")
         if (file.metadata.get("shard"), file.metadata.get("rule")) != (shard_key, str(columns.version)):
             return None
-        is_small = True
+        table: Table = {}
         for name, (dtype, width) in columns.tensors.items():
             num_rows, *_ = file.require(name, dtype, (num_rows, *([] if width is None else [width])))
-            is_small = is_small and width is None
-        # A mapping holds a descriptor of which there are few: what is small is copied.
-        return {
-            name: np.array(file.tensor(name)) if is_small else file.tensor(name) for name in columns.tensors
-        }
-    except (OSError, StoreError) as cause:
-        system_error = cause if isinstance(cause, OSError) else cause.__cause__
-        if getattr(system_error, "errno", None) in (errno.EMFILE, errno.ENFILE):
-            raise StoreError(  # it is there; computing it again would not help
-                f"{path} cannot be opened: too many open files",
-                allowed="as many open files as the store has shards, three times",
-                to_do="raise the limit (`ulimit -n`), then search again",
-            ) from cause
+            # A mapping holds a descriptor of which there are few: what is small is read.
+            table[name] = file.tensor(name) if width is None else file.rows(name, is_mapped=True)
+        return table
+    except StoreError as error:
+        if getattr(error.__cause__, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            raise  # it is there; computing it again would not help
         return None
 
 

@@ -12,15 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from vtrcli.store.maps import Rows
+
 STRIP_ROWS = 16_384
 MAX_THREADS = 8
+Block = np.ndarray | Rows
 
 
-def products(blocks: Sequence[np.ndarray], query: np.ndarray) -> np.ndarray:
+def products(blocks: Sequence[Block], query: np.ndarray) -> np.ndarray:
     """float32 [total_rows]: inner products of the rows of all blocks, one block after the other, with the query.
 
     Args:
-        blocks: float16 [rows, dim] each, C-contiguous, mapped or not.
+        blocks: float16 [rows, dim] each, C-contiguous; of a file, mapped or not, each strip is taken when its
+            turn comes.
         query: float [dim]; rounded to float16, see `rounding_error`.
     """
     import numkong
@@ -28,8 +32,9 @@ def products(blocks: Sequence[np.ndarray], query: np.ndarray) -> np.ndarray:
     half = query.astype(np.float16)[None]
     found = np.empty(sum(map(len, blocks)), np.float32)
 
-    def work(strips: list[tuple[int, np.ndarray]]) -> None:
-        for first, strip in strips:
+    def work(strips: list[tuple[int, Block, slice]]) -> None:
+        for first, block, rows in strips:
+            strip = block[rows]
             found[first : first + len(strip)] = np.asarray(numkong.cdist(half, strip, metric="dot"))[0]
 
     tasks = _tasks(blocks)
@@ -43,19 +48,19 @@ def products(blocks: Sequence[np.ndarray], query: np.ndarray) -> np.ndarray:
     return found
 
 
-def _tasks(blocks: Sequence[np.ndarray]) -> list[list[tuple[int, np.ndarray]]]:
-    """(first row among all, rows) of strips; large blocks are cut, small ones go together, so that handing a task to
-    a thread costs little beside it."""
-    tasks: list[list[tuple[int, np.ndarray]]] = [[]]
+def _tasks(blocks: Sequence[Block]) -> list[list[tuple[int, Block, slice]]]:
+    """(first row among all, block, its rows) of strips; large blocks are cut, small ones go together, so that handing
+    a task to a thread costs little beside it."""
+    tasks: list[list[tuple[int, Block, slice]]] = [[]]
     num_rows = first = 0
     for block in blocks:
         for start in range(0, len(block), STRIP_ROWS):
             if num_rows >= STRIP_ROWS:
                 tasks.append([])
                 num_rows = 0
-            strip = block[start : start + STRIP_ROWS]
-            tasks[-1].append((first + start, strip))
-            num_rows += len(strip)
+            stop = min(start + STRIP_ROWS, len(block))
+            tasks[-1].append((first + start, block, slice(start, stop)))
+            num_rows += stop - start
         first += len(block)
     return [task for task in tasks if task]
 

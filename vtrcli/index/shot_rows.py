@@ -28,13 +28,13 @@ def shot_rows(catalog: Catalog) -> list[RowTable]:
     tensors: dict[str, tuple[str, int | None]] = {"vectors": ("F16", dim), "positions": ("I64", None)}
     columns = Columns(name="shots", tensors=tensors, version=RULE_VERSION, per_video=False)
     tables = derived_tables(catalog, columns, _shots_of)
-    return [RowTable(table["vectors"], table["positions"]) for table in tables]
+    return [RowTable(np.asarray(table["vectors"]), table["positions"]) for table in tables]
 
 
 def _shots_of(shard: Shard) -> dict[str, np.ndarray]:
-    vectors, positions = [], []
+    vectors, positions, features = [], [], shard.features
     for position, (start, stop) in enumerate(itertools.pairwise(shard.offsets.tolist())):
-        frames = unit_rows(shard.features[start:stop])
+        frames = unit_rows(features[start:stop])
         starts = _pieces(shot_starts(frames), len(frames))
         vectors.append(unit_rows(np.add.reduceat(frames, starts, axis=0)))
         positions += [position] * len(starts)

@@ -61,7 +61,7 @@ class RunSpace:
 
     def graph_rows(self) -> list[RowTable]:
         """One vector per video."""
-        return [RowTable(block, np.arange(len(block))) for block in self.prepare()]
+        return [RowTable(np.asarray(block), np.arange(len(block))) for block in self.prepare()]
 
     def bank_vectors(self, rows: TextRows) -> np.ndarray:
         """float32 [num_texts, width]."""

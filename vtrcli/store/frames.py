@@ -108,9 +108,9 @@ class FrameShard:
     def images(self, video_id: str) -> list[bytes]:
         """The JPEG bytes of one video's frames; KeyError when it is not in this shard."""
         number = self._numbers[video_id]
-        start, stop = self._file.tensor("offsets")[number : number + 2].tolist()
-        places = self._file.tensor("byte_offsets")[start : stop + 1].tolist()
-        data = self._file.tensor("jpeg")
+        start, stop = self._file.rows("offsets")[number : number + 2].tolist()
+        places = self._file.rows("byte_offsets")[start : stop + 1].tolist()
+        data = self._file.rows("jpeg")
         return [data[left:right].tobytes() for left, right in itertools.pairwise(places)]
 
 

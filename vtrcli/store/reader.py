@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.store.config import StoreConfig, read_config
+from vtrcli.store.maps import again_if_gone, allow_open_files
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.roots import NO_ROOTS, Roots, read_roots
 from vtrcli.store.shard import Shard, cuts, damaged, open_shard
@@ -33,7 +34,8 @@ class Location:
 
 
 class FeatureStore:
-    """A read-only view of a store as it is at this moment; shards written later are not seen.
+    """A read-only view of a store as it is at this moment; shards written later are not seen, and those that
+    `vtr store compact` deletes are read on.
 
     Raises:
         StoreError: no store, a newer format, a damaged shard, or one of another backbone; `videos` raises it for
@@ -44,9 +46,12 @@ class FeatureStore:
         self.path = path
         self.config: StoreConfig = read_config(path)
         self.roots: Roots = read_roots(path)
-        self.shards: list[Shard] = [
-            open_shard_of(self.config, shard, self.roots) for shard in shard_paths(path)
-        ]
+        self.shards: list[Shard] = again_if_gone(self._open)
+
+    def _open(self) -> list[Shard]:
+        paths = shard_paths(self.path)
+        allow_open_files(len(paths))
+        return [open_shard_of(self.config, path, self.roots) for path in paths]
 
     @cached_property
     def videos(self) -> dict[str, Location]:
@@ -67,7 +72,7 @@ class FeatureStore:
         return sum(location.num_frames for location in self.videos.values())
 
     def features(self, video_id: str) -> np.ndarray:
-        """[num_frames, dim] float16, not normalised; a mapped view."""
+        """[num_frames, dim] float16, not normalised; read now."""
         at = self.videos[video_id]
         return self.shards[at.shard].features[at.start : at.stop]
 

@@ -1,6 +1,6 @@
 """One shard file: the byte format of features on disk. docs/store-format.md is its description.
 
-A shard is a safetensors file. It is read here by its header and memory-mapped, so that opening a store reads
+A shard is a safetensors file. It is read here by its header and then row by row, so that opening a store reads
 no features and needs no library; it is written by the safetensors package.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 from vtrcli.errors import StoreError
 from vtrcli.files import write_whole
 from vtrcli.store.config import MALFORMED, STORE_VERSION
+from vtrcli.store.maps import PartFile, Rows
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.roots import NO_ROOTS, Roots
 
@@ -37,22 +37,23 @@ DTYPES: dict[str, np.dtype[Any]] = {
 
 
 class TensorFile:
-    """A safetensors file, mapped. Tensors are read-only views; nothing is read before it is used.
+    """A safetensors file, open. No tensor is read before it is asked for.
 
     Raises:
-        StoreError: the file is not a whole safetensors file.
+        StoreError: the file cannot be opened, or is not a whole safetensors file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file = PartFile(path)
+        self.num_bytes, self.mtime_ns = self._file.num_bytes, self._file.mtime_ns
         try:
-            with open(path, "rb") as file:
-                status = os.fstat(file.fileno())
-                self.num_bytes, self.mtime_ns = status.st_size, status.st_mtime_ns
-                header_bytes = int.from_bytes(file.read(8), "little")
-                if not 2 <= header_bytes <= min(MAX_HEADER_BYTES, self.num_bytes - 8):
-                    raise ValueError("the header's length is wrong")
-                header: dict[str, Any] = json.loads(file.read(header_bytes))
+            if self.num_bytes < 8:
+                raise ValueError("the header's length is wrong")
+            header_bytes = int.from_bytes(self._file.read(0, 8).tobytes(), "little")
+            if not 2 <= header_bytes <= min(MAX_HEADER_BYTES, self.num_bytes - 8):
+                raise ValueError("the header's length is wrong")
+            header: dict[str, Any] = json.loads(self._file.read(8, header_bytes).tobytes())
             self.metadata: dict[str, str] = header.pop("__metadata__", {})
             if not all(isinstance(value, str) for value in self.metadata.values()):
                 raise ValueError("its metadata are not strings")
@@ -73,10 +74,6 @@ class TensorFile:
             raise ValueError("a tensor's size does not fit its shape")
         return dtype, shape, start, end
 
-    @cached_property
-    def _map(self) -> np.ndarray:
-        return np.memmap(self.path, dtype=np.uint8, mode="r", offset=self._data_start)
-
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor, from the header alone."""
         return self._entry(name)[1]
@@ -85,12 +82,15 @@ class TensorFile:
         """Where in the file a tensor's bytes begin."""
         return self._data_start + self._entry(name)[2]
 
+    def rows(self, name: str, *, is_mapped: bool = False) -> Rows:
+        """A tensor of at least one dimension, whose rows are read when they are taken."""
+        dtype, shape, start, _ = self._entry(name)
+        return Rows(self._file, dtype, shape, self._data_start + start, is_mapped=is_mapped)
+
     def tensor(self, name: str) -> np.ndarray:
-        """Read-only view of a tensor."""
+        """A tensor, read whole."""
         dtype, shape, start, end = self._entry(name)
-        if start == end:
-            return np.zeros(shape, dtype)
-        return self._map[start:end].view(dtype).reshape(shape)
+        return self._file.read(self._data_start + start, end - start).view(dtype).reshape(shape)
 
     def require(self, name: str, dtype: str, shape: tuple[int | None, ...]) -> tuple[int, ...]:
         """The shape of a tensor; None in `shape` allows any size.
@@ -146,14 +146,14 @@ class Shard:
     removed: tuple[str, ...] = ()
 
     @property
-    def features(self) -> np.ndarray:
-        """[total_frames, dim] float16, mapped."""
-        return self.file.tensor("features")
+    def features(self) -> Rows:
+        """[total_frames, dim] float16; read when rows are taken."""
+        return self.file.rows("features")
 
     @property
-    def timestamps(self) -> np.ndarray:
-        """[total_frames] float32, seconds from the start of each video."""
-        return self.file.tensor("timestamps")
+    def timestamps(self) -> Rows:
+        """[total_frames] float32, seconds from the start of each video; read when rows are taken."""
+        return self.file.rows("timestamps")
 
     @cached_property
     def offsets(self) -> np.ndarray:

@@ -175,6 +175,6 @@ class TextCache:
             here = np.flatnonzero(at[:, 0] == number)
             if len(here):
                 for stream, name in enumerate(self._streams):
-                    features[here, stream] = file.tensor(name)[at[here, 1]]
-                mask[here] = file.tensor("mask")[at[here, 1]].astype(bool)
+                    features[here, stream] = file.rows(name).take(at[here, 1])
+                mask[here] = file.rows("mask").take(at[here, 1]).astype(bool)
         return TextRows(features, mask)
