@@ -1,12 +1,15 @@
-"""Files that are there whole or not at all. The bottom layer, beside `errors`; knows no format."""
+"""Files that are there whole or not at all, and patterns of their names. The bottom layer, beside `errors`."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fnmatch
 import os
+import re
 import secrets
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from vtrcli.errors import StoreError, VtrError
@@ -85,3 +88,39 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def path_matcher(pattern: str) -> Callable[[str], bool]:
+    """Whether a path is one that a pattern of the user means; upper and lower case, NFC and NFD are the same.
+
+    A name or path means a file, or a folder with all that lies in it, wherever it is: `kitchen` and `kitchen/a.mp4`
+    find `/home/me/kitchen/a.mp4`. A glob (`*`, `?`, `[ab]`) without `/` is compared with the file's name, any other with the
+    whole path or any end of it that begins at a folder: `kitchen/*.mp4`. `*` also matches `/`, as in a shell's `**`. A
+    `/` at the end means folders alone. What only looks like a glob finds itself too: `clip [1080p].mp4`.
+    """
+    wanted = folded_path(pattern)
+    bare, behind = wanted.rstrip("/"), "" if wanted.endswith("/") else "/"
+    is_absolute = wanted.startswith("/")
+    glob: Callable[[str], object] | None = None
+    if any(character in wanted for character in "*?["):
+        whole = bare if behind else f"{bare}/*"
+        if "/" in whole and not whole.startswith(("/", "*")):
+            whole = f"*/{whole}"
+        glob = re.compile(fnmatch.translate(whole)).match
+        by_name = "/" not in whole
+
+    def matches(path: str) -> bool:
+        path = folded_path(path)
+        rooted = path if path.startswith("/") else f"/{path}"  # a relative path begins at a folder, too
+        if is_absolute and f"{path}{behind}".startswith(f"{bare}/"):
+            return True
+        if not is_absolute and f"/{bare}/" in f"{rooted}{behind}":
+            return True
+        return glob is not None and bool(glob(rooted.rpartition("/")[2] if by_name else rooted))
+
+    return matches
+
+
+def folded_path(path: str) -> str:
+    """A path as patterns see it."""
+    return unicodedata.normalize("NFC", path).lower()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vtrcli.errors import UsageError
-from vtrcli.index.filters import Filters, path_matches
+from vtrcli.files import path_matcher
+from vtrcli.index.filters import Filters
 
 PATHS = ("/home/me/kitchen/pasta.mp4", "/home/me/2019/camping.mov", "/kitchen sink/pasta.mp4")
 
@@ -37,7 +40,20 @@ def test_no_filter_keeps_everything() -> None:
         ("/home/*", [0, 1]),
         ("*camp*", [1]),
         ("k*.mp4", []),  # a name, not a folder's
-        ("*.MP4", []),
+        ("*.MP4", [0, 2]),
+        ("kitchen", [0]),
+        ("Kitchen/", [0]),
+        ("kitchen/pasta.mp4", [0]),
+        ("kitch", []),
+        ("pasta.mp4", [0, 2]),
+        ("pasta.mp4/", []),
+        ("/home/me", [0, 1]),
+        ("/home/m", []),
+        ("/home/me/", [0, 1]),
+        ("2*/", [1]),
+        ("kitchen/pasta.mp4/", []),
+        ("/", [0, 1, 2]),
+        ("k[i]tchen/*", [0]),
     ],
 )
 def test_a_path_filter_means_names_or_ends_of_paths(pattern: str, expected: list[int]) -> None:
@@ -46,7 +62,38 @@ def test_a_path_filter_means_names_or_ends_of_paths(pattern: str, expected: list
 
 def test_one_of_several_patterns_is_enough() -> None:
     assert kept(Filters(paths=("*.mov", "kitchen/*"))) == [0, 1]
-    assert path_matches("/a/b.mp4", "b.mp4")
+    assert path_matcher("b.mp4")("/a/b.mp4")
+
+
+def test_names_are_compared_as_people_see_them() -> None:
+    assert path_matcher("cafe\u0301")("/v/CAF\u00c9/a.mp4")
+    assert path_matcher("clip [1080p].mp4")("/v/clip [1080p].mp4")
+    assert path_matcher("raw")("raw/a.mp4") and path_matcher("raw/*")("raw/a.mp4")
+
+
+@given(st.text("ab/*?[]._ ", min_size=1), st.text("abAB/._ []*", min_size=1))
+def test_a_pattern_finds_itself_and_never_fails(pattern: str, path: str) -> None:
+    path_matcher(pattern)(path)
+    if path.strip("/"):
+        assert path_matcher(path)(path) or path.endswith("/")
+
+
+def test_the_filter_that_took_all_is_named() -> None:
+    def why(filters: Filters) -> str:
+        return filters.why_none(
+            paths=PATHS,
+            duration_seconds=np.array([10.0, np.nan, 30.0]),
+            changed_at=np.array([100.0, 200.0, 300.0]),
+            num_bytes=np.array([1, 2, 3]),
+        )
+
+    assert why(Filters(paths=("nowhere",), min_bytes=2)) == "--path nowhere left 0 of 3 videos"
+    assert (
+        why(Filters(paths=("kitchen",), min_duration_seconds=90)) == "--min-duration 1:30 left 0 of 3 videos"
+    )
+    assert why(Filters(paths=("2019",), max_bytes=1)) == (
+        "the filters left 0 of 3 videos, each alone: --path 2019 1, --max-size 1 1"
+    )
 
 
 def test_bounds_are_inclusive_and_an_unknown_length_is_within_none() -> None:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
 from vtrcli.errors import UsageError
+from vtrcli.files import path_matcher
+from vtrcli.times import clock
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
     """Bounds are inclusive; None is no bound. Times are seconds, dates seconds since 1970 of the file's last change.
 
-    `paths` are glob patterns of which one must match. `*` also matches `/`, as in a shell's `**`. A pattern without
-    `/` is compared with the file's name, any other with the whole path or any end of it that begins at a folder:
-    `kitchen/*.mp4` finds `/home/me/kitchen/pasta.mp4`.
+    `paths` are names, folders or globs of which one must match; see `vtrcli.files.path_matcher`.
     A video of unknown length is left out as soon as there is a bound on the length.
 
     Raises:
@@ -64,29 +63,63 @@ class Filters:
     ) -> np.ndarray:
         """bool [num_videos]: who passes. `duration_seconds` is NaN where it is not known."""
         passes = np.ones(len(duration_seconds), bool)
-        passes &= _within(duration_seconds, self.min_duration_seconds, self.max_duration_seconds)
-        passes &= _within(changed_at, self.min_changed_at, self.max_changed_at)
-        passes &= _within(num_bytes, self.min_bytes, self.max_bytes)
+        for _, bound in self._bounds(duration_seconds, changed_at, num_bytes):
+            passes &= bound
         if self.paths:
+            matchers = [path_matcher(pattern) for pattern in self.paths]
             for index in np.flatnonzero(passes).tolist():
-                passes[index] = any(path_matches(paths[index], pattern) for pattern in self.paths)
+                passes[index] = any(matches(paths[index]) for matches in matchers)
         return passes
+
+    def why_none(
+        self,
+        *,
+        paths: Sequence[str],
+        duration_seconds: np.ndarray,
+        changed_at: np.ndarray,
+        num_bytes: np.ndarray,
+    ) -> str:
+        """Which filter left no video, or that they do so together; arguments as for `mask`."""
+        total = len(duration_seconds)
+        alone = [
+            (name, int(bound.sum())) for name, bound in self._bounds(duration_seconds, changed_at, num_bytes)
+        ]
+        if self.paths:
+            matchers = [path_matcher(pattern) for pattern in self.paths]
+            num_matching = sum(any(matches(path) for matches in matchers) for path in paths)
+            alone.insert(0, (" ".join(f"--path {pattern}" for pattern in self.paths), num_matching))
+        for name, num_left in alone:
+            if not num_left:
+                return f"{name} left 0 of {_videos(total)}"
+        each = ", ".join(f"{name} {num_left:,}" for name, num_left in alone)
+        return f"the filters left 0 of {_videos(total)}, each alone: {each}"
+
+    def _bounds(
+        self, duration_seconds: np.ndarray, changed_at: np.ndarray, num_bytes: np.ndarray
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Each bound that is set, named as its option, with who is within it: bool [num_videos]."""
+        for name, values, bound in (
+            ("--min-duration", duration_seconds, self.min_duration_seconds),
+            ("--max-duration", duration_seconds, self.max_duration_seconds),
+            ("--after", changed_at, self.min_changed_at),
+            ("--before", changed_at, self.max_changed_at),
+            ("--min-size", num_bytes, self.min_bytes),
+            ("--max-size", num_bytes, self.max_bytes),
+        ):
+            if bound is not None:  # NaN is within no bounds
+                is_upper = name in ("--max-duration", "--before", "--max-size")
+                yield f"{name} {_shown(name, bound)}", values <= bound if is_upper else values >= bound
 
 
 def _shown(name: str, value: float) -> str:
-    return f"{datetime.fromtimestamp(value):%Y-%m-%d %H:%M}" if name == "date" else f"{value:g}"
+    if not math.isfinite(value):
+        return f"{value:g}"
+    if name in ("date", "--after", "--before"):
+        return f"{datetime.fromtimestamp(value):%Y-%m-%d %H:%M}"
+    if name.endswith("-duration"):
+        return clock(value)
+    return f"{value:.0f}" if name.endswith("-size") else f"{value:g}"
 
 
-def path_matches(path: str, pattern: str) -> bool:
-    """Whether a glob of `Filters.paths` means this path; upper and lower case differ."""
-    if "/" not in pattern:
-        return fnmatch.fnmatchcase(path.rpartition("/")[2], pattern)
-    anchored = pattern if pattern.startswith(("/", "*")) else f"*/{pattern}"
-    return fnmatch.fnmatchcase(path, anchored)
-
-
-def _within(values: np.ndarray, low: float | None, high: float | None) -> np.ndarray:
-    if low is None and high is None:
-        return np.ones(len(values), bool)
-    # NaN is within no bounds.
-    return (values >= (-math.inf if low is None else low)) & (values <= (math.inf if high is None else high))
+def _videos(number: int) -> str:
+    return f"{number:,} video" + "s" * (number != 1)

@@ -18,7 +18,7 @@ from vtrcli.milvus.rows import decode_text, encode_text, known_seconds
 
 _MAX_INT64 = 2**63 - 1
 # Their meaning in an expression differs from server to server; _ stands for any one character.
-_NOT_LITERAL = frozenset("_%\"'`{}$")
+_NOT_LITERAL = frozenset("_%\"'`{}$;")
 
 
 def expression(filters: Filters) -> str:
@@ -30,9 +30,9 @@ def expression(filters: Filters) -> str:
     clauses += _bounds("duration_seconds", *lengths)
     clauses += _bounds("changed_at", filters.min_changed_at, filters.max_changed_at)
     clauses += _bounds("num_bytes", filters.min_bytes, filters.max_bytes)
-    paths = [_like(pattern) for pattern in filters.paths]
+    paths = [_likes(pattern) for pattern in filters.paths]
     if paths and all(paths):
-        clauses.append("(" + " or ".join(dict.fromkeys(paths)) + ")")
+        clauses.append("(" + " or ".join(dict.fromkeys(like for likes in paths for like in likes)) + ")")
     return " and ".join(clauses)
 
 
@@ -59,11 +59,18 @@ def _number(column: str, bound: float, rounded: Callable[[float], int]) -> str:
     return str(rounded(bound)) if column == "num_bytes" else repr(float(bound))
 
 
-def _like(pattern: str) -> str:
-    """A LIKE that every path of the glob fulfils; "" where that would be any path."""
-    column = "path" if "/" in pattern else "name"
-    if column == "path" and not pattern.startswith(("/", "*")):
-        pattern = f"*/{pattern}"
+def _likes(pattern: str) -> list[str]:
+    """LIKEs of which every path that the pattern means fulfils one; none where that would be any path."""
+    bare = pattern.rstrip("/")
+    anywhere = bare if bare.startswith("/") else f"*/{bare}"
+    found = [_like("path", f"{anywhere}/*")]  # a folder of that name
+    if not pattern.endswith("/"):
+        found.append(_like("path", anywhere))
+        found.append(_like("path", bare) if "/" in bare else _like("name", bare))
+    return found if all(found) else []
+
+
+def _like(column: str, pattern: str) -> str:
     first, last = pattern.find("["), pattern.rfind("]")
     if 0 <= first < last:
         pattern = f"{pattern[:first]}*{pattern[last + 1 :]}"
@@ -72,7 +79,8 @@ def _like(pattern: str) -> str:
 
 
 def _like_character(character: str) -> str:
-    # ? is one character of the path, which Milvus may hold as several: see encode_text.
-    if character in "*?" or encode_text(character) != character:
+    # ? is one character of the path, which Milvus may hold as several (see encode_text), as may be what is not ASCII
+    # (see folded_path). Letters are of either case.
+    if character in "*?" or encode_text(character) != character or not character.isascii():
         return "%"
-    return "_" if character in _NOT_LITERAL else character
+    return "_" if character.isalpha() or character in _NOT_LITERAL else character
