@@ -94,9 +94,10 @@ def path_matcher(pattern: str) -> Callable[[str], bool]:
     """Whether a path is one that a pattern of the user means; upper and lower case, NFC and NFD are the same.
 
     A name or path means a file, or a folder with all that lies in it, wherever it is: `kitchen` and `kitchen/a.mp4`
-    find `/home/me/kitchen/a.mp4`. A glob (`*`, `?`, `[ab]`) without `/` is compared with the file's name, any other with the
-    whole path or any end of it that begins at a folder: `kitchen/*.mp4`. `*` also matches `/`, as in a shell's `**`. A
-    `/` at the end means folders alone. What only looks like a glob finds itself too: `clip [1080p].mp4`.
+    find `/home/me/kitchen/a.mp4`. A glob (`*`, `?`, `[ab]`) without `/` is compared with the file's name, any other
+    with the whole path or any end of it that begins at a folder: `kitchen/*.mp4`. `*` also matches `/`, as in a
+    shell's `**`. A `/` at the end means folders alone. What only looks like a glob finds itself too:
+    `clip [1080p].mp4`.
     """
     wanted = folded_path(pattern)
     bare, behind = wanted.rstrip("/"), "" if wanted.endswith("/") else "/"

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vtrcli.errors import InputError
+from vtrcli.files import path_matcher
 from vtrcli.store.config import CONFIG_NAME
-from vtrcli.video.formats import VIDEO_SUFFIXES, sniff
+from vtrcli.video.formats import (
+    VIDEO_SUFFIXES,
+    is_unfinished,
+    looks_like_video,
+    sniff,
+)
 
 STORE_FOLDERS = frozenset({"shards", "frames", "text", "index"})
+MAX_PLAYLIST_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -25,27 +33,50 @@ class Candidate:
 
 @dataclass
 class Discovery:
-    """What was found. `problems` holds (path, reason, detail) of things that could not even be looked at."""
+    """What was found. `problems` holds (path, reason, detail) of things that could not even be looked at.
+
+    `num_ignored` counts all files that were passed over; `num_unfinished` of them are downloads on their way,
+    `num_excluded` met a pattern of the user (files and whole folders).
+    """
 
     candidates: list[Candidate] = field(default_factory=list)
     problems: list[tuple[Path, str, str]] = field(default_factory=list)
     num_ignored: int = 0
+    num_unfinished: int = 0
+    num_excluded: int = 0
 
 
-def discover(paths: Iterable[Path], *, must_exist: bool = True) -> Discovery:
+def discover(
+    paths: Iterable[Path],
+    *,
+    must_exist: bool = True,
+    exclude: Sequence[str] = (),
+    not_yet: Collection[Path] = (),
+) -> Discovery:
     """Find the candidates below `paths`, each file once, in a fixed order.
 
-    A file that is named is always tried. In a folder, hidden names, feature stores and files that neither are
-    named nor look like media are passed over. Links are followed; a loop of links ends.
+    A file that is named is always tried, but for a playlist of files that are tried themselves. In a folder, hidden
+    names, feature stores, unfinished downloads and what neither is called a video nor begins like one are passed over.
+    Links are followed; a loop of links ends.
 
     Args:
         must_exist: whether a missing path is an error, or (a list from stdin) a row among the problems.
+        exclude: patterns (`vtrcli.files.path_matcher`) of files and folders to pass over, as seen from the given
+            folder unless they begin with `/`.
+        not_yet: files that are still being written.
 
     Raises:
         InputError: a path does not exist.
     """
+    matchers = [(path_matcher(pattern), os.path.isabs(pattern)) for pattern in exclude]
+
+    def is_excluded(path: Path, root: Path, behind: str = "") -> bool:
+        names = {True: path.as_posix() + behind, False: path.relative_to(root).as_posix() + behind}
+        return any(matches(names[is_absolute]) for matches, is_absolute in matchers)
+
     found = Discovery()
     seen: set[Path] = set()
+    named: list[Path] = []
     for given in paths:
         path = Path(os.path.abspath(given))
         if must_exist and not os.path.lexists(path):
@@ -55,13 +86,58 @@ def discover(paths: Iterable[Path], *, must_exist: bool = True) -> Discovery:
                 to_do="check the path; a name that begins with a dash needs ./ before it",
             )
         is_folder = os.path.isdir(path)
-        entries = _walk(path, found) if is_folder else iter([(path, True)])
+        entries = _walk(path, found, is_excluded) if is_folder else iter([path])
         root = path if is_folder else path.parent
-        for entry, is_named in entries:
-            if entry not in seen:
-                seen.add(entry)
-                _classify(entry, root, found, is_named=is_named)
+        for entry in entries:
+            if entry in seen:
+                continue
+            seen.add(entry)
+            if entry in not_yet:
+                found.num_ignored += 1
+            elif matchers and is_excluded(entry, root):
+                found.num_ignored += 1
+                found.num_excluded += 1
+            else:
+                _classify(entry, root, found, is_named=not is_folder)
+                named += [] if is_folder else [entry]
+    _drop_playlists(found, named)
     return found
+
+
+def _drop_playlists(found: Discovery, named: Sequence[Path]) -> None:
+    """Pass over the named playlists whose every entry is tried itself: `vtr extract recording/*` names both."""
+    tried = {candidate.path for candidate in found.candidates}
+    lists = {path: entries for path in named if path in tried and (entries := _playlist_entries(path))}
+    # A list of lists: those that go in a round are no longer asked for in the next.
+    while True:
+        needless = [
+            path for path, entries in lists.items() if entries <= tried | lists.keys() and path in tried
+        ]
+        if not needless:
+            break
+        tried.difference_update(needless)
+    dropped = [candidate for candidate in found.candidates if candidate.path not in tried]
+    found.num_ignored += len(dropped)
+    found.candidates = [candidate for candidate in found.candidates if candidate.path in tried]
+
+
+def _playlist_entries(path: Path) -> set[Path]:
+    """The files that an M3U or ffconcat list names, none of which is opened; empty for anything else."""
+    try:
+        if sniff(path) != "playlist" or path.stat().st_size > MAX_PLAYLIST_BYTES:
+            return set()
+        text = path.read_bytes().decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    except OSError:
+        return set()
+    if text.startswith("#EXTM3U"):
+        lines = [line.strip() for line in text.splitlines()]
+        names = [line for line in lines if line and not line.startswith("#")]
+        names += re.findall(r'^#EXT-X-(?:MAP|MEDIA):.*?\bURI="([^"]+)"', text, re.MULTILINE)
+    elif text.startswith("ffconcat"):
+        names = [name for _, name in re.findall(r"^\s*file\s+(['\"]?)(.+)\1\s*$", text, re.MULTILINE)]
+    else:
+        return set()
+    return {Path(os.path.abspath(path.parent / name)) for name in names if "\0" not in name}
 
 
 def is_store(folder: Path) -> bool:
@@ -72,7 +148,7 @@ def is_store(folder: Path) -> bool:
         return False
 
 
-def _walk(root: Path, found: Discovery) -> Iterator[tuple[Path, bool]]:
+def _walk(root: Path, found: Discovery, is_excluded: Callable[..., bool]) -> Iterator[Path]:
     """Files below `root` in sorted order; each folder once, however many links lead to it."""
 
     def note(error: OSError) -> None:
@@ -86,31 +162,63 @@ def _walk(root: Path, found: Discovery) -> Iterator[tuple[Path, bool]]:
             subfolders.clear()
             continue
         visited.add((status.st_dev, status.st_ino))
+        unfinished = {os.path.splitext(name) for name in names if is_unfinished(name)}
         skipped = STORE_FOLDERS if holds_store else frozenset()
-        subfolders[:] = sorted(
-            name for name in subfolders if not name.startswith(".") and name not in skipped
-        )
+        kept = []
+        for name in sorted(subfolders):
+            if name.startswith(".") or name in skipped:
+                continue
+            if is_excluded(Path(folder, name), root, "/"):
+                found.num_excluded += 1
+            elif name.lower().endswith(".download") and os.path.exists(
+                os.path.join(folder, name, "Info.plist")
+            ):
+                found.num_unfinished += 1  # Safari's
+            else:
+                kept.append(name)
+        subfolders[:] = kept
         for name in sorted(names):
             if name.startswith("."):
                 found.num_ignored += 1
+            elif is_unfinished(name):
+                found.num_ignored += 1
+                found.num_unfinished += _holds_a_video(name)
+            elif unfinished and _is_downloading(Path(folder, name), unfinished):
+                found.num_ignored += 1
+                found.num_unfinished += 1
             else:
-                yield Path(folder, name), False
+                yield Path(folder, name)
+
+
+def _is_downloading(path: Path, unfinished: Collection[tuple[str, str]]) -> bool:
+    """Whether `clip.mp4.aria2` tells that `clip.mp4` is not whole, or it is the empty one beside `clip.mp4.part`."""
+    suffixes = [suffix.lower() for stem, suffix in unfinished if stem == path.name]
+    return ".aria2" in suffixes or (bool(suffixes) and path.stat().st_size == 0)
+
+
+def _holds_a_video(name: str) -> bool:
+    """Whether an unfinished file will be a video: `clip.mp4.part`, but no notes beside one, and no other `.tmp`."""
+    stem, suffix = os.path.splitext(name)
+    return os.path.splitext(stem)[1].lower() in VIDEO_SUFFIXES and suffix.lower() not in (".aria2", ".ytdl")
 
 
 def _classify(path: Path, root: Path, found: Discovery, *, is_named: bool) -> None:
     """Sort one directory entry into candidates, problems or the ignored."""
-    looks_like_video = is_named or path.suffix.lower() in VIDEO_SUFFIXES
+    is_called_video = is_named or path.suffix.lower() in VIDEO_SUFFIXES
     try:
         is_regular = stat.S_ISREG(path.stat().st_mode)
-        if is_regular and (looks_like_video or sniff(path) is not None):
-            found.candidates.append(Candidate(path, root))
+        if is_regular:
+            if is_named or looks_like_video(path):
+                found.candidates.append(Candidate(path, root))
+            else:
+                found.num_ignored += 1
             return
         problem = ("not-a-file", "not a regular file")
     except PermissionError as error:
         problem = ("no-permission", error.strerror or str(error))
     except OSError as error:  # gone, a dangling link or a loop of links
         problem = ("not-found", error.strerror or str(error))
-    if looks_like_video:
+    if is_called_video:
         found.problems.append((path, *problem))
     else:
         found.num_ignored += 1

@@ -10,7 +10,7 @@ import os
 import re
 from typing import Literal
 
-Family = Literal["video", "audio", "playlist"]
+Family = Literal["video", "audio", "playlist", "photo"]
 
 SNIFF_BYTES = 4096
 
@@ -18,6 +18,23 @@ VIDEO_SUFFIXES = frozenset(
     """
     .3g2 .3gp .asf .avi .divx .dv .f4v .flv .gif .h264 .h265 .hevc .ivf .m1v .m2ts .m2v .m4v .mj2 .mjpeg .mjpg .mkv .mov
     .mp4 .mpe .mpeg .mpg .mts .mxf .nut .obu .ogm .ogv .qt .rm .rmvb .ts .vob .webm .wmv .wtv .y4m
+    """.split()
+)
+
+# Also what programmers call their sources (TypeScript): such a file is a video unless it is text.
+TEXT_SUFFIXES = frozenset([".ts", ".mts"])
+
+# Sound and subtitles in containers that otherwise hold videos.
+SOUND_SUFFIXES = frozenset(
+    ".aac .aif .aiff .caf .m4a .m4b .m4p .m4r .mka .mks .mp2 .mp3 .mpa .oga .opus .ra .sub .wav .weba .wma".split()
+)
+
+# What browsers and download programs put behind a name until the file is whole (and beside it, those that keep notes in
+# a file of their own).
+UNFINISHED_SUFFIXES = frozenset(
+    """
+    .!bt .!qb .!ut .aria2 .bc! .crdownload .dctmp .download .fdmdownload .filepart .incomplete .opdownload .part
+    .partial .temp .tmp .unconfirmed .ytdl
     """.split()
 )
 
@@ -59,6 +76,24 @@ _VIDEO_MAGIC = (
 _AUDIO_MAGIC = (b"ID3", b"fLaC", b"#!AMR", b"MThd", b"ADIF", b"wvpk", b"MAC ", b"caff")
 # Second byte of a frame, after 0xFF: MPEG audio layers 2 and 3, ADTS.
 _AUDIO_FRAME = tuple(bytes([byte]) for byte in b"\xe2\xe3\xf0\xf1\xf2\xf3\xf4\xf5\xf8\xf9\xfa\xfb\xfc\xfd")
+# Major brands of photos in a box of MP4: HEIC and HIF, AVIF, Canon's CR3. (Sequences, such as `avis`, do move.)
+_PHOTO_BRANDS = frozenset(
+    [
+        b"heic",
+        b"heix",
+        b"heim",
+        b"heis",
+        b"hej2",
+        b"mif1",
+        b"mif2",
+        b"miaf",
+        b"avif",
+        b"MA1A",
+        b"MA1B",
+        b"jxl ",
+        b"crx ",
+    ]
+)
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"sidx", b"moof")
 
 
@@ -82,12 +117,48 @@ def sniff_bytes(head: bytes) -> Family | None:
     if head.startswith(b"OggS"):
         return "video" if re.search(rb"\x80theora|\x01video|BBCD|OVP80", head) else "audio"
     if head[4:8] in _MP4_BOXES or head.startswith(_VIDEO_MAGIC):
-        return "audio" if head[4:11] == b"ftypM4A" else "video"
+        if head[4:8] == b"ftyp" and head[8:12] in _PHOTO_BRANDS:
+            return "photo"
+        return "audio" if head[4:11] in (b"ftypM4A", b"ftypM4B", b"ftypM4P") else "video"
     if _is_transport_stream(head) or _is_annex_b(head):
         return "video"
     if head[:1] == b"\xff" and head[1:2] in _AUDIO_FRAME:
         return "audio"
     return None
+
+
+def looks_like_video(path: str | os.PathLike[str]) -> bool:
+    """Whether a regular file in a folder is worth trying: it is called a video, or begins like one.
+
+    Music, photos and playlists are not; a video's name on anything else is, so that the damage is told.
+    Raises OSError as `open` does.
+    """
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in VIDEO_SUFFIXES - TEXT_SUFFIXES:
+        return True
+    if suffix in SOUND_SUFFIXES:
+        return False
+    with open(path, "rb") as file:
+        head = file.read(SNIFF_BYTES)
+    return sniff_bytes(head) == "video" or (suffix in TEXT_SUFFIXES and not is_text(head))
+
+
+def is_text(head: bytes) -> bool:
+    """Whether the first bytes of a file are text (UTF-8, or UTF-16 with a byte order mark), or nothing."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return True
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if len(head) < SNIFF_BYTES or error.start < len(head) - 3:  # else a character that the end cut
+            return False
+        text = head[: error.start].decode("utf-8")
+    return not re.search(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]", text)
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file's name says that it is still being downloaded."""
+    return os.path.splitext(name)[1].lower() in UNFINISHED_SUFFIXES
 
 
 def _is_transport_stream(head: bytes) -> bool:

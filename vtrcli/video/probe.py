@@ -61,6 +61,8 @@ def probe(path: str | os.PathLike[str], *, timeout_seconds: float = PROBE_SECOND
     family = sniff(path)
     if family == "playlist":
         raise VideoError("playlist", "the content is a list of other files", path=os.fspath(path))
+    if family == "photo":
+        raise VideoError("not-a-video", "it is a photo (HEIC, AVIF, CR3)", path=os.fspath(path))
     session = Session(path, Patience(timeout_seconds))
     with session.run(graph.probe_command(path)) as child:
         key_packets = child.read_all(_KEY_PACKET_BYTES)
