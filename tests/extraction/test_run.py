@@ -324,3 +324,90 @@ def test_a_folder_without_videos_is_one_clear_line(weights: str, tmp_path: Path)
         "hidden files are passed over; check the folder, or name the files themselves"
     )
     assert not (tmp_path / "store").exists()
+
+
+# ---- what leaves nothing behind, what is passed over, what is counted
+
+
+def test_a_first_run_that_stored_nothing_leaves_no_store(weights: str, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "broken.mp4").write_bytes(b"this is no video")
+    result = run(tmp_path / "videos", weights, tmp_path / "a" / "store")
+    assert (result.num_failed, result.failures[0].reason) == (1, "not-a-video")
+    assert not (tmp_path / "a" / "store").exists()
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "mine.txt").write_text("x")
+    run(tmp_path / "videos", weights, kept)
+    assert [path.name for path in kept.iterdir()] == ["mine.txt"]
+
+
+def test_a_first_run_that_is_stopped_leaves_no_store(
+    videos: Path, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(plan: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(videos, weights, tmp_path / "store", on_plan=stop)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_store_that_another_process_began_to_fill_is_not_taken_away(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "broken.mp4").write_bytes(b"this is no video")
+    # The other run ends, and takes its empty store away, after this one has begun.
+    result = run(
+        videos, weights, store, on_plan=lambda plan: (run(bad, weights, store), shutil.rmtree(store))
+    )
+    assert result.num_extracted == 4 and len(FeatureStore(store).videos) == 4
+    assert run(bad, weights, store).num_failed == 1 and len(FeatureStore(store).videos) == 4
+
+
+def test_a_store_keeps_standing_when_a_later_run_stores_nothing(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    run(videos, weights, tmp_path / "store")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "broken.mp4").write_bytes(b"this is no video")
+    assert run(tmp_path / "other", weights, tmp_path / "store").num_failed == 1
+    assert len(FeatureStore(tmp_path / "store").videos) == 4
+
+
+def test_excluded_files_are_not_extracted(videos: Path, weights: str, tmp_path: Path) -> None:
+    result = run(videos, weights, tmp_path / "store", exclude=["clip[01].mp4", "broken*"])
+    assert (result.num_found, result.num_extracted, result.num_ignored) == (2, 2, 3)
+
+
+def test_what_is_announced_is_what_is_done_copied_or_failed(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    shutil.copy(videos / "clip0.mp4", videos / "twin.mp4")
+    (videos / "gone.mp4").symlink_to(videos / "nowhere.mp4")
+    plans, moments = [], []
+    result = run(videos, weights, tmp_path / "store", on_plan=plans.append, on_progress=moments.append)
+    handled = result.num_extracted + result.num_copied + result.num_failed
+    assert handled == plans[0].num_to_do == moments[-1].num_videos == moments[-1].num_done == 7
+    assert moments[-1].num_failed == result.num_failed == 2
+
+
+def test_the_demo_backbone_says_that_it_knows_no_other_videos(
+    demo: Path, videos: Path, tmp_path: Path
+) -> None:
+    def warnings(folder: Path, store: str) -> list[str]:
+        return extract(
+            [folder], store=tmp_path / store, backbone="demo", sampling=SAMPLING, device="cpu"
+        ).warnings
+
+    assert warnings(videos, "foreign") == [
+        "4 of these videos were not drawn by `vtr demo`, and its backbone knows nothing else: what a search finds in "
+        "them means nothing; use --backbone ViT-B/32 with another --store"
+    ]
+    one = next((demo / "videos").glob("*.mp4"))
+    (tmp_path / "drawn").mkdir()
+    shutil.copy(one, tmp_path / "drawn")
+    assert warnings(tmp_path / "drawn", "own") == []

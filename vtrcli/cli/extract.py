@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ import typer
 
 from vtrcli.cli import options
 from vtrcli.cli.output import (
+    anchored,
     byte_size,
     count,
     home_relative,
@@ -101,6 +102,14 @@ def command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed before.")
     ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            metavar="GLOB",
+            help="Pass over such files or folders: '*.gif', raw, 'raw/*.mov'; may be repeated.",
+        ),
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on: extract what is added or changed, until Ctrl-C.")
     ] = False,
@@ -117,7 +126,9 @@ def command(
     name, sampling = follow_store(folder, backbone, choice)
     quiet_progress = quiet or (json_output and not sys.stderr.isatty())
 
-    def run_once(*, retry_failed: bool, may_be_empty: bool = False) -> ExtractResult:
+    def run_once(
+        *, retry_failed: bool, may_be_empty: bool = False, not_yet: Collection[Path] = ()
+    ) -> ExtractResult:
         display = Display(quiet=quiet_progress)
         try:
             return extract(
@@ -133,6 +144,8 @@ def command(
                 retry_failed=retry_failed,
                 must_exist=not is_list,
                 may_be_empty=may_be_empty,
+                exclude=[anchored(pattern) for pattern in exclude or ()],
+                not_yet=not_yet,
                 on_download=download_progress(quiet=quiet_progress),
                 on_plan=display.announce,
                 on_progress=display.advance,
@@ -149,7 +162,7 @@ def command(
             paths,
             folder,
             result,
-            lambda: run_once(retry_failed=False, may_be_empty=True),
+            lambda not_yet: run_once(retry_failed=False, may_be_empty=True, not_yet=not_yet),
             json_output=json_output,
             quiet=quiet,
         )
@@ -169,7 +182,7 @@ def keep_watching(
     paths: list[Path],
     store: Path,
     first: ExtractResult,
-    run_once: Callable[[], ExtractResult],
+    run_once: Callable[[Collection[Path]], ExtractResult],
     *,
     json_output: bool,
     quiet: bool,
@@ -180,8 +193,8 @@ def keep_watching(
     say(f"watching {', '.join(map(str, paths))}; Ctrl-C ends it", quiet=quiet)
     told = {failure.path for failure in first.failures}
     try:
-        for _ in settled_changes(paths, store=store):
-            result = run_once()
+        for changes in settled_changes(paths, store=store):
+            result = run_once(changes.unsettled)
             failed = {failure.path for failure in result.failures}
             if result.num_extracted or result.num_copied or failed - told:
                 result.failures = [failure for failure in result.failures if failure.path not in told]
@@ -272,13 +285,13 @@ class Display:
         """What is about to be done, and where."""
         backbone = plan.backbone
         parts = [
-            f"{count(plan.num_to_decode, 'video')}, {byte_size(plan.num_bytes)}",
+            f"{count(plan.num_to_do, 'video')}, {byte_size(plan.num_bytes)}",
             plan.sampling.describe(),
             f"{model_name(backbone.info.name)} on {backbone.device}, {backbone.precision}",
             f"store {home_relative(plan.store)}",
         ]
         say(" · ".join(parts), quiet=self._quiet)
-        self._bar = ProgressBar(plan.num_to_decode, unit="videos", quiet=self._quiet)
+        self._bar = ProgressBar(plan.num_to_do, unit="videos", quiet=self._quiet)
         self._bar.__enter__()
 
     def advance(self, progress: Progress) -> None:
@@ -312,6 +325,8 @@ def result_json(result: ExtractResult) -> dict[str, object]:
 
 def print_result(result: ExtractResult, *, quiet: bool) -> None:
     """One line of counts on stdout; the first failures and remarks on stderr."""
+    from vtrcli.store.config import is_store
+
     for warning in result.warnings[:MAX_SHOWN_FAILURES]:
         say(f"note: {warning}", quiet=quiet)
     for failure in result.failures[:MAX_SHOWN_FAILURES]:
@@ -325,6 +340,7 @@ def print_result(result: ExtractResult, *, quiet: bool) -> None:
     if result.num_skipped:
         parts.append(f"{result.num_skipped:,} already there")
     if result.num_failed:
-        parts.append(f"{result.num_failed:,} could not be read (vtr store failures)")
+        listed = " (vtr store failures)" if is_store(result.store) else "; nothing was stored"
+        parts.append(f"{result.num_failed:,} could not be read{listed}")
     parts.append(f"{count(result.num_frames, 'frame')} in {clock(result.seconds)}")
     stdout().print(", ".join(parts), soft_wrap=True)

@@ -63,6 +63,14 @@ def say_error(error: VtrError) -> None:
         )
 
 
+def anchored(pattern: str) -> str:
+    """A pattern that begins with ./, ../ or ~ means a place on this machine; so do . and .. alone."""
+    if pattern in (".", "..") or pattern.startswith(("./", "../", "~")):
+        behind = "/" if pattern.endswith("/") else ""
+        return os.path.abspath(os.path.expanduser(pattern)) + behind
+    return pattern
+
+
 def home_relative(path: Path) -> str:
     """~/Videos for a path below the home folder."""
     try:

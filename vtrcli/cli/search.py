@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vtrcli.cli import options
+from vtrcli.cli.output import anchored
 from vtrcli.cli.search_extras import Output
 from vtrcli.cli.search_openers import open_milvus, open_searcher
 from vtrcli.cli.search_output import read_lines
@@ -338,13 +338,6 @@ def command(
             output.many(lines, lambda line: searcher.search(ask(text=line), how), run=searcher.run_name)
             return
     output.one(result, run=searcher.run_name)
-
-
-def anchored(pattern: str) -> str:
-    """A pattern that begins with ./, ../ or ~ means a place on this machine."""
-    if pattern.startswith(("./", "../", "~")):
-        return os.path.abspath(os.path.expanduser(pattern))
-    return pattern
 
 
 def refuse_two_outputs(*, json_output: bool, paths: bool, queries: bool) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vtrcli.errors import InputError
 from vtrcli.files import replacing
+from vtrcli.video.files import DRAWN_COMMENT
 
 _ENCODE_SECONDS = 60.0
 
@@ -50,6 +51,7 @@ def _command(target: Path, shape: tuple[int, ...], *, binary: str, frames_per_se
         threads=1,
         fflags="+bitexact",
         movflags="+faststart",
+        metadata=f"comment={DRAWN_COMMENT}",
     )
     command: list[str] = ffmpeg.compile(output.global_args("-loglevel", "error"), cmd=binary)
     return command

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vtrcli.errors import InputError
 from vtrcli.files import path_matcher
-from vtrcli.store.config import CONFIG_NAME
+from vtrcli.store.config import CONFIG_NAME, is_store
 from vtrcli.video.formats import (
     VIDEO_SUFFIXES,
     is_unfinished,
@@ -138,14 +138,6 @@ def _playlist_entries(path: Path) -> set[Path]:
     else:
         return set()
     return {Path(os.path.abspath(path.parent / name)) for name in names if "\0" not in name}
-
-
-def is_store(folder: Path) -> bool:
-    """Whether the folder's `store.json` is one of ours, and no other program's."""
-    try:
-        return '"vtr-store"' in (folder / CONFIG_NAME).read_text(encoding="utf-8", errors="replace")[:200]
-    except OSError:
-        return False
 
 
 def _walk(root: Path, found: Discovery, is_excluded: Callable[..., bool]) -> Iterator[Path]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from vtrcli.extraction.recognize import KnownRows
 from vtrcli.extraction.worklist import Job, Worklist, make_worklist
 from vtrcli.model.backbone import Backbone, BackboneInfo, backbone_info, load_backbone
 from vtrcli.model.preprocess import PREPROCESSING
-from vtrcli.store.config import BackboneTag, StoreConfig, create_config, require_same
+from vtrcli.model.weight_sources import DEMO_NAME
+from vtrcli.store.config import BackboneTag, StoreConfig, create_config, writing
 from vtrcli.store.failures import Failure, append_failure, make_failure, read_failures
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.roots import add_roots, move_roots
 from vtrcli.store.writer import StoreWriter, remove_videos
+from vtrcli.video.files import is_drawn
 from vtrcli.video.probe import VideoInfo
 from vtrcli.video.sampling import Sampling
 
@@ -65,10 +68,12 @@ class ExtractResult:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is about to do, for the line that announces it."""
+    """What a run is about to do, for the line that announces it. `num_to_do` also counts the files that share the
+    features of another and those that could not even be looked at: its progress ends there."""
 
     store: Path
     num_found: int
+    num_to_do: int
     num_to_decode: int
     num_bytes: int
     sampling: Sampling
@@ -89,6 +94,8 @@ def extract(
     retry_failed: bool = False,
     must_exist: bool = True,
     may_be_empty: bool = False,
+    exclude: Sequence[str] = (),
+    not_yet: Collection[Path] = (),
     on_download: Callable[[int, int], None] | None = None,
     on_plan: Callable[[Plan], None] = lambda plan: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -102,6 +109,7 @@ def extract(
         backbone: a name, file or folder as `load_backbone` takes it; torch is loaded only if a video is to be done.
         must_exist: False for a list of paths from elsewhere: a missing one is then a failure, not an error.
         may_be_empty: whether a folder without a video is fine: one that is watched may be filled later.
+        exclude, not_yet: patterns to pass over, and files that are still being written; see `discover`.
 
     Raises:
         InputError: a path does not exist, or no video was found.
@@ -109,38 +117,42 @@ def extract(
         WeightsError: the backbone cannot be loaded.
     """
     started = time.monotonic()
-    found = discover(paths, must_exist=must_exist)
+    found = discover(paths, must_exist=must_exist, exclude=exclude, not_yet=not_yet)
     if not may_be_empty:
         require_something(found, paths)
     info = backbone_info(backbone, progress=on_download)
     config = store_config(info, sampling)
-    require_same(store, create_config(store, config), config)
-    reader = FeatureStore(store)
-    standing = read_failures(store, (location.record for location in reader.videos.values()))
-    work = make_worklist(
-        found.candidates, reader, standing, retry_failed=retry_failed, keep_frames=keep_frames
-    )
-    run = _Run(store, info, work, on_progress)
-    run.note_found(found, standing, retry_failed=retry_failed)
-    if work.jobs:
-        loaded = load_backbone(backbone, device=device, towers="image")
-        num_bytes = sum(job.state.num_bytes for job in work.jobs)
-        on_plan(Plan(store, run.result.num_found, len(work.jobs), num_bytes, sampling, loaded))
-        settings = DecodeSettings(
-            sampling=sampling,
-            input_size=info.input_size,
-            num_workers=num_workers or min(os.cpu_count() or 1, MAX_WORKERS),
-            timeout_seconds=timeout_seconds,
-            keep_frames=keep_frames,
+    with writing(store, config):
+        reader = FeatureStore(store)
+        standing = read_failures(store, (location.record for location in reader.videos.values()))
+        work = make_worklist(
+            found.candidates, reader, standing, retry_failed=retry_failed, keep_frames=keep_frames
         )
-        default_batch = GPU_BATCH_SIZE if loaded.device.startswith("cuda") else CPU_BATCH_SIZE
-        run.decode(loaded, settings, batch_size or default_batch)
-    run.copy_known()
-    if work.removed:
-        remove_videos(store, work.removed)
-    if run.written:
-        old_shards = {shard.path for shard in reader.shards}
-        run.result.warnings += settle_collisions(store, run.written, old_shards, run.writer)
+        run = _Run(store, config, work, on_progress)
+        run.note_found(found, standing, retry_failed=retry_failed)
+        if work.jobs:
+            loaded = load_backbone(backbone, device=device, towers="image")
+            num_bytes = sum(job.state.num_bytes for job in work.jobs)
+            on_plan(
+                Plan(store, run.result.num_found, run.num_to_do, len(work.jobs), num_bytes, sampling, loaded)
+            )
+            settings = DecodeSettings(
+                sampling=sampling,
+                input_size=info.input_size,
+                num_workers=num_workers or min(os.cpu_count() or 1, MAX_WORKERS),
+                timeout_seconds=timeout_seconds,
+                keep_frames=keep_frames,
+            )
+            default_batch = GPU_BATCH_SIZE if loaded.device.startswith("cuda") else CPU_BATCH_SIZE
+            run.decode(loaded, settings, batch_size or default_batch)
+        run.copy_known()
+        if work.removed:
+            remove_videos(store, work.removed)
+        if run.written:
+            old_shards = {shard.path for shard in reader.shards}
+            run.result.warnings += settle_collisions(store, run.written, old_shards, run.writer)
+    if info.name == DEMO_NAME:
+        run.result.warnings += demo_warnings(run.written.values())
     run.result.seconds = time.monotonic() - started
     return run.result
 
@@ -160,6 +172,20 @@ def store_config(info: BackboneInfo, sampling: Sampling) -> StoreConfig:
     )
 
 
+def demo_warnings(paths: Iterable[str]) -> list[str]:
+    """A remark where the demo's backbone was given videos that it cannot know."""
+    num_foreign = 0
+    for path in paths:
+        with suppress(OSError):
+            num_foreign += not is_drawn(path)
+    if not num_foreign:
+        return []
+    return [
+        f"{num_foreign:,} of these videos were not drawn by `vtr demo`, and its backbone knows nothing else: what a "
+        "search finds in them means nothing; use --backbone ViT-B/32 with another --store"
+    ]
+
+
 def require_something(found: Discovery, paths: Sequence[Path]) -> None:
     """Raises InputError when there is no video at all."""
     if not found.candidates and not found.problems:
@@ -174,9 +200,9 @@ class _Run:
     """The state of one extraction: writes outcomes to the store and counts them."""
 
     def __init__(
-        self, store: Path, info: BackboneInfo, work: Worklist, on_progress: Callable[[Progress], None]
+        self, store: Path, config: StoreConfig, work: Worklist, on_progress: Callable[[Progress], None]
     ) -> None:
-        self.store = store
+        self.store, self._config = store, config
         self.work = work
         self.result = ExtractResult(
             store, num_skipped=work.num_unchanged, num_moved=work.num_moved, warnings=list(work.notes)
@@ -184,11 +210,16 @@ class _Run:
         self.result.failures += work.known_failures
         self.written: dict[str, str] = {}
         self._root_names: dict[str, str] | None = None
-        self.writer = StoreWriter(store, backbone_sha256=info.sha256)
+        self.writer = StoreWriter(store, backbone_sha256=config.backbone.sha256, config=config)
         self._on_progress = on_progress
-        self._num_done = self._num_failed = 0
+        self._num_done = self._num_failed = self._num_failed_at_once = 0
         for failure in work.new_failures:
-            self.fail(failure)
+            self._fail_at_once(failure)
+
+    @property
+    def num_to_do(self) -> int:
+        """Files that this run decodes, copies or fails."""
+        return len(self.work.jobs) + len(self.work.copies) + self._num_failed_at_once
 
     def note_found(self, found: Discovery, standing: dict[str, Failure], *, retry_failed: bool) -> None:
         """Count what was found, and the files that could not even be looked at."""
@@ -199,7 +230,12 @@ class _Run:
             if known is not None and known.reason == reason and not retry_failed:
                 self.result.failures.append(known)
             else:
-                self.fail(make_failure(path, reason, detail, state=None))
+                self._fail_at_once(make_failure(path, reason, detail, state=None))
+
+    def _fail_at_once(self, failure: Failure) -> None:
+        self._num_failed_at_once += 1
+        self._num_done += 1
+        self.fail(failure)
 
     def decode(self, backbone: Backbone, settings: DecodeSettings, batch_size: int) -> None:
         """Run the pipeline; whatever ends it, what is finished is written."""
@@ -214,7 +250,6 @@ class _Run:
             for outcome in outcomes:
                 self._num_done += 1
                 if isinstance(outcome, FailedVideo):
-                    self._num_failed += 1
                     self._fail_job(outcome.job, outcome.error)
                 else:
                     self._keep(outcome)
@@ -234,6 +269,8 @@ class _Run:
         failed = {failure.path: failure for failure in self.result.failures}
         twins = {job.content: failed[str(job.path)] for job in self.work.jobs if str(job.path) in failed}
         for job, key, is_refreshed in pairs:
+            self._num_done += not is_refreshed
+            self._report()
             row = rows.find(key)
             if row is None and not is_refreshed and key in twins:
                 self._fail_job(job, VideoError(twins[key].reason, twins[key].detail, path=str(job.path)))
@@ -271,8 +308,10 @@ class _Run:
 
     def fail(self, failure: Failure) -> None:
         """Note a failure in the store and in the result."""
+        create_config(self.store, self._config)  # see StoreWriter: it may have been taken away
         append_failure(self.store, failure)
         self.result.failures.append(failure)
+        self._num_failed += 1
 
     def _fail_job(self, job: Job, error: VideoError) -> None:
         self.fail(make_failure(job.path, error.reason, error.detail, state=job.state))
@@ -295,7 +334,7 @@ class _Run:
 
     def _report(self) -> None:
         num_failed = self._num_failed
-        self._on_progress(Progress(len(self.work.jobs), self._num_done, num_failed, self.result.num_frames))
+        self._on_progress(Progress(self.num_to_do, self._num_done, num_failed, self.result.num_frames))
 
 
 def require_unchanged(job: Job) -> None:

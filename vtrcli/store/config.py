@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,51 @@ def create_config(store: Path, config: StoreConfig) -> StoreConfig:
             with contextlib.suppress(OSError):  # it must not hide why the write failed
                 candidate.unlink()
     return read_config(store)
+
+
+def is_store(folder: Path) -> bool:
+    """Whether the folder's `store.json` is one of ours, and no other program's."""
+    try:
+        return '"vtr-store"' in (folder / CONFIG_NAME).read_text(encoding="utf-8", errors="replace")[:200]
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def writing(store: Path, config: StoreConfig) -> Iterator[None]:
+    """Make the store for a run that may fill it; a new one in which nothing was put when it ends is taken away again.
+
+    Raises:
+        StoreError: as `create_config`; a store of another backbone, sampling or preprocessing.
+    """
+    had_folder, is_new = store.exists(), not (store / CONFIG_NAME).exists()
+    require_same(store, create_config(store, config), config)
+    try:
+        yield
+    finally:
+        if is_new and not _holds_anything(store):
+            _remove_empty(store, config, keep_folder=had_folder)
+
+
+def _holds_anything(store: Path) -> bool:
+    return any((store / "shards").glob("*"))
+
+
+def _remove_empty(store: Path, config: StoreConfig, *, keep_folder: bool) -> None:
+    """Take away the files of a store without a shard; another process may have begun to fill it meanwhile."""
+    with contextlib.suppress(OSError):
+        (store / CONFIG_NAME).unlink()
+        try:
+            (store / "shards").rmdir()
+        except OSError:
+            create_config(store, config)
+            return
+        for name in ("failures.jsonl", "roots.jsonl"):
+            (store / name).unlink(missing_ok=True)
+        if (store / "frames").is_dir():
+            (store / "frames").rmdir()
+        if not keep_folder:
+            store.rmdir()
 
 
 def read_config(store: Path) -> StoreConfig:

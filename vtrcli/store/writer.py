@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import VideoError
+from vtrcli.store.config import StoreConfig, create_config
 from vtrcli.store.failures import forget_failures
 from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, write_frame_shard
 from vtrcli.store.reader import SHARD_FOLDER, FeatureStore, shard_paths
@@ -26,10 +27,14 @@ MIN_FLUSH_SECONDS, MAX_FLUSH_SECONDS, FLUSH_SHARE = 5.0, 120.0, 0.05
 
 
 class StoreWriter:
-    """Gathers videos and flushes shards. One writer per process; writers need no lock among each other."""
+    """Gathers videos and flushes shards. One writer per process; writers need no lock among each other.
 
-    def __init__(self, store: Path, *, backbone_sha256: str) -> None:
-        self._store = store
+    Args:
+        config: what the store is to be; a process that put nothing in may have taken the new store away again.
+    """
+
+    def __init__(self, store: Path, *, backbone_sha256: str, config: StoreConfig | None = None) -> None:
+        self._store, self._config = store, config
         self._backbone_sha256 = backbone_sha256
         self._started = self._last_flush = time.monotonic()
         self._clear()
@@ -94,6 +99,8 @@ class StoreWriter:
         self._last_flush = time.monotonic()
         if not records:
             return
+        if self._config is not None:
+            create_config(self._store, self._config)
         path = self._store / SHARD_FOLDER / _new_name(self._store)
         frames_path = self._store / FRAME_FOLDER / path.name
         kept = [

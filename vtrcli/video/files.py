@@ -7,6 +7,10 @@ import stat
 
 from vtrcli.errors import VideoError
 
+# In the files of `vtr demo`, whose backbone knows nothing else.
+DRAWN_COMMENT = "drawn by vtr demo"
+_COMMENT_BYTES = 64 * 1024
+
 
 def check_file(path: str | os.PathLike[str]) -> os.stat_result:
     """The state of a regular, readable, non-empty file. Raises VideoError for anything else; never blocks."""
@@ -33,6 +37,12 @@ def check_unchanged(path: str | os.PathLike[str], before: os.stat_result) -> Non
     same = ("st_size", "st_mtime_ns", "st_ino", "st_dev")
     if any(getattr(after, name) != getattr(before, name) for name in same):
         raise VideoError("changed", "its size or time changed during decoding", path=os.fspath(path))
+
+
+def is_drawn(path: str | os.PathLike[str]) -> bool:
+    """Whether `vtr demo` made the file. Raises OSError as `open` does."""
+    with open(path, "rb") as file:
+        return DRAWN_COMMENT.encode() in file.read(_COMMENT_BYTES)
 
 
 def _kind(mode: int) -> str:
