@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from vtrcli.video.plan import make_plan
+from vtrcli.video.plan import keyframe_plan, make_plan
 from vtrcli.video.probe import VideoInfo
 from vtrcli.video.sampling import Sampling
 
@@ -43,7 +44,8 @@ def info(**changes: Any) -> VideoInfo:
         ({}, Sampling(), "linear"),
         ({"width": 32, "height": 32, "duration_seconds": 60.0}, Sampling(num_frames=12), "linear"),
         ({"container": "mpegts"}, Sampling(num_frames=12), "linear"),
-        ({}, Sampling(keyframes=True), "keyframes"),
+        ({"has_restarts": True}, Sampling(num_frames=12), "linear"),
+        ({"lacks_times": True}, Sampling(num_frames=12), "linear"),
     ],
 )
 def test_the_cheaper_way_is_taken(changes: dict[str, Any], sampling: Sampling, method: str) -> None:
@@ -61,6 +63,7 @@ def test_open_decoders_are_bounded_by_their_pictures(width: int, height: int, in
 
 
 def test_key_frames_are_thinned_only_above_the_limit() -> None:
-    sampling = Sampling(keyframes=True, max_frames=10)
-    assert make_plan(info(), sampling, num_keyframes=60).keep == (10, 60)
-    assert make_plan(info(), sampling, num_keyframes=10).keep is None
+    assert keyframe_plan(np.arange(10.0), 10, 10).keep is None
+    plan = keyframe_plan(np.arange(60.0), 60, 10)
+    assert plan.keep == (10, 60) and plan.targets.tolist() == [5, 11, 17, 23, 29, 35, 41, 47, 53, 59]
+    assert keyframe_plan(np.zeros(0), 60, 10).keep == (10, 60)

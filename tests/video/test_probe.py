@@ -21,7 +21,7 @@ def test_a_plain_clip(tmp_path: Path) -> None:
     assert (info.width, info.height, info.rotation_degrees) == (96, 64, 0)
     assert (info.frames_per_second, info.duration_seconds, info.start_seconds) == (10.0, 5.0, 0.0)
     assert info.keyframe_seconds == pytest.approx(2.0)
-    assert not info.is_hdr and not info.has_color_matrix and info.has_times
+    assert not info.is_hdr and not info.has_color_matrix and not info.is_counted
 
 
 def test_the_displayed_size_counts_rotation_and_pixel_shape(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_metadata_that_is_not_utf8(tmp_path: Path) -> None:
 
 def test_a_bare_stream_has_neither_duration_nor_times(tmp_path: Path) -> None:
     info = probe(make_video(tmp_path / "clip.h264", "color=red:size=64x48:rate=10:duration=1"))
-    assert info.duration_seconds is None and not info.has_times
+    assert info.duration_seconds is None and info.is_counted
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a shell script")

@@ -15,7 +15,7 @@ from vtrcli.video import graph
 from vtrcli.video.child import Patience, Session
 from vtrcli.video.failures import NO_REASON, decode_failure, first_complaint
 from vtrcli.video.one_frame import is_clean, ways
-from vtrcli.video.probe import VideoInfo, probe
+from vtrcli.video.probe import VideoInfo, probe, refuse_encrypted
 
 # Larger pictures are made smaller; an encoder of 8K pictures alone would use up the memory limit.
 LONGEST_SIDE = 1920
@@ -65,6 +65,7 @@ def cut_clip(
         )
     _refuse_existing(target)
     info = info or probe(source)
+    refuse_encrypted(info)
     duration_seconds = end_seconds - start_seconds
     automatic = AUTO_TIMEOUT_SECONDS + AUTO_TIMEOUT_PER_SECOND * duration_seconds
     automatic += AUTO_TIMEOUT_PER_SECOND_BEFORE * start_seconds
@@ -98,7 +99,7 @@ def _write(
     """Tries the ways to the start, each with sound and then without: sound alone must not cost the pictures."""
     log, status = b"", 0
     for may_seek in ways(info, start_seconds):
-        for with_sound in (True, False):
+        for with_sound in (True, False) if info.has_sound else (False,):
             command = graph.clip_command(
                 info,
                 temporary,

@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 from vtrcli.video import graph
 from vtrcli.video.child import Child, Session
 from vtrcli.video.failures import first_complaint
+from vtrcli.video.graph import Aspect
+from vtrcli.video.packets import NO_TIME
 from vtrcli.video.plan import Plan
 from vtrcli.video.probe import VideoInfo
 
-# FFmpeg's mark for "no time stamp" (the smallest 64-bit integer).
-_NO_TIME = -(1 << 63)
 # Targets and time bases are rounded to microseconds, a few of them may add up.
 _TOLERANCE_SECONDS = 1e-5
+# A key frame's time by its packet and by its decoder: containers with coarse clocks round them differently.
+_SAME_SECONDS = 2e-3
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,16 @@ class SeekMissed(Exception):
 class Decode:
     """Iterate over `frames()` once. Then `num_slots` targets were answered, by `num_frames` different frames."""
 
-    def __init__(self, session: Session, info: VideoInfo, plan: Plan, *, size: int, num_threads: int) -> None:
+    def __init__(
+        self,
+        session: Session,
+        info: VideoInfo,
+        plan: Plan,
+        *,
+        size: int,
+        num_threads: int,
+        aspect: Aspect = "display",
+    ) -> None:
         self.num_slots = 0
         self.num_frames = 0
         self.log = b""
@@ -54,6 +65,7 @@ class Decode:
         self._plan = plan
         self._size = size
         self._num_threads = num_threads
+        self._aspect = aspect
         self._token = secrets.token_hex(8)
 
     def frames(self) -> Iterator[Frame]:
@@ -74,6 +86,7 @@ class Decode:
             first_seconds=float(targets[0]),
             step_seconds=step,
             size=self._size,
+            aspect=self._aspect,
             num_threads=self._num_threads,
             report=self._report,
         )
@@ -95,13 +108,13 @@ class Decode:
                 self._info,
                 targets_seconds=targets[begin : begin + self._plan.inputs_per_process],
                 size=self._size,
+                aspect=self._aspect,
                 num_threads=self._num_threads,
                 report=self._report,
             )
-            start = self._info.start_seconds
             with closing(self._run(command)) as run:
                 for pixels, slot, source in run:
-                    seconds = self._time(slot, None if source is None else source - start)
+                    seconds = self._time(slot, source)
                     if seconds > slot + _TOLERANCE_SECONDS:
                         raise SeekMissed
                     yield Frame(pixels, seconds)
@@ -111,21 +124,50 @@ class Decode:
                 raise SeekMissed
 
     def _keyframes(self) -> Iterator[Frame]:
+        """From the key packets alone where their decoder gives just the frames that the packets promise; from where it
+        does not, from all packets."""
+        num_same = 0
+        for frame in self._key_frames(decode_all=False):
+            if not self._is_next_key(num_same, frame):
+                break
+            num_same += 1
+            yield frame
+        if not self._is_next_key(num_same, None):
+            self.log, self.status = b"", 0
+            last_seconds = float(self._plan.targets[num_same - 1]) if num_same else -math.inf
+            for frame in self._key_frames(decode_all=True):
+                if frame.seconds > last_seconds + _SAME_SECONDS:
+                    yield frame
+
+    def _is_next_key(self, index: int, frame: Frame | None) -> bool:
+        """Whether frame number `index` (None: no more) is what the packets promise; where they promise none, it is."""
+        targets = self._plan.targets
+        if not len(targets):
+            return True
+        if frame is None or index >= len(targets):
+            return frame is None and index == len(targets)
+        return abs(frame.seconds - float(targets[index])) <= _SAME_SECONDS
+
+    def _key_frames(self, *, decode_all: bool) -> Iterator[Frame]:
         command = graph.keyframes_command(
             self._info,
             keep=self._plan.keep,
             size=self._size,
+            aspect=self._aspect,
             num_threads=self._num_threads,
             report=self._report,
+            decode_all=decode_all,
         )
         with closing(self._run(command)) as run:
             for pixels, slot, source in run:
-                yield Frame(pixels, slot if source is None else source)
+                seconds = slot - self._info.zero_seconds if source is None else self._time(slot, source)
+                yield Frame(pixels, seconds)
 
     def _time(self, slot_seconds: float, source_seconds: float | None) -> float:
-        """The source's time; where the file has none, that of the frame a constant rate shows at the slot."""
+        """The source's time, from the start of the video; where the file has none, that of the frame a constant rate
+        shows at the slot. A frame from before the start appears with it."""
         if source_seconds is not None:
-            return source_seconds
+            return max(0.0, source_seconds - self._info.zero_seconds)
         rate = self._info.frames_per_second or graph.DEFAULT_RATE
         return math.floor(slot_seconds * rate + _TOLERANCE_SECONDS) / rate
 
@@ -133,10 +175,13 @@ class Decode:
     def _report(self) -> str:
         return f"{self._token} {{pts}} {{ptsi}} {{tbi}};"
 
+    @property
+    def _pattern(self) -> re.Pattern[bytes]:
+        return re.compile(self._token.encode() + rb" (-?\d+) (-?\d+) (\d+)/(\d+);\n?")
+
     def _run(self, command: list[str]) -> Generator[tuple[NDArray[np.uint8], float, float | None]]:
         """Yields (pixels, slot in seconds, source time in seconds or None where the file has none)."""
-        pattern = re.compile(self._token.encode() + rb" (-?\d+) (-?\d+) (\d+)/(\d+);\n?")
-        with self._session.run(command, record_pattern=pattern) as child:
+        with self._session.run(command, record_pattern=self._pattern) as child:
             try:
                 for index in count():
                     pixels = self._read(child)
@@ -144,7 +189,7 @@ class Decode:
                     if pixels is None or record is None:
                         break
                     slot, source, numerator, denominator = (int(field) for field in record)
-                    seconds = None if source == _NO_TIME else source * numerator / denominator
+                    seconds = None if source == NO_TIME else source * numerator / denominator
                     yield pixels, slot / graph.MICROSECONDS, seconds
                 self.status = child.wait() or self.status
             finally:

@@ -31,6 +31,19 @@ def check_file(path: str | os.PathLike[str]) -> os.stat_result:
     return state
 
 
+def read_head(path: str | os.PathLike[str], num_bytes: int) -> bytes:
+    """The first bytes of a file that `check_file` has passed. Raises VideoError where the disk does not give them."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(num_bytes)
+    except PermissionError as error:
+        raise VideoError("no-permission", error.strerror or "no access", path=os.fspath(path)) from error
+    except FileNotFoundError as error:
+        raise VideoError("not-found", error.strerror or "it is gone", path=os.fspath(path)) from error
+    except OSError as error:
+        raise VideoError("corrupt", error.strerror or str(error), path=os.fspath(path)) from error
+
+
 def check_unchanged(path: str | os.PathLike[str], before: os.stat_result) -> None:
     """Raises VideoError("changed") when size, time or identity differ from `before`."""
     after = check_file(path)

@@ -97,6 +97,19 @@ _PHOTO_BRANDS = frozenset(
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"sidx", b"moof")
 
 
+_INDEXED_MAGIC = (
+    b"\x1a\x45\xdf\xa3",
+    b"FLV\x01",
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+    b"nut/multimedia container\x00",
+)
+
+
+def is_indexed(head: bytes) -> bool:
+    """Whether these are the first bytes of one of the `SEEKABLE` containers."""
+    return head.startswith(_INDEXED_MAGIC) or head[8:12] == b"AVI " or head[4:8] in _MP4_BOXES
+
+
 def sniff(path: str | os.PathLike[str]) -> Family | None:
     """What the first 4 KB of a regular file look like; None for anything else. Raises OSError as `open` does.
 

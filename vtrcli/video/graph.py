@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import ffmpeg
 
@@ -19,6 +19,8 @@ from vtrcli.video.formats import DEMUXERS
 
 if TYPE_CHECKING:
     from vtrcli.video.probe import VideoInfo
+
+Aspect = Literal["display", "pixels"]
 
 MAX_PIXELS = 134_217_728
 # Nothing wider is scaled: the crop keeps the middle square anyway, and a 4000 x 1 picture stays small.
@@ -35,8 +37,10 @@ _HDR_WHITE_NITS = 203
 # Stands for the file while ffmpeg-python handles it: that one cannot take a name that is not UTF-8.
 _PLACE = "<the file>"
 _TARGET_PLACE = "<the clip>"
-# The first video stream that is no cover picture.
-_VIDEO = "V:0"
+# What counts as the beginning of another recording in the same file (joined recordings, a broadcast encoder that
+# restarts): times that go back by this much, or forward by so much more than any drop-out lasts.
+RESTART_SECONDS = 1.0
+LEAP_SECONDS = 3600.0
 # Frames per second of a clip: players stumble over less, screens show no more.
 _MIN_CLIP_RATE, _MAX_CLIP_RATE = 1.0, 60.0
 # Visually the source on a screen, at about 35 frames/s of 1080p on one core; plays everywhere, from its first bytes on.
@@ -57,6 +61,20 @@ _CLIP_OPTIONS: dict[str, Any] = {
 _YUV = ("yuv", "nv", "p0", "p2", "p4", "gray")
 _KEY_PACKETS = 64
 _KEY_PACKET_SECONDS = 30
+# The last packets are read from the key frame before this long before the stated end.
+_TAIL_SECONDS = 0.1
+# Of packets: what belongs to another recording moves to the end of the one before; all else keeps its time, gaps too.
+# Variables: 0 the move so far, 1 the decoding time that is due, 2 whether one is.
+_CONTINUED = (
+    f"if(eq(DTS,NOPTS),0,st(0,ld(0)+if(ld(2)*(lt(DTS,ld(1)-{RESTART_SECONDS:g}/TB)+gt(DTS,ld(1)+{LEAP_SECONDS:g}/TB))"
+    ",ld(1)-DTS,0));st(1,DTS+max(DURATION,1));st(2,1))"
+)
+_TIMELINE = "setts=" + ":".join(
+    f"{name}='{_CONTINUED};if(eq({value},NOPTS),NOPTS,{value}+ld(0))'"
+    for name, value in (("pts", "PTS"), ("dts", "DTS"))
+)
+_KEYS_ONLY = "noise=drop='not(key)'"
+_PROGRESS = ("-progress", "pipe:1", "-stats_period", "3600")
 
 
 def url(path: str | os.PathLike[str]) -> str:
@@ -64,39 +82,72 @@ def url(path: str | os.PathLike[str]) -> str:
     return "file:" + os.path.abspath(os.fspath(path))
 
 
-def probe_command(path: str | os.PathLike[str]) -> list[str]:
-    """Describes the file on standard error and lists its first key packets on standard output (framecrc)."""
-    source = _input(**{"discard:v": "nokey"})
-    limits = {"frames:v": _KEY_PACKETS, "t": _KEY_PACKET_SECONDS}
-    return _command(path, ffmpeg.output(source[_VIDEO], "pipe:1", c="copy", f="framecrc", **limits))
+def probe_command(path: str | os.PathLike[str], *, is_indexed: bool = False) -> list[str]:
+    """Describes the file on standard error and lists packets on standard output.
+
+    The first key packets of the first video stream with checksums (framecrc); where an index leads there
+    (`is_indexed`), the last packets of every video stream with hashes (framehash).
+    """
+    listing = {"c": "copy", "flush_packets": 1}
+    head = _input(**{"t": _KEY_PACKET_SECONDS, "discard:v": "nokey"})["V:0"]
+    outputs = [ffmpeg.output(head, "pipe:1", f="framecrc", **listing, **{"frames:v": _KEY_PACKETS})]
+    if is_indexed:
+        last = _input(sseof=-_TAIL_SECONDS, noaccurate_seek=None)["V"]
+        everything = {"copypriorss:v": 1, "copyinkf:v": None, "hash": "adler32"}
+        outputs.append(ffmpeg.output(last, "pipe:1", f="framehash", **listing, **everything))
+    return _command(path, ffmpeg.merge_outputs(*outputs), "-copyts")
 
 
 def measure_command(info: VideoInfo) -> list[str]:
-    """Reads the whole file; ffmpeg's progress report ends with the time, and with the count of decoded frames.
-
-    Undecoded where there are time stamps; a bare stream's frames have to be counted.
-    """
-    options = {"c": "copy"} if info.has_times else {"fps_mode": "passthrough"}
-    return _to_nowhere(info, _input()[_VIDEO], **options)
+    """Lists all packets of the video stream, on the clock of `linear_command`, with checksums (framecrc)."""
+    return _packet_listing(info, _TIMELINE)
 
 
-def count_keyframes_command(info: VideoInfo) -> list[str]:
-    """Decodes the key frames and nothing else; the progress report ends with their number."""
-    return _to_nowhere(info, _keyframe_input(info, num_threads=1), fps_mode="passthrough")
+def key_packets_command(info: VideoInfo) -> list[str]:
+    """Lists the key packets; their decoding times are set to those of display, which keeps ffmpeg from guessing."""
+    filters = f"{_TIMELINE},{_KEYS_ONLY},setts=dts='if(eq(PTS,NOPTS),DTS,PTS)'"
+    return _packet_listing(info, filters, **_sparing(info))
+
+
+def count_command(info: VideoInfo, *, keyframes: bool) -> list[str]:
+    """Decodes everything and keeps nothing; ffmpeg's progress report ends with the number of frames, or key frames."""
+    stream = _whole(info, 1)
+    if keyframes:
+        stream = stream.filter("select", "key")
+    output = ffmpeg.output(stream, "-", f="null", fps_mode="passthrough")
+    return _command(info.path, output, *_PROGRESS)
+
+
+def _packet_listing(info: VideoInfo, filters: str, **options: Any) -> list[str]:
+    stream = _input(**{"bsf:v": filters, **options})[str(info.stream)]
+    listing = ffmpeg.output(stream, "pipe:1", f="framecrc", c="copy", **{"copyinkf:v": None})
+    return _command(info.path, listing, "-copyts")
 
 
 def linear_command(
-    info: VideoInfo, *, first_seconds: float, step_seconds: float, size: int, num_threads: int, report: str
+    info: VideoInfo,
+    *,
+    first_seconds: float,
+    step_seconds: float,
+    size: int,
+    aspect: Aspect,
+    num_threads: int,
+    report: str,
 ) -> list[str]:
     """One pass; per grid time `first_seconds + k * step_seconds` the frame on display, as rgb24 size x size."""
-    options: dict[str, Any] = {} if info.has_times else {"r": info.frames_per_second or DEFAULT_RATE}
-    stream = _input(**_decoder(num_threads), **options)[_VIDEO]
-    stream = _grid(stream, start_seconds=first_seconds, rate=_rate(step_seconds))
-    return _raw_frames(info, _sized(stream, info, size), report)
+    start_seconds = info.zero_seconds + first_seconds
+    stream = _grid(_whole(info, num_threads), start_seconds=start_seconds, rate=_rate(step_seconds))
+    return _raw_frames(info, _sized(stream, info, size, aspect), report)
 
 
 def seek_command(
-    info: VideoInfo, *, targets_seconds: Sequence[float], size: int, num_threads: int, report: str
+    info: VideoInfo,
+    *,
+    targets_seconds: Sequence[float],
+    size: int,
+    aspect: Aspect,
+    num_threads: int,
+    report: str,
 ) -> list[str]:
     """One input per target, each decoded from the key frame before it, merged in order of time.
 
@@ -108,37 +159,60 @@ def seek_command(
     branches = []
     for target in targets_seconds:
         source = _input(ss=f"{target:.6f}", noaccurate_seek=None, **options, **_decoder(num_threads))
-        branch = _grid(source[_VIDEO], start_seconds=info.start_seconds + target, rate=str(MICROSECONDS))
+        branch = _grid(
+            source[str(info.stream)], start_seconds=info.zero_seconds + target, rate=str(MICROSECONDS)
+        )
         branch = branch.filter("trim", end_frame=1).filter("setpts", f"PTS+{round(target * MICROSECONDS)}")
-        branches.append(_sized(branch, info, size))
+        branches.append(_sized(branch, info, size, aspect))
     merged = (
         branches[0] if len(branches) == 1 else ffmpeg.filter(branches, "interleave", nb_inputs=len(branches))
     )
-    # copyts: times stay those of the file, or each input would count from its own target.
-    return _raw_frames(info, merged, report, "-copyts")
+    return _raw_frames(info, merged, report)
 
 
 def keyframes_command(
-    info: VideoInfo, *, keep: tuple[int, int] | None, size: int, num_threads: int, report: str
+    info: VideoInfo,
+    *,
+    keep: tuple[int, int] | None,
+    size: int,
+    aspect: Aspect,
+    num_threads: int,
+    report: str,
+    decode_all: bool,
 ) -> list[str]:
-    """Key frames only; `keep` = (m, n) takes m of every n of them, evenly. The demuxer skips the others unread."""
-    stream = _keyframe_input(info, num_threads=num_threads)
+    """Key frames only; `keep` = (m, n) takes m of every n of them, evenly.
+
+    Without `decode_all` the decoder sees no other packet; not every decoder gives all key frames then (H.264 with open
+    groups of pictures), and streams whose times are counted cannot do without the others.
+    """
+    if decode_all or info.is_counted:
+        stream = _whole(info, num_threads).filter("select", "key")
+    else:
+        options = {"bsf:v": f"{_TIMELINE},{_KEYS_ONLY}", **_sparing(info), **_decoder(num_threads)}
+        stream = _input(**options)[str(info.stream)]
     if keep:
         kept, total = keep
         stream = stream.filter("select", f"gt(floor((n+1)*{kept}/{total}),floor(n*{kept}/{total}))")
-    return _raw_frames(info, _sized(stream, info, size), report)
+    return _raw_frames(info, _sized(stream, info, size, aspect), report)
+
+
+def times_command(info: VideoInfo) -> list[str]:
+    """Decodes everything and keeps nothing but the times, in microseconds: one line on standard output per frame."""
+    stats = {"stats_enc_pre:v": "pipe:1", "stats_enc_pre_fmt:v": "{pts}"}
+    options = {"f": "null", "fps_mode": "passthrough", "enc_time_base": f"1/{MICROSECONDS}"}
+    return _command(info.path, ffmpeg.output(_whole(info, 1), "-", **options, **stats), "-copyts")
 
 
 def picture_command(info: VideoInfo, *, seconds: float, longest_side: int, may_seek: bool) -> list[str]:
     """The frame on display at one time, whole and never enlarged, as a PPM on standard output."""
-    source = _input(**_beginning(info, seconds, may_seek=may_seek), **_decoder(1))
-    # The same grid as in `seek_command`; times count from the target already where the input begins there.
-    stream = _grid(source[_VIDEO], start_seconds=0 if may_seek else seconds, rate=str(MICROSECONDS))
+    source = _beginning(info, seconds, may_seek=may_seek, num_threads=1)[str(info.stream)]
+    # The same grid as in `seek_command`.
+    stream = _grid(source, start_seconds=info.zero_seconds + seconds, rate=str(MICROSECONDS))
     stream = stream.filter("trim", end_frame=1)
     share = _share(longest_side)
     width, height = f"max(1,round(iw*sar*{share}))", f"max(1,round(ih*{share}))"
     stream = _scaled(stream, info, width=width, height=height).filter("format", "rgb24")
-    return _command(info.path, ffmpeg.output(stream, "pipe:1", f="image2pipe", **{"c:v": "ppm"}))
+    return _command(info.path, ffmpeg.output(stream, "pipe:1", f="image2pipe", **{"c:v": "ppm"}), "-copyts")
 
 
 def clip_command(
@@ -154,12 +228,13 @@ def clip_command(
 ) -> list[str]:
     """Writes an MP4 over `target`: H.264 in yuv420p with even sides, AAC for sound; progress on standard output.
 
-    The file is opened twice: the picture begins with the frame on display at the start, which may have appeared long
-    before; the sound begins exactly there.
+    Picture and sound come from one input, on one clock: the picture begins with the frame on display at the start,
+    which may have appeared long before; the sound begins exactly there, with silence where there is none yet.
     """
-    source = _input(**_beginning(info, start_seconds, may_seek=may_seek), **_decoder(num_threads))
+    source = _beginning(info, start_seconds, may_seek=may_seek, num_threads=num_threads)
     rate = min(max(info.frames_per_second or DEFAULT_RATE, _MIN_CLIP_RATE), _MAX_CLIP_RATE)
-    stream = _grid(source[_VIDEO], start_seconds=0 if may_seek else start_seconds, rate=f"{rate:g}")
+    start = info.zero_seconds + start_seconds
+    stream = _grid(source[str(info.stream)], start_seconds=start, rate=f"{rate:g}")
     stream = stream.filter("trim", duration=f"{duration_seconds:.6f}")
     share = _share(longest_side)
     width, height = f"max(2,2*round(iw*sar*{share}/2))", f"max(2,2*round(ih*{share}/2))"
@@ -167,10 +242,12 @@ def clip_command(
     stream = stream.filter("format", "yuv420p")
     streams = [stream.filter("setsar", 1)]
     if with_sound:
-        sound = _input(ss=f"{start_seconds:.6f}", t=f"{duration_seconds:.6f}", vn=None)
-        streams.append(sound["a:0?"])
+        sound = source["a:0"].filter("asetpts", f"PTS-({start:.6f}/TB)")
+        # async=1 fills gaps with silence and cuts what overlaps: the sound keeps its times.
+        sound = sound.filter("atrim", start=0, end=f"{duration_seconds:.6f}")
+        streams.append(sound.filter("aresample", **{"async": 1, "first_pts": 0}))
     output = ffmpeg.output(*streams, _TARGET_PLACE, threads=num_threads, **_CLIP_OPTIONS)
-    command = _command(info.path, output, "-y", "-progress", "pipe:1", "-stats_period", "3600")
+    command = _command(info.path, output, "-y", *_PROGRESS, "-copyts")
     return [url(target) if argument == _TARGET_PLACE else argument for argument in command]
 
 
@@ -180,11 +257,23 @@ def _clip_colors(info: VideoInfo) -> dict[str, str]:
     return {"out_range": "limited"} if is_kept else {"out_range": "limited", "out_color_matrix": "bt709"}
 
 
-def _beginning(info: VideoInfo, seconds: float, *, may_seek: bool) -> dict[str, Any]:
-    """Options of an input that is read from the key frame before a time, or from its begin."""
+def _beginning(info: VideoInfo, seconds: float, *, may_seek: bool, num_threads: int) -> Any:
+    """An input that is read from the key frame before a time, or from its begin."""
     if may_seek:
-        return {"ss": f"{seconds:.6f}", "noaccurate_seek": None}
-    return {} if info.has_times else {"r": info.frames_per_second or DEFAULT_RATE}
+        return _input(ss=f"{seconds:.6f}", noaccurate_seek=None, **_decoder(num_threads))
+    return _input(**_clock(info), **_decoder(num_threads))
+
+
+def _whole(info: VideoInfo, num_threads: int) -> Any:
+    """The video stream from its begin."""
+    return _input(**_clock(info), **_decoder(num_threads))[str(info.stream)]
+
+
+def _clock(info: VideoInfo) -> dict[str, Any]:
+    """Options that give the packets of an input their times."""
+    if info.is_counted:
+        return {"r": info.frames_per_second or DEFAULT_RATE}
+    return {"bsf:v": _TIMELINE, "bsf:a": _TIMELINE}
 
 
 def _share(longest_side: int) -> str:
@@ -192,13 +281,11 @@ def _share(longest_side: int) -> str:
     return f"min(1,{longest_side}/max(iw*sar,ih))"
 
 
-def _keyframe_input(info: VideoInfo, *, num_threads: int) -> Any:
-    if info.has_times:
-        source = _input(skip_frame="nokey", **{"discard:v": "nokey"}, **_decoder(num_threads))
-        return source[_VIDEO]
-    # Times are counted, so every frame has to be decoded.
-    source = _input(r=info.frames_per_second or DEFAULT_RATE, **_decoder(num_threads))
-    return source[_VIDEO].filter("select", "key")
+def _sparing(info: VideoInfo) -> dict[str, Any]:
+    """Lets the demuxer skip what is no key frame unread, where it keeps the times right then."""
+    # mov forgets to step through its table of display times
+    is_right = info.container in ("avi", "flv", "asf") or (info.container == "mov" and not info.is_reordered)
+    return {"discard:v": "nokey"} if is_right else {}
 
 
 def _input(**options: Any) -> Any:
@@ -237,8 +324,13 @@ def needs_matrix(info: VideoInfo) -> bool:
     return not info.has_color_matrix and (info.width >= 1280 or info.height > 576)
 
 
-def _sized(stream: Any, info: VideoInfo, size: int) -> Any:
-    """As torchvision's Resize(size, bicubic) + CenterCrop(size), on square pixels, in standard dynamic range."""
+def _sized(stream: Any, info: VideoInfo, size: int, aspect: Aspect) -> Any:
+    """As torchvision's Resize(size, bicubic) + CenterCrop(size), in standard dynamic range.
+
+    On pixels made square, or (`aspect` "pixels") on the stored ones, whatever shape they are said to have.
+    """
+    if aspect == "pixels":
+        stream = stream.filter("setsar", 1)
     short_first = "lt(iw*sar,ih)"
     limit = MAX_ASPECT * size
     stream = _scaled(
@@ -284,7 +376,7 @@ def _tone_mapped(stream: Any) -> Any:
     )
 
 
-def _raw_frames(info: VideoInfo, stream: Any, report: str, *extra: str) -> list[str]:
+def _raw_frames(info: VideoInfo, stream: Any, report: str) -> list[str]:
     """rgb24 frames on standard output, and per frame a line on standard error made by the format `report`."""
     output = ffmpeg.output(
         stream,
@@ -295,12 +387,8 @@ def _raw_frames(info: VideoInfo, stream: Any, report: str, *extra: str) -> list[
         enc_time_base=f"1/{MICROSECONDS}",
         **{"stats_enc_pre:v": "pipe:2", "stats_enc_pre_fmt:v": report},
     )
-    return _command(info.path, output, *extra)
-
-
-def _to_nowhere(info: VideoInfo, stream: Any, **options: str) -> list[str]:
-    output = ffmpeg.output(stream, "-", f="null", **options)
-    return _command(info.path, output, "-progress", "pipe:1", "-stats_period", "3600")
+    # copyts: times stay those of the file, or each input would count from a zero of its own.
+    return _command(info.path, output, "-copyts")
 
 
 def _command(path: str | os.PathLike[str], output: Any, *extra: str) -> list[str]:

@@ -2,37 +2,66 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from vtrcli.video import graph
 from vtrcli.video.child import Session
+from vtrcli.video.packets import Packets, lines_of, read_packets
 from vtrcli.video.probe import VideoInfo
 
 _PROGRESS_BYTES = 1 << 16
 
 
-def measure_duration(session: Session, info: VideoInfo) -> float | None:
-    """End of the video stream in seconds, from its packets, undecoded; None when they tell no time."""
-    progress = _progress(session, graph.measure_command(info))
-    if not info.has_times:
-        return _last(progress, "frame") / (info.frames_per_second or graph.DEFAULT_RATE)
-    return _last(progress, "out_time_us") / graph.MICROSECONDS or None
+def measure(session: Session, info: VideoInfo) -> Packets:
+    """One pass over all packets of the video stream, on the clock that decoding has (restarts closed up)."""
+    return _listed(session, graph.measure_command(info))
 
 
-def count_keyframes(session: Session, info: VideoInfo) -> int:
-    """How many key frames decode."""
-    return _last(_progress(session, graph.count_keyframes_command(info)), "frame")
+def measure_end(session: Session, info: VideoInfo) -> float | None:
+    """When the last picture's time is over, in seconds from the start of the video; None when no packet tells.
+
+    One pass over the file: its packets, or, where frames have to be counted, its frames.
+    """
+    if info.is_counted:
+        num_frames = count_frames(session, info)
+        return num_frames / (info.frames_per_second or graph.DEFAULT_RATE) if num_frames else None
+    packets = measure(session, info)
+    if not packets.num_shown or not math.isfinite(packets.end_seconds):
+        return None
+    return max(0.0, packets.end_seconds - info.zero_seconds)
 
 
-def _progress(session: Session, command: list[str]) -> str:
+def key_packets(session: Session, info: VideoInfo) -> Packets:
+    """As `measure`, of the key frames alone; not for streams whose times are counted."""
+    return _listed(session, graph.key_packets_command(info))
+
+
+def _listed(session: Session, command: list[str]) -> Packets:
     with session.run(command) as child:
+        listings, _ = read_packets(lines_of(child))
+        child.wait()
+    session.check_time()
+    return listings.get(0, Packets())
+
+
+def last_decoded(session: Session, info: VideoInfo) -> float | None:
+    """When the last frame that decodes appears, by decoding all; None when none does."""
+    last = None
+    with session.run(graph.times_command(info)) as child:
+        for line in lines_of(child):
+            seconds = int(line) / graph.MICROSECONDS - info.zero_seconds
+            last = seconds if last is None else max(last, seconds)
+        child.wait()
+    session.check_time()
+    return last
+
+
+def count_frames(session: Session, info: VideoInfo, *, keyframes: bool = False) -> int:
+    """How many frames, or key frames, decode: for streams without times, and where no packet can be relied on."""
+    with session.run(graph.count_command(info, keyframes=keyframes)) as child:
         report = child.read_all(_PROGRESS_BYTES)
         child.wait()
     session.check_time()
-    return report.decode(errors="replace")
-
-
-def _last(progress: str, key: str) -> int:
-    """The last value of a key in ffmpeg's progress report; 0 when there is none."""
-    values = re.findall(rf"^{key}=\s*(-?\d+)", progress, re.MULTILINE)
+    values = re.findall(rb"^frame=\s*(\d+)", report, re.MULTILINE)
     return int(values[-1]) if values else 0

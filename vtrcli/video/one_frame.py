@@ -15,8 +15,8 @@ from vtrcli.video import graph
 from vtrcli.video.child import Patience, Session
 from vtrcli.video.failures import NO_REASON, decode_failure, first_complaint
 from vtrcli.video.formats import SEEKABLE
-from vtrcli.video.measure import measure_duration
-from vtrcli.video.probe import VideoInfo, probe
+from vtrcli.video.measure import last_decoded, measure_end
+from vtrcli.video.probe import VideoInfo, probe, refuse_encrypted
 
 LONGEST_SIDE = 320
 TIMEOUT_SECONDS = 20.0
@@ -24,7 +24,8 @@ TIMEOUT_SECONDS = 20.0
 # would take too long, and the picture is taken as it is.
 START_OVER_SECONDS = 600.0
 _HEADER_BYTES = 64
-_LAST_SECONDS = 0.5
+# The last frame is asked for so long before the end of its time.
+_LAST_SECONDS = 0.002
 
 
 class _Picture(NamedTuple):
@@ -45,7 +46,7 @@ def frame_at(
     """The frame on display at `seconds` from the start: uint8 [height, width, 3], RGB.
 
     Turned as the file says, with square pixels, in standard dynamic range, its longer side at most `longest_side`
-    pixels; a smaller picture is not enlarged. A time beyond the end means (nearly) the last frame.
+    pixels; a smaller picture is not enlarged. A time beyond the end means the last frame.
 
     Raises:
         VideoError: what is no video, does not decode there, or takes longer than `timeout_seconds`.
@@ -59,22 +60,26 @@ def frame_at(
         )
     info = probe(path, timeout_seconds=timeout_seconds)
     session = Session(path, Patience(timeout_seconds))
-    pixels, log, status = _best(session, info, _inside(seconds, info.duration_seconds), longest_side)
-    if pixels is None and seconds > 0:  # the header tells no length, or a wrong one
-        measured_seconds = measure_duration(session, info)
-        if measured_seconds is not None and measured_seconds <= seconds:
-            seconds = _inside(seconds, measured_seconds)
-            pixels, log, status = _best(session, info, seconds, longest_side)
+    refuse_encrypted(info)
+    at_seconds = _inside(seconds, info)
+    pixels, log, status = _best(session, info, at_seconds, longest_side)
+    if pixels is None and seconds > 0:  # the pictures end before, nobody has told where
+        for find_end in (measure_end, last_decoded):
+            end_seconds = find_end(session, info)
+            if pixels is None and end_seconds is not None and end_seconds <= seconds:
+                at_seconds = max(0.0, end_seconds - (_LAST_SECONDS if find_end is measure_end else 0.0))
+                pixels, log, status = _best(session, info, at_seconds, longest_side)
     if pixels is None:
         reason = decode_failure(log, status, is_encrypted=info.is_encrypted)
         raise VideoError(reason, first_complaint(log) or NO_REASON, path=os.fspath(path))
     return pixels
 
 
-def _inside(seconds: float, duration_seconds: float | None) -> float:
-    if duration_seconds is None or seconds < duration_seconds:
+def _inside(seconds: float, info: VideoInfo) -> float:
+    """A time at which a picture is on display: the packets at the end of the file tell how far they go."""
+    if info.end_seconds is None or info.has_restarts or seconds < info.end_seconds:
         return seconds
-    return max(0.0, duration_seconds - _LAST_SECONDS)
+    return max(0.0, info.end_seconds - _LAST_SECONDS)
 
 
 def _best(session: Session, info: VideoInfo, seconds: float, longest_side: int) -> _Picture:
@@ -93,7 +98,8 @@ def is_clean(log: bytes, seconds: float) -> bool:
 
 def ways(info: VideoInfo, seconds: float) -> tuple[bool, ...]:
     """Whether to seek to a time or to decode all before it: what to try, in this order."""
-    return (True, False) if seconds > 0 and info.container in SEEKABLE else (False,)
+    may_seek = info.container in SEEKABLE and not info.is_counted and not info.has_restarts
+    return (True, False) if seconds > 0 and may_seek else (False,)
 
 
 def _decode(

@@ -26,7 +26,8 @@ _MAX_INPUTS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to decode and how. `targets`: float64 [num_targets], seconds, evenly spaced; empty for key frames."""
+    """What to decode and how. `targets`: float64 [num_targets], seconds, increasing: evenly spaced times, or those of
+    the key frames (none where only decoding tells them)."""
 
     method: Method
     targets: NDArray[np.float64]
@@ -39,19 +40,10 @@ class Plan:
         return float(self.targets[1] - self.targets[0]) if len(self.targets) > 1 else 1.0
 
 
-def make_plan(
-    info: VideoInfo, sampling: Sampling, *, num_keyframes: int | None = None, may_seek: bool = True
-) -> Plan:
-    """The cheapest plan that gives exactly the frames on display at the sampling's times.
-
-    `num_keyframes` is needed only where key frames are to be thinned.
-    """
+def make_plan(info: VideoInfo, sampling: Sampling, *, may_seek: bool = True) -> Plan:
+    """The cheapest plan that gives exactly the frames on display at the sampling's times; not for key frames."""
     targets = target_timestamps(sampling, info.duration_seconds or 0.0)
-    if sampling.keyframes:
-        most = sampling.max_frames
-        keep = (most, num_keyframes) if most is not None and num_keyframes and num_keyframes > most else None
-        return Plan(method="keyframes", targets=targets, keep=keep)
-    if not may_seek or info.container not in SEEKABLE:
+    if not may_seek or info.container not in SEEKABLE or info.is_counted or info.has_restarts:
         return Plan(method="linear", targets=targets)
     pixels = max(1, info.width * info.height)
     rate = info.frames_per_second or 25.0
@@ -61,3 +53,17 @@ def make_plan(
     method: Method = "seek" if len(targets) * per_seek < linear else "linear"
     inputs = int(np.clip(_OPEN_PIXELS // pixels, 1, _MAX_INPUTS))
     return Plan(method=method, targets=targets, inputs_per_process=inputs)
+
+
+def keyframe_plan(targets: NDArray[np.float64], num_keyframes: int, max_frames: int | None) -> Plan:
+    """The plan for key frames at `targets` (float64 [num_keyframes], or empty where their times are not known)."""
+    if max_frames is None or num_keyframes <= max_frames:
+        return Plan(method="keyframes", targets=targets)
+    index = np.arange(num_keyframes)
+    # the same rule as the filter of `graph.keyframes_command`
+    kept = (index + 1) * max_frames // num_keyframes > index * max_frames // num_keyframes
+    return Plan(
+        method="keyframes",
+        targets=targets[kept] if len(targets) else targets,
+        keep=(max_frames, num_keyframes),
+    )

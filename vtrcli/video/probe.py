@@ -5,23 +5,24 @@ What a header says can be wrong; `vtrcli.video.reader` checks it against what re
 
 from __future__ import annotations
 
-import itertools
+import math
 import os
 import re
-import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vtrcli.errors import VideoError
 from vtrcli.video import graph
 from vtrcli.video.child import Patience, Session
+from vtrcli.video.encryption import looks_encrypted
 from vtrcli.video.failures import NO_REASON, first_complaint, open_failure
-from vtrcli.video.files import check_file
-from vtrcli.video.formats import STREAMS_WITHOUT_TIMES, sniff
+from vtrcli.video.files import check_file, read_head
+from vtrcli.video.formats import SNIFF_BYTES, STREAMS_WITHOUT_TIMES, is_indexed, sniff_bytes
+from vtrcli.video.packets import Packets, lines_of, read_packets
 
+# Without a limit of the user's: this, and a second per so many bytes, because a broken index means reading it all.
 PROBE_SECONDS = 60.0
-# The key packets of the first part tell the distance of key frames; more would cost reading.
-_KEY_PACKET_BYTES = 8192
+SLOWEST_BYTES_PER_SECOND = 20e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,46 +45,80 @@ class VideoInfo:
     keyframe_seconds: float | None  # median distance of the first key frames
     has_color_matrix: bool
     is_encrypted: bool
+    stream: int = 0  # number of the video stream among all streams
+    has_sound: bool = False
+    # From packets, where an index leads to the last ones:
+    end_seconds: float | None = None  # when the last picture's time is over; None: not known yet
+    is_reordered: bool = True  # pictures may be stored in another order than shown
+    lacks_times: bool = False  # the container does not tell when each picture is shown
+    has_restarts: bool = False  # it holds several recordings, each with a clock of its own
 
     @property
-    def has_times(self) -> bool:
-        """Whether the container stores time stamps; a bare stream does not."""
-        return self.container not in STREAMS_WITHOUT_TIMES
+    def is_counted(self) -> bool:
+        """Whether frames have to be counted, since the container does not tell their times: a bare stream, old AVI."""
+        return self.lacks_times or self.container in STREAMS_WITHOUT_TIMES
+
+    @property
+    def zero_seconds(self) -> float:
+        """What the container's clock shows where the video begins."""
+        return 0.0 if self.is_counted else self.start_seconds
 
 
-def probe(path: str | os.PathLike[str], *, timeout_seconds: float = PROBE_SECONDS) -> VideoInfo:
-    """Reads the header of the video at `path`.
+def patience_for(num_bytes: int) -> float:
+    """Seconds that probing or measuring a file of this size may take."""
+    return PROBE_SECONDS + num_bytes / SLOWEST_BYTES_PER_SECOND
+
+
+def probe(path: str | os.PathLike[str], *, timeout_seconds: float | None = None) -> VideoInfo:
+    """Reads the header of the video at `path`, and its last packets where an index leads there.
 
     Raises VideoError: what is no regular, readable, non-empty file; a playlist; no known container; no video
     stream; too slow.
     """
     num_bytes = check_file(path).st_size
-    family = sniff(path)
+    head = read_head(path, SNIFF_BYTES)
+    family = sniff_bytes(head)
     if family == "playlist":
         raise VideoError("playlist", "the content is a list of other files", path=os.fspath(path))
     if family == "photo":
         raise VideoError("not-a-video", "it is a photo (HEIC, AVIF, CR3)", path=os.fspath(path))
-    session = Session(path, Patience(timeout_seconds))
-    with session.run(graph.probe_command(path)) as child:
-        key_packets = child.read_all(_KEY_PACKET_BYTES)
+    session = Session(path, Patience(patience_for(num_bytes) if timeout_seconds is None else timeout_seconds))
+    with session.run(graph.probe_command(path, is_indexed=is_indexed(head))) as child:
+        first, last = read_packets(lines_of(child))
         status = child.wait()
         log = child.log
     session.check_time()
-    info = info_from_log(log, path, num_bytes=num_bytes, keyframe_seconds=_keyframe_seconds(key_packets))
-    if info is None:
-        reason = open_failure(log, family, status)
-        raise VideoError(reason, first_complaint(log) or NO_REASON, path=os.fspath(path))
-    return info
-
-
-def info_from_log(
-    log: bytes, path: str | os.PathLike[str], *, num_bytes: int, keyframe_seconds: float | None = None
-) -> VideoInfo | None:
-    """What ffmpeg said about its input; None when it could not open it. Raises VideoError without a video stream."""
     text = _own_part(log, path)
     if text is None:
-        return None
-    return _parse(text, Path(path), num_bytes=num_bytes, keyframe_seconds=keyframe_seconds)
+        reason = open_failure(log, family, status)
+        raise VideoError(reason, first_complaint(log) or NO_REASON, path=os.fspath(path))
+    return _with_packets(_parse(text, Path(path), num_bytes=num_bytes), first, last)
+
+
+def refuse_encrypted(info: VideoInfo) -> None:
+    """Raises VideoError where the pictures are encrypted: without the key, noise may decode."""
+    if info.is_encrypted:
+        raise VideoError(
+            "encrypted", "its pictures are encrypted and there is no key", path=os.fspath(info.path)
+        )
+
+
+def _with_packets(parsed: _Parsed, first: dict[int, Packets], last: dict[int, Packets]) -> VideoInfo:
+    """What is known of a video, with what its packets tell: the first ones of the file's first video stream, the last
+    ones of the chosen stream."""
+    info = parsed.info
+    if 0 in first:
+        info = replace(info, keyframe_seconds=first[0].keyframe_seconds)
+    packets = last.get(parsed.number)
+    if packets is None or not packets.num_shown or not math.isfinite(packets.end_seconds):
+        return info
+    return replace(
+        info,
+        end_seconds=max(0.0, packets.end_seconds - info.start_seconds),
+        is_reordered=packets.is_reordered or packets.lacks_times,
+        lacks_times=packets.lacks_times,
+        has_restarts=packets.restarts,
+    )
 
 
 def _own_part(log: bytes, path: str | os.PathLike[str]) -> str | None:
@@ -102,7 +137,12 @@ _AFTER_INPUT = re.compile(rb"^\[info\] (?:Input #1|Stream mapping:|Output #0)", 
 _DURATION = re.compile(
     r"^\[info\]   Duration: (?:(\d+):(\d\d):(\d\d\.\d+)|N/A)(?:, start: (-?\d+\.\d+))?", re.MULTILINE
 )
-_STREAM = re.compile(r"^\[info\]   Stream #0:\d+(?:\[0x[0-9a-f]+\])?(?:\(.*?\))?: (\w+): (.*)$", re.MULTILINE)
+_STREAM = re.compile(
+    r"^\[info\]   Stream #0:(?P<index>\d+)(?:\[0x(?P<id>[0-9a-f]+)\])?(?:\(.*?\))?: (?P<kind>\w+): (?P<words>.*)$",
+    re.MULTILINE,
+)
+# Tracks of still pictures beside a video: covers and previews.
+_STILLS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000", "jpegls", "ljpeg")
 _PICTURE = re.compile(
     r"^(?P<codec>\w+)(?: \([^)]*\))*"
     r"(?:, (?P<pixels>[a-z0-9_]+)(?:\((?P<color>[^)]*)\))?)?"
@@ -113,26 +153,38 @@ _ROTATION = re.compile(
 )
 
 
-def _parse(text: str, path: Path, *, num_bytes: int, keyframe_seconds: float | None) -> VideoInfo:
+@dataclass(frozen=True)
+class _Parsed:
+    """`number`: of the chosen stream among those that ffmpeg counts as videos (`V`)."""
+
+    info: VideoInfo
+    number: int
+
+
+def _parse(text: str, path: Path, *, num_bytes: int) -> _Parsed:
     container = re.match(r"\[info\] Input #0, ([^ ]*?),? ", text)
+    container_name = container[1].split(",")[0] if container else ""
     streams = list(_STREAM.finditer(text))
-    chosen = next((s for s in streams if s[1] == "Video" and "(attached pic)" not in s[2]), None)
-    if chosen is None:
-        kinds = ", ".join(sorted({stream[1].lower() for stream in streams})) or "nothing"
+    videos = [s for s in streams if s["kind"] == "Video" and not _is_picture(s["words"])]
+    if not videos:
+        kinds = ", ".join(sorted({stream["kind"].lower() for stream in streams})) or "nothing"
         raise VideoError("no-video-stream", f"it holds {kinds}", path=os.fspath(path))
+    chosen = max(videos, key=lambda stream: _rank(stream["words"]))  # the first of the best
     following = next((s.start() for s in streams if s.start() > chosen.start()), len(text))
-    picture = _PICTURE.match(chosen[2])
+    words, details = chosen["words"], text[chosen.start() : following]
+    picture = _PICTURE.match(words)
     fields = picture.groupdict() if picture else {}
     rotation = _ROTATION.search(text, chosen.end(), following)
     degrees = -round(float(rotation[1])) % 360 if rotation else 0
     width, height = _displayed(fields, degrees)
     color = (fields.get("color") or "").split(", ")
-    rate = re.search(r", (\d+(?:\.\d+)?)(k?) fps", chosen[2])
+    rate = re.search(r", (\d+(?:\.\d+)?)(k?) fps", words)
     duration = _DURATION.search(text)
-    return VideoInfo(
+    stream_id = int(chosen["id"], 16) if chosen["id"] else None
+    info = VideoInfo(
         path=path,
         num_bytes=num_bytes,
-        container=container[1].split(",")[0] if container else "",
+        container=container_name,
         codec=fields.get("codec") or "unknown",
         pixel_format=fields.get("pixels") or "none",
         width=width,
@@ -142,10 +194,32 @@ def _parse(text: str, path: Path, *, num_bytes: int, keyframe_seconds: float | N
         duration_seconds=_seconds(duration),
         is_hdr=any("smpte2084" in part or "arib-std-b67" in part for part in color),
         start_seconds=float(duration[4]) if duration and duration[4] else 0.0,
-        keyframe_seconds=keyframe_seconds,
+        keyframe_seconds=None,
         has_color_matrix=any(_names_matrix(part) for part in color),
-        is_encrypted="ncryption" in text[chosen.start() :] or "(encv /" in chosen[2],
+        is_encrypted="ncryption" in details
+        or "(encv /" in words
+        or _is_marked(path, container_name, stream_id),
+        stream=int(chosen["index"]),
+        has_sound=any(stream["kind"] == "Audio" for stream in streams),
     )
+    return _Parsed(info, videos.index(chosen))
+
+
+def _is_picture(words: str) -> bool:
+    return "(attached pic)" in words or "(timed thumbnails)" in words
+
+
+def _rank(words: str) -> tuple[bool, bool, bool]:
+    """As players choose among several tracks: one that can be shown, moving pictures before stills, the default one."""
+    codec = words.split(" ", 1)[0].rstrip(",")
+    return (codec not in ("none", "unknown"), codec not in _STILLS, "(default)" in words)
+
+
+def _is_marked(path: Path, container: str, stream_id: int | None) -> bool:
+    try:
+        return looks_encrypted(path, container, stream_id)
+    except OSError:
+        return False  # whoever decodes it will say why
 
 
 def _displayed(fields: dict[str, str | None], degrees: int) -> tuple[int, int]:
@@ -166,18 +240,3 @@ def _seconds(duration: re.Match[str] | None) -> float | None:
     if duration is None or duration[1] is None:
         return None
     return int(duration[1]) * 3600 + int(duration[2]) * 60 + float(duration[3])
-
-
-def _keyframe_seconds(framecrc: bytes) -> float | None:
-    """Median distance of key packets in the listing of ffmpeg's framecrc format; None for fewer than two."""
-    text = framecrc.decode(errors="replace")
-    base = re.search(r"^#tb 0: (\d+)/(\d+)$", text, re.MULTILINE)
-    # "stream, dts, pts, duration, size, checksum[, F=flags]": flags are absent on key packets
-    times = [
-        int(line[1])
-        for line in re.finditer(r"^0,\s*(-?\d+),[^,\n]*,[^,\n]*,[^,\n]*,[^,F\n]*(?:, S=.*)?$", text, re.M)
-    ]
-    steps = [b - a for a, b in itertools.pairwise(times) if b > a]
-    if base is None or not steps:
-        return None
-    return statistics.median(steps) * int(base[1]) / int(base[2])

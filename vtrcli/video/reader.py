@@ -20,15 +20,17 @@ from vtrcli.video.child import Patience, Session
 from vtrcli.video.decode import Decode, Frame, SeekMissed
 from vtrcli.video.failures import NO_REASON, decode_failure, first_complaint
 from vtrcli.video.files import check_file, check_unchanged
-from vtrcli.video.measure import count_keyframes, measure_duration
-from vtrcli.video.plan import Plan, make_plan
-from vtrcli.video.probe import PROBE_SECONDS, VideoInfo, probe
-from vtrcli.video.sampling import Sampling
-from vtrcli.video.shortcut import Decoded, decode_at_once
+from vtrcli.video.formats import SEEKABLE
+from vtrcli.video.graph import DEFAULT_RATE, Aspect
+from vtrcli.video.measure import count_frames, key_packets, last_decoded, measure_end
+from vtrcli.video.plan import Plan, keyframe_plan, make_plan
+from vtrcli.video.probe import VideoInfo, patience_for, probe, refuse_encrypted
+from vtrcli.video.sampling import Sampling, target_timestamps
 
-# Without a limit of the user's: this, plus so much per second of video.
-AUTO_TIMEOUT_SECONDS = 60.0
+# Without a limit of the user's: what measuring may take, plus so much per second of video.
 AUTO_TIMEOUT_PER_SECOND = 2.0
+# ffmpeg prints a length in hundredths of a second: more than this beyond it means that the header is wrong.
+_PRINTED_SECONDS = 0.011
 # Up to so much is held back until it is certain that the header told the right duration.
 _HOLD_BYTES = 64 << 20
 # A header that states more than two days is checked first; time stamps that span more than 31 days are broken.
@@ -53,33 +55,57 @@ def open_video(
     timeout_seconds: float | None = None,
     num_threads: int = 1,
     batch_frames: int = 16,
+    aspect: Aspect = "display",
 ) -> VideoReader:
-    """Probes the file and plans its decoding; iterate over what comes back to get the frames.
+    """Probes the file, measures it where its header cannot be believed, and plans its decoding; iterate over what comes
+    back to get the frames.
 
-    A short MP4 clip is decoded here already (see `vtrcli.video.shortcut`), anything else while iterating.
-    `timeout_seconds` limits the time spent waiting for ffmpeg over the whole video (None: 60 s + twice its
-    length). Two times that show the same picture give one frame. Raises VideoError, here and while iterating.
+    `timeout_seconds` limits the time spent waiting for ffmpeg over the whole video (None: 60 s, a second per 20 MB, and
+    twice its length). Two times that show the same picture give one frame. `aspect`: pixels made square as players do
+    ("display"), or taken as they are stored ("pixels"). Raises VideoError, here and while iterating.
     """
     for name, value in (("size", size), ("num_threads", num_threads), ("batch_frames", batch_frames)):
         if value < 1:
             raise UsageError(f"{name} is {value}", allowed="at least 1", to_do=f"change {name}")
     state = check_file(path)
-    settings = _Settings(sampling=sampling, size=size, num_threads=num_threads, batch_frames=batch_frames)
-    session = Session(path, Patience(AUTO_TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds))
-    decoded = decode_at_once(
-        session, path, sampling, size=size, num_threads=num_threads, most_frames=settings.held_frames
+    settings = _Settings(
+        sampling=sampling, size=size, num_threads=num_threads, batch_frames=batch_frames, aspect=aspect
     )
-    if decoded is not None:
-        return VideoReader(decoded.info, settings, session=session, file_state=state, decoded=decoded)
-    info = probe(path, timeout_seconds=PROBE_SECONDS if timeout_seconds is None else timeout_seconds)
-    if info.duration_seconds is None or info.duration_seconds > _INCREDIBLE_SECONDS:
-        info = replace(info, duration_seconds=measure_duration(session, info))
+    info = probe(path, timeout_seconds=timeout_seconds)
+    refuse_encrypted(info)
+    stated_seconds = info.duration_seconds
+    limit_seconds = patience_for(info.num_bytes) if timeout_seconds is None else timeout_seconds
+    session = Session(path, Patience(limit_seconds))
+    info = _measured(session, info, sampling)
     if info.duration_seconds is not None and info.duration_seconds > _IMPOSSIBLE_SECONDS:
         days = info.duration_seconds / 86_400
         raise VideoError("corrupt", f"its time stamps span {days:.0f} days", path=os.fspath(path))
     if timeout_seconds is None:
         session.patience.limit_seconds += AUTO_TIMEOUT_PER_SECOND * (info.duration_seconds or 0.0)
-    return VideoReader(info, settings, session=session, file_state=state)
+    if stated_seconds is not None and stated_seconds > _INCREDIBLE_SECONDS:
+        stated_seconds = None
+    return VideoReader(info, settings, session=session, file_state=state, stated_seconds=stated_seconds)
+
+
+def _measured(session: Session, info: VideoInfo, sampling: Sampling) -> VideoInfo:
+    """What is known of a video, with a length that its pictures really have.
+
+    A pass over all packets tells where the pictures end, if no index led to the last ones or the file holds several
+    recordings. Pictures that go on after the stated length make it longer. Where they end so early that a wanted time
+    has none (the sound is often longer), their own length replaces it.
+    """
+    stated, end = info.duration_seconds, info.end_seconds
+    if max(stated or 0.0, end or 0.0) > _INCREDIBLE_SECONDS:
+        info = replace(info, has_restarts=True)
+    if end is None or info.has_restarts or info.container not in SEEKABLE:
+        end = measure_end(session, info)
+        info = replace(info, end_seconds=end)
+    if end is None:
+        return info
+    if stated is None or stated > _INCREDIBLE_SECONDS or end > stated + _PRINTED_SECONDS:
+        return replace(info, duration_seconds=end)
+    targets = target_timestamps(sampling, stated)
+    return replace(info, duration_seconds=end) if len(targets) and targets[-1] >= end else info
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +114,7 @@ class _Settings:
     size: int
     num_threads: int
     batch_frames: int
+    aspect: Aspect
 
     @property
     def held_frames(self) -> int:
@@ -109,7 +136,7 @@ class VideoReader:
         *,
         session: Session,
         file_state: os.stat_result,
-        decoded: Decoded | None = None,
+        stated_seconds: float | None = None,
     ) -> None:
         self.info = info
         self.num_frames = 0
@@ -117,8 +144,8 @@ class VideoReader:
         self._settings = settings
         self._session = session
         self._file_state = file_state
-        self._decoded = decoded
-        self.plan = decoded.plan if decoded else self._make_plan()
+        self._stated_seconds = stated_seconds
+        self.plan = self._make_plan()
         self._batches = self._iterate()
 
     def __enter__(self) -> VideoReader:
@@ -151,13 +178,10 @@ class VideoReader:
         check_unchanged(self.info.path, self._file_state)
 
     def _frames(self) -> Iterator[Frame]:
-        if self._decoded is not None:
-            self._judge(self._decoded.decode)
-            yield from self._decoded.frames
-            return
         if self.plan.method == "keyframes" or len(self.plan.targets) > self._settings.held_frames:
             # Too many to hold back; a fixed rate's times do not depend on the duration anyway.
-            self.plan = self._make_plan(may_seek=False)
+            if self.plan.method == "seek":
+                self.plan = self._make_plan(may_seek=False)
             decode = self._new_decode()
             yield from decode.frames()
             self._judge(decode)
@@ -165,41 +189,56 @@ class VideoReader:
             yield from self._whole()
 
     def _whole(self) -> list[Frame]:
-        """All frames at once, so that a wrong index or a wrong duration is mended before any is handed out."""
-        decode = self._new_decode()
+        """All frames at once, so that a wrong index is mended before any is handed out."""
         try:
-            frames = list(decode.frames())
+            decode, frames = self._decode()
         except SeekMissed:
             self.plan = self._make_plan(may_seek=False)
-            decode = self._new_decode()
-            frames = list(decode.frames())
-        if frames and decode.num_slots < len(self.plan.targets) and self._really_shorter():
-            decode = self._new_decode()
-            frames = list(decode.frames())
+            decode, frames = self._decode()
+        if not frames and self._ends_before_the_first_time():
+            decode, frames = self._decode()
         self._judge(decode)
         return frames
 
-    def _really_shorter(self) -> bool:
-        """Whether the packets end before the header says, so that other times are due: then they are planned."""
-        seconds = measure_duration(self._session, self.info)
-        if seconds is None or seconds >= self.plan.targets[-1]:
+    def _decode(self) -> tuple[Decode, list[Frame]]:
+        decode = self._new_decode()
+        return decode, list(decode.frames())
+
+    def _ends_before_the_first_time(self) -> bool:
+        """Whether something decodes after all, before the first time that was wanted: then other times are planned."""
+        last_seconds = last_decoded(self._session, self.info)
+        if last_seconds is None or last_seconds >= self.plan.targets[0]:
             return False
-        self.info = replace(self.info, duration_seconds=seconds)
-        before, self.plan = self.plan, self._make_plan(may_seek=self.plan.method == "seek")
-        # A fixed rate gives the same times again, only fewer of them: those have been decoded.
-        return not np.isin(self.plan.targets, before.targets).all()
+        # so long that the last frame is on display at the last time
+        duration_seconds = last_seconds + 1 / (self.info.frames_per_second or DEFAULT_RATE)
+        self.info = replace(self.info, duration_seconds=duration_seconds)
+        self.plan = self._make_plan(may_seek=False)
+        return True
 
     def _make_plan(self, *, may_seek: bool = True) -> Plan:
         sampling = self._settings.sampling
-        num_keyframes = None
-        if sampling.keyframes and sampling.max_frames is not None:
-            num_keyframes = count_keyframes(self._session, self.info)
-        return make_plan(self.info, sampling, num_keyframes=num_keyframes, may_seek=may_seek)
+        if not sampling.keyframes:
+            return make_plan(self.info, sampling, may_seek=may_seek)
+        if self.info.is_counted:
+            most = sampling.max_frames
+            count = 0 if most is None else count_frames(self._session, self.info, keyframes=True)
+            return keyframe_plan(np.zeros(0), count, most)
+        packets = key_packets(self._session, self.info)
+        times = np.array(sorted(packets.key_seconds)) - self.info.zero_seconds
+        shown = np.maximum(times[times > -_PRINTED_SECONDS], 0.0)
+        if not len(shown):  # an edit list can begin behind the only key frame
+            return make_plan(replace(self.info, duration_seconds=0.0), Sampling(num_frames=1), may_seek=False)
+        return keyframe_plan(shown, len(shown), sampling.max_frames)
 
     def _new_decode(self) -> Decode:
         settings = self._settings
         return Decode(
-            self._session, self.info, self.plan, size=settings.size, num_threads=settings.num_threads
+            self._session,
+            self.info,
+            self.plan,
+            size=settings.size,
+            num_threads=settings.num_threads,
+            aspect=settings.aspect,
         )
 
     def _judge(self, decode: Decode) -> None:
@@ -210,6 +249,9 @@ class VideoReader:
             reason = decode_failure(decode.log, decode.status, is_encrypted=self.info.is_encrypted)
             raise VideoError(reason, complaint or NO_REASON, path=str(self.info.path))
         wanted = len(self.plan.targets)
+        if decode.num_frames == 1 < wanted:  # one picture and a song: it is shown as long as the file lasts
+            lasting = max(self._stated_seconds or 0.0, self.info.end_seconds or 0.0)
+            self.info = replace(self.info, duration_seconds=lasting or self.info.duration_seconds)
         if decode.num_slots < wanted:
             self.warnings = (
                 f"{decode.num_frames} of {wanted} frames decoded: {complaint or 'the video ends there'}",
