@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -145,3 +147,52 @@ def test_joining_takes_linear_time_even_when_all_files_have_one_name() -> None:
     joined = join_with_store(split, [f"all/clips/{number}/video" for number in range(num_videos)])
     assert len(joined.video_ids) == num_videos
     assert time.perf_counter() - start < 5  # 0.2 s here; a quadratic join takes minutes
+
+
+PATHS = {"a": "/home/me/v/b.mp4", "b": "/home/me/v/a.mp4", "sub/c": "/home/me/v/renamed/d.webm"}
+
+
+@pytest.mark.parametrize(
+    ("name", "store_id"),
+    [
+        ("a", "a"),
+        ("a.mp4", "b"),
+        ("/home/me/v/a.mp4", "b"),
+        ("v/b.mp4", "a"),
+        ("d.webm", "sub/c"),
+        ("renamed/d.webm", "sub/c"),
+        ("renamed/d", "sub/c"),
+        ("d", "sub/c"),
+        ("c", "sub/c"),
+        ("c.mp4", "sub/c"),
+    ],
+)
+def test_a_video_is_found_by_its_id_and_by_where_it_is_now(name: str, store_id: str) -> None:
+    assert join_with_store(_split(name), PATHS, paths=PATHS).video_ids == (store_id,)
+
+
+def test_paths_below_home_and_below_the_working_folder_are_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    paths = {"x": str(tmp_path / "v" / "new.mp4"), "y": "/elsewhere/v/new.mp4"}
+    for name in ("~/v/new.mp4", "../v/new.mp4"):
+        assert join_with_store(_split(name), paths, paths=paths).video_ids == ("x",)
+
+
+def test_a_name_of_two_places_is_ambiguous_unless_it_is_an_id() -> None:
+    paths = {"a": "/x/new.mp4", "b": "/y/new.mp4"}
+    with pytest.raises(InputError, match="fits the stored videos 'a' and 'b'"):
+        join_with_store(_split("new.mp4"), paths, paths=paths)
+    assert join_with_store(_split("new.mp4"), [*paths, "new"], paths=paths).video_ids == ("new",)
+
+
+@pytest.mark.parametrize(("given", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_both_unicode_forms_of_a_name_are_one(given: str, stored: str) -> None:
+    stored_id = unicodedata.normalize(stored, "fran\u00e7ais/caf\u00e9")
+    name = unicodedata.normalize(given, "caf\u00e9")
+    assert join_with_store(_split(name), [stored_id]).video_ids == (stored_id,)
+    paths = {"id": f"/v/{stored_id}.mp4"}
+    assert join_with_store(_split(f"{name}.mp4"), ["id"], paths=paths).video_ids == ("id",)

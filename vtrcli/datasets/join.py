@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from vtrcli.datasets.reading import first_few
 from vtrcli.datasets.types import Caption, Split
 from vtrcli.errors import InputError
+from vtrcli.store.roots import normal
 from vtrcli.video.formats import VIDEO_SUFFIXES
 
 # What extraction takes off an id, and the other endings in DiDeMo's names (172 end in a bare dot). Nothing else:
@@ -29,16 +31,23 @@ class JoinedSplit:
     categories: Mapping[str, str] = field(default_factory=dict)
 
 
-def join_with_store(split: Split, store_ids: Iterable[str]) -> JoinedSplit:
+def join_with_store(
+    split: Split, store_ids: Iterable[str], *, paths: Mapping[str, str] | None = None
+) -> JoinedSplit:
     """Find each video of the split among the ids of a store, in time linear in both.
 
     Tried in this order: the same id; the same path where one of the two begins in a higher folder
-    (`TrainValVideo/video7010` is `video7010`); without the file extension; with or without the `v_` of ActivityNet.
+    (`TrainValVideo/video7010` is `video7010`); the path of the file, or an end of it, where it is now; without the file
+    extension; with or without the `v_` of ActivityNet; the file's path without its extension. Both Unicode forms of a
+    name are one name.
+
+    Args:
+        paths: store id -> path of its file, which a rename has parted from the id.
 
     Raises:
         InputError: a name fits two stored videos, or two names fit one.
     """
-    names = _StoreNames(store_ids)
+    names = _StoreNames(store_ids, paths or {})
     store_id_of: dict[str, str] = {}
     owner: dict[str, str] = {}
     for video_id in split.video_ids:
@@ -93,21 +102,31 @@ def require_complete(joined: JoinedSplit, *, allow_missing: bool) -> None:
 
 
 class _StoreNames:
-    """Finds stored videos by name, with and without the extension."""
+    """Finds stored videos by id and by path, with and without the extension."""
 
-    def __init__(self, store_ids: Iterable[str]) -> None:
-        ids = list(dict.fromkeys(store_ids))
-        self._exact = _Index((store_id, store_id) for store_id in ids)
-        self._bare = _Index((_without_extension(store_id), store_id) for store_id in ids)
+    def __init__(self, store_ids: Iterable[str], paths: Mapping[str, str]) -> None:
+        self._ids = dict.fromkeys(store_ids)
+        places = [(normal(path).replace(os.sep, "/"), store_id) for store_id, path in paths.items()]
+        self._exact = _Index((normal(store_id), store_id) for store_id in self._ids)
+        self._bare = _Index((_without_extension(normal(store_id)), store_id) for store_id in self._ids)
+        self._paths = _Index(places)
+        self._bare_paths = _Index((_without_extension(path), store_id) for path, store_id in places)
 
     def find(self, video_id: str) -> str | None:
         """The store id, or None. Raises InputError when several fit equally well."""
-        bare = _without_extension(video_id)
+        if video_id in self._ids:
+            return video_id
+        name = normal(video_id)
+        bare = _without_extension(name)
+        by_path = self._by_path(name)
         found = (
-            self._exact.find(video_id)
+            self._exact.find(name)
+            or (by_path if len(by_path) == 1 else [])
             or self._exact.find(bare)
             or self._bare.find(bare)
             or self._bare.find(_other_prefix(bare))
+            or by_path
+            or self._bare_paths.find(bare)
         )
         if len(found) > 1:
             raise InputError(
@@ -116,6 +135,11 @@ class _StoreNames:
                 to_do="extract into a store of its own, or write store ids into the annotations",
             )
         return found[0] if found else None
+
+    def _by_path(self, name: str) -> list[str]:
+        """Store ids by a path as search prints it: absolute, below the home folder, or below the working folder."""
+        forms = (name, os.path.expanduser(name), os.path.abspath(name))
+        return next(filter(None, (self._paths.find(form.replace(os.sep, "/")) for form in forms)), [])
 
 
 class _Index:

@@ -110,7 +110,7 @@ def from_store(
     from vtrcli.evaluation.vectors import CamoeVectors, MeanVectors
 
     opened = FeatureStore(store)
-    joined = join_with_store(load_split(dataset, annotations, split), opened.videos)
+    joined = join_with_store(load_split(dataset, annotations, split), opened.videos, paths=opened.paths)
     require_complete(joined, allow_missing=allow_missing)
     model = CamoeVectors(run, device=device) if run is not None else MeanVectors()
     model.require_fit(opened)

@@ -67,6 +67,11 @@ class FeatureStore:
         return dict(sorted(found.items()))
 
     @property
+    def paths(self) -> dict[str, str]:
+        """Per video id the path of its file."""
+        return {video_id: location.record.path for video_id, location in self.videos.items()}
+
+    @property
     def num_frames(self) -> int:
         """Frames over all current videos."""
         return sum(location.num_frames for location in self.videos.values())

@@ -39,7 +39,7 @@ def join_splits(
     for name in ("train", "val"):
         if name in available_splits(dataset, annotations):
             split = load_split(dataset, annotations, name)
-            parts.append(join_with_store(split, store.videos))
+            parts.append(join_with_store(split, store.videos, paths=store.paths))
             require_complete(parts[-1], allow_missing=allow_missing)
             if parts[-1].missing_videos:
                 note(f"{name}: {len(parts[-1].missing_videos):,} videos are not in the store, left out")
