@@ -24,6 +24,14 @@ def ranks(scores: np.ndarray, correct: list[set[int]], *, tied_before: float) ->
     )
 
 
+def ranks_over_videos(scores: np.ndarray, video_of_text: np.ndarray, *, tied_before: float) -> np.ndarray:
+    """v2t as CLIP4Clip's and X-CLIP's code counts it, from [num_texts, num_videos]: a video's captions are put into one
+    row padded with -inf, the best is taken, and the videos are ranked."""
+    asked = np.unique(video_of_text)
+    best = np.array([[scores[video_of_text == other, video].max() for other in asked] for video in asked])
+    return ranks(best, [{place} for place in range(len(asked))], tied_before=tied_before)
+
+
 def corrected(
     scores: np.ndarray,
     method: str,

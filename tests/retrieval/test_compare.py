@@ -19,6 +19,26 @@ def test_each_metric_is_compared_on_the_same_queries() -> None:
     assert tests["R@50"].p_value == 1
 
 
+def test_ranks_that_count_other_things_or_other_videos_are_refused() -> None:
+    ranks = np.array([1, 2, 1, 4])
+    a = metrics_from_ranks(ranks, direction="v2t", over="videos")
+    with pytest.raises(
+        InputError, match="ranks over videos and ranks over captions; v2t ranks that count the"
+    ):
+        compare(a, metrics_from_ranks(ranks, direction="v2t", over="captions"))
+    with pytest.raises(InputError, match="queries of other videos; a paired test needs the same queries"):
+        compare(a, metrics_from_ranks(ranks, direction="v2t", over="videos", clusters=np.array([0, 0, 1, 2])))
+
+
+def test_captions_of_one_video_are_swapped_together() -> None:
+    clusters = np.repeat(np.arange(3), 10)
+    a = metrics_from_ranks(np.full(30, 2), direction="t2v", clusters=clusters)
+    b = metrics_from_ranks(np.full(30, 1), direction="t2v", clusters=clusters)
+    test = compare(a, b)["R@1"]
+    assert (test.difference, test.num_clusters, test.difference_ci95) == (100.0, 3, None)
+    assert test.p_value == pytest.approx(2 / 2**3, abs=0.02)  # not 2 / 2**30
+
+
 def test_directions_do_not_mix() -> None:
     a, b = (metrics_from_ranks(np.array([1, 2]), direction=d) for d in ("t2v", "v2t"))  # type: ignore[arg-type]
     with pytest.raises(

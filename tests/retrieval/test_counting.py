@@ -11,7 +11,7 @@ from vtrcli.retrieval.corrections import Correction, Terms
 from vtrcli.retrieval.counting import count_ranks
 from vtrcli.retrieval.metrics import TIED_BEFORE
 from vtrcli.retrieval.rerank import Plan
-from vtrcli.retrieval.scores import DenseScores
+from vtrcli.retrieval.scores import DenseScores, TakenTexts, Transposed
 from vtrcli.retrieval.tiles import Tiles
 from vtrcli.retrieval.truth import Truth
 
@@ -48,3 +48,24 @@ def test_ranks_agree_with_the_definition_for_every_tile_size(
             for rule, tied_before in TIED_BEFORE.items():
                 wanted = brute_force.ranks(scores, correct_items(truth, direction), tied_before=tied_before)
                 np.testing.assert_array_equal(counts[direction].ranks(rule), wanted)  # type: ignore[index]
+
+
+@settings(max_examples=60, deadline=None)
+@given(matrix_and_truth(), st.integers(1, 10))
+def test_captions_that_count_as_their_video_agree_with_the_definition_for_every_tile_size(
+    case: tuple[np.ndarray, Truth], edge: int
+) -> None:
+    matrix, several = case
+    first = np.searchsorted(several.text_index, np.arange(several.num_texts))
+    video_of_text = np.sort(several.video_index[first])
+    truth = Truth.from_videos(video_of_text, num_videos=several.num_videos)
+    for backend in (NumpyArrays(), TorchArrays("cpu")):
+        tiles = Tiles(DenseScores(matrix), arrays=backend, edge=edge)
+        turned = TakenTexts(Transposed(DenseScores(matrix)), truth.videos_with_text)
+        found = count_ranks(tiles, truth, PLAIN, {"v2t": video_of_text})["v2t"]
+        turned_tiles = Tiles(turned, arrays=backend, edge=edge)
+        as_t2v = count_ranks(turned_tiles, truth.transposed(), PLAIN, {"t2v": video_of_text})["t2v"]
+        for rule, tied_before in TIED_BEFORE.items():
+            wanted = brute_force.ranks_over_videos(matrix, video_of_text, tied_before=tied_before)
+            np.testing.assert_array_equal(found.ranks(rule), wanted)
+            np.testing.assert_array_equal(as_t2v.ranks(rule), wanted)

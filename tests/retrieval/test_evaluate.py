@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.retrieval import brute_force
 from vtrcli.errors import InputError, UsageError
 from vtrcli.retrieval.evaluate import Evaluation, evaluate, sweep
-from vtrcli.retrieval.methods import METHODS, MethodName
+from vtrcli.retrieval.methods import DEFAULT_ALPHA, METHODS, MethodName
 from vtrcli.retrieval.scores import DenseScores, VectorScores
 from vtrcli.retrieval.truth import Truth
 
@@ -167,6 +168,69 @@ def test_banks_for_both_directions() -> None:
         bank=banks["bank"],
     )
     assert alone.t2v.ranks[0] == result.t2v.ranks[1]
+
+
+# Texts of videos 0 1 1 1 2 2. Video 0's own caption has .45; two captions of video 1 lie above it.
+SEVERAL = np.array(
+    [[0.45, 0.1, 0.2], [0.5, 0.8, 0.1], [0.5, 0.7, 0.2], [0.1, 0.6, 0.3], [0.1, 0.2, 0.55], [0.2, 0.3, 0.65]]
+)
+
+
+def test_video_to_text_counts_videos_by_their_best_caption_unless_asked_for_captions() -> None:
+    truth = Truth.from_videos([0, 1, 1, 1, 2, 2], num_videos=3)
+    found = {over: plain(SEVERAL, truth, v2t_over=over).v2t for over in (None, "videos", "captions")}
+    told = {key: (row.over, row.ranks.tolist(), round(row.mean_rank, 3)) for key, row in found.items() if row}
+    assert told == {
+        None: ("videos", [2, 1, 1], 1.333),
+        "videos": ("videos", [2, 1, 1], 1.333),
+        "captions": ("captions", [3, 1, 1], 1.667),
+    }
+    assert plain(SEVERAL, truth).t2v.over == "videos"
+
+
+def test_with_one_caption_per_video_the_two_ways_are_one() -> None:
+    matrix, truth = np.round(cosines(40, 40), 1), Truth.diagonal((40, 40))
+    ways = [plain(matrix, truth, method="dsl", v2t_over=over) for over in (None, "videos", "captions")]
+    assert [way.v2t.over for way in ways if way.v2t] == ["captions", "videos", "captions"]
+    same_ranks(ways[0], ways[1])
+    same_ranks(ways[0], ways[2])
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_corrections_correct_captions_and_the_best_one_stands_for_its_video(method: MethodName) -> None:
+    generator = np.random.default_rng(5)
+    matrix = 0.4 * generator.random((40, 12))
+    video_of_text = generator.integers(0, 11, size=40)  # the last video has no text
+    result = plain(
+        matrix,
+        Truth.from_videos(video_of_text, num_videos=12),
+        method=method,
+        k=1 if method != "none" else None,
+    )
+    corrected = brute_force.corrected(matrix.T, method, k=1, alpha=DEFAULT_ALPHA).T
+    expected = brute_force.ranks_over_videos(corrected, video_of_text, tied_before=0.5)
+    assert result.v2t is not None
+    np.testing.assert_array_equal(result.v2t.ranks, expected)
+
+
+def test_a_text_of_several_videos_cannot_be_ranked_over_videos() -> None:
+    truth = Truth.from_pairs([(0, 0), (0, 1), (1, 1)], num_texts=2, num_videos=2)
+    result = plain(cosines(2, 2), truth)
+    assert result.v2t is not None and result.v2t.over == "captions"
+    with pytest.raises(UsageError) as caught:
+        plain(cosines(2, 2), truth, v2t_over="videos")
+    assert str(caught.value) == (
+        "v2t over videos, but some texts belong to several videos; a rank over videos needs one video per text; "
+        "use --v2t-over captions"
+    )
+
+
+def test_the_captions_of_a_video_are_resampled_together() -> None:
+    truth = Truth.from_videos(np.repeat(np.arange(30), 4), num_videos=30)
+    result = evaluate(cosines(120, 30), truth)
+    assert result.v2t is not None
+    assert (result.t2v.num_queries, result.t2v.num_clusters, result.v2t.num_clusters) == (120, 30, 30)
+    assert result.t2v.clusters.tolist() == np.repeat(np.arange(30), 4).tolist()
 
 
 def test_rows_for_json_say_how_they_were_made() -> None:

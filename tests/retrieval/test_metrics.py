@@ -53,9 +53,10 @@ def test_no_bootstrap_no_interval() -> None:
 
 
 def test_the_json_keys() -> None:
-    row = metrics_from_ranks(np.array([1, 3]), direction="v2t").to_json()
+    row = metrics_from_ranks(np.tile([1, 3], 10), direction="v2t").to_json()
     assert list(row) == [
-        "direction", "num_queries", "num_ties", "R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR",
+        "direction", "over", "num_queries", "num_clusters", "num_ties",
+        "R@1", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR",
         "R@1_ci95", "R@5_ci95", "R@10_ci95", "R@50_ci95",
     ]  # fmt: skip
     assert json.loads(json.dumps(row)) == row

@@ -70,3 +70,12 @@ def test_transposed_leaves_out_videos_without_text() -> None:
     truth = Truth.from_videos([2, 0, 2], num_videos=4).transposed()
     assert (truth.num_texts, truth.num_videos) == (2, 3)
     assert pairs(truth) == [(0, 1), (1, 0), (1, 2)]
+
+
+def test_clusters_are_videos_or_what_is_linked_by_texts() -> None:
+    texts, videos = Truth.from_videos([2, 0, 2, 0], num_videos=4).clusters()
+    assert (texts.tolist(), videos.tolist()) == ([2, 0, 2, 0], [0, 2])
+    # Text 1 links videos 0 and 2, text 3 links 2 and 3; video 1 stands alone.
+    pairs = [(0, 0), (1, 0), (1, 2), (2, 1), (3, 2), (3, 3)]
+    texts, videos = Truth.from_pairs(pairs, num_texts=4, num_videos=4).clusters()
+    assert (texts.tolist(), videos.tolist()) == ([0, 0, 1, 0], [0, 1, 0, 0])

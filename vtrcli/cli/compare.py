@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from vtrcli.cli import options
-from vtrcli.cli.output import print_json, say, stdout
+from vtrcli.cli.output import count, print_json, say, stdout
 
 NAME = "compare"
 EPILOG = "Example: [bold]vtr eval --save-ranks a.json[/bold] (and b.json), then [bold]vtr compare a.json b.json[/bold]"
@@ -54,13 +54,24 @@ def command(
         return
     from rich.table import Table
 
+    from vtrcli.retrieval.bootstrap import MIN_CLUSTERS
+
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("", "metric", "A", "B", "B - A", "95 %", "p"):
         table.add_column(heading, justify="left" if heading in ("", "metric") else "right")
     for way, tests in found:
         for name, test in tests.items():
-            low, high = test.difference_ci95
+            interval = (
+                "none" if test.difference_ci95 is None else "{:+.2f} to {:+.2f}".format(*test.difference_ci95)
+            )
             p = "< 0.001" if test.p_value < 0.001 else f"{test.p_value:.3f}"
             means = (f"{test.mean_a:.2f}", f"{test.mean_b:.2f}", f"{test.difference:+.2f}")
-            table.add_row(way, name, *means, f"{low:+.2f} to {high:+.2f}", p)
+            table.add_row(way, name, *means, interval, p)
     stdout().print(table)
+    for way, tests in found:
+        num = tests["R@1"].num_clusters
+        few = "" if num >= MIN_CLUSTERS else f"; below {MIN_CLUSTERS} there is no interval"
+        say(
+            f"{way}: {count(num, 'video')} were swapped and resampled with all their queries{few}",
+            quiet=quiet,
+        )

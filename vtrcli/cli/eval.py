@@ -77,6 +77,14 @@ def command(
         Literal["average", "optimistic", "pessimistic"],
         typer.Option("--ties", help="Rank among equal scores."),
     ] = "average",
+    v2t_over: Annotated[
+        Literal["videos", "captions"] | None,
+        typer.Option(
+            "--v2t-over",
+            help="What video-to-text ranks: videos, each by its best caption, or captions.",
+            show_default="videos, where a video has several captions",
+        ),
+    ] = None,
     arrivals: Annotated[
         str | None, typer.Option("--arrivals", help="Queries in batches of these sizes: 1,16,256,1000")
     ] = None,
@@ -143,6 +151,7 @@ def command(
             methods=tuple(methods),  # type: ignore[arg-type]
             temperature=temperature,
             logit_scale=logit_scale,
+            v2t_over=v2t_over,
             ties=ties,
             k=k,
             arrival_sizes=tuple(int(value) for value in numbers(arrivals, "--arrivals", whole=True)),
@@ -295,6 +304,7 @@ def result_json(result: EvaluationResult) -> dict[str, Any]:
         "max_tokens": result.inputs.max_tokens,
         "num_texts": first.num_texts,
         "num_videos": first.num_videos,
+        "v2t_over": first.v2t.over if first.v2t else None,
         "ties": first.ties,
         "num_ties": first.t2v.num_ties + (first.v2t.num_ties if first.v2t else 0),
         "logit_scale": first.logit_scale,
@@ -335,7 +345,9 @@ def print_result(result: EvaluationResult, *, quiet: bool) -> None:
         f"ties {first.ties} ({ties:,}) · logit scale {first.logit_scale:g}",
         quiet=quiet,
     )
-    _print_table(result.evaluations)
+    _print_table(result.evaluations, has_several=inputs.truth.has_several_texts)
+    for line in _meanings(result):
+        say(line, quiet=quiet)
     for (method, direction), rows in result.arrivals.items():
         shuffles = max(row.num_shuffles for row in rows)
         stdout().print()
@@ -352,11 +364,32 @@ def print_result(result: EvaluationResult, *, quiet: bool) -> None:
         say(f"note: {note}", quiet=quiet)
 
 
-def _print_table(evaluations: tuple[Evaluation, ...]) -> None:
+def _meanings(result: EvaluationResult) -> list[str]:
+    """What the ranks count and what the intervals resample, where it is not just queries."""
+    from vtrcli.retrieval.bootstrap import MIN_CLUSTERS
+
+    first, lines = result.evaluations[0], []
+    if result.inputs.truth.has_several_texts and first.v2t is not None:
+        over = first.v2t.over
+        how = "videos, each by its best caption" if over == "videos" else "captions"
+        other = "captions" if over == "videos" else "videos"
+        lines.append(f"v2t ranks {how} (--v2t-over {other}: the other way)")
+    if result.options.num_bootstrap:
+        num = first.t2v.num_clusters
+        if num < MIN_CLUSTERS:
+            lines.append(
+                f"no intervals: {count(num, 'video')}, and below {MIN_CLUSTERS} they would be too narrow"
+            )
+        elif num < first.t2v.num_queries:
+            lines.append(f"intervals resample {count(num, 'video')} with all their captions")
+    return lines
+
+
+def _print_table(evaluations: tuple[Evaluation, ...], *, has_several: bool) -> None:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     table.add_column("method", no_wrap=True)
     for heading in ("T", "R@1", "95 %", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -371,8 +404,9 @@ def _print_table(evaluations: tuple[Evaluation, ...]) -> None:
             recalls = [f"{metrics.recall[k]:.1f}" for k in (5, 10, 50)]
             seen = "one at a time" if not evaluation.transductive else "all at once (transductive)"
             temperature = "" if evaluation.temperature is None else f"{evaluation.temperature:g}"
+            name = f"v2t {metrics.over}" if direction == "v2t" and has_several else direction
             table.add_row(
-                direction, evaluation.method, temperature, f"{metrics.recall[1]:.1f}", interval, *recalls,
+                name, evaluation.method, temperature, f"{metrics.recall[1]:.1f}", interval, *recalls,
                 f"{metrics.median_rank:g}", f"{metrics.mean_rank:.3f}", f"{metrics.mrr:.3f}", seen,
             )  # fmt: skip
     stdout().print(table)

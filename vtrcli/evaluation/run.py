@@ -10,7 +10,7 @@ from vtrcli.retrieval.arrivals import Arrival, arrivals
 from vtrcli.retrieval.bootstrap import DEFAULT_NUM_BOOTSTRAP
 from vtrcli.retrieval.evaluate import DEFAULT_MEMORY_BYTES, Evaluation, evaluate, sweep
 from vtrcli.retrieval.methods import METHODS, MethodName
-from vtrcli.retrieval.metrics import Direction, Ties
+from vtrcli.retrieval.metrics import Direction, Over, Ties
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,7 @@ class EvaluationOptions:
     methods: tuple[MethodName, ...] = ()
     temperature: float = 1.0
     logit_scale: float | None = None
+    v2t_over: Over | None = None
     ties: Ties = "average"
     k: int | None = None
     arrival_sizes: tuple[int, ...] = ()
@@ -54,6 +55,7 @@ def evaluate_inputs(inputs: EvaluationInputs, options: EvaluationOptions) -> Eva
         options = replace(options, logit_scale=inputs.logit_scale)
     common: dict[str, Any] = {
         "logit_scale": options.logit_scale,
+        "v2t_over": options.v2t_over,
         "ties": options.ties,
         "device": options.device,
         "memory_bytes": options.memory_bytes,
@@ -93,6 +95,7 @@ def _arrivals(
             temperature=options.temperature,
             logit_scale=options.logit_scale,
             k=options.k,
+            v2t_over=options.v2t_over,
             ties=options.ties,
             device=options.device,
             memory_bytes=options.memory_bytes,

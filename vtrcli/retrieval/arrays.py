@@ -35,6 +35,9 @@ class Arrays(Protocol):
     def largest(self, values: Any, k: int, axis: int) -> Any:
         """The k largest along `axis`, in any order."""
 
+    def group_maxima(self, values: Any, starts: np.ndarray, axis: int) -> Any:
+        """The largest of each group along `axis`; groups lie side by side and begin at `starts`, the first at 0."""
+
 
 class NumpyArrays:
     """Everything stays where it is."""
@@ -57,6 +60,10 @@ class NumpyArrays:
         start = values.shape[axis] - k
         parts = np.partition(values, start, axis=axis)
         return parts[start:] if axis == 0 else parts[:, start:]
+
+    def group_maxima(self, values: Any, starts: np.ndarray, axis: int) -> Any:
+        """The largest of each group."""
+        return np.maximum.reduceat(values, starts, axis=axis)
 
 
 class TorchArrays:
@@ -82,6 +89,14 @@ class TorchArrays:
     def largest(self, values: Any, k: int, axis: int) -> Any:
         """The k largest along `axis`, in any order."""
         return values.topk(k, dim=axis).values
+
+    def group_maxima(self, values: Any, starts: np.ndarray, axis: int) -> Any:
+        """The largest of each group."""
+        sizes = np.diff(starts, append=values.shape[axis])
+        groups = self.put(np.repeat(np.arange(len(starts)), sizes))
+        shape = (len(starts), values.shape[1]) if axis == 0 else (values.shape[0], len(starts))
+        index = (groups[:, None] if axis == 0 else groups[None, :]).expand(values.shape)
+        return values.new_full(shape, -np.inf).scatter_reduce_(axis, index, values, "amax")
 
 
 def arrays_for(device: str) -> Arrays:

@@ -17,6 +17,7 @@ from vtrcli.retrieval.evaluate import (
     as_source,
     check_shape,
     resolve_logit_scale,
+    resolve_over,
     workplace_for,
 )
 from vtrcli.retrieval.methods import (
@@ -26,7 +27,7 @@ from vtrcli.retrieval.methods import (
     MethodName,
     Settings,
 )
-from vtrcli.retrieval.metrics import Direction, Ties, metrics_from_ranks
+from vtrcli.retrieval.metrics import Direction, Over, Ties, metrics_from_ranks
 from vtrcli.retrieval.ranking import Workplace, rank
 from vtrcli.retrieval.scores import ScoreSource, TakenTexts, Transposed
 from vtrcli.retrieval.truth import Truth
@@ -57,6 +58,7 @@ def arrivals(
     k: int | None = None,
     alpha: float = DEFAULT_ALPHA,
     num_rounds: int = DEFAULT_NUM_ROUNDS,
+    v2t_over: Over | None = None,
     ties: Ties = "average",
     num_shuffles: int = DEFAULT_NUM_SHUFFLES,
     seed: int = 0,
@@ -76,7 +78,12 @@ def arrivals(
     check_shape(source, (truth.num_texts, truth.num_videos), "the scores")
     scale, _ = resolve_logit_scale(source, settings, logit_scale)
     workplace = workplace_for(source, device=device, memory_bytes=memory_bytes)
+    groups = None
     if direction == "v2t":
+        if resolve_over(truth, v2t_over) == "videos":
+            order = truth.texts_by_video()
+            source, truth = TakenTexts(source, order), truth.take_texts(order)
+            groups = truth.video_index
         source, truth = TakenTexts(Transposed(source), truth.videos_with_text), truth.transposed()
     results = []
     for batch_size in batch_sizes:
@@ -90,7 +97,7 @@ def arrivals(
         shuffles = 1 if batch_size == 1 or batch_size >= truth.num_texts else num_shuffles
         generator = np.random.default_rng(seed)
         orders = [generator.permutation(truth.num_texts) for _ in range(shuffles)]
-        ranks, tied = _ranks(source, truth, settings, orders, batch_size, scale, workplace, ties)
+        ranks, tied = _ranks(source, truth, settings, orders, batch_size, scale, workplace, ties, groups)
         metrics = metrics_from_ranks(ranks, direction=direction, num_tied=tied, ties=ties, num_bootstrap=0)
         results.append(
             Arrival(
@@ -113,6 +120,7 @@ def _ranks(
     logit_scale: float,
     workplace: Workplace,
     ties: Ties,
+    groups: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ranks and ties of all batches of all orders, one after the other."""
     ranks, tied = [], []
@@ -127,6 +135,7 @@ def _ranks(
                 logit_scale=logit_scale,
                 workplace=workplace,
                 directions=("t2v",),
+                groups=groups,
             )["t2v"]
             ranks.append(counts.ranks(ties))
             tied.append(counts.num_tied)

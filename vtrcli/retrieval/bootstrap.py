@@ -1,4 +1,7 @@
-"""Intervals and paired tests over queries. Seeded, exact where a resample can be counted instead of drawn."""
+"""Intervals and paired tests that resample clusters of queries: the captions of a video stand and fall together.
+
+Seeded, exact where a resample can be counted instead of drawn. Without clusters every query is one of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,62 +13,77 @@ from vtrcli.errors import InputError
 
 DEFAULT_NUM_BOOTSTRAP = 1000
 DEFAULT_NUM_PERMUTATIONS = 10_000
+# Below so many clusters the percentiles of a bootstrap cover clearly less than 95 %: no interval is better.
+MIN_CLUSTERS = 20
 _DRAWS_AT_ONCE = 4_000_000
 _PERCENTILES = (2.5, 97.5)
 
 
 def means_ci95(
-    values: np.ndarray, *, num_bootstrap: int = DEFAULT_NUM_BOOTSTRAP, seed: int = 0
+    values: np.ndarray,
+    *,
+    clusters: np.ndarray | None = None,
+    num_bootstrap: int = DEFAULT_NUM_BOOTSTRAP,
+    seed: int = 0,
 ) -> list[tuple[float, float]]:
-    """Percentile bootstrap intervals of the column means.
+    """Percentile intervals of the column means, by the cluster bootstrap (Davison and Hinkley 1997, section 3.8).
 
-    A resample of n queries is a multinomial draw over the distinct rows, so that 100,000 queries cost no more
-    than their distinct results.
+    A resample draws whole clusters with replacement; its mean is over all queries drawn. It is a multinomial draw over
+    the distinct (sum, size) of the clusters, so that 100,000 queries cost no more than their distinct results.
 
     Args:
         values: float [num_queries, num_columns].
+        clusters: int64 [num_queries], equal within a cluster; None: each query is one.
 
     Returns:
-        (low, high) per column; nothing when `num_bootstrap` is 0.
+        (low, high) per column; nothing when `num_bootstrap` is 0 or there are fewer than MIN_CLUSTERS clusters.
     """
-    if num_bootstrap < 1:
+    sums, sizes = _by_cluster(values, clusters)
+    if num_bootstrap < 1 or len(sums) < MIN_CLUSTERS:
         return []
-    distinct, counts = np.unique(values, axis=0, return_counts=True)
+    distinct, counts = np.unique(np.column_stack([sums, sizes]), axis=0, return_counts=True)
     generator = np.random.default_rng(seed)
     means = []
     for size in _chunks(num_bootstrap, len(distinct)):
-        drawn = generator.multinomial(len(values), counts / len(values), size=size)
-        means.append(drawn @ distinct / len(values))
+        totals = generator.multinomial(len(sums), counts / len(sums), size=size) @ distinct
+        means.append(totals[:, :-1] / totals[:, -1:])
     low, high = np.percentile(np.concatenate(means), _PERCENTILES, axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedTest:
-    """Two results on the same queries. `difference` is mean_b - mean_a, `p_value` two-sided."""
+    """Two results on the same queries. `difference` is mean_b - mean_a, `p_value` two-sided.
+
+    `difference_ci95` is None below MIN_CLUSTERS clusters.
+    """
 
     mean_a: float
     mean_b: float
     difference: float
-    difference_ci95: tuple[float, float]
+    difference_ci95: tuple[float, float] | None
     p_value: float
+    num_clusters: int
 
 
 def paired_test(
     values_a: np.ndarray,
     values_b: np.ndarray,
     *,
+    clusters: np.ndarray | None = None,
     num_permutations: int = DEFAULT_NUM_PERMUTATIONS,
     num_bootstrap: int = DEFAULT_NUM_BOOTSTRAP,
     seed: int = 0,
 ) -> PairedTest:
     """Sign-flip permutation test of the mean difference, with a paired bootstrap interval.
 
-    Under the null hypothesis a and b may be swapped for each query on its own; the p-value is the share of random
-    swaps with a difference at least as large, the observed one counted among them (Phipson and Smyth 2010).
+    Under the null hypothesis a and b may be swapped for each cluster on its own (all its queries at once, since they
+    depend on each other); the p-value is the share of random swaps with a difference at least as large, the observed
+    one counted among them (Phipson and Smyth 2010).
 
     Args:
         values_a, values_b: float [num_queries], one value per query (a hit, a rank), in the same order.
+        clusters: int64 [num_queries], equal within a cluster; None: each query is one.
 
     Raises:
         InputError: the two do not hold the same number of queries.
@@ -77,8 +95,9 @@ def paired_test(
             to_do="evaluate both on the same split",
         )
     differences = np.asarray(values_b, np.float64) - np.asarray(values_a, np.float64)
-    observed = abs(differences.sum())
-    changed = differences[differences != 0]
+    sums = _by_cluster(differences[:, None], clusters)[0][:, 0]
+    observed = abs(sums.sum())
+    changed = sums[sums != 0]
     generator = np.random.default_rng(seed)
     # A swap that gives the observed sum up to rounding counts as large.
     threshold = observed - 1e-9 * max(1.0, float(np.abs(changed).sum()))
@@ -89,14 +108,27 @@ def paired_test(
         )
         flipped = bits[:, : len(changed)] @ changed
         num_as_large += int(np.count_nonzero(np.abs(2 * flipped - changed.sum()) >= threshold))
-    intervals = means_ci95(differences[:, None], num_bootstrap=max(1, num_bootstrap), seed=seed)
+    intervals = means_ci95(
+        differences[:, None], clusters=clusters, num_bootstrap=max(1, num_bootstrap), seed=seed
+    )
     return PairedTest(
         mean_a=float(np.mean(values_a)),
         mean_b=float(np.mean(values_b)),
         difference=float(differences.mean()),
-        difference_ci95=intervals[0],
+        difference_ci95=intervals[0] if intervals else None,
         p_value=(1 + num_as_large) / (1 + num_permutations),
+        num_clusters=len(sums),
     )
+
+
+def _by_cluster(values: np.ndarray, clusters: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Sums float64 [num_clusters, num_columns] and sizes int64 [num_clusters]."""
+    if clusters is None:
+        return np.asarray(values, np.float64), np.ones(len(values), np.int64)
+    names, number = np.unique(clusters, return_inverse=True)
+    sums = np.zeros((len(names), values.shape[1]))
+    np.add.at(sums, number, values)
+    return sums, np.bincount(number, minlength=len(names))
 
 
 def _chunks(total: int, width: int) -> list[int]:

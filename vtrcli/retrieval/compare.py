@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from vtrcli.errors import InputError
 from vtrcli.retrieval.bootstrap import DEFAULT_NUM_PERMUTATIONS, PairedTest, paired_test
 from vtrcli.retrieval.metrics import RECALL_AT, DirectionMetrics, Ties, recall_hits
@@ -21,7 +23,7 @@ def compare(
         ties: the rule under which both were evaluated.
 
     Raises:
-        InputError: the directions or the numbers of queries differ.
+        InputError: the directions, what the ranks count, the numbers of queries or their clusters differ.
     """
     if a.direction != b.direction:
         raise InputError(
@@ -29,12 +31,24 @@ def compare(
             allowed="only results of the same direction can be compared",
             to_do="choose the same direction on both sides",
         )
+    if a.over != b.over:
+        raise InputError(
+            f"ranks over {a.over} and ranks over {b.over}",
+            allowed=f"{a.direction} ranks that count the same things",
+            to_do="evaluate both with the same --v2t-over",
+        )
+    if len(a.clusters) == len(b.clusters) and not np.array_equal(a.clusters, b.clusters):
+        raise InputError(
+            "queries of other videos",
+            allowed="a paired test needs the same queries, in the same order on both sides",
+            to_do="evaluate both on the same split",
+        )
     values = {
         f"R@{k}": tuple(100 * recall_hits(x.ranks, k, num_tied=x.num_tied, ties=ties) for x in (a, b))
         for k in RECALL_AT
     }
     values["MnR"] = (a.ranks, b.ranks)
     return {
-        name: paired_test(left, right, num_permutations=num_permutations, seed=seed)
+        name: paired_test(left, right, clusters=a.clusters, num_permutations=num_permutations, seed=seed)
         for name, (left, right) in values.items()
     }

@@ -1,12 +1,14 @@
 """Ranks by counting, never by sorting: incorrect items that score above the best correct one, and those that tie.
 
+Items may be grouped (captions by their video): a group then has the score of its best item and counts once.
+
 The score of a correct pair is taken from the same tile, by the same operations, as the scores that it is compared
 with. A separate inner product would differ in the last bits and turn ties into wins or losses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +24,7 @@ from vtrcli.retrieval.truth import Truth
 
 @dataclass(frozen=True)
 class RankCounts:
-    """int64 [num_queries] each: incorrect items above the best correct one, and incorrect items level with it."""
+    """int64 [num_queries] each: incorrect items (or groups of them) above the best correct one, and level with it."""
 
     num_above: np.ndarray
     num_tied: np.ndarray
@@ -32,12 +34,21 @@ class RankCounts:
         return 1 + self.num_above + TIED_BEFORE[ties] * self.num_tied
 
 
-def count_ranks(tiles: Tiles, truth: Truth, plan: Plan) -> dict[Direction, RankCounts]:
+def count_ranks(
+    tiles: Tiles, truth: Truth, plan: Plan, groups: Mapping[Direction, np.ndarray] | None = None
+) -> dict[Direction, RankCounts]:
     """Rank counts for the directions of `plan`; one product of the source, and one more of the tiles that hold truths.
 
     Truths that lie together (texts in the order `Truth.texts_by_video`) make the second part small.
+
+    Args:
+        groups: per direction int64 [num_items], equal numbers side by side: items that count as one. All correct
+            items of a query are one group, and nothing else is in it.
     """
-    counters = {d: _Counter(tiles, truth, correction) for d, correction in plan.corrections.items()}
+    counters = {
+        d: _Counter(tiles, truth, correction, groups=(groups or {}).get(d))
+        for d, correction in plan.corrections.items()
+    }
     xp = tiles.arrays.xp
     for row, column, pairs in _pairs_by_tile(truth, tiles.edge):
         terms = plan.terms.of(xp, tiles.tile(row, column))
@@ -55,7 +66,9 @@ def count_ranks(tiles: Tiles, truth: Truth, plan: Plan) -> dict[Direction, RankC
 class _Counter:
     """One direction. Queries and items are texts and videos for t2v, videos and texts for v2t."""
 
-    def __init__(self, tiles: Tiles, truth: Truth, correction: Correction) -> None:
+    def __init__(
+        self, tiles: Tiles, truth: Truth, correction: Correction, *, groups: np.ndarray | None
+    ) -> None:
         self._arrays, self._correction, self._truth = tiles.arrays, correction, truth
         self._is_t2v = correction.axis == 0
         self._num_queries = tiles.shape[correction.axis]
@@ -63,6 +76,9 @@ class _Counter:
         self._pair_scores = np.empty(len(truth.text_index), tiles.dtype)
         self._above = np.zeros(self._num_queries, np.int64)
         self._level = np.zeros(self._num_queries, np.int64)
+        self._groups = groups
+        # The best so far of the group that is cut by the edge of a tile, per query.
+        self._begun = tiles.arrays.put(np.empty(self._num_queries, tiles.dtype))
 
     def take_correct(self, terms: TileTerms, pairs: np.ndarray) -> None:
         """Keep the corrected scores of the correct pairs (indices into the truth's) in this tile."""
@@ -79,6 +95,8 @@ class _Counter:
         correct_level = self._pair_scores == best[self._pair_query]
         self._correct_level = np.bincount(self._pair_query[correct_level], minlength=self._num_queries)
         self._has_truth = np.bincount(self._pair_query, minlength=self._num_queries) > 0
+        if self._groups is not None:
+            self._correct_level = self._has_truth.astype(np.int64)
         best[~self._has_truth] = np.inf
         self._best = self._arrays.put(best)
 
@@ -89,8 +107,25 @@ class _Counter:
         queries = terms.tile.texts if self._is_t2v else terms.tile.videos
         best = spread(1 if axis == 0 else 0, self._best[queries])
         items_axis = 1 - axis
+        if self._groups is not None:
+            items = terms.tile.videos if self._is_t2v else terms.tile.texts
+            corrected = self._of_groups(corrected, self._groups, items, queries)
         self._above[queries] += self._arrays.get((corrected > best).sum(items_axis, dtype=xp.int32))
         self._level[queries] += self._arrays.get((corrected == best).sum(items_axis, dtype=xp.int32))
+
+    def _of_groups(self, corrected: Any, groups: np.ndarray, items: slice, queries: slice) -> Any:
+        """The best of each group that ends in this tile. Tiles come in the order of the items for each query."""
+        axis = 1 - self._correction.axis
+        here = groups[items]
+        starts = np.flatnonzero(np.diff(here, prepend=here[0] - 1))
+        maxima = self._arrays.group_maxima(corrected, starts, axis)
+        first, last = (0, -1) if axis == 0 else ((slice(None), 0), (slice(None), -1))
+        if items.start > 0 and groups[items.start - 1] == here[0]:
+            maxima[first] = self._arrays.xp.maximum(maxima[first], self._begun[queries])
+        if items.stop < len(groups) and groups[items.stop] == here[-1]:
+            self._begun[queries] = maxima[last]
+            maxima = maxima[:-1] if axis == 0 else maxima[:, :-1]
+        return maxima
 
     def result(self) -> RankCounts:
         """For the queries that have a truth, in their order."""

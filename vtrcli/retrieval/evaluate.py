@@ -25,7 +25,7 @@ from vtrcli.retrieval.methods import (
     MethodName,
     Settings,
 )
-from vtrcli.retrieval.metrics import Direction, DirectionMetrics, Ties, metrics_from_ranks
+from vtrcli.retrieval.metrics import Direction, DirectionMetrics, Over, Ties, metrics_from_ranks
 from vtrcli.retrieval.ranking import Workplace, rank
 from vtrcli.retrieval.scores import DenseScores, ScoreSource
 from vtrcli.retrieval.truth import Truth
@@ -77,6 +77,7 @@ def evaluate(
     num_rounds: int = DEFAULT_NUM_ROUNDS,
     bank: ScoreSource | np.ndarray | None = None,
     video_bank: ScoreSource | np.ndarray | None = None,
+    v2t_over: Over | None = None,
     ties: Ties = "average",
     device: str = "cpu",
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
@@ -93,6 +94,8 @@ def evaluate(
         bank: scores [num_bank_texts, num_videos] of other texts with the test videos, for t2v; None: the test
             queries are their own bank (transductive).
         video_bank: scores [num_texts, num_bank_videos] of the test texts with other videos, for v2t.
+        v2t_over: what v2t ranks: `videos`, each by its best caption (CLIP4Clip, X-CLIP, X-Pool, TS2-Net), or
+            `captions`; None: videos where a video has several. Captions are corrected, then the best is taken.
         memory_bytes: for the blocks in work, beside the inputs and a few numbers per text and video.
 
     Raises:
@@ -105,6 +108,8 @@ def evaluate(
     scale, bound = resolve_logit_scale(source, settings, logit_scale)
     banks = {} if method == "none" else _banks(source, settings, texts=bank, videos=video_bank)
     directions: tuple[Direction, ...] = tuple(banks) or ("t2v", "v2t")
+    over: dict[Direction, Over] = {"t2v": "videos", "v2t": resolve_over(truth, v2t_over)}
+    text_clusters, video_clusters = truth.clusters()
     counts = rank(
         source,
         truth,
@@ -113,12 +118,15 @@ def evaluate(
         workplace=workplace_for(source, device=device, memory_bytes=memory_bytes),
         directions=directions,
         banks=banks,
+        over_videos=over["v2t"] == "videos",
     )
     metrics = {
         direction: metrics_from_ranks(
             counted.ranks(ties),
             direction=direction,
+            over=over[direction],
             num_tied=counted.num_tied,
+            clusters=text_clusters if direction == "t2v" else video_clusters,
             ties=ties,
             num_bootstrap=num_bootstrap,
             seed=seed,
@@ -193,6 +201,23 @@ def resolve_logit_scale(
             to_do="use a temperature around 1",
         )
     return logit_scale, bound
+
+
+def resolve_over(truth: Truth, v2t_over: Over | None) -> Over:
+    """What v2t ranks.
+
+    Raises:
+        UsageError: videos, where a text has several: it would stand for the right video and for a wrong one.
+    """
+    if v2t_over is None:
+        return "videos" if truth.has_several_texts and truth.one_video_each else "captions"
+    if v2t_over == "videos" and not truth.one_video_each:
+        raise UsageError(
+            "v2t over videos, but some texts belong to several videos",
+            allowed="a rank over videos needs one video per text",
+            to_do="use --v2t-over captions",
+        )
+    return v2t_over
 
 
 def _banks(

@@ -11,6 +11,8 @@ from vtrcli.retrieval.bootstrap import DEFAULT_NUM_BOOTSTRAP, means_ci95
 
 Direction = Literal["t2v", "v2t"]
 Ties = Literal["average", "optimistic", "pessimistic"]
+# What a rank counts: for t2v always videos; for v2t videos, each by its best caption, or captions.
+Over = Literal["videos", "captions"]
 RECALL_AT = (1, 5, 10, 50)
 # Which share of the tied incorrect items is placed before the correct one.
 TIED_BEFORE: dict[Ties, float] = {"optimistic": 0.0, "average": 0.5, "pessimistic": 1.0}
@@ -21,18 +23,24 @@ class DirectionMetrics:
     """One direction of one result.
 
     Attributes:
+        over: what the ranks count, videos or captions.
         num_queries: texts for t2v; videos that have a text for v2t.
+        num_clusters: what was resampled for the intervals; the captions of one video are one cluster.
         num_ties: queries whose best correct item shares its score with an incorrect one.
         recall: k -> percent of queries whose best correct item is among the first k.
-        recall_ci95: k -> (low, high) in percent; empty when no interval was asked for.
+        recall_ci95: k -> (low, high) in percent; empty when no interval was asked for, or when there are fewer than
+            `bootstrap.MIN_CLUSTERS` clusters.
         median_rank, mean_rank: of the rank of the best correct item, from 1.
         mrr: mean of 1 / rank, 0 to 1.
         ranks: float64 [num_queries], in the order of the queries.
         num_tied: int64 [num_queries], incorrect items with the score of the best correct one.
+        clusters: int64 [num_queries], equal within a cluster.
     """
 
     direction: Direction
+    over: Over
     num_queries: int
+    num_clusters: int
     num_ties: int
     recall: dict[int, float]
     recall_ci95: dict[int, tuple[float, float]]
@@ -41,6 +49,7 @@ class DirectionMetrics:
     mrr: float
     ranks: np.ndarray
     num_tied: np.ndarray
+    clusters: np.ndarray
 
     def to_json(self) -> dict[str, Any]:
         """The keys of `vtr eval --json` that belong to one direction."""
@@ -50,7 +59,9 @@ class DirectionMetrics:
         }
         return {
             "direction": self.direction,
+            "over": self.over,
             "num_queries": self.num_queries,
+            "num_clusters": self.num_clusters,
             "num_ties": self.num_ties,
             **recall,
             "MdR": self.median_rank,
@@ -64,7 +75,9 @@ def metrics_from_ranks(
     ranks: np.ndarray,
     *,
     direction: Direction,
+    over: Over | None = None,
     num_tied: np.ndarray | None = None,
+    clusters: np.ndarray | None = None,
     ties: Ties = "average",
     num_bootstrap: int = DEFAULT_NUM_BOOTSTRAP,
     seed: int = 0,
@@ -73,18 +86,23 @@ def metrics_from_ranks(
 
     Args:
         ranks: float [num_queries]: 1 + incorrect items above + `TIED_BEFORE[ties]` x tied incorrect items.
+        over: what the ranks count; None: videos for t2v, captions for v2t.
         num_tied: int [num_queries]; None: no ties.
-        num_bootstrap: resamples of the queries for the 95 % intervals; 0: no intervals. The queries are drawn
-            one by one, so where many captions describe one video the interval is somewhat too narrow.
+        clusters: int [num_queries], equal for queries that depend on each other (the captions of a video); None: each
+            query stands alone.
+        num_bootstrap: resamples of the clusters for the 95 % intervals; 0: no intervals.
     """
     ranks = np.asarray(ranks, dtype=np.float64)
     tied = np.zeros(len(ranks), np.int64) if num_tied is None else np.asarray(num_tied)
     hits = np.stack([recall_hits(ranks, k, num_tied=tied, ties=ties) for k in RECALL_AT], axis=1)
-    intervals = means_ci95(100 * hits, num_bootstrap=num_bootstrap, seed=seed)
+    own = np.arange(len(ranks)) if clusters is None else np.asarray(clusters)
+    intervals = means_ci95(100 * hits, clusters=own, num_bootstrap=num_bootstrap, seed=seed)
     percents = 100 * hits.sum(axis=0) / len(ranks)  # divided last: 52.8, not 52.800000000000004
     return DirectionMetrics(
         direction=direction,
+        over=over or ("videos" if direction == "t2v" else "captions"),
         num_queries=len(ranks),
+        num_clusters=len(np.unique(own)),
         num_ties=int(np.count_nonzero(tied)),
         recall={k: float(percent) for k, percent in zip(RECALL_AT, percents, strict=True)},
         recall_ci95=dict(zip(RECALL_AT, intervals, strict=True)) if intervals else {},
@@ -93,6 +111,7 @@ def metrics_from_ranks(
         mrr=float(_reciprocal_ranks(ranks, num_tied=tied, ties=ties).mean()),
         ranks=ranks,
         num_tied=tied,
+        clusters=own,
     )
 
 

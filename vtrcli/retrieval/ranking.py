@@ -38,10 +38,15 @@ def rank(
     workplace: Workplace,
     directions: Sequence[Direction] = ("t2v", "v2t"),
     banks: Mapping[Direction, ScoreSource] | None = None,
+    over_videos: bool = False,
+    groups: np.ndarray | None = None,
 ) -> dict[Direction, RankCounts]:
     """Count ranks for `directions`; queries in the order of the truth's texts and of its `videos_with_text`.
 
     Args:
+        over_videos: for v2t rank videos, each by its best text, instead of texts; every text has one video then.
+        groups: for t2v int64 [num_videos], equal numbers side by side: videos that count as one (used with the
+            scores transposed, where they are the texts of a video).
         banks: scores of other queries with the same items, per direction; without one the test queries are
             their own bank.
     """
@@ -57,7 +62,12 @@ def rank(
             bank = TakenTexts(bank, order)
         banks_of[direction] = tiles if bank is None else workplace.tiles(bank)
     plan = plan_corrections(tiles, settings, logit_scale=logit_scale, banks=banks_of)
-    counts = count_ranks(tiles, truth, plan)
+    groups_of: dict[Direction, np.ndarray] = {}
+    if over_videos:
+        groups_of["v2t"] = truth.video_index
+    if groups is not None:
+        groups_of["t2v"] = groups
+    counts = count_ranks(tiles, truth, plan, groups_of)
     if "t2v" in counts and not in_order:
         back = np.argsort(order)
         t2v = counts["t2v"]

@@ -54,6 +54,8 @@ class DenseScores:
 
     def block(self, texts: Index, videos: Index) -> Any:
         """[texts, videos] in `dtype`."""
+        if isinstance(texts, np.ndarray):
+            texts = texts[:, None] if isinstance(videos, np.ndarray) else texts
         return self._arrays.put(np.ascontiguousarray(_fresh(self._matrix)[texts, videos], self.dtype))
 
     def on(self, arrays: Arrays) -> DenseScores:

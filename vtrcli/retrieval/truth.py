@@ -87,6 +87,29 @@ class Truth:
         """int64, ascending: the queries of the direction v2t."""
         return np.unique(self.video_index)
 
+    @cached_property
+    def has_several_texts(self) -> bool:
+        """Some video has more than one text, so that a rank over videos is not one over texts."""
+        return len(self.video_index) > len(self.videos_with_text)
+
+    @cached_property
+    def one_video_each(self) -> bool:
+        """No text has several videos."""
+        return len(self.text_index) == self.num_texts
+
+    def clusters(self) -> tuple[np.ndarray, np.ndarray]:
+        """What depends on each other: int64 [num_texts] and int64 [len(videos_with_text)], equal within a cluster.
+
+        The texts of a video are one cluster; where a text has several videos, all that are linked by texts.
+        """
+        videos, texts = np.arange(self.num_videos), np.full(self.num_texts, self.num_videos)
+        while True:
+            before = texts.copy()
+            np.minimum.at(texts, self.text_index, videos[self.video_index])
+            np.minimum.at(videos, self.video_index, texts[self.text_index])
+            if (before == texts).all():
+                return texts, videos[self.videos_with_text]
+
     def texts_by_video(self) -> np.ndarray:
         """int64 [num_texts]: an order of the texts that puts the texts of a video side by side."""
         first_pairs = np.searchsorted(self.text_index, np.arange(self.num_texts))

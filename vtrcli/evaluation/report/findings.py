@@ -95,7 +95,9 @@ def recall_gain(
     """R@k corrected - plain in percent points, and its 95 % interval over the same queries (None without bootstrap)."""
     hits = [recall_hits(side.ranks, k, num_tied=side.num_tied, ties=ties) for side in (plain, corrected)]
     differences = 100 * (hits[1] - hits[0])
-    intervals = means_ci95(differences[:, None], num_bootstrap=options.num_bootstrap, seed=options.seed)
+    intervals = means_ci95(
+        differences[:, None], clusters=plain.clusters, num_bootstrap=options.num_bootstrap, seed=options.seed
+    )
     return float(differences.mean()), intervals[0] if intervals else None
 
 
@@ -211,6 +213,7 @@ def _group(result: EvaluationResult, name: str, texts: np.ndarray) -> Group:
                 evaluation.t2v.ranks[texts],
                 direction="t2v",
                 num_tied=evaluation.t2v.num_tied[texts],
+                clusters=evaluation.t2v.clusters[texts],
                 ties=evaluation.ties,
                 num_bootstrap=options.num_bootstrap,
                 seed=options.seed,

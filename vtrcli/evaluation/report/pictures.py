@@ -22,9 +22,7 @@ from vtrcli.evaluation.report.parts import (
 )
 from vtrcli.evaluation.run import EvaluationResult
 from vtrcli.html import Html
-from vtrcli.retrieval.metrics import Direction
-
-ITEMS: dict[Direction, str] = {"t2v": "videos", "v2t": "texts"}
+from vtrcli.retrieval.metrics import Direction, Over
 
 
 def curve_section(result: EvaluationResult) -> Html:
@@ -40,7 +38,7 @@ def curve_section(result: EvaluationResult) -> Html:
             color = color_of(evaluation.method)
             lines.append(Line(x=k, y=recall, color=color, dashed=uses_bank(evaluation)))
         axes = Axes(
-            x_label=f"k (first {ITEMS[direction]} looked at)",
+            x_label=f"k (first {_items(result, direction)} looked at)",
             y_label="R@k, %",
             description=f"Recall over k, {DIRECTION_NAMES[direction].lower()}",
             log_x=True,
@@ -77,6 +75,14 @@ def rank_section(result: EvaluationResult) -> Html:
     return section("Ranks", how, chart_pair(charts, legend(evaluations, result.inputs)))
 
 
+def _items(result: EvaluationResult, direction: Direction) -> Over:
+    """What the ranks of a direction count."""
+    metrics = direction_of(result.evaluations[0], direction)
+    return "videos" if metrics is None else metrics.over
+
+
 def _num_items(result: EvaluationResult, direction: Direction) -> int:
     truth = result.inputs.truth
-    return truth.num_videos if direction == "t2v" else truth.num_texts
+    if direction == "t2v":
+        return truth.num_videos
+    return len(truth.videos_with_text) if _items(result, direction) == "videos" else truth.num_texts

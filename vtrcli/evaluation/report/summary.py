@@ -89,8 +89,9 @@ def result_section(result: EvaluationResult) -> Html:
     """One table per direction, the plain row first."""
     how = (
         "R@k is the share of queries, in percent, whose right answer is among the first k; below it stands its 95 % "
-        "bootstrap interval over the queries. MdR and MnR are the median and the mean rank, lower is better. Compare a "
-        "correction by its gain: the interval there is that of the difference on the same queries."
+        "bootstrap interval, which draws videos with all their texts. MdR and MnR are the median and the mean rank, "
+        "lower is better. Compare a correction by its gain: the interval there is that of the difference on the same "
+        "queries."
     )
     transductive = any(evaluation.transductive for evaluation in result.evaluations)
     remark = (
@@ -98,9 +99,19 @@ def result_section(result: EvaluationResult) -> Html:
         "one, and must not be compared with plain numbers of others."
     )
     tables = [
-        join([tag("h3", DIRECTION_NAMES[direction]), _table(result, direction)]) for direction in DIRECTIONS
+        join([tag("h3", _table_name(result, direction)), _table(result, direction)])
+        for direction in DIRECTIONS
     ]
     return section("Results", how, *tables, tag("p", remark, class_="read") if transductive else "")
+
+
+def _table_name(result: EvaluationResult, direction: Direction) -> str:
+    """Where a video has several texts, what the ranks count is a part of it."""
+    metrics = direction_of(result.evaluations[0], direction)
+    name = DIRECTION_NAMES[direction]
+    if direction == "t2v" or metrics is None or not result.inputs.truth.has_several_texts:
+        return name
+    return f"{name}, ranks over {metrics.over}" + (" by their best text" if metrics.over == "videos" else "")
 
 
 def _table(result: EvaluationResult, direction: Direction) -> Html:
