@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,17 @@ def test_fine_tuning_with_every_option_and_its_json(toy: list[str], tmp_path: Pa
         ),
         (
             "--finetune --resume",
-            "--resume together with finetune; a resumed run keeps the settings of its config.json; leave them out, or "
-            "begin a new run with another --out",
+            "--resume together with finetune; a resumed run keeps the settings of its config.json; --epochs or --steps "
+            "may make it longer; leave them out, or begin a new run with another --out",
+        ),
+        (
+            "--resume --recipe demo --frames 3 --epochs 9",
+            "--resume together with num_frames, recipe; a resumed run keeps the settings of its config.json; "
+            "--epochs or --steps may make it longer; leave them out, or begin a new run with another --out",
+        ),
+        (
+            "--steps 9 --epochs 9",
+            "--steps together with --epochs; one length of a run; leave one of them out",
         ),
     ],
 )
@@ -64,6 +74,19 @@ def test_options_that_cannot_go_together_are_usage(toy: list[str], options: str,
     result = run("train", *toy, *options.split())
     assert result.exit_code == 2
     assert result.stderr.strip() == f"vtr: {message}"
+
+
+def test_a_run_resumes_beside_settings_for_new_runs_and_only_what_is_typed_makes_it_longer(
+    toy: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("vtr.toml").write_text('[train]\nrecipe = "demo"\nepochs = 9\nbatch_size = 6\ngate = "text"\n')
+    assert run_json("train", *toy, "--steps", "2", "--out", "run")["epochs"] == 1
+    assert run_json("train", *toy, "--resume", "--out", "run")["epochs"] == 1
+    monkeypatch.setenv("VTR_BATCH_SIZE", "4")
+    assert run_json("train", *toy, "--resume", "--out", "run", "--epochs", "3")["epochs"] == 3
+    settings = json.loads(Path("run/config.json").read_text())["settings"]
+    assert (settings["epochs"], settings["batch_size"], settings["gate"]) == (3, 6, "text")
 
 
 def test_a_backbone_in_the_environment_is_for_other_commands(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from vtrcli.caching import cache_captions, cache_texts
 from vtrcli.errors import InputError, UsageError, WeightsError
 from vtrcli.store.reader import FeatureStore
 from vtrcli.training.run import TrainResult, load_camoe, train
-from vtrcli.training.run_folder import read_metrics
+from vtrcli.training.run_folder import read_config, read_metrics
 from vtrcli.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(
@@ -93,9 +94,55 @@ def test_an_old_run_is_never_written_over(toy: Path, tmp_path: Path) -> None:
         run(toy, tmp_path / "run")
 
 
-def test_patience_ends_a_run_that_gains_nothing(toy: Path, tmp_path: Path) -> None:
-    settings = TrainSettings(**{**vars(SETTINGS), "learning_rate": 1e-12, "epochs": 9, "patience": 2})
-    assert run(toy, tmp_path / "run", settings=settings).epochs == 2
+@pytest.mark.parametrize(("patience", "warmup_share", "epochs"), [(18, 0.0, 2), (19, 0.0, 3), (18, 0.5, 7)])
+def test_patience_counts_steps_and_waits_for_the_warm_up(
+    toy: Path, tmp_path: Path, patience: int, warmup_share: float, epochs: int
+) -> None:
+    changes = {"learning_rate": 1e-12, "epochs": 9, "patience": patience, "warmup_share": warmup_share}
+    result = run(toy, tmp_path / "run", settings=TrainSettings(**{**vars(SETTINGS), **changes}))
+    assert (result.epochs, result.steps, result.best_epoch) == (epochs, 9 * epochs, 0)
+    again = run(toy, tmp_path / "run", resume=True)
+    assert again.epochs == epochs
+    prolonged = run(toy, tmp_path / "run", resume=True, epochs=12)
+    assert prolonged.epochs == epochs + math.ceil(patience / 9)
+
+
+def test_a_length_in_steps_is_rounded_up_to_epochs_and_validated_some_thirty_times(
+    toy: Path, tmp_path: Path
+) -> None:
+    settings = TrainSettings(
+        **{**vars(SETTINGS), "epochs": None, "steps": 63, "captions": "one", "batch_size": 18}
+    )
+    result = run(toy, tmp_path / "whole", settings=settings)
+    assert (result.epochs, result.steps) == (32, 64)
+    rows = read_metrics(tmp_path / "whole")
+    assert [row["epoch"] for row in rows] == list(range(0, 33, 2))
+    assert result.best_step == 2 * result.best_epoch
+    run(toy, tmp_path / "parts", settings=settings, should_stop=stop_after(31))
+    run(toy, tmp_path / "parts", resume=True)
+    assert [row["loss"] for row in rows] == [row["loss"] for row in read_metrics(tmp_path / "parts")]
+    for name in ("model.safetensors", "last.safetensors"):
+        whole, parts = load_file(tmp_path / "whole" / name), load_file(tmp_path / "parts" / name)
+        assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_a_finished_run_can_be_made_longer_and_not_shorter(toy: Path, tmp_path: Path) -> None:
+    first = run(toy, tmp_path / "run")
+    longer = run(toy, tmp_path / "run", resume=True, epochs=5)
+    assert (longer.epochs, longer.steps) == (5, 45)
+    rows = read_metrics(tmp_path / "run")
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3, 4, 5]
+    assert rows[first.best_epoch]["val"] == first.val
+    assert read_config(tmp_path / "run").settings.epochs == 5
+    assert run(toy, tmp_path / "run", resume=True, steps=60).steps == 63
+    assert run(toy, tmp_path / "run", resume=True).steps == 63
+    for length in ({"epochs": 7}, {"steps": 63}):
+        with pytest.raises(UsageError) as caught:
+            run(toy, tmp_path / "run", resume=True, **length)
+        assert str(caught.value) == (
+            f"run {tmp_path / 'run'} has trained 7 epochs already, 63 steps; a length above that to go on with; "
+            "raise --epochs or --steps, or leave both out"
+        )
 
 
 def test_a_loss_that_is_not_finite_names_the_batch_and_keeps_the_last_good_state(

@@ -49,6 +49,19 @@ def test_values_out_of_bounds_are_one_clear_line(change: dict[str, object], mess
     assert str(caught.value) == message
 
 
+def test_steps_that_are_asked_for_win_over_the_epochs_of_a_recipe() -> None:
+    assert recipe_settings("msvd", {}).num_epochs(40) == 5
+    assert recipe_settings("msvd", {"steps": 100}).num_epochs(40) == 3
+    assert recipe_settings(None, {"epochs": 2}).num_epochs(40) == 2
+
+
+def test_a_run_that_is_older_than_lengths_in_steps_keeps_its_epochs_and_never_stops_early() -> None:
+    old = {**TrainSettings().to_json(), "epochs": 10, "patience": 5}
+    del old["steps"]
+    settings = TrainSettings.from_json(old)
+    assert (settings.num_epochs(7), settings.patience) == (10, None)
+
+
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     with pytest.raises(
         UsageError, match="recipe 'x'; known: msrvtt, msvd, lsmdc, didemo, activitynet, demo; "

@@ -21,6 +21,7 @@ from vtrcli.errors import EXIT_INTERRUPTED, UsageError, WeightsError
 NAME = "train"
 EPILOG = "Example: [bold]vtr train --dataset msrvtt-1ka --annotations msrvtt/ --recipe msrvtt --out runs/first[/bold]"
 RUNS_FOLDER = "runs"
+LENGTHS = frozenset({"steps", "epochs"})
 
 
 def command(
@@ -36,14 +37,23 @@ def command(
         str | None,
         typer.Option("--recipe", help="Published settings: msrvtt, msvd, lsmdc, didemo, activitynet, demo."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, show_default="10, or the recipe's")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps", min=1, help="Length, in whole epochs.", show_default="3,000, or the recipe's epochs"
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", min=1, help="Length, instead of --steps.", show_default="the recipe's"),
+    ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option("--batch-size", min=2, help="Pairs per step.", show_default="128, or the recipe's"),
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option("--learning-rate", help="Of the heads.", show_default="1e-4, or the recipe's"),
+        typer.Option("--learning-rate", help="Of the heads.", show_default="1e-3, or the recipe's"),
     ] = None,
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", min=0, show_default="0.2")] = None,
     warmup_share: Annotated[
@@ -76,7 +86,13 @@ def command(
     ] = None,
     patience: Annotated[
         int | None,
-        typer.Option("--patience", min=1, help="Stop after so many epochs without gain.", show_default="5"),
+        typer.Option(
+            "--patience",
+            min=1,
+            metavar="STEPS",
+            help="Stop after so many without gain.",
+            show_default="1,500, or none with a recipe",
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, max=options.MAX_SEED, show_default="42")
@@ -130,6 +146,7 @@ def command(
     """
     name, folder = options.require_dataset(dataset, annotations)
     changes: dict[str, Any] = {
+        "steps": steps,
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -152,12 +169,11 @@ def command(
         "gradient_checkpointing": gradient_checkpointing or None,
     }
     given = {key: value for key, value in changes.items() if value is not None}
-    if resume and (given or recipe):
-        raise UsageError(
-            f"--resume together with {', '.join(sorted(given) or ['recipe'])}",
-            allowed="a resumed run keeps the settings of its config.json",
-            to_do="leave them out, or begin a new run with another --out",
-        )
+    typed = {key for key in given if options.was_typed(context, "frames" if key == "num_frames" else key)}
+    given = one_length(given, typed)
+    if resume:
+        require_resumable(typed | ({"recipe"} if options.was_typed(context, "recipe") else set()))
+    length = {key: given[key] for key in LENGTHS & typed} if resume else {}
     if options.was_typed(context, "backbone") and not (finetune or resume):
         raise UsageError(
             "--backbone without --finetune",
@@ -182,6 +198,7 @@ def command(
             tagger=tagger,
             device=device,
             resume=resume,
+            **length,
             allow_missing=allow_missing,
             tensorboard=tensorboard,
             should_stop=should_stop,
@@ -193,6 +210,28 @@ def command(
         print_result(result)
     if result.was_interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def one_length(given: dict[str, Any], typed: set[str]) -> dict[str, Any]:
+    """The options without a second length: what is typed wins over vtr.toml. Raises UsageError for two that are."""
+    if not given.keys() >= LENGTHS:
+        return given
+    if len(LENGTHS & typed) != 1:
+        raise UsageError(
+            "--steps together with --epochs", allowed="one length of a run", to_do="leave one of them out"
+        )
+    return {key: value for key, value in given.items() if key not in LENGTHS - typed}
+
+
+def require_resumable(typed: set[str]) -> None:
+    """Raises UsageError for options that a resumed run has in its config.json; vtr.toml is for new runs."""
+    clashing = typed - LENGTHS
+    if clashing:
+        raise UsageError(
+            f"--resume together with {', '.join(sorted(clashing))}",
+            allowed="a resumed run keeps the settings of its config.json; --epochs or --steps may make it longer",
+            to_do="leave them out, or begin a new run with another --out",
+        )
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class Screen:
         if config.started_from is not None:
             parts.append(f"with CLIP, {config.started_from}")
         say(" · ".join(parts), quiet=self._quiet)
-        say("epoch   loss   t2v R@1   R@5  R@10   v2t R@1   R@5  R@10   grad  time", quiet=self._quiet)
+        say("epoch   step   loss   t2v R@1   R@5  R@10   v2t R@1   R@5  R@10   grad  time", quiet=self._quiet)
 
     def epoch(self, report: EpochReport) -> None:
         """One row; a star marks the best so far."""
@@ -68,7 +68,10 @@ class Screen:
         )
         norm = "    -" if report.gradient_norm is None else f"{report.gradient_norm:5.2f}"
         star = " *" if report.is_best else ""
-        say(f"{report.epoch:5d} {loss}  {recalls}  {norm}  {clock(report.seconds)}{star}", quiet=self._quiet)
+        say(
+            f"{report.epoch:5d} {report.step:6d} {loss}  {recalls}  {norm}  {clock(report.seconds)}{star}",
+            quiet=self._quiet,
+        )
 
 
 def result_json(result: TrainResult) -> dict[str, Any]:
@@ -77,6 +80,8 @@ def result_json(result: TrainResult) -> dict[str, Any]:
         "run": str(result.run),
         "epochs": result.epochs,
         "best_epoch": result.best_epoch,
+        "steps": result.steps,
+        "best_step": result.best_step,
         "seconds": round(result.seconds, 3),
         "val": result.val,
         "interrupted": result.was_interrupted,
@@ -94,5 +99,5 @@ def print_result(result: TrainResult) -> None:
     )
     if result.best_epoch == 0 and not result.was_interrupted:
         say(
-            "note: training did not help: the untrained model was best. Try more --epochs or a higher --learning-rate."
+            "note: training did not help: the untrained model was best. Try more --steps or a higher --learning-rate."
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,18 @@ WEIGHTS_FORMAT = "vtr-camoe"
 
 @dataclass
 class Progress:
-    """Where a run stands: the next batch is `batch` of `epoch` (from 0). `best` is the best validation score."""
+    """Where a run stands: the next batch is `batch` of `epoch` (from 0). `best` is the best validation score.
+
+    `loss_sum` and `seconds` are of the steps since `reported_step`; patience counts from `waiting_since`.
+    """
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
     best: float = float("-inf")
     best_epoch: int = 0
+    waiting_since: int = 0
+    reported_step: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
 
@@ -82,10 +89,28 @@ def load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimi
     torch.set_rng_state(tensors["random.cpu"].cpu())
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"].cpu())
+    return _progress(path, metadata)
+
+
+def read_progress(path: Path) -> Progress:
+    """Where a saved run stands, without its weights.
+
+    Raises:
+        WeightsError: no such file, or damaged.
+    """
+    with _opened(path) as file:
+        return _progress(path, file.metadata() or {})
+
+
+def _progress(path: Path, metadata: dict[str, str]) -> Progress:
     try:
         body: dict[str, Any] = json.loads(metadata["progress"])
         best = float("-inf") if body["best"] is None else float(body["best"])
-        return Progress(**{**body, "best": best})
+        since = {
+            "waiting_since": body["step"],
+            "reported_step": body["step"] - body["batch"],
+        }  # runs before 0.1.0
+        return Progress(**{**since, **body, "best": best})
     except (KeyError, TypeError, ValueError) as cause:
         raise damaged_run(path, str(cause)) from cause
 
@@ -100,9 +125,15 @@ def _save(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]
 
 
 def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            yield file
     except FileNotFoundError:
         raise WeightsError(
             f"{path} is not there",

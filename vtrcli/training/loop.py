@@ -14,7 +14,7 @@ from vtrcli.errors import InputError
 from vtrcli.training.checkpoint import Progress
 from vtrcli.training.distributed import World, any_process, from_first
 from vtrcli.training.encoder import PairBatch, batch_loss
-from vtrcli.training.optimizer import rate_factor, set_rate
+from vtrcli.training.optimizer import num_warmup_steps, rate_factor, set_rate
 from vtrcli.training.settings import TrainSettings
 
 SAVE_SECONDS = 600.0  # within a long epoch
@@ -35,7 +35,8 @@ class BatchSource(Protocol):
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One line of `metrics.jsonl`. `data_seconds` was spent waiting for batches; `val` are validation metrics."""
+    """One line of `metrics.jsonl`: means over the steps since the line before. `data_seconds` was spent waiting for
+    batches; `val` are validation metrics."""
 
     epoch: int
     step: int
@@ -83,7 +84,7 @@ def run_epochs(
     world: World,
     use_bfloat16: bool,
 ) -> Progress:
-    """Train from where `progress` stands to the last epoch, or until `patience` epochs brought nothing.
+    """Train from where `progress` stands to the last epoch, or until `patience` steps brought nothing.
 
     Epoch 0 of the reports is the untrained model: what training must beat.
 
@@ -93,12 +94,9 @@ def run_epochs(
     """
     run = _Loop(encoder, camoe, optimizer, source, settings, progress, hooks, device, world, use_bfloat16)
     if progress.step == 0 and progress.epoch == 0:
-        run.finish_epoch(0, None, None, 0.0, 0.0)
-    while progress.epoch < settings.epochs:
+        run.report()
+    while progress.epoch < run.num_epochs and not run.is_out_of_patience():
         run.epoch()
-        patience = settings.patience
-        if patience is not None and progress.epoch - progress.best_epoch >= patience:
-            break
     return progress
 
 
@@ -119,35 +117,43 @@ class _Loop:
         self.encoder, self.camoe, self.optimizer = encoder, camoe, optimizer
         self.source, self.settings, self.progress, self.hooks = source, settings, progress, hooks
         self.device, self.world, self.use_bfloat16 = device, world, use_bfloat16
-        self.num_steps = settings.epochs * source.num_batches()
+        self.num_batches = source.num_batches()
+        self.num_epochs = settings.num_epochs(self.num_batches)
+        self.num_steps = self.num_epochs * self.num_batches
+        self.data_seconds, self.norms = 0.0, list[float]()  # since the last report; not saved
         self.last_save = time.monotonic()
 
+    def is_out_of_patience(self) -> bool:
+        """Whether nothing was gained for as many steps as the settings allow, those of the warm-up not counted."""
+        patience, progress = self.settings.patience, self.progress
+        warmup = num_warmup_steps(self.num_steps, self.settings.warmup_share)
+        since = max(progress.waiting_since, warmup)
+        has_just_reported = progress.reported_step == progress.step
+        return patience is not None and has_just_reported and progress.step - since >= patience
+
     def epoch(self) -> None:
-        """The rest of the current epoch, validation, and saving."""
+        """The rest of the current epoch and, where it is due, validation and saving."""
         progress = self.progress
         self.encoder.train()
         started = time.monotonic()
-        data_seconds, norm_sum, num_done = 0.0, 0.0, 0
         batches = self.source.batches(progress.epoch, progress.batch)
         while True:
             before = time.monotonic()
             batch = next(batches, None)
-            data_seconds += time.monotonic() - before
+            self.data_seconds += time.monotonic() - before
             if batch is None:
                 break
             loss, norm = self.step(batch)
             progress.loss_sum += loss
-            norm_sum += norm
-            num_done += 1
+            self.norms.append(norm)
             progress.batch += 1
             progress.step += 1
             self.hooks.on_step(progress.step, self.num_steps, loss)
             self.after_step(started)
-        mean_loss = progress.loss_sum / max(1, progress.batch)
-        progress.epoch, progress.batch, progress.loss_sum = progress.epoch + 1, 0, 0.0
-        seconds = progress.seconds + time.monotonic() - started
-        progress.seconds = 0.0
-        self.finish_epoch(progress.epoch, mean_loss, norm_sum / max(1, num_done), seconds, data_seconds)
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+        progress.seconds += time.monotonic() - started
+        if self.settings.is_validated(progress.epoch, self.num_batches):
+            self.report()
 
     def step(self, batch: PairBatch) -> tuple[float, float]:
         """One update; returns the loss and the gradient's norm before clipping."""
@@ -199,18 +205,22 @@ class _Loop:
         if stop:
             raise Interrupted
 
-    def finish_epoch(
-        self, epoch: int, loss: float | None, norm: float | None, seconds: float, data_seconds: float
-    ) -> None:
-        """Validate, keep the best, save the state, report."""
+    def report(self) -> None:
+        """Validate, keep the best, save the state, and report on the steps since the last time."""
         progress = self.progress
+        num_steps = progress.step - progress.reported_step
+        loss = progress.loss_sum / num_steps if num_steps else None
+        norm = sum(self.norms) / len(self.norms) if self.norms else None
+        seconds, data_seconds = progress.seconds, self.data_seconds
+        progress.reported_step, progress.loss_sum, progress.seconds = progress.step, 0.0, 0.0
+        self.data_seconds, self.norms = 0.0, []
         self.encoder.eval()
         with torch.inference_mode():
             val = self.hooks.validate()
         score = from_first(self.hooks.score(val), self.world)
         is_best = score > progress.best
         if is_best:
-            progress.best, progress.best_epoch = score, epoch
+            progress.best, progress.best_epoch, progress.waiting_since = score, progress.epoch, progress.step
         if not self.world.is_first:
             return
         if is_best:
@@ -220,5 +230,7 @@ class _Loop:
         rate = float(self.optimizer.param_groups[0]["lr"])
         scale = float(self.camoe.logit_scale.detach())
         self.hooks.on_epoch(
-            EpochReport(epoch, progress.step, loss, rate, norm, scale, seconds, data_seconds, val, is_best)
+            EpochReport(
+                progress.epoch, progress.step, loss, rate, norm, scale, seconds, data_seconds, val, is_best
+            )
         )

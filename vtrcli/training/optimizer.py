@@ -33,9 +33,14 @@ def make_optimizer(
     return torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON)
 
 
+def num_warmup_steps(num_steps: int, warmup_share: float) -> int:
+    """In how many steps, of all that a run has, the rate rises."""
+    return int(warmup_share * num_steps)
+
+
 def rate_factor(step: int, *, num_steps: int, warmup_share: float) -> float:
     """What a learning rate is multiplied by at `step` (from 0): linear warm-up, then half a cosine to zero."""
-    num_warmup = int(warmup_share * num_steps)
+    num_warmup = num_warmup_steps(num_steps, warmup_share)
     if step < num_warmup:
         return (step + 1) / num_warmup
     done = (step - num_warmup) / max(1, num_steps - num_warmup)

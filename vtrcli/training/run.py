@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vtrcli.datasets.registry import text_limit
-from vtrcli.errors import WeightsError
+from vtrcli.errors import UsageError, WeightsError
 from vtrcli.model.camoe import Camoe, CamoeConfig
 from vtrcli.model.precision import choose_device
 from vtrcli.store.reader import FeatureStore
@@ -34,6 +34,8 @@ def train(
     tagger: TaggerName = "hanta",
     device: str = "auto",
     resume: bool = False,
+    epochs: int | None = None,
+    steps: int | None = None,
     allow_missing: bool = False,
     tensorboard: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
@@ -44,6 +46,7 @@ def train(
     Args:
         backbone: what `settings.finetune` starts from; the store's by default. Cached features have theirs.
         resume: go on in `out` with the settings that its config.json records.
+        epochs, steps: the length, instead of the settings'; a resumed run is made longer by it.
         should_stop: asked after every step; when it says so, the state is saved and the result returned.
 
     Raises:
@@ -60,9 +63,12 @@ def train(
             to_do="choose another --out, or go on with --resume",
         )
     if prior is not None:
-        settings = prior.settings
-    elif settings.max_tokens is None:
-        settings = replace(settings, max_tokens=text_limit(dataset))
+        settings = prior.settings.lengthened(epochs=epochs, steps=steps)
+        if settings != prior.settings:
+            require_longer(out, settings)
+    else:
+        settings = settings.lengthened(epochs=epochs, steps=steps)
+        settings = replace(settings, max_tokens=settings.max_tokens or text_limit(dataset))
     if tensorboard:
         require_tensorboard()
     chosen_device = choose_device(device)
@@ -84,7 +90,25 @@ def train(
         )
         trainee = finetune_trainee(job, backbone=backbone) if settings.finetune else cached_trainee(job)
         session = Session(out, trainee, settings, world=world, device=chosen_device, display=display)
-        return session.run(resume=resume, tensorboard=tensorboard, should_stop=should_stop, started=started)
+        return session.run(
+            resume=resume,
+            is_prolonged=resume and (epochs is not None or steps is not None),
+            tensorboard=tensorboard,
+            should_stop=should_stop,
+            started=started,
+        )
+
+
+def require_longer(out: Path, settings: TrainSettings) -> None:
+    """Raises UsageError when a run is to be shorter than what it has trained already."""
+    progress = checkpoint.read_progress(out / run_folder.LAST)
+    is_long = settings.steps > progress.step if settings.epochs is None else settings.epochs > progress.epoch
+    if not is_long:
+        raise UsageError(
+            f"run {out} has trained {progress.epoch:,} epochs already, {progress.step:,} steps",
+            allowed="a length above that to go on with",
+            to_do="raise --epochs or --steps, or leave both out",
+        )
 
 
 def load_camoe(run: Path, *, device: str = "cpu") -> tuple[Camoe, RunConfig]:

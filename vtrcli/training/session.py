@@ -34,6 +34,8 @@ class TrainResult:
     run: Path
     epochs: int
     best_epoch: int
+    steps: int
+    best_step: int
     seconds: float
     val: dict[str, Any]
     was_interrupted: bool
@@ -84,12 +86,23 @@ class Session:
             self.encoder = nn.parallel.DistributedDataParallel(trainee.encoder)
 
     def run(
-        self, *, resume: bool, tensorboard: bool, should_stop: Callable[[], bool], started: float
+        self,
+        *,
+        resume: bool,
+        is_prolonged: bool,
+        tensorboard: bool,
+        should_stop: Callable[[], bool],
+        started: float,
     ) -> TrainResult:
-        """Train to the end, or until `should_stop`; `started` is when the command began (monotonic seconds)."""
+        """Train to the end, or until `should_stop`. The patience of a run that is prolonged begins anew.
+
+        `started` is when the command began (monotonic seconds).
+        """
         trainee, last, progress = self.trainee, self.out / run_folder.LAST, Progress()
         if resume:
             progress = checkpoint.load_state(last, trainee.encoder, self.optimizer)
+        if is_prolonged:
+            progress.waiting_since = progress.step
         writer = open_tensorboard(self.out) if tensorboard and self.world.is_first else None
         hooks = Hooks(
             validate=trainee.validate,
@@ -114,11 +127,14 @@ class Session:
         if self.world.is_first:
             self.draw()
         rows = run_folder.read_metrics(self.out)
-        kept: dict[str, Any] = next((row for row in rows if row["epoch"] == progress.best_epoch), {"val": {}})
+        none: dict[str, Any] = {"val": {}, "step": 0}
+        kept = next((row for row in rows if row["epoch"] == progress.best_epoch), none)
         return TrainResult(
             self.out,
             progress.epoch,
             progress.best_epoch,
+            progress.step,
+            kept["step"],
             time.monotonic() - started,
             kept["val"],
             was_interrupted,

@@ -6,6 +6,7 @@ hyper-parameters was never published. Heads on cached features may take a larger
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
@@ -17,18 +18,24 @@ Aggregator = Literal["mean", "se", "attention"]
 Gate = Literal["video", "text", "uniform"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
+NUM_VALIDATIONS = 30  # of a run whose length is given in steps, where epochs are short
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """How to train. `captions`: `one` caption per video and epoch, or `all` pairs in every epoch. `max_tokens`: of a
-    text, start and end included; None: the data set's (`train` fills it in), or all that CLIP reads.
+    """How to train. With `finetune` CLIP is trained too: from the first `freeze_layers` layers of both towers on, or
+    `from_scratch`.
 
-    With `finetune` CLIP is trained too: from the first `freeze_layers` layers of both towers on, or `from_scratch`.
+    steps, epochs: the length; `steps` is rounded up to whole epochs, and counts where `epochs` is None.
+    captions: `one` caption per video and epoch, or `all` pairs in every epoch.
+    max_tokens: of a text, start and end included; None: the data set's (`train` fills it in), or all that CLIP reads.
+    patience: steps without a better validation score, those of the warm-up not counted, that end a run; None: no end.
     """
 
-    epochs: int = 10
+    steps: int = 3000
+    epochs: int | None = None
     batch_size: int = 128
-    learning_rate: float = 1e-4
+    learning_rate: float = 1e-3
     backbone_learning_rate: float = 1e-7
     weight_decay: float = 0.2
     warmup_share: float = 0.1
@@ -40,7 +47,7 @@ class TrainSettings:
     experts: tuple[Stream, ...] = STREAMS
     aggregator: Aggregator = "attention"
     gate: Gate = "video"
-    patience: int | None = 5
+    patience: int | None = 1500
     val_share: float = 0.05
     seed: int = 42
     precision: Precision = "auto"
@@ -51,8 +58,9 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         rates = ("learning_rate", "backbone_learning_rate", "max_gradient_norm")
-        for name in ("epochs", "batch_size", "num_frames", *rates):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        for name in ("steps", "epochs", "batch_size", "num_frames", "patience", *rates):
+            value = getattr(self, name)
+            _require(value is None or value > 0, name, value, "above 0")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2: a pair needs a negative")
         _require(0 <= self.warmup_share < 1, "warmup_share", self.warmup_share, "0 up to, not including, 1")
         _require(0 < self.val_share < 0.5, "val_share", self.val_share, "above 0 and below 0.5")
@@ -76,6 +84,23 @@ class TrainSettings:
         frozen_noise = self.from_scratch and self.freeze_layers > 0
         _require(not frozen_noise, "freeze_layers", self.freeze_layers, "0 when training from scratch")
 
+    def num_epochs(self, num_batches: int) -> int:
+        """The length of a run whose epochs have so many batches."""
+        return self.epochs if self.epochs is not None else math.ceil(self.steps / num_batches)
+
+    def is_validated(self, epoch: int, num_batches: int) -> bool:
+        """Whether validation follows `epoch` (from 1): each one where the length is given in epochs; otherwise
+        some thirty in all, since epochs may have few steps."""
+        last = self.num_epochs(num_batches)
+        every = 1 if self.epochs is not None else math.ceil(last / NUM_VALIDATIONS)
+        return epoch == last or epoch % every == 0
+
+    def lengthened(self, *, epochs: int | None = None, steps: int | None = None) -> TrainSettings:
+        """The same with another length; without one, the same."""
+        if epochs is None and steps is None:
+            return self
+        return replace(self, epochs=epochs, steps=steps or self.steps)
+
     def to_json(self) -> dict[str, Any]:
         """All values, as `config.json` of a run records them."""
         return asdict(self)
@@ -85,6 +110,8 @@ class TrainSettings:
         """Read what `to_json` wrote; values of later versions are ignored."""
         known = {field.name for field in fields(cls)}
         values = {name: value for name, value in body.items() if name in known}
+        if "steps" not in values:  # a run before 0.1.0: its patience counted epochs
+            values["patience"] = None
         return cls(**{**values, "experts": tuple(values.get("experts", STREAMS))})
 
 
@@ -93,15 +120,18 @@ def _require(is_fine: bool, name: str, value: object, allowed: str) -> None:
         raise UsageError(f"{name} is {value}", allowed=f"it must be {allowed}", to_do=f"change {name}")
 
 
-# What the scripts of CLIP4Clip (and X-CLIP, for DiDeMo and ActivityNet) use: batch, epochs, frames, and `max_words`,
-# which counts tokens with start and end. They fine-tune
-# CLIP end to end; on cached features the same values train the heads alone.
+# What the scripts of CLIP4Clip (and X-CLIP, for DiDeMo and ActivityNet) use: batch, epochs, frames, rate, and
+# `max_words`, which counts tokens with start and end. They fine-tune CLIP end to end and never stop early; on cached
+# features the same values train the heads alone.
+_PUBLISHED: dict[str, Any] = {"learning_rate": 1e-4, "captions": "all", "patience": None}
+_SHORT = {**_PUBLISHED, "epochs": 5, "batch_size": 128, "num_frames": 12, "max_tokens": 32}
+_LONG = {**_PUBLISHED, "epochs": 20, "num_frames": 64, "max_tokens": 64}
 RECIPES: dict[str, dict[str, Any]] = {
-    "msrvtt": {"epochs": 5, "batch_size": 128, "num_frames": 12, "captions": "all", "max_tokens": 32},
-    "msvd": {"epochs": 5, "batch_size": 128, "num_frames": 12, "captions": "all", "max_tokens": 32},
-    "lsmdc": {"epochs": 5, "batch_size": 128, "num_frames": 12, "captions": "all", "max_tokens": 32},
-    "didemo": {"epochs": 20, "batch_size": 64, "num_frames": 64, "captions": "all", "max_tokens": 64},
-    "activitynet": {"epochs": 20, "batch_size": 112, "num_frames": 64, "captions": "all", "max_tokens": 64},
+    "msrvtt": _SHORT,
+    "msvd": _SHORT,
+    "lsmdc": _SHORT,
+    "didemo": {**_LONG, "batch_size": 64},
+    "activitynet": {**_LONG, "batch_size": 112},
     # Not published: found on the demo corpus (docs/experiments.md). Large batches hold both clips of an order pair.
     "demo": {
         "epochs": 60,
@@ -129,6 +159,8 @@ def recipe_settings(name: str | None, changes: dict[str, Any]) -> TrainSettings:
             to_do="choose one of them, or leave --recipe out",
         )
     values = {**values, **changes}
+    if "steps" in changes and "epochs" not in changes:
+        values["epochs"] = None
     if values.get("from_scratch"):  # a rate that polishes a trained CLIP would teach a new one nothing
         heads = values.get("learning_rate", TrainSettings.learning_rate)
         values.setdefault("backbone_learning_rate", heads)

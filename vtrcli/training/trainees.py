@@ -91,8 +91,8 @@ class Job:
         )
         if self.prior is not None:
             require_same_run(self.out, self.prior, config)
-            config = self.prior
-        elif self.world.is_first:
+            config = replace(self.prior, settings=self.settings)
+        if self.world.is_first and config != self.prior:
             run_folder.write_config(self.out, config)
         self.display.begin(config)
         return config
