@@ -15,6 +15,21 @@ from pathlib import Path
 from vtrcli.errors import StoreError, VtrError
 
 TEMPORARY_PREFIX = ".tmp-"
+# What FAT, exFAT, CIFS, FUSE and shared folders of virtual machines answer to chmod and to fsync of a folder.
+_NOT_SUPPORTED = frozenset(
+    (
+        errno.EINVAL,
+        errno.EPERM,
+        errno.EACCES,
+        errno.EBADF,
+        errno.EISDIR,
+        errno.ENOSYS,
+        errno.ENOTTY,
+        errno.ENOTSUP,
+        errno.EOPNOTSUPP,
+    )
+)
+_NO_RENAME_OVER = frozenset((errno.EEXIST, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EINVAL))
 LONGEST_SUFFIX = 16  # ".safetensors" and ".mp4": some writers choose the format by it
 
 
@@ -27,26 +42,31 @@ def replacing(path: Path, *, error: type[VtrError] = StoreError) -> Iterator[Pat
     Raises:
         error: (StoreError by default) the folder cannot be written or the disk is full.
     """
-    # Nothing of the user's name goes in: a name near the limit of 255 bytes leaves no room for a prefix.
-    suffix = path.suffix if path.suffix.isascii() and len(path.suffix) <= LONGEST_SUFFIX else ""
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{suffix}")
-    try:
+    with _temporary(path, error) as temporary:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        # Some writers make files that only their owner may read; a store is for all who may enter its folder.
-        temporary.chmod(path.parent.stat().st_mode & 0o666 | 0o600)
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as cause:
-        raise error(
-            f"cannot write {path}: {cause.strerror or cause}",
-            allowed="the folder must be writable and the disk must have room",
-            to_do="free some space or choose another place, then run the same command again",
-        ) from cause
-    finally:
-        with contextlib.suppress(OSError):  # it must not hide why the write failed
-            temporary.unlink()
+        _sync(temporary)
+        _move(temporary, path)
+
+
+@contextlib.contextmanager
+def staged(folder: Path, body: bytes, *, suffix: str, error: type[VtrError] = StoreError) -> Iterator[Path]:
+    """Yield a temporary file of `folder` that holds `body`, already fsynced: all that `publish` does to it is a rename.
+
+    It is removed at the end unless it was published.
+
+    Raises:
+        error: (StoreError by default) the folder cannot be written or the disk is full.
+    """
+    with _temporary(folder / f"x{suffix}", error) as temporary:
+        with open(temporary, "xb") as file:
+            file.write(body)
+        _sync(temporary)
+        yield temporary
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a staged file its name. Raises OSError, which `staged` turns into its error."""
+    _move(temporary, path)
 
 
 def write_whole(path: Path, chunks: bytes | Iterable[bytes], *, error: type[VtrError] = StoreError) -> None:
@@ -79,15 +99,65 @@ def append_lines(path: Path, lines: Iterable[str], *, error: type[VtrError] = St
         ) from cause
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the system lets a folder be opened."""
+@contextlib.contextmanager
+def _temporary(path: Path, error: type[VtrError]) -> Iterator[Path]:
+    # Nothing of the user's name goes in: a name near the limit of 255 bytes leaves no room for a prefix.
+    suffix = path.suffix if path.suffix.isascii() and len(path.suffix) <= LONGEST_SUFFIX else ""
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{suffix}")
+    try:
+        yield temporary
+    except OSError as cause:
+        raise error(
+            f"cannot write {path}: {cause.strerror or cause}",
+            allowed="the folder must be writable and the disk must have room",
+            to_do="free some space or choose another place, then run the same command again",
+        ) from cause
+    finally:
+        with contextlib.suppress(OSError):  # it must not hide why the write failed
+            temporary.unlink()
+
+
+def _sync(path: Path) -> None:
+    """Put a file's bytes on the disk, and let those read it who may enter its folder."""
+    with open(path, "rb+") as file:
+        _fsync(file.fileno())
+    # Some writers make files that only their owner may read. FAT, exFAT and some network mounts have no modes.
+    with _where_supported():
+        path.chmod(path.parent.stat().st_mode & 0o666 | 0o600)
+
+
+def _move(temporary: Path, path: Path) -> None:
+    """Rename over `path`, and make the rename survive a power cut."""
+    try:
+        os.replace(temporary, path)
+    except OSError as cause:
+        if cause.errno not in _NO_RENAME_OVER or not path.exists():
+            raise
+        path.unlink()  # a file system that renames to free names only: for a moment there is neither
+        os.replace(temporary, path)
     if os.name == "nt":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with _where_supported():
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            _fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _fsync(descriptor: int) -> None:
+    with _where_supported():
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _where_supported() -> Iterator[None]:
+    """Let a refusal of what the file system does not know pass; a failing disk is no such refusal."""
+    try:
+        yield
+    except OSError as cause:
+        if cause.errno not in _NOT_SUPPORTED:
+            raise
 
 
 def path_matcher(pattern: str) -> Callable[[str], bool]:

@@ -66,7 +66,7 @@ def _run_video(store: FeatureStore, at: Location, vector: np.ndarray) -> WantedV
 
 
 def _version_of(store: FeatureStore, at: Location) -> str:
-    """A shard never changes, so its name and the rows say which features these are."""
-    shard = store.shards[at.shard].path.name
-    text = f"{shard}:{at.start}:{at.stop}:{at.record.fingerprint}"
+    """Says which features these are; where they lie in the store may change."""
+    first = store.shards[at.shard].features[at.start : at.start + 1].tobytes().hex()
+    text = f"{at.record.extracted_at!r}:{at.num_frames}:{at.record.fingerprint}:{first}"
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

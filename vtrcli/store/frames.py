@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.store.config import MALFORMED, STORE_VERSION, make_folder
+from vtrcli.store.config import MALFORMED, STORE_VERSION
 from vtrcli.store.reader import FeatureStore, Location
-from vtrcli.store.records import VideoRecord
-from vtrcli.store.shard import Shard, cuts, damaged, open_tensors, write_tensors
+from vtrcli.store.shard import Shard, cuts, damaged, open_tensors, tensor_bytes
 
 FRAMES_FORMAT = "vtr-frames"
 FRAME_FOLDER = "frames"
@@ -44,15 +43,10 @@ def encode_jpegs(pixels: np.ndarray) -> tuple[bytes, ...]:
     return tuple(images)
 
 
-def write_frame_shard(path: Path, kept: list[tuple[VideoRecord, FrameJpegs, np.ndarray]]) -> None:
-    """Write frames beside the feature shard of the same name, for those of its videos that keep them: `jpeg` uint8
-    [total_bytes], `byte_offsets` int64 [total_frames + 1], `offsets` int64 [num_videos + 1], `timestamps` float32
-    [total_frames].
-
-    Raises:
-        StoreError: the disk is full or the folder cannot be written.
-    """
-    make_folder(path.parent)
+def frame_shard_bytes(kept: list[tuple[str, FrameJpegs, np.ndarray]]) -> bytes:
+    """The bytes of a frame shard: (id, frames, timestamps) of those videos of the feature shard of its name that keep
+    them, as `jpeg` uint8 [total_bytes], `byte_offsets` int64 [total_frames + 1], `offsets` int64 [num_videos + 1],
+    `timestamps` float32 [total_frames]."""
     images = [image for _, video, _ in kept for image in video.images]
     tensors: dict[str, np.ndarray] = {
         "jpeg": np.frombuffer(b"".join(images), np.uint8),
@@ -63,9 +57,9 @@ def write_frame_shard(path: Path, kept: list[tuple[VideoRecord, FrameJpegs, np.n
     metadata = {
         "format": FRAMES_FORMAT,
         "version": str(STORE_VERSION),
-        "videos": json.dumps([record.video_id for record, _, _ in kept]),
+        "videos": json.dumps([video_id for video_id, _, _ in kept]),
     }
-    write_tensors(path, tensors, metadata)
+    return tensor_bytes(tensors, metadata)
 
 
 class FrameShard:
@@ -122,6 +116,12 @@ def frame_paths(store: Path) -> list[Path]:
 def frames_of(store: Path, shard: Shard, location: Location) -> list[bytes] | None:
     """Kept frames that belong to a video's current features; None where none were kept."""
     path = store / FRAME_FOLDER / shard.path.name
+    if not path.exists() and not shard.path.exists():  # `vtr store compact` put them elsewhere meanwhile
+        now = FeatureStore(store)
+        at = now.videos.get(location.record.video_id)
+        if at is None or at.record.extracted_at != location.record.extracted_at:
+            return None
+        path = store / FRAME_FOLDER / now.shards[at.shard].path.name
     if not path.exists():
         return None
     shard_of_frames = FrameShard(path)

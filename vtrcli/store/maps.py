@@ -41,7 +41,8 @@ class PartFile:
         descriptor = _opened(path)
         status = os.fstat(descriptor)
         self.num_bytes, self.mtime_ns = status.st_size, status.st_mtime_ns
-        if descriptor < most_descriptors() * SHARE_HELD:
+        # Windows deletes no file that somebody holds.
+        if os.name != "nt" and descriptor < most_descriptors() * SHARE_HELD:
             self._held = descriptor
             weakref.finalize(self, os.close, descriptor)
         else:

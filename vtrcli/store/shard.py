@@ -169,44 +169,51 @@ def write_shard(
     *,
     backbone_sha256: str,
 ) -> None:
-    """Write one shard, whole or not at all.
+    """Write one shard, whole or not at all. Raises StoreError when the disk is full or the folder cannot be written."""
+    bodies = [record.to_json() for record in records]
+    write_whole(path, shard_bytes(bodies, features, timestamps, backbone_sha256=backbone_sha256))
+
+
+def shard_bytes(
+    videos: list[dict[str, Any]],
+    features: list[np.ndarray],
+    timestamps: list[np.ndarray],
+    *,
+    backbone_sha256: str,
+) -> bytes:
+    """The bytes of one shard.
 
     Args:
+        videos: per video what the header says of it, as `VideoRecord.to_json`.
         features: per video float16 [num_frames, dim], finite.
         timestamps: per video float32 [num_frames], seconds.
-
-    Raises:
-        StoreError: the disk is full or the folder cannot be written.
     """
-    offsets = np.zeros(len(records) + 1, np.int64)
+    offsets = np.zeros(len(videos) + 1, np.int64)
     np.cumsum([len(rows) for rows in features], out=offsets[1:])
     tensors = {
         "features": np.concatenate(features).astype("<f2", copy=False),
         "offsets": offsets,
         "timestamps": np.concatenate(timestamps).astype("<f4", copy=False),
     }
-    write_tensors(
-        path,
+    return tensor_bytes(
         tensors,
         {
             "format": SHARD_FORMAT,
             "version": str(STORE_VERSION),
             "backbone_sha256": backbone_sha256,
-            "videos": json.dumps([record.to_json() for record in records]),
+            "videos": json.dumps(videos),
         },
     )
 
 
-def write_tombstone(path: Path, video_ids: Sequence[str], *, dim: int, backbone_sha256: str) -> None:
-    """Write a shard without rows that takes away what earlier shards hold of `video_ids`. Raises StoreError as
-    `write_shard`."""
+def tombstone_bytes(video_ids: Sequence[str], *, dim: int, backbone_sha256: str) -> bytes:
+    """The bytes of a shard without rows that takes away what earlier shards hold of `video_ids`."""
     tensors = {
         "features": np.zeros((0, dim), "<f2"),
         "offsets": np.zeros(1, np.int64),
         "timestamps": np.zeros(0, "<f4"),
     }
-    write_tensors(
-        path,
+    return tensor_bytes(
         tensors,
         {
             "format": SHARD_FORMAT,
@@ -219,14 +226,19 @@ def write_tombstone(path: Path, video_ids: Sequence[str], *, dim: int, backbone_
 
 
 def write_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all, with checksums of its tensors and lists in its metadata."""
+    """Write a safetensors file, whole or not at all. Raises StoreError as `write_shard`."""
+    write_whole(path, tensor_bytes(tensors, metadata))
+
+
+def tensor_bytes(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+    """The bytes of a safetensors file with checksums of its tensors and lists in its metadata."""
     from safetensors.numpy import save
 
     checksums = {"crc32": json.dumps({name: crc32(tensor) for name, tensor in sorted(tensors.items())})}
     for name, key in (("videos", VIDEOS_CRC32), ("removed", REMOVED_CRC32)):
         if name in metadata:
             checksums[key] = text_crc32(metadata[name])
-    write_whole(path, save(tensors, {**metadata, **checksums}))
+    return save(tensors, {**metadata, **checksums})
 
 
 def crc32(tensor: np.ndarray) -> str:

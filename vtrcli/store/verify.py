@@ -48,7 +48,7 @@ def verify(store: Path) -> VerifyReport:
     config = read_config(store)
     shards, frames = shard_paths(store), frame_paths(store)
     texts = [*text_paths(store), *store.glob(BANK_NAME)]
-    leftovers = tuple(_leftovers(store))
+    left = tuple(leftovers(store))
     problems: list[tuple[Path, str]] = []
     num_frames = 0
     for path in shards:
@@ -73,7 +73,7 @@ def verify(store: Path) -> VerifyReport:
         num_frames=num_frames,
         num_bytes=sum(path.stat().st_size for path in (*shards, *frames, *texts)),
         problems=tuple(problems),
-        leftovers=leftovers,
+        leftovers=left,
     )
 
 
@@ -108,7 +108,7 @@ def _text_problem(path: Path) -> str | None:
     return None
 
 
-def _leftovers(store: Path) -> Iterator[Path]:
+def leftovers(store: Path) -> Iterator[Path]:
     """What writers that are gone left; never what a running one may still finish."""
     shards = {path.name for path in shard_paths(store)}
     unfinished = [

@@ -6,20 +6,22 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from vtrcli.errors import VideoError
-from vtrcli.store.config import StoreConfig, create_config
+from vtrcli.files import publish, staged
+from vtrcli.store.config import StoreConfig, create_config, make_folder
 from vtrcli.store.failures import forget_failures
-from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, write_frame_shard
+from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, frame_shard_bytes
 from vtrcli.store.reader import SHARD_FOLDER, FeatureStore, shard_paths
 from vtrcli.store.records import VideoRecord
-from vtrcli.store.shard import write_shard, write_tombstone
+from vtrcli.store.shard import shard_bytes, tombstone_bytes
 
 NUMBER_DIGITS = 20  # nanoseconds since 1970; names of equal length sort by it
+SUFFIX = ".safetensors"
 MAX_SHARD_VIDEOS = 4096
 MAX_SHARD_BYTES = 64 * 1024 * 1024
 # A kill loses at most this much work: 5 s at first, later 5 % of the run, so that long runs leave few files.
@@ -101,21 +103,14 @@ class StoreWriter:
             return
         if self._config is not None:
             create_config(self._store, self._config)
-        path = self._store / SHARD_FOLDER / _new_name(self._store)
-        frames_path = self._store / FRAME_FOLDER / path.name
         kept = [
-            (record, images, times)
+            (record.video_id, images, times)
             for record, images, times in zip(records, jpegs, timestamps, strict=True)
             if images is not None
         ]
-        try:
-            if kept:
-                write_frame_shard(frames_path, kept)
-            write_shard(path, records, features, timestamps, backbone_sha256=self._backbone_sha256)
-        finally:
-            if not path.exists():
-                with contextlib.suppress(OSError):  # it must not hide why the write failed
-                    frames_path.unlink()
+        bodies = [record.to_json() for record in records]
+        body = shard_bytes(bodies, features, timestamps, backbone_sha256=self._backbone_sha256)
+        put_newest(self._store, body, frame_shard_bytes(kept) if kept else None)
 
 
 def remove_videos(store: Path, video_ids: Iterable[str]) -> Path | None:
@@ -138,18 +133,75 @@ def remove_videos(store: Path, video_ids: Iterable[str]) -> Path | None:
         return None
     forget_failures(store, (record.path for record in there))
     backbone = reader.config.backbone
-    path = store / SHARD_FOLDER / _new_name(store)
-    write_tombstone(
-        path, [record.video_id for record in there], dim=backbone.dim, backbone_sha256=backbone.sha256
-    )
+    ids = [record.video_id for record in there]
+    return put_newest(store, tombstone_bytes(ids, dim=backbone.dim, backbone_sha256=backbone.sha256), None)
+
+
+def put_newest(store: Path, body: bytes, frames: bytes | None) -> Path:
+    """Write a shard (and its frames) that supersedes all that are there. Raises StoreError when it cannot be written.
+
+    Its name is chosen when nothing but a rename is left to do, so that the order of names is that of appearance. Should
+    `compact` have put older rows behind that name in this very moment, it gets a newer one.
+    """
+    path = put(store, body, frames, lambda: _new_name(store))
+    while any(is_compacted(other) and other.name > path.name for other in shard_paths(store)):
+        newer = path.with_name(_new_name(store))
+        with contextlib.suppress(
+            OSError
+        ):  # it keeps its name; the next extraction finds that it is not current
+            if frames is not None:
+                os.replace(store / FRAME_FOLDER / path.name, store / FRAME_FOLDER / newer.name)
+            os.replace(path, newer)
+            path = newer
+            continue
+        break
     return path
+
+
+def put(store: Path, body: bytes, frames: bytes | None, name: Callable[[], str]) -> Path:
+    """Write a shard and its frames, these first, so that features never lack them; `name` is asked at the last moment.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be written.
+    """
+    shards, frame_folder = store / SHARD_FOLDER, store / FRAME_FOLDER
+    make_folder(shards)  # git and object stores keep no empty folders
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(staged(shards, body, suffix=SUFFIX))
+        if frames is None:
+            path = shards / name()
+            publish(temporary, path)
+            return path
+        make_folder(frame_folder)
+        temporary_frames = stack.enter_context(staged(frame_folder, frames, suffix=SUFFIX))
+        path = shards / name()
+        publish(temporary_frames, frame_folder / path.name)
+        try:
+            publish(temporary, path)
+        finally:
+            if not path.exists():
+                with contextlib.suppress(OSError):  # it must not hide why the write failed
+                    (frame_folder / path.name).unlink()
+        return path
+
+
+def compacted_name(newest: Path) -> str:
+    """A name right behind that of a shard: before whatever a writer adds after it."""
+    number, generation = newest.name[:NUMBER_DIGITS], newest.name[NUMBER_DIGITS:].split("-")[0]
+    count = int(generation[1:]) + 1 if generation[1:].isdecimal() else 1
+    return f"{number}_{count:08d}-{secrets.token_hex(4)}{SUFFIX}"
+
+
+def is_compacted(path: Path) -> bool:
+    """Whether a shard holds rows of earlier shards. `_` sorts behind the `-` of other names."""
+    return path.name[NUMBER_DIGITS : NUMBER_DIGITS + 1] == "_"
 
 
 def _new_name(store: Path) -> str:
     """A name behind those of all shards there, although the clock may have been set back."""
-    beginnings = [path.name.split("-")[0] for path in shard_paths(store)]
+    beginnings = [path.name[:NUMBER_DIGITS] for path in shard_paths(store)]
     newest = max(
         (int(text) for text in beginnings if text.isdecimal() and len(text) == NUMBER_DIGITS), default=0
     )
     number = max(time.time_ns(), newest + 1)
-    return f"{number:0{NUMBER_DIGITS}d}-{os.getpid()}-{secrets.token_hex(4)}.safetensors"
+    return f"{number:0{NUMBER_DIGITS}d}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
