@@ -58,4 +58,4 @@ def run_on_terminal(*arguments: str, columns: int = 80, **environment: str) -> t
 
 def plain(text: str) -> str:
     """Without colours and links."""
-    return re.sub(r"\x1b\[[0-9;]*m|\x1b\]8;[^\x1b]*\x1b\\\\", "", text)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\]8;[^\x1b]*\x1b\\", "", text)

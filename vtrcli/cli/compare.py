@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from vtrcli.cli import options
-from vtrcli.cli.output import count, print_json, say, stdout
+from vtrcli.cli.output import count, print_json, say
 
 NAME = "compare"
 EPILOG = "Example: [bold]vtr eval --save-ranks a.json[/bold] (and b.json), then [bold]vtr compare a.json b.json[/bold]"
@@ -52,13 +52,12 @@ def command(
         ]
         print_json(NAME, {"a": str(first), "b": str(second), "results": results})
         return
-    from rich.table import Table
+    from vtrcli.cli.console import Column, print_columns
 
     from vtrcli.retrieval.bootstrap import MIN_CLUSTERS
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("", "metric", "A", "B", "B - A", "95 %", "p"):
-        table.add_column(heading, justify="left" if heading in ("", "metric") else "right")
+    headings = ("", "metric", "A", "B", "B - A", "95 %", "p")
+    rows_shown = []
     for way, tests in found:
         for name, test in tests.items():
             interval = (
@@ -66,8 +65,10 @@ def command(
             )
             p = "< 0.001" if test.p_value < 0.001 else f"{test.p_value:.3f}"
             means = (f"{test.mean_a:.2f}", f"{test.mean_b:.2f}", f"{test.difference:+.2f}")
-            table.add_row(way, name, *means, interval, p)
-    stdout().print(table)
+            rows_shown.append((way, name, *means, interval, p))
+    print_columns(
+        [Column(heading, is_right=heading not in ("", "metric")) for heading in headings], rows_shown
+    )
     for way, tests in found:
         num = tests["R@1"].num_clusters
         few = "" if num >= MIN_CLUSTERS else f"; below {MIN_CLUSTERS} there is no interval"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from vtrcli.cli import options
-from vtrcli.cli.output import home_relative, print_json, stdout
+from vtrcli.cli.output import print_json, short_path
 from vtrcli.cli.settings import environment_name, find_settings
 
 NAME = "config"
@@ -24,14 +25,23 @@ def command(ctx: typer.Context, json_output: options.Json = False) -> None:
     if json_output:
         print_json(NAME, {"settings": str(settings) if settings else None, "values": rows})
         return
-    from rich.table import Table
+    from vtrcli.cli.console import Column, print_columns
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("option", "value", "from", "commands"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(row["option"], str(row["value"]), row["source"], row["commands"])
-    stdout().print(table)
+    columns = [
+        Column("option", style="bold"),
+        Column("value", folds=True),
+        Column("from", style="dim", folds=True),
+        Column("only for", folds=True),
+    ]
+    # Which commands a value is for matters only where another one holds for the others.
+    values = Counter(row["option"] for row in rows)
+    only_for = [row["commands"] if values[row["option"]] > 1 else "" for row in rows]
+    cells = [
+        (row["option"], str(row["value"]), row["source"], commands)
+        for row, commands in zip(rows, only_for, strict=True)
+    ]
+    num_columns = len(columns) if any(only_for) else len(columns) - 1
+    print_columns(columns[:num_columns], [row[:num_columns] for row in cells])
 
 
 def effective_values(ctx: typer.Context, settings: Path | None) -> list[dict[str, Any]]:
@@ -58,7 +68,7 @@ def effective_values(ctx: typer.Context, settings: Path | None) -> list[dict[str
                 value = os.environ[where] + WRONG if value is None else value
             else:
                 value = _text(defaults[name]) + WRONG if value is None else value
-                where = home_relative(settings) if settings else "vtr.toml"
+                where = short_path(str(settings)) if settings else "vtr.toml"
             merged.setdefault((name, _text(value), where), []).append(" ".join(path))
     return [
         {"option": name, "value": value, "source": where, "commands": ", ".join(commands)}

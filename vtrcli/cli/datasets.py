@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from vtrcli.cli import options
 from vtrcli.cli.app_parts import VtrCommand
 from vtrcli.cli.output import count, print_json, stdout
 from vtrcli.errors import InputError
+
+if TYPE_CHECKING:
+    from vtrcli.datasets.registry import SplitCheck
 
 NAME = "datasets"
 EPILOG = "Example: [bold]vtr datasets check msvd --annotations msvd/[/bold]"
@@ -29,19 +33,29 @@ def list_command(json_output: options.Json = False) -> None:
         rows = [{**row, "num_captions": dict(row["num_captions"])} for row in rows]
         print_json("datasets list", {"datasets": rows})
         return
+    from rich.table import Table
     from rich.text import Text
 
     console = stdout()
     for info in DATASETS.values():
-        console.print(Text.assemble((info.name, "bold"), f"  {info.summary}"), soft_wrap=True)
-        console.print(f"    files: {'; '.join(info.files)}", soft_wrap=True)
-        console.print(f"    from:  {info.source}", soft_wrap=True)
         counts = ", ".join(
             f"{split} {number:,} videos / {info.num_captions.get(split, 0):,} captions"
             for split, number in info.num_videos.items()
         )
-        if counts:
-            console.print(f"    holds: {counts}", soft_wrap=True)
+        lines = {
+            "files:": "; ".join(info.files),
+            "from:": info.source,
+            **({"holds:": counts} if counts else {}),
+        }
+        console.print(Text(info.name, style="bold"), "", info.summary, soft_wrap=not console.is_terminal)
+        if console.is_terminal:  # a text that is too long goes on below itself
+            table = Table.grid(padding=(0, 1, 0, 0))
+            for label, text in lines.items():
+                table.add_row(Text(f"    {label}", style="dim"), text)
+            console.print(table)
+        else:
+            for label, text in lines.items():
+                console.print(f"    {label:6} {text}", soft_wrap=True)
 
 
 @app.command(
@@ -70,21 +84,17 @@ def check(
         )
 
 
-def _row_json(row: object) -> dict[str, object]:
+def _row_json(row: SplitCheck) -> dict[str, object]:
     names = ("split", "num_videos", "expected_videos", "num_captions", "expected_captions", "problem")
     return {name: getattr(row, name) for name in names}
 
 
-def _print_rows(rows: object) -> None:
-    from rich.table import Table
+def _print_rows(rows: Sequence[SplitCheck]) -> None:
+    from vtrcli.cli.console import Column, print_columns
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("split")
-    for heading in ("videos", "expected", "captions", "expected"):
-        table.add_column(heading, justify="right")
-    table.add_column("", overflow="fold")
-    for row in rows:  # type: ignore[attr-defined]
-        numbers = (row.num_videos, row.expected_videos, row.num_captions, row.expected_captions)
-        cells = ["" if number is None else f"{number:,}" for number in numbers]
-        table.add_row(row.split, *cells, row.problem or "fine")
-    stdout().print(table)
+    numbers = [Column(heading, is_right=True) for heading in ("videos", "expected", "captions", "expected")]
+    shown = []
+    for row in rows:
+        counts = (row.num_videos, row.expected_videos, row.num_captions, row.expected_captions)
+        shown.append((row.split, *("" if n is None else f"{n:,}" for n in counts), row.problem or "fine"))
+    print_columns([Column("split"), *numbers, Column("", folds=True)], shown)

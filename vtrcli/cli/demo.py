@@ -145,15 +145,13 @@ def print_report(report: DemoReport) -> None:
 
 def print_findings(report: DemoReport) -> None:
     """One row per model, and chance."""
-    from rich.table import Table
+    from vtrcli.cli.console import Column, print_columns
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("")
-    for heading in ("R@1", "R@5", "R@10", "median rank", "order of frames"):
-        table.add_column(heading, justify="right")
+    headings = ("R@1", "R@5", "R@10", "median rank", "order of frames")
+    rows = []
     for row in report.findings:
         recalls = [f"{row.t2v.recall[k]:.1f}" for k in (1, 5, 10)]
-        table.add_row(row.model, *recalls, f"{row.t2v.median_rank:g}", f"{row.order_accuracy:.0f}")
+        rows.append((row.model, *recalls, f"{row.t2v.median_rank:g}", f"{row.order_accuracy:.0f}"))
     chance = [f"{min(100.0, 100 * k / report.num_test):.1f}" for k in (1, 5, 10)]
-    table.add_row("chance", *chance, f"{(report.num_test + 1) / 2:g}", "50", style="dim")
-    stdout().print(table)
+    rows.append(("chance", *chance, f"{(report.num_test + 1) / 2:g}", "50"))
+    print_columns([Column(""), *(Column(heading, is_right=True) for heading in headings)], rows)

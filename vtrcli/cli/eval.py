@@ -386,14 +386,18 @@ def _meanings(result: EvaluationResult) -> list[str]:
 
 
 def _print_table(evaluations: tuple[Evaluation, ...], *, has_several: bool) -> None:
-    from rich.table import Table
+    from vtrcli.cli.console import Column, print_columns
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("", no_wrap=True)
-    table.add_column("method", no_wrap=True)
-    for heading in ("T", "R@1", "95 %", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("queries seen", no_wrap=True)
+    # On a narrow terminal the less usual metrics go first; --json has all.
+    leaves = {"R@50": 1, "MRR": 2, "95 %": 3}
+    headings = ("T", "R@1", "95 %", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR")
+    columns = [
+        Column("", short=lambda text: text.partition(" ")[0]),
+        Column("method"),
+        *(Column(name, is_right=True, leaves=leaves.get(name, 0)) for name in headings),
+        Column("queries seen", short=lambda text: text.removesuffix(" (transductive)")),
+    ]
+    rows = []
     for direction in ("t2v", "v2t"):
         for evaluation in evaluations:
             metrics = getattr(evaluation, direction)
@@ -405,8 +409,8 @@ def _print_table(evaluations: tuple[Evaluation, ...], *, has_several: bool) -> N
             seen = "one at a time" if not evaluation.transductive else "all at once (transductive)"
             temperature = "" if evaluation.temperature is None else f"{evaluation.temperature:g}"
             name = f"v2t {metrics.over}" if direction == "v2t" and has_several else direction
-            table.add_row(
+            rows.append((
                 name, evaluation.method, temperature, f"{metrics.recall[1]:.1f}", interval, *recalls,
                 f"{metrics.median_rank:g}", f"{metrics.mean_rank:.3f}", f"{metrics.mrr:.3f}", seen,
-            )  # fmt: skip
-    stdout().print(table)
+            ))  # fmt: skip
+    print_columns(columns, rows)

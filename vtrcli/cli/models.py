@@ -32,21 +32,31 @@ def list_command(json_output: options.Json = False) -> None:
 
     entries = list_models()
     if json_output:
-        rows = [{**vars(entry), "path": str(entry.path) if entry.path else None} for entry in entries]
-        print_json("models list", {"models": rows})
+        body = [{**vars(entry), "path": str(entry.path) if entry.path else None} for entry in entries]
+        print_json("models list", {"models": body})
         return
-    from rich.table import Table
+    from vtrcli.cli.console import Column, print_columns
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("name", "dim", "input", "state", "size", "file"):
-        table.add_column(
-            heading, justify="right" if heading in ("dim", "input", "size") else "left", no_wrap=True
+    columns = [
+        Column("name", style="bold"),
+        Column("dim", is_right=True),
+        Column("input", is_right=True),
+        Column("state"),
+        Column("size", is_right=True),
+        Column("file", folds=True, style="dim"),
+    ]
+    rows = [
+        (
+            entry.name,
+            str(entry.dim),
+            f"{entry.input_size} px",
+            entry.state,
+            byte_size(entry.num_bytes) if entry.num_bytes else "",
+            home_relative(entry.path) if entry.path else "",
         )
-    for entry in entries:
-        size = byte_size(entry.num_bytes) if entry.num_bytes else ""
-        file = home_relative(entry.path) if entry.path else ""
-        table.add_row(entry.name, str(entry.dim), f"{entry.input_size} px", entry.state, size, file)
-    stdout().print(table)
+        for entry in entries
+    ]
+    print_columns(columns, rows)
 
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr models pull ViT-B/32[/bold]")

@@ -79,6 +79,14 @@ def home_relative(path: Path) -> str:
         return str(path)
 
 
+def short_path(path: str) -> str:
+    """Relative to the working folder where the file lies below it, else with ~ for the home folder."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return home_relative(Path(path))
+
+
 def model_name(backbone: str) -> str:
     """A backbone as people call it: ViT-B/32, or the file's name without its folders."""
     path = Path(backbone)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtrcli.cli.output import home_relative, print_json, stdout
+from vtrcli.cli.output import print_json, short_path, stdout
 from vtrcli.cli.printable import printable
 from vtrcli.errors import InputError, VtrError
 from vtrcli.text_files import decoded_lines
@@ -133,9 +133,10 @@ def print_table(hits: Sequence[Hit]) -> None:
     for column in zip(*rows, strict=True):
         table.add_column(justify="right", no_wrap=True, min_width=max(map(len, column)))
     table.columns[-1].justify = "left"
+    table.columns[0].style, table.columns[-1].style = "dim", "cyan"
     table.add_column(overflow="fold")
     for hit, row in zip(hits, rows, strict=True):
-        name = printable(_short(Path(hit.path)))
+        name = printable(short_path(hit.path))
         path = _linked(name, hit) if not hit.is_missing else Text(f"{name} (missing)", style="dim")
         if len(hit.moments) > 1:
             path.append("  also ", style="dim")
@@ -156,7 +157,7 @@ def _linked(text: str, hit: Hit, *, fragment: str = "") -> Text:
 
     if hit.is_missing or not _is_file_name(hit.path):
         return Text(text)
-    return Text(text, style=Style(link=Path(hit.path).absolute().as_uri() + fragment))
+    return Text().append(text, style=Style(link=Path(hit.path).absolute().as_uri() + fragment))
 
 
 def _is_file_name(path: str) -> bool:
@@ -179,11 +180,3 @@ def print_paths(hits: Iterable[Hit], *, end: bytes) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(b"".join(path + end for path in paths))
     sys.stdout.buffer.flush()
-
-
-def _short(path: Path) -> str:
-    """Relative to the working folder where the file lies below it."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return home_relative(path)

@@ -16,6 +16,7 @@ from vtrcli.cli.output import (
     print_json,
     print_rows,
     say,
+    short_path,
     stdout,
 )
 from vtrcli.errors import StoreError
@@ -133,14 +134,26 @@ def failures(store: options.Store = None, json_output: options.Json = False) -> 
         rows = [{**failure.public(), "when": failure.when} for failure in standing]
         print_json("store failures", {"store": str(path), "failures": rows})
         return
-    from rich.table import Table
+    if not standing:
+        stdout().print("no failures")
+        return
+    from vtrcli.cli.console import Column, print_columns
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("reason", no_wrap=True)
-    table.add_column("file", overflow="fold")
-    table.add_column("detail", overflow="fold")
-    table.add_column("when", no_wrap=True)
-    for failure in standing:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(failure.when))
-        table.add_row(failure.reason, failure.path, failure.detail, when)
-    stdout().print(table if standing else "no failures")
+    columns = [
+        Column("reason", style="yellow"),
+        Column("file", folds=True),
+        Column("detail", folds=True),
+        Column("when", style="dim", leaves=1),
+    ]
+    print_columns(
+        columns,
+        [
+            (
+                failure.reason,
+                short_path(failure.path),
+                failure.detail,
+                time.strftime("%Y-%m-%d %H:%M", time.localtime(failure.when)),
+            )
+            for failure in standing
+        ],
+    )
