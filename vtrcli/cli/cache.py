@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vtrcli.cli import options
+from vtrcli.cli import completion, options
 from vtrcli.cli.output import count, print_json, say, stdout
 from vtrcli.cli.progress import StepBar
 from vtrcli.errors import UsageError
@@ -26,7 +26,10 @@ def command(
     backbone: Annotated[
         str | None,
         typer.Option(
-            "--backbone", help="Encode the kept frames with this backbone into --out.", show_default="none"
+            "--backbone",
+            autocompletion=completion.backbones,
+            help="Encode the kept frames with this backbone into --out.",
+            show_default="none",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="New store for --backbone.")] = None,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vtrcli.cli import options
+from vtrcli.cli import completion, options
 from vtrcli.cli.output import count, print_json, say
 
 NAME = "compare"
@@ -21,10 +21,18 @@ def command(
         Literal["t2v", "v2t"] | None, typer.Option("--direction", help="One direction.", show_default="both")
     ] = None,
     method: Annotated[
-        str, typer.Option("--method", help="Row of A: none, dsl, dsl+bank (with `vtr eval --bank`) …")
+        str,
+        typer.Option(
+            "--method",
+            autocompletion=completion.methods,
+            help="Row of A: none, dsl, dsl+bank (with `vtr eval --bank`) …",
+        ),
     ] = "none",
     method_b: Annotated[
-        str | None, typer.Option("--method-b", help="Row of B.", show_default="as --method")
+        str | None,
+        typer.Option(
+            "--method-b", autocompletion=completion.methods, help="Row of B.", show_default="as --method"
+        ),
     ] = None,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
@@ -53,7 +61,6 @@ def command(
         print_json(NAME, {"a": str(first), "b": str(second), "results": results})
         return
     from vtrcli.cli.console import Column, print_columns
-
     from vtrcli.retrieval.bootstrap import MIN_CLUSTERS
 
     headings = ("", "metric", "A", "B", "B - A", "95 %", "p")

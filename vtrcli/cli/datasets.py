@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vtrcli.cli import options
+from vtrcli.cli import completion, options
 from vtrcli.cli.app_parts import VtrCommand
 from vtrcli.cli.output import count, print_json, stdout
 from vtrcli.errors import InputError
@@ -62,7 +62,9 @@ def list_command(json_output: options.Json = False) -> None:
     cls=VtrCommand, epilog="Example: [bold]vtr datasets check msrvtt-1ka --annotations msrvtt/[/bold]"
 )
 def check(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the data set.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", autocompletion=completion.datasets, help="Name of the data set.")
+    ],
     annotations: Annotated[Path, typer.Option("--annotations", metavar="DIR", help="Folder of its files.")],
     json_output: options.Json = False,
 ) -> None:

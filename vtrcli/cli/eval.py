@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vtrcli.cli import options
+from vtrcli.cli import completion, options
 from vtrcli.cli.output import count, print_json, say, stdout
 from vtrcli.errors import UsageError
 
@@ -28,7 +28,11 @@ def command(
     run: Annotated[
         str | None,
         typer.Option(
-            "--run", metavar="RUN", help="Trained run, or none for zero-shot.", show_default="the newest"
+            "--run",
+            autocompletion=completion.runs,
+            metavar="RUN",
+            help="Trained run, or none for zero-shot.",
+            show_default="the newest",
         ),
     ] = None,
     dataset: options.Dataset = None,
@@ -52,7 +56,9 @@ def command(
         ),
     ] = None,
     dsl: Annotated[bool, typer.Option("--dsl", help="Dual softmax as well; short for --method dsl.")] = False,
-    method: Annotated[list[str] | None, typer.Option("--method", help=METHOD_HELP)] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", autocompletion=completion.methods, help=METHOD_HELP)
+    ] = None,
     temperature: Annotated[
         float, typer.Option("--temperature", help="Of the corrections, on logit scale x score.")
     ] = 1.0,

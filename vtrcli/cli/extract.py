@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vtrcli.cli import options
+from vtrcli.cli import completion, options
 from vtrcli.cli.output import (
     anchored,
     byte_size,
@@ -50,6 +50,7 @@ def command(
         str | None,
         typer.Option(
             "--backbone",
+            autocompletion=completion.backbones,
             help=options.BACKBONE_HELP,
             show_default=f"the store's, else {options.BACKBONE_DEFAULT}",
         ),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vtrcli.cli import options
+from vtrcli.cli import completion, options
 from vtrcli.cli.app_parts import VtrCommand
 from vtrcli.cli.output import count, print_json, say, stdout
 from vtrcli.cli.progress import StepBar
@@ -25,6 +25,7 @@ Run = Annotated[
     str | None,
     typer.Option(
         "--run",
+        autocompletion=completion.runs,
         metavar="RUN",
         help="For a trained run, or none for plain CLIP.",
         show_default="the newest beside vtr.toml",

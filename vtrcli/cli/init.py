@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vtrcli.cli import options
+from vtrcli.cli import completion, options
 from vtrcli.cli.output import print_json, say
 from vtrcli.cli.settings import SETTINGS_NAME
 from vtrcli.errors import InputError, UsageError
@@ -22,10 +22,13 @@ def command(
     videos: Annotated[str | None, typer.Option("--videos", help="Folder that `vtr extract` reads.")] = None,
     store: Annotated[str, typer.Option("--store", help="Feature store, relative to vtr.toml.")] = "store",
     backbone: Annotated[
-        str, typer.Option("--backbone", help=options.BACKBONE_HELP)
+        str, typer.Option("--backbone", autocompletion=completion.backbones, help=options.BACKBONE_HELP)
     ] = options.BACKBONE_DEFAULT,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="Data set to train and evaluate on.")
+        str | None,
+        typer.Option(
+            "--dataset", autocompletion=completion.datasets, help="Data set to train and evaluate on."
+        ),
     ] = None,
     annotations: Annotated[str | None, typer.Option("--annotations", help="Folder of its files.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a vtr.toml that is there.")] = False,

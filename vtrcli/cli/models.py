@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vtrcli.cli import options
+from vtrcli.cli import completion, options
 from vtrcli.cli.app_parts import VtrCommand
 from vtrcli.cli.output import byte_size, home_relative, print_json, print_rows, stdout
 from vtrcli.cli.progress import StepBar
@@ -20,7 +20,9 @@ app = typer.Typer(
     no_args_is_help=True, help="Look after the backbones: which there are, download, import, check."
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help=options.BACKBONE_HELP)]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", autocompletion=completion.backbones, help=options.BACKBONE_HELP)
+]
 # Rounding in half precision and another ffmpeg's scaler stay well above this; another model falls far below.
 MIN_GOLDEN_COSINE = 0.99
 

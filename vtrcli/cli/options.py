@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from vtrcli.cli import completion
 from vtrcli.errors import UsageError
 
 Store = Annotated[
@@ -18,7 +19,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no r
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Dataset = Annotated[
     str | None,
-    typer.Option("--dataset", help="Data set, see `vtr datasets list`; csv or jsonl for your own."),
+    typer.Option(
+        "--dataset",
+        autocompletion=completion.datasets,
+        help="Data set, see `vtr datasets list`; csv or jsonl for your own.",
+    ),
 ]
 Annotations = Annotated[
     Path | None, typer.Option("--annotations", metavar="DIR", help="Folder of the data set's files.")

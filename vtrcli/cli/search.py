@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vtrcli.cli import options
+from vtrcli.cli import completion, options
 from vtrcli.cli.output import anchored
 from vtrcli.cli.search_extras import Output
 from vtrcli.cli.search_openers import open_milvus, open_searcher
@@ -81,6 +81,7 @@ def command(
         str | None,
         typer.Option(
             "--run",
+            autocompletion=completion.runs,
             rich_help_panel="Ranking",
             metavar="RUN",
             help="Rank with a trained run, or none for plain CLIP.",
@@ -99,6 +100,7 @@ def command(
         str | None,
         typer.Option(
             "--method",
+            autocompletion=completion.search_methods,
             rich_help_panel="Ranking",
             help="A correction by the bank: dsl, inverted-softmax, nnn, csls.",
         ),

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from vtrcli.cli import options
+from vtrcli.cli import completion, options
 from vtrcli.cli.output import print_json, say
 from vtrcli.cli.settings import find_settings
 from vtrcli.cli.train_screen import Screen, print_result, result_json
@@ -35,7 +35,11 @@ def command(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help="Published settings: msrvtt, msvd, lsmdc, didemo, activitynet, demo."),
+        typer.Option(
+            "--recipe",
+            autocompletion=completion.recipes,
+            help="Published settings: msrvtt, msvd, lsmdc, didemo, activitynet, demo.",
+        ),
     ] = None,
     steps: Annotated[
         int | None,
@@ -106,7 +110,12 @@ def command(
     ] = False,
     backbone: Annotated[
         str | None,
-        typer.Option("--backbone", help="What --finetune starts from.", show_default="the store's"),
+        typer.Option(
+            "--backbone",
+            autocompletion=completion.backbones,
+            help="What --finetune starts from.",
+            show_default="the store's",
+        ),
     ] = None,
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Take the backbone's sizes alone, with random weights.")
