@@ -160,13 +160,14 @@ class Decode:
         )
         with closing(self._run(command)) as run:
             for pixels, slot, source in run:
-                seconds = slot - self._info.zero_seconds if source is None else self._time(slot, source)
+                is_own = source is not None and not self._info.is_counted
+                seconds = self._time(slot, source) if is_own else slot - self._info.zero_seconds
                 yield Frame(pixels, seconds)
 
     def _time(self, slot_seconds: float, source_seconds: float | None) -> float:
         """The source's time, from the start of the video; where the file has none, that of the frame a constant rate
         shows at the slot. A frame from before the start appears with it."""
-        if source_seconds is not None:
+        if source_seconds is not None and not self._info.is_counted:
             return max(0.0, source_seconds - self._info.zero_seconds)
         rate = self._info.frames_per_second or graph.DEFAULT_RATE
         return math.floor(slot_seconds * rate + _TOLERANCE_SECONDS) / rate

@@ -50,6 +50,9 @@ STREAMS_WITHOUT_TIMES = frozenset(
     "av1 cavsvideo dirac dnxhd h261 h263 h264 hevc m4v mjpeg mpegvideo obu vc1 vvc".split()
 )
 
+# Containers with one frame per tick by definition, whose time stamps are often those of decoding.
+CONSTANT_RATE = frozenset(["mxf"])
+
 # Containers whose index leads straight to the key frame before a given time.
 SEEKABLE = frozenset(["asf", "avi", "flv", "matroska", "mov", "nut"])
 

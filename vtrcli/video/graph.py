@@ -105,7 +105,7 @@ def measure_command(info: VideoInfo) -> list[str]:
 
 def key_packets_command(info: VideoInfo) -> list[str]:
     """Lists the key packets; their decoding times are set to those of display, which keeps ffmpeg from guessing."""
-    filters = f"{_TIMELINE},{_KEYS_ONLY},setts=dts='if(eq(PTS,NOPTS),DTS,PTS)'"
+    filters = f"{_TIMELINE},{_KEYS_ONLY},setts=pts=PTS:dts='if(eq(PTS,NOPTS),DTS,PTS)'"
     return _packet_listing(info, filters, **_sparing(info))
 
 

@@ -7,6 +7,7 @@ import re
 
 from vtrcli.video import graph
 from vtrcli.video.child import Session
+from vtrcli.video.formats import STREAMS_WITHOUT_TIMES
 from vtrcli.video.packets import Packets, lines_of, read_packets
 from vtrcli.video.probe import VideoInfo
 
@@ -21,9 +22,9 @@ def measure(session: Session, info: VideoInfo) -> Packets:
 def measure_end(session: Session, info: VideoInfo) -> float | None:
     """When the last picture's time is over, in seconds from the start of the video; None when no packet tells.
 
-    One pass over the file: its packets, or, where frames have to be counted, its frames.
+    One pass over the file: its packets, or, where even these have no times, its frames.
     """
-    if info.is_counted:
+    if info.container in STREAMS_WITHOUT_TIMES:
         num_frames = count_frames(session, info)
         return num_frames / (info.frames_per_second or graph.DEFAULT_RATE) if num_frames else None
     packets = measure(session, info)

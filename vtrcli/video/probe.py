@@ -17,7 +17,7 @@ from vtrcli.video.child import Patience, Session
 from vtrcli.video.encryption import looks_encrypted
 from vtrcli.video.failures import NO_REASON, first_complaint, open_failure
 from vtrcli.video.files import check_file, read_head
-from vtrcli.video.formats import SNIFF_BYTES, STREAMS_WITHOUT_TIMES, is_indexed, sniff_bytes
+from vtrcli.video.formats import CONSTANT_RATE, SNIFF_BYTES, STREAMS_WITHOUT_TIMES, is_indexed, sniff_bytes
 from vtrcli.video.packets import Packets, lines_of, read_packets
 
 # Without a limit of the user's: this, and a second per so many bytes, because a broken index means reading it all.
@@ -56,7 +56,7 @@ class VideoInfo:
     @property
     def is_counted(self) -> bool:
         """Whether frames have to be counted, since the container does not tell their times: a bare stream, old AVI."""
-        return self.lacks_times or self.container in STREAMS_WITHOUT_TIMES
+        return self.lacks_times or self.container in STREAMS_WITHOUT_TIMES | CONSTANT_RATE
 
     @property
     def zero_seconds(self) -> float:
