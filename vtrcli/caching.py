@@ -194,7 +194,7 @@ def reencode_frames(
     opened = FeatureStore(source)
     loaded = load_backbone(backbone, device=device, towers="image")
     sampling = Sampling.from_json(opened.config.sampling)
-    config = store_config(loaded.info, sampling)
+    config = store_config(loaded.info, sampling, opened.config.aspect)
     require_same(target, create_config(target, config), config)
     present = {name: at.record.fingerprint for name, at in FeatureStore(target).videos.items()}
     todo = [at for at in opened.videos.values() if present.get(at.record.video_id) != at.record.fingerprint]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.model.tiny_clip import write_tiny_clip
+from tests.video.clips import make_video as encode_clip
 from tests.video_files import make_video
 from vtrcli.errors import InputError, StoreError
 from vtrcli.extraction import pipeline
@@ -411,3 +413,35 @@ def test_the_demo_backbone_says_that_it_knows_no_other_videos(
     (tmp_path / "drawn").mkdir()
     shutil.copy(one, tmp_path / "drawn")
     assert warnings(tmp_path / "drawn", "own") == []
+
+
+def test_pixels_are_made_square_or_taken_as_they_are_stored(weights: str, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    # stored 64 x 64, shown 128 x 64: the white middle half fills the centre of the picture on display
+    source = "color=black:size=64x64:rate=5:duration=1,drawbox=x=16:w=32:h=64:c=white:t=fill,setsar=2/1"
+    encode_clip(videos / "wide.mp4", source)
+    stores = {aspect: tmp_path / aspect for aspect in ("display", "pixels")}
+    for aspect, store in stores.items():
+        assert run(videos, weights, store, aspect=aspect).aspect == aspect
+        assert FeatureStore(store).config.preprocessing["aspect"] == aspect
+    one, other = (features_of(store)["wide"] for store in stores.values())
+    assert one != other
+
+
+def test_a_store_holds_one_aspect_and_an_older_one_is_display(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    run(videos, weights, store)
+    body = json.loads((store / "store.json").read_text())
+    del body["preprocessing"]["aspect"]
+    (store / "store.json").write_text(json.dumps(body))
+    assert FeatureStore(store).config.aspect == "display"
+    assert run(videos, weights, store).num_skipped == 4
+    with pytest.raises(StoreError) as caught:
+        run(videos, weights, store, aspect="pixels")
+    assert str(caught.value) == (
+        f"store {store} holds features of pixels made square, as players show them, not as they are stored; "
+        f"a store holds one aspect; use `--aspect display`, or `--store {store}-other` for pixels"
+    )

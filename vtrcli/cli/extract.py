@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,6 +28,7 @@ from vtrcli.times import clock
 
 if TYPE_CHECKING:
     from vtrcli.extraction.run import ExtractResult, Plan, Progress
+    from vtrcli.video.graph import Aspect
     from vtrcli.video.sampling import Sampling
 
 NAME = "extract"
@@ -82,6 +83,14 @@ def command(
     keep_frames: Annotated[
         bool, typer.Option("--keep-frames", help="Keep the frames as JPEG, for thumbnails and fine-tuning.")
     ] = False,
+    aspect: Annotated[
+        Literal["display", "pixels"] | None,
+        typer.Option(
+            "--aspect",
+            help="Pixels made square, as players show them, or as they are stored, as benchmarks' pipelines take them.",
+            show_default="the store's, else display",
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Decoders at a time.", show_default="one per core")
     ] = None,
@@ -124,7 +133,7 @@ def command(
     from vtrcli.extraction.run import extract
 
     folder = options.store_path(store)
-    name, sampling = follow_store(folder, backbone, choice)
+    name, sampling, shape = follow_store(folder, backbone, choice, aspect)
     quiet_progress = quiet or (json_output and not sys.stderr.isatty())
 
     def run_once(
@@ -137,6 +146,7 @@ def command(
                 store=folder,
                 backbone=name,
                 sampling=sampling,
+                aspect=shape,
                 device=device,
                 keep_frames=keep_frames,
                 num_workers=workers,
@@ -263,16 +273,18 @@ def sampling_choice(
     return chosen
 
 
-def follow_store(store: Path, backbone: str | None, choice: dict[str, object]) -> tuple[str, Sampling]:
-    """Backbone and sampling of the run: what was asked for, else what the store has, else the defaults."""
+def follow_store(
+    store: Path, backbone: str | None, choice: dict[str, object], aspect: Aspect | None
+) -> tuple[str, Sampling, Aspect]:
+    """Backbone, sampling and aspect of the run: what was asked for, else what the store has, else the defaults."""
     from vtrcli.store.config import CONFIG_NAME, read_config
     from vtrcli.video.sampling import Sampling
 
     if not (store / CONFIG_NAME).exists():
-        return backbone or options.BACKBONE_DEFAULT, Sampling(**choice)  # type: ignore[arg-type]
+        return backbone or options.BACKBONE_DEFAULT, Sampling(**choice), aspect or "display"  # type: ignore[arg-type]
     config = read_config(store)
     sampling = Sampling(**choice) if choice else Sampling.from_json(config.sampling)  # type: ignore[arg-type]
-    return backbone or config.backbone.name, sampling
+    return backbone or config.backbone.name, sampling, aspect or config.aspect
 
 
 class Display:
@@ -287,7 +299,7 @@ class Display:
         backbone = plan.backbone
         parts = [
             f"{count(plan.num_to_do, 'video')}, {byte_size(plan.num_bytes)}",
-            plan.sampling.describe(),
+            plan.sampling.describe() + (", pixels as stored" if plan.aspect == "pixels" else ""),
             f"{model_name(backbone.info.name)} on {backbone.device}, {backbone.precision}",
             f"store {home_relative(plan.store)}",
         ]
@@ -311,6 +323,7 @@ def result_json(result: ExtractResult) -> dict[str, object]:
     """The keys of `vtr extract --json`."""
     return {
         "store": str(result.store),
+        "aspect": result.aspect,
         "num_found": result.num_found,
         "num_extracted": result.num_extracted + result.num_copied,
         "num_copied": result.num_copied,

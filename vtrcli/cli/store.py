@@ -64,6 +64,7 @@ def info(store: options.Store = None, json_output: options.Json = False) -> None
         "size": f"{byte_size(num_bytes)} in {count(len(opened.shards), 'shard')}",
         "backbone": f"{model_name(backbone.name)}, {backbone.dim} dimensions, weights {backbone.sha256[:12]}",
         "sampling": Sampling.from_json(opened.config.sampling).describe(),
+        "pixels": "as stored" if opened.config.aspect == "pixels" else "square, as displayed",
         "kept frames": "yes" if (path / "frames").exists() else "no",
     }
     print_rows(rows)

@@ -21,6 +21,7 @@ from vtrcli.extraction.batching import FrameBatcher
 from vtrcli.extraction.worklist import Job
 from vtrcli.store.frames import FrameJpegs, encode_jpegs
 from vtrcli.store.records import file_content
+from vtrcli.video.graph import Aspect
 from vtrcli.video.probe import VideoInfo
 from vtrcli.video.reader import VideoReader, open_video
 from vtrcli.video.sampling import Sampling
@@ -40,6 +41,7 @@ class DecodeSettings:
     num_workers: int
     timeout_seconds: float | None
     keep_frames: bool
+    aspect: Aspect = "display"
 
 
 @dataclass
@@ -246,6 +248,7 @@ class _Workers:
             size=settings.input_size,
             timeout_seconds=settings.timeout_seconds,
             batch_frames=BATCH_FRAMES,
+            aspect=settings.aspect,
         ) as reader:
             with self._lock:
                 self._readers.add(reader)

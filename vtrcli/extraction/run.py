@@ -26,6 +26,7 @@ from vtrcli.store.records import VideoRecord
 from vtrcli.store.roots import add_roots, move_roots
 from vtrcli.store.writer import StoreWriter, remove_videos
 from vtrcli.video.files import is_drawn
+from vtrcli.video.graph import Aspect
 from vtrcli.video.probe import VideoInfo
 from vtrcli.video.sampling import Sampling
 
@@ -49,6 +50,7 @@ class ExtractResult:
     `num_moved` that were recognised at another place or under another name."""
 
     store: Path
+    aspect: Aspect = "display"
     num_found: int = 0
     num_extracted: int = 0
     num_copied: int = 0
@@ -77,6 +79,7 @@ class Plan:
     num_to_decode: int
     num_bytes: int
     sampling: Sampling
+    aspect: Aspect
     backbone: Backbone
 
 
@@ -86,6 +89,7 @@ def extract(
     store: Path,
     backbone: str,
     sampling: Sampling,
+    aspect: Aspect = "display",
     device: str = "auto",
     keep_frames: bool = False,
     num_workers: int | None = None,
@@ -107,6 +111,8 @@ def extract(
 
     Args:
         backbone: a name, file or folder as `load_backbone` takes it; torch is loaded only if a video is to be done.
+        aspect: pixels made square, as players show them ("display"), or taken as they are stored ("pixels"), as the
+            field's pipelines do.
         must_exist: False for a list of paths from elsewhere: a missing one is then a failure, not an error.
         may_be_empty: whether a folder without a video is fine: one that is watched may be filled later.
         exclude, not_yet: patterns to pass over, and files that are still being written; see `discover`.
@@ -121,7 +127,7 @@ def extract(
     if not may_be_empty:
         require_something(found, paths)
     info = backbone_info(backbone, progress=on_download)
-    config = store_config(info, sampling)
+    config = store_config(info, sampling, aspect)
     with writing(store, config):
         reader = FeatureStore(store)
         standing = read_failures(store, (location.record for location in reader.videos.values()))
@@ -134,7 +140,16 @@ def extract(
             loaded = load_backbone(backbone, device=device, towers="image")
             num_bytes = sum(job.state.num_bytes for job in work.jobs)
             on_plan(
-                Plan(store, run.result.num_found, run.num_to_do, len(work.jobs), num_bytes, sampling, loaded)
+                Plan(
+                    store,
+                    run.result.num_found,
+                    run.num_to_do,
+                    len(work.jobs),
+                    num_bytes,
+                    sampling,
+                    aspect,
+                    loaded,
+                )
             )
             settings = DecodeSettings(
                 sampling=sampling,
@@ -142,6 +157,7 @@ def extract(
                 num_workers=num_workers or min(os.cpu_count() or 1, MAX_WORKERS),
                 timeout_seconds=timeout_seconds,
                 keep_frames=keep_frames,
+                aspect=aspect,
             )
             default_batch = GPU_BATCH_SIZE if loaded.device.startswith("cuda") else CPU_BATCH_SIZE
             run.decode(loaded, settings, batch_size or default_batch)
@@ -157,8 +173,8 @@ def extract(
     return run.result
 
 
-def store_config(info: BackboneInfo, sampling: Sampling) -> StoreConfig:
-    """The `store.json` that features of this backbone and sampling need."""
+def store_config(info: BackboneInfo, sampling: Sampling, aspect: Aspect = "display") -> StoreConfig:
+    """The `store.json` that features of this backbone, sampling and shape of pixels need."""
     return StoreConfig(
         backbone=BackboneTag(
             name=info.name,
@@ -168,7 +184,7 @@ def store_config(info: BackboneInfo, sampling: Sampling) -> StoreConfig:
             logit_scale=info.logit_scale,
         ),
         sampling=sampling.to_json(),
-        preprocessing=PREPROCESSING,
+        preprocessing={**PREPROCESSING, "aspect": aspect},
     )
 
 
@@ -205,7 +221,11 @@ class _Run:
         self.store, self._config = store, config
         self.work = work
         self.result = ExtractResult(
-            store, num_skipped=work.num_unchanged, num_moved=work.num_moved, warnings=list(work.notes)
+            store,
+            aspect=config.aspect,
+            num_skipped=work.num_unchanged,
+            num_moved=work.num_moved,
+            warnings=list(work.notes),
         )
         self.result.failures += work.known_failures
         self.written: dict[str, str] = {}

@@ -7,15 +7,17 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vtrcli.errors import StoreError
 from vtrcli.files import replacing, write_whole
 
 STORE_VERSION = 1
 CONFIG_NAME = "store.json"
+# Which shape pixels were taken to have, in words.
+_SHAPES = {"display": "made square, as players show them", "pixels": "as they are stored"}
 # What reading foreign or damaged JSON can raise; deep nesting ends in RecursionError.
 MALFORMED = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -40,6 +42,11 @@ class StoreConfig:
     preprocessing: dict[str, Any]
     dtype: str = "float16"
     version: int = STORE_VERSION
+
+    @property
+    def aspect(self) -> Literal["display", "pixels"]:
+        """Whether pixels were made square, as players show them, or taken as they are stored; older stores: square."""
+        return "pixels" if self.preprocessing.get("aspect") == "pixels" else "display"
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object, format first so that a reader can stop there."""
@@ -193,6 +200,14 @@ def require_same(store: Path, existing: StoreConfig, wanted: StoreConfig) -> Non
             allowed="a store holds one backbone",
             to_do=f"use `--store {other}` for {want.name}, or `--backbone {have.name}`",
         )
+    if existing.aspect != wanted.aspect:
+        raise StoreError(
+            f"store {store} holds features of pixels {_SHAPES[existing.aspect]}, not {_SHAPES[wanted.aspect]}",
+            allowed="a store holds one aspect",
+            to_do=f"use `--aspect {existing.aspect}`, or `--store {other}` for {wanted.aspect}",
+        )
+    existing = replace(existing, preprocessing={**existing.preprocessing, "aspect": existing.aspect})
+    wanted = replace(wanted, preprocessing={**wanted.preprocessing, "aspect": wanted.aspect})
     for what in ("sampling", "preprocessing", "dtype"):
         if getattr(existing, what) != getattr(wanted, what):
             raise StoreError(
