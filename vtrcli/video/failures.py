@@ -47,7 +47,9 @@ def decode_failure(log: bytes, status: int, *, is_encrypted: bool) -> str:
             return reason
     if is_encrypted:
         return "encrypted"
-    return "corrupt" if _complaints(log) else "no-frames"
+    if _complaints(log):
+        return "corrupt"
+    return "decoder-crashed" if status > 0 else "no-frames"  # no library could be loaded, say
 
 
 def crash_reason(status: int) -> str | None:
