@@ -99,6 +99,17 @@ def append_lines(path: Path, lines: Iterable[str], *, error: type[VtrError] = St
         ) from cause
 
 
+def is_gone(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is surely not there. One that may not be looked at is."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
 @contextlib.contextmanager
 def _temporary(path: Path, error: type[VtrError]) -> Iterator[Path]:
     # Nothing of the user's name goes in: a name near the limit of 255 bytes leaves no room for a prefix.

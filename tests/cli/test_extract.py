@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.runner import run
+from tests.cli.runner import run, run_json
+from tests.video_files import make_video
 from vtrcli.cli.extract import input_paths
 
 
@@ -30,3 +31,50 @@ def test_a_list_on_stdin_has_lines_of_either_system_or_zero_bytes(
 @pytest.mark.parametrize("seconds", ["0", "inf", "1e9"])
 def test_a_timeout_has_bounds(seconds: str) -> None:
     assert run("extract", "x", "--timeout", seconds).exit_code == 2
+
+
+def test_known_failures_are_one_line_and_no_error_and_go_with_their_files(tmp_path: Path) -> None:
+    videos, store = tmp_path / "videos", str(tmp_path / "store")
+    videos.mkdir()
+    make_video(videos / "good.mp4")
+    for number in range(2):
+        (videos / f"bad{number}.mp4").write_bytes(b"this is no video")
+    given = ("extract", str(videos), "--store", store, "--backbone", "demo", "--frames", "2")
+    first = run(*given)
+    assert first.exit_code == 5 and "2 could not be read" in first.stdout
+    again = run(*given)
+    assert again.exit_code == 0, again.output
+    assert "1 already there, 2 known failures (vtr store failures), 0 frames" in again.stdout
+    assert "failed:" not in again.stderr
+    (videos / "bad2.mp4").write_bytes(b"nor is this")
+    body = run_json(*given, exit_code=5)
+    assert (body["num_failed"], body["num_known_failures"], len(body["failures"])) == (3, 2, 3)
+    assert run(*given, "--retry-failed").exit_code == 5
+    (videos / "bad0.mp4").unlink()
+    names = [Path(row["path"]).name for row in run_json("store", "failures", "--store", store)["failures"]]
+    assert names == ["bad1.mp4", "bad2.mp4"]
+    assert run_json("store", "info", "--store", store)["num_failed"] == 2
+
+
+def test_prune_takes_out_what_is_gone_from_the_given_folder_only(tmp_path: Path) -> None:
+    store = str(tmp_path / "store")
+    for folder, hue in (("one", 0), ("two", 90)):
+        (tmp_path / folder).mkdir()
+        make_video(tmp_path / folder / "stays.mp4", hue=hue)
+        make_video(tmp_path / folder / "goes.mp4", hue=hue + 45)
+    given = ("--store", store, "--backbone", "demo", "--frames", "2")
+    assert run("extract", str(tmp_path / "one"), str(tmp_path / "two"), *given).exit_code == 0
+    for folder in ("one", "two"):
+        (tmp_path / folder / "goes.mp4").unlink()
+    body = run_json("extract", str(tmp_path / "one"), *given, "--prune")
+    assert (body["num_pruned"], body["num_skipped"]) == (1, 1)
+    dry = run_json("store", "prune", "--missing", "--dry-run", "--store", store)
+    assert [row["path"] for row in dry["pruned"]] == [str(tmp_path / "two" / "goes.mp4")]
+    pruned = run("store", "prune", "--missing", "--store", store)
+    assert (pruned.exit_code, pruned.stdout) == (0, "1 video taken out\n")
+    assert run_json("store", "info", "--store", store)["num_videos"] == 2
+    (tmp_path / "two").rename(tmp_path / "three")
+    moved = run("store", "relocate", str(tmp_path / "two"), str(tmp_path / "three"), "--store", store)
+    assert moved.stdout == f"1 video of {tmp_path / 'two'} now in {tmp_path / 'three'}\n"
+    assert run("store", "relocate", "nowhere", str(tmp_path), "--store", store).exit_code == 3
+    assert run("store", "prune", "--store", store).exit_code == 2

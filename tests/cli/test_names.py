@@ -17,9 +17,12 @@ from vtrcli.video.sampling import Sampling
 NAMES = ("Title [dQw4w9WgXcQ].mp4", "[/b].mp4", "[red].mp4", ":smile:.mp4")
 
 
-def test_failures_show_every_name_whole(tmp_path: Path) -> None:
+def test_failures_show_every_name_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     create_config(tmp_path, make_config())
     for name in (*NAMES, "\x1b[31mred\n.mp4"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()  # a failure stands as long as its file is there
         append_failure(tmp_path, make_failure(Path(name), "corrupt", f"about {name}", state=None))
     result = run("store", "failures", "--store", str(tmp_path))
     assert result.exit_code == 0, result.output

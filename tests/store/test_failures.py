@@ -22,14 +22,16 @@ def failure(path: str, when: float, reason: str = "corrupt") -> Failure:
 def test_the_last_failure_of_a_file_stands(tmp_path: Path) -> None:
     for when, reason in ((1.0, "corrupt"), (2.0, "timeout")):
         append_failure(tmp_path, failure("/a", when, reason))
-    assert {path: item.reason for path, item in read_failures(tmp_path, []).items()} == {"/a": "timeout"}
+    assert {path: item.reason for path, item in read_failures(tmp_path, [], keep_gone=True).items()} == {
+        "/a": "timeout"
+    }
 
 
 def test_an_extraction_after_it_ends_a_failure(tmp_path: Path) -> None:
     append_failure(tmp_path, failure("/a", 10.0))
     append_failure(tmp_path, failure("/b", 10.0))
     records = [make_record("a", path="/a", extracted_at=11.0), make_record("b", path="/b", extracted_at=9.0)]
-    assert list(read_failures(tmp_path, records)) == ["/b"]
+    assert list(read_failures(tmp_path, records, keep_gone=True)) == ["/b"]
 
 
 def test_names_with_newlines_and_foreign_bytes_stay_one_line_each(tmp_path: Path) -> None:
@@ -37,20 +39,20 @@ def test_names_with_newlines_and_foreign_bytes_stay_one_line_each(tmp_path: Path
     for name in names:
         append_failure(tmp_path, failure(name, 1.0))
     assert len(list(filter(None, (tmp_path / "failures.jsonl").read_bytes().splitlines()))) == 3
-    assert sorted(read_failures(tmp_path, [])) == sorted(names)
+    assert sorted(read_failures(tmp_path, [], keep_gone=True)) == sorted(names)
 
 
 def test_a_half_written_line_is_passed_over(tmp_path: Path) -> None:
     append_failure(tmp_path, failure("/a", 1.0))
     with open(tmp_path / "failures.jsonl", "a") as file:
         file.write('{"path": "/b", "rea')
-    assert list(read_failures(tmp_path, [])) == ["/a"]
+    assert list(read_failures(tmp_path, [], keep_gone=True)) == ["/a"]
 
 
 def test_a_torn_line_does_not_swallow_the_next(tmp_path: Path) -> None:
     (tmp_path / "failures.jsonl").write_text('{"path": "/b", "rea')
     append_failure(tmp_path, failure("/c", 2.0))
-    assert list(read_failures(tmp_path, [])) == ["/c"]
+    assert list(read_failures(tmp_path, [], keep_gone=True)) == ["/c"]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_a_torn_line_does_not_swallow_the_next(tmp_path: Path) -> None:
 )
 def test_a_line_of_another_kind_is_passed_over(tmp_path: Path, line: str) -> None:
     (tmp_path / "failures.jsonl").write_text(line)
-    assert read_failures(tmp_path, []) == {}
+    assert read_failures(tmp_path, [], keep_gone=True) == {}
 
 
 def test_a_list_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_a_list_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(
         StoreError, match="cannot read .*failures.jsonl: .*one JSON object per line; make it readable"
     ):
-        read_failures(tmp_path, [])
+        read_failures(tmp_path, [], keep_gone=True)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs RLIMIT_FSIZE")

@@ -83,7 +83,7 @@ def test_old_failures_of_a_removed_video_do_not_come_back(tmp_path: Path) -> Non
         append_failure(tmp_path, old)
     remove_videos(tmp_path, ["a"])
     records = [at.record for at in FeatureStore(tmp_path).videos.values()]
-    assert list(read_failures(tmp_path, records)) == ["/videos/b.mp4"]
+    assert list(read_failures(tmp_path, records, keep_gone=True)) == ["/videos/b.mp4"]
 
 
 def test_opening_a_store_reads_no_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from vtrcli.cli.output import (
     model_name,
     print_json,
     say,
+    say_absent,
     stdout,
 )
 from vtrcli.cli.progress import ProgressBar
@@ -120,6 +121,9 @@ def command(
             help="Pass over such files or folders: '*.gif', raw, 'raw/*.mov'; may be repeated.",
         ),
     ] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Take videos whose files are gone from PATH out of the store.")
+    ] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on: extract what is added or changed, until Ctrl-C.")
     ] = False,
@@ -155,6 +159,7 @@ def command(
                 retry_failed=retry_failed,
                 must_exist=not is_list,
                 may_be_empty=may_be_empty,
+                prune_missing=prune,
                 exclude=[anchored(pattern) for pattern in exclude or ()],
                 not_yet=not_yet,
                 on_download=download_progress(quiet=quiet_progress),
@@ -177,7 +182,7 @@ def command(
             json_output=json_output,
             quiet=quiet,
         )
-    elif result.num_failed:
+    elif result.new_failures:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
@@ -328,8 +333,11 @@ def result_json(result: ExtractResult) -> dict[str, object]:
         "num_extracted": result.num_extracted + result.num_copied,
         "num_copied": result.num_copied,
         "num_skipped": result.num_skipped,
+        "num_moved": result.num_moved,
+        "num_pruned": result.num_pruned,
         "num_ignored": result.num_ignored,
         "num_failed": result.num_failed,
+        "num_known_failures": len(result.known_failures),
         "num_frames": result.num_frames,
         "seconds": round(result.seconds, 3),
         "failures": [failure.public() for failure in result.failures],
@@ -343,18 +351,26 @@ def print_result(result: ExtractResult, *, quiet: bool) -> None:
 
     for warning in result.warnings[:MAX_SHOWN_FAILURES]:
         say(f"note: {warning}", quiet=quiet)
-    for failure in result.failures[:MAX_SHOWN_FAILURES]:
+    failures = result.new_failures
+    for failure in failures[:MAX_SHOWN_FAILURES]:
         say(f"failed: {failure.path}: {failure.reason}: {failure.detail}", quiet=quiet)
-    hidden = len(result.failures) - MAX_SHOWN_FAILURES
+    hidden = len(failures) - MAX_SHOWN_FAILURES
     if hidden > 0:
         say(f"… and {hidden:,} more", quiet=quiet)
+    say_absent(result.absent, quiet=quiet)
     parts = [f"{result.num_extracted + result.num_copied:,} done"]
     if result.num_copied:
         parts[0] += f" ({result.num_copied:,} copied from the same content)"
     if result.num_skipped:
-        parts.append(f"{result.num_skipped:,} already there")
-    if result.num_failed:
-        listed = " (vtr store failures)" if is_store(result.store) else "; nothing was stored"
-        parts.append(f"{result.num_failed:,} could not be read{listed}")
+        moved = f" ({result.num_moved:,} at a new place)" if result.num_moved else ""
+        parts.append(f"{result.num_skipped:,} already there{moved}")
+    listed = " (vtr store failures)" if is_store(result.store) else "; nothing was stored"
+    if failures:
+        parts.append(f"{len(failures):,} could not be read{listed}")
+    if result.known_failures:
+        known = count(len(result.known_failures), "known failure")
+        parts.append(known if failures else f"{known}{listed}")
+    if result.num_pruned:
+        parts.append(f"{result.num_pruned:,} taken out")
     parts.append(f"{count(result.num_frames, 'frame')} in {clock(result.seconds)}")
     stdout().print(", ".join(parts), soft_wrap=True)

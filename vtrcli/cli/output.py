@@ -71,6 +71,15 @@ def anchored(pattern: str) -> str:
     return pattern
 
 
+def say_absent(absent: dict[str, int], *, quiet: bool) -> None:
+    """Why videos were kept although their files cannot be found."""
+    for folder, number in absent.items():
+        say(
+            f"note: {folder} is not there; its {count(number, 'video')} stay (mount it, or `--under {folder}`)",
+            quiet=quiet,
+        )
+
+
 def home_relative(path: Path) -> str:
     """~/Videos for a path below the home folder."""
     try:

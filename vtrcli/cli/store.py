@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ from vtrcli.cli.output import (
     print_json,
     print_rows,
     say,
+    say_absent,
     short_path,
     stdout,
 )
@@ -23,6 +25,8 @@ from vtrcli.errors import StoreError
 from vtrcli.times import clock
 
 NAME = "store"
+MAX_SHOWN = 10
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 EPILOG = "Example: [bold]vtr store info --store kitchen.store[/bold]"
 app = typer.Typer(
     no_args_is_help=True, help="Look after a feature store: what it holds, whether it is sound."
@@ -120,6 +124,88 @@ def verify(
             f"{count(len(renamed), 'file')} set aside; run `vtr extract` (and `vtr cache` for captions) again",
             soft_wrap=True,
         )
+
+
+@app.command(cls=VtrCommand, epilog="Example: [bold]vtr store relocate /media/old /media/new[/bold]")
+def relocate(
+    old: Annotated[
+        str, typer.Argument(metavar="OLD", help="Folder where the videos were, or a root's name.")
+    ],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Folder where they are now.")],
+    store: options.Store = None,
+    dry_run: DryRun = False,
+    json_output: options.Json = False,
+) -> None:
+    """Tell a store that a folder of its videos is at another place now. Nothing is decoded.
+
+    `vtr extract NEW` finds that out by itself, and also notices files that were renamed or changed.
+    """
+    from vtrcli.store.relocate import relocate as relocate_folder
+
+    path = options.store_path(store)
+    done = relocate_folder(path, old, new, dry_run=dry_run)
+    if json_output:
+        body = {
+            "store": str(path),
+            "dry_run": dry_run,
+            "old": done.old,
+            "new": done.new,
+            "num_videos": done.num_videos,
+            "num_found": done.num_found,
+            "num_merged": done.num_merged,
+        }
+        print_json("store relocate", body)
+        return
+    verb = "would be" if dry_run else "now"
+    parts = [f"{count(done.num_videos, 'video')} of {done.old} {verb} in {done.new}"]
+    if done.num_found < done.num_videos:
+        parts.append(f"{done.num_videos - done.num_found:,} of them not found there")
+    if done.num_merged:
+        parts.append(f"{done.num_merged:,} merged with what was extracted there")
+    stdout().print(", ".join(parts), soft_wrap=True)
+
+
+@app.command(cls=VtrCommand, epilog="Example: [bold]vtr store prune --missing --dry-run[/bold]")
+def prune(
+    videos: Annotated[
+        list[str] | None, typer.Argument(metavar="VIDEO", help="Ids, or paths of files.", show_default=False)
+    ] = None,
+    store: options.Store = None,
+    missing: Annotated[bool, typer.Option("--missing", help="Videos whose file is gone.")] = False,
+    under: Annotated[
+        list[Path] | None,
+        typer.Option("--under", metavar="FOLDER", help="Videos in this folder; also several times."),
+    ] = None,
+    dry_run: DryRun = False,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Take videos out of a store, never files off the disk. What is given narrows down: --missing --under FOLDER takes
+    out what is gone from that folder.
+
+    Of a folder that is not there (a disk that is not mounted) nothing is taken out unless --under names it.
+    """
+    from vtrcli.store.prune import prune as prune_store
+
+    path = options.store_path(store)
+    done = prune_store(path, missing=missing, under=under or [], names=videos or [], dry_run=dry_run)
+    if json_output:
+        body = {
+            "store": str(path),
+            "dry_run": dry_run,
+            "num_pruned": len(done.videos),
+            "pruned": [{"video_id": record.video_id, "path": record.path} for record in done.videos],
+            "kept": [{"folder": folder, "num_videos": number} for folder, number in done.absent.items()],
+        }
+        print_json("store prune", body)
+        return
+    for record in done.videos[:MAX_SHOWN]:
+        say(f"{'would prune' if dry_run else 'pruned'}: {record.path}", quiet=quiet)
+    if len(done.videos) > MAX_SHOWN:
+        say(f"… and {len(done.videos) - MAX_SHOWN:,} more", quiet=quiet)
+    say_absent(done.absent, quiet=quiet)
+    result = "would be taken out" if dry_run else "taken out"
+    stdout().print(f"{count(len(done.videos), 'video')} {result}", soft_wrap=True)
 
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr store failures --json | jq '.failures[].path'[/bold]")

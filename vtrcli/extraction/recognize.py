@@ -122,20 +122,6 @@ def places(candidate: Candidate, roots: Roots) -> list[tuple[str, str]]:
     return [(folder, normal(below(path, folder))) for folder in sorted(folders)]
 
 
-def place_of(record: VideoRecord, roots: Roots) -> tuple[str, str]:
-    """(folder, relative path in composed Unicode) of a stored video. Without a root the folder is what is left of its
-    path when its id is taken off, since ids began as paths below it."""
-    root = roots.by_name.get(record.root or "")
-    if root is not None and record.relative_path is not None:
-        return root.folder, normal(record.relative_path)
-    tail = os.sep + record.video_id.replace("/", os.sep)
-    for path in (record.path, os.path.splitext(record.path)[0]):
-        if path.endswith(tail) and len(path) > len(tail):
-            folder = path[: -len(tail)]
-            return folder, normal(below(record.path, folder))
-    return os.path.dirname(record.path), normal(os.path.basename(record.path))
-
-
 def are_apart(first: str, second: str) -> bool:
     """Whether neither folder holds the other."""
     return not is_below(first, second) and not is_below(second, first)

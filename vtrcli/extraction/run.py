@@ -21,6 +21,7 @@ from vtrcli.model.preprocess import PREPROCESSING
 from vtrcli.model.weight_sources import DEMO_NAME
 from vtrcli.store.config import BackboneTag, StoreConfig, create_config, writing
 from vtrcli.store.failures import Failure, append_failure, make_failure, read_failures
+from vtrcli.store.prune import prune
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.roots import add_roots, move_roots
@@ -46,8 +47,13 @@ class Progress:
 
 @dataclass
 class ExtractResult:
-    """What a run did. `num_failed` counts the known failures that were passed over too; `num_skipped` counts the
-    `num_moved` that were recognised at another place or under another name."""
+    """What a run did.
+
+    Attributes:
+        num_skipped: counts the `num_moved`, recognised at another place or under another name, too.
+        failures: all that stand, with the `known_failures` that were not tried again.
+        absent: roots that are not there, with the number of their videos, which were not pruned.
+    """
 
     store: Path
     aspect: Aspect = "display"
@@ -58,9 +64,18 @@ class ExtractResult:
     num_moved: int = 0
     num_ignored: int = 0
     num_frames: int = 0
+    num_pruned: int = 0
+    absent: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     failures: list[Failure] = field(default_factory=list)
+    known_failures: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def new_failures(self) -> list[Failure]:
+        """Those that this run found."""
+        known = {failure.path for failure in self.known_failures}
+        return [failure for failure in self.failures if failure.path not in known]
 
     @property
     def num_failed(self) -> int:
@@ -98,6 +113,7 @@ def extract(
     retry_failed: bool = False,
     must_exist: bool = True,
     may_be_empty: bool = False,
+    prune_missing: bool = False,
     exclude: Sequence[str] = (),
     not_yet: Collection[Path] = (),
     on_download: Callable[[int, int], None] | None = None,
@@ -114,6 +130,7 @@ def extract(
         aspect: pixels made square, as players show them ("display"), or taken as they are stored ("pixels"), as the
             field's pipelines do.
         must_exist: False for a list of paths from elsewhere: a missing one is then a failure, not an error.
+        prune_missing: take videos of `paths` whose files are gone out of the store in the end.
         may_be_empty: whether a folder without a video is fine: one that is watched may be filled later.
         exclude, not_yet: patterns to pass over, and files that are still being written; see `discover`.
 
@@ -130,7 +147,9 @@ def extract(
     config = store_config(info, sampling, aspect)
     with writing(store, config):
         reader = FeatureStore(store)
-        standing = read_failures(store, (location.record for location in reader.videos.values()))
+        standing = read_failures(
+            store, (location.record for location in reader.videos.values()), keep_gone=True
+        )
         work = make_worklist(
             found.candidates, reader, standing, retry_failed=retry_failed, keep_frames=keep_frames
         )
@@ -167,6 +186,9 @@ def extract(
         if run.written:
             old_shards = {shard.path for shard in reader.shards}
             run.result.warnings += settle_collisions(store, run.written, old_shards, run.writer)
+        if prune_missing:
+            pruned = prune(store, missing=True, under=[path.absolute() for path in paths], spare_absent=True)
+            run.result.num_pruned, run.result.absent = len(pruned.videos), pruned.absent
     if info.name == DEMO_NAME:
         run.result.warnings += demo_warnings(run.written.values())
     run.result.seconds = time.monotonic() - started
@@ -227,7 +249,7 @@ class _Run:
             num_moved=work.num_moved,
             warnings=list(work.notes),
         )
-        self.result.failures += work.known_failures
+        self._pass_over(work.known_failures)
         self.written: dict[str, str] = {}
         self._root_names: dict[str, str] | None = None
         self.writer = StoreWriter(store, backbone_sha256=config.backbone.sha256, config=config)
@@ -248,7 +270,7 @@ class _Run:
         for path, reason, detail in found.problems:
             known = standing.get(str(path))
             if known is not None and known.reason == reason and not retry_failed:
-                self.result.failures.append(known)
+                self._pass_over([known])
             else:
                 self._fail_at_once(make_failure(path, reason, detail, state=None))
 
@@ -280,9 +302,10 @@ class _Run:
 
     def copy_known(self) -> None:
         """Give files of known content the features of it: moved or touched ones, and those that are there twice."""
-        self._place_roots()
         pairs = [(job, key, True) for job, key in self.work.refreshed]
         pairs += [(job, key, False) for job, key in self.work.copies]
+        if pairs or self.work.moved_roots:
+            self._place_roots()
         if not pairs:
             return
         rows = KnownRows(self.store, {key for _, key, _ in pairs})
@@ -318,13 +341,13 @@ class _Run:
     def _place_roots(self) -> None:
         """Make the run's folders roots of the store, before the first row that names one."""
         if self._root_names is None:
-            work = self.work
-            is_needed = work.jobs or work.copies or work.refreshed or work.moved_roots
-            self._root_names = add_roots(self.store, work.new_roots) if is_needed else {}
-            names = self._root_names
-            move_roots(
-                self.store, [replace(root, name=names.get(root.name, root.name)) for root in work.moved_roots]
-            )
+            self._root_names = names = add_roots(self.store, self.work.new_roots)
+            moved = [replace(root, name=names.get(root.name, root.name)) for root in self.work.moved_roots]
+            move_roots(self.store, moved)
+
+    def _pass_over(self, known: list[Failure]) -> None:
+        self.result.failures += known
+        self.result.known_failures += known
 
     def fail(self, failure: Failure) -> None:
         """Note a failure in the store and in the result."""

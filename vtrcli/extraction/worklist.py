@@ -25,14 +25,13 @@ from vtrcli.extraction.recognize import (
     content_key,
     find_contents,
     is_displaced,
-    place_of,
     places,
     root_folder,
 )
 from vtrcli.store.failures import Failure, make_failure
 from vtrcli.store.frames import videos_without_frames
 from vtrcli.store.reader import FeatureStore
-from vtrcli.store.records import FileState, VideoRecord, file_state
+from vtrcli.store.records import FileState, VideoRecord, file_state, place_of
 from vtrcli.store.roots import Root, Roots, below, joined, normal
 
 MAX_NEW_ROOTS = 8  # a list of files from many folders gets one root that holds them all

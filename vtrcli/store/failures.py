@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vtrcli.errors import StoreError
-from vtrcli.files import append_lines
+from vtrcli.files import append_lines, is_gone, write_whole
 from vtrcli.store.records import FileState, VideoRecord
+from vtrcli.store.roots import read_roots
 
 FAILURES_NAME = "failures.jsonl"
 FORGOTTEN = "forgotten"  # a reason that takes back earlier lines of the same path
@@ -71,20 +72,56 @@ def _append(store: Path, failures: list[Failure]) -> None:
     append_lines(store / FAILURES_NAME, [json.dumps(asdict(failure)) for failure in failures])
 
 
-def read_failures(store: Path, records: Iterable[VideoRecord]) -> dict[str, Failure]:
-    """The failures that still stand, per path: the last line of each, unless the file was extracted after it.
+def read_failures(
+    store: Path, records: Iterable[VideoRecord], *, keep_gone: bool = False
+) -> dict[str, Failure]:
+    """The failures that still stand, per path: the last line of each, unless the file was extracted after it or is
+    gone.
 
     A half-written line (a kill, a full disk) is passed over, and so are empty ones.
+
+    Args:
+        keep_gone: those of files that are gone too. Below a root that is not there none is taken to be gone.
 
     Raises:
         StoreError: the file is there but cannot be read.
     """
     extracted_at = {record.path: record.extracted_at for record in records}
-    return {
+    standing = {
         path: failure
         for path, failure in sorted(_last_lines(store).items())
         if failure.reason != FORGOTTEN and failure.when > extracted_at.get(path, float("-inf"))
     }
+    return standing if keep_gone else {path: standing[path] for path in _there(store, standing)}
+
+
+def _there(store: Path, paths: Iterable[str]) -> list[str]:
+    """The paths whose files are there, or may be when their disk is mounted."""
+    roots = read_roots(store)
+    is_there = {name: root.is_there() for name, root in roots.by_name.items()}
+    return [
+        path
+        for path in paths
+        if not is_gone(path) or ((root := roots.of(path)) is not None and not is_there[root.name])
+    ]
+
+
+def tidy_failures(store: Path, records: Iterable[VideoRecord]) -> None:
+    """Write the list of failures anew where most of its lines say nothing any more.
+
+    A line that another process adds in this moment may be lost; its file is then tried once more.
+
+    Raises:
+        StoreError: the file cannot be read or written.
+    """
+    path = store / FAILURES_NAME
+    standing = read_failures(store, records).values()
+    try:
+        num_lines = sum(bool(line.strip()) for line in path.read_bytes().splitlines())
+    except OSError:
+        return
+    if num_lines > 2 * len(standing):
+        write_whole(path, "".join(f"{json.dumps(asdict(failure))}\n" for failure in standing).encode())
 
 
 def _last_lines(store: Path) -> dict[str, Failure]:

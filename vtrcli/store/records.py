@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vtrcli.store.config import require_types
-from vtrcli.store.roots import NO_ROOTS, Roots
+from vtrcli.store.roots import NO_ROOTS, Roots, below, normal
 
 FINGERPRINT_BYTES = 64 * 1024
 HASH_BLOCK_BYTES = 1 << 20
@@ -137,6 +137,20 @@ class VideoRecord:
             root=place.root,
             relative_path=place.relative_path,
         )
+
+
+def place_of(record: VideoRecord, roots: Roots) -> tuple[str, str]:
+    """(folder, relative path in composed Unicode) of a stored video. Without a root the folder is what is left of its
+    path when its id is taken off, since ids began as paths below it."""
+    root = roots.by_name.get(record.root or "")
+    if root is not None and record.relative_path is not None:
+        return root.folder, normal(record.relative_path)
+    tail = os.sep + record.video_id.replace("/", os.sep)
+    for path in (record.path, os.path.splitext(record.path)[0]):
+        if path.endswith(tail) and len(path) > len(tail):
+            folder = path[: -len(tail)]
+            return folder, normal(below(record.path, folder))
+    return os.path.dirname(record.path), normal(os.path.basename(record.path))
 
 
 def file_state(path: Path) -> FileState:

@@ -161,9 +161,9 @@ def is_below(path: str, folder: str) -> bool:
 
 
 def below(path: str, folder: str) -> str:
-    """The path of a file as seen from a folder that holds it, with /."""
-    rest = path[len(folder) :].lstrip(os.sep)
-    return rest if os.sep == "/" else rest.replace(os.sep, "/")
+    """The path of a file as seen from a folder that holds it, with /. Either may be in another Unicode form."""
+    num_parts = len(folder.rstrip(os.sep).split(os.sep))
+    return "/".join(path.split(os.sep)[num_parts:])
 
 
 def joined(folder: str, relative_path: str) -> str:
