@@ -247,7 +247,7 @@ def first_seconds(path: Path) -> float:
         shown = [time for time in times if time is not None]
         if not shown or len(shown) < len(times) or stream.time_base is None:
             return 0.0
-        return float(min(shown) * stream.time_base) - (file.start_time or 0) / av.time_base
+        return float(min(shown) * stream.time_base - (file.start_time or 0) / av.time_base)
 
 
 def pyav_frames(path: Path) -> list[tuple[int, float, bool]]:
