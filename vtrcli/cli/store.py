@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,8 +21,12 @@ from vtrcli.cli.output import (
     short_path,
     stdout,
 )
+from vtrcli.cli.progress import StepBar
 from vtrcli.errors import StoreError
 from vtrcli.times import clock
+
+if TYPE_CHECKING:
+    from vtrcli.store.contents import Contents, Kind
 
 NAME = "store"
 MAX_SHOWN = 10
@@ -35,7 +39,9 @@ app = typer.Typer(
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr store info --store kitchen.store[/bold]")
 def info(store: options.Store = None, json_output: options.Json = False) -> None:
-    """Show what a store holds: videos, frames, backbone, sampling, size."""
+    """Show what a store holds, by kind (features, kept frames, captions, derived tables), and what is missing or
+    superseded."""
+    from vtrcli.store.contents import contents
     from vtrcli.store.failures import read_failures
     from vtrcli.store.reader import FeatureStore
     from vtrcli.video.sampling import Sampling
@@ -44,7 +50,9 @@ def info(store: options.Store = None, json_output: options.Json = False) -> None
     opened = FeatureStore(path)
     records = [location.record for location in opened.videos.values()]
     seconds = sum(record.duration_seconds or 0.0 for record in records)
-    num_bytes = sum(file.stat().st_size for file in path.rglob("*.safetensors"))
+    held = contents(opened)
+    kinds = {"features": held.features, "frames": held.frames, "texts": held.texts, "derived": held.derived}
+    num_bytes = sum(kind.num_bytes for kind in kinds.values())
     num_failed = len(read_failures(path, records))
     backbone = opened.config.backbone
     if json_output:
@@ -56,7 +64,15 @@ def info(store: options.Store = None, json_output: options.Json = False) -> None
             "num_failed": num_failed,
             "num_shards": len(opened.shards),
             "num_bytes": num_bytes,
-            "has_frames": (path / "frames").exists(),
+            "has_frames": held.frames.num_files > 0,
+            "num_missing": held.num_missing,
+            "num_superseded": held.num_superseded,
+            "num_removed": held.num_removed,
+            "num_dead_bytes": held.num_dead_bytes,
+            "contents": {
+                name: {"num_files": kind.num_files, "num_bytes": kind.num_bytes, "num_parts": kind.num_parts}
+                for name, kind in kinds.items()
+            },
             **{key: value for key, value in opened.config.to_json().items() if key != "format"},
         }
         print_json("store info", body)
@@ -65,13 +81,92 @@ def info(store: options.Store = None, json_output: options.Json = False) -> None
         "videos": f"{len(records):,} ({clock(seconds)} in all)",
         "frames": f"{opened.num_frames:,}",
         "failures": f"{num_failed:,}",
-        "size": f"{byte_size(num_bytes)} in {count(len(opened.shards), 'shard')}",
+        "missing": f"{count(held.num_missing, 'file')} not there (vtr store prune)" * bool(held.num_missing),
+        "out of use": _out_of_use(held),
         "backbone": f"{model_name(backbone.name)}, {backbone.dim} dimensions, weights {backbone.sha256[:12]}",
         "sampling": Sampling.from_json(opened.config.sampling).describe(),
         "pixels": "as stored" if opened.config.aspect == "pixels" else "square, as displayed",
-        "kept frames": "yes" if (path / "frames").exists() else "no",
     }
-    print_rows(rows)
+    print_rows({name: value for name, value in rows.items() if value})
+    _print_kinds(kinds, num_frames=opened.num_frames)
+
+
+def _out_of_use(held: Contents) -> str:
+    """Rows that count no more, and what frees their bytes; empty when there are none."""
+    parts = [
+        f"{number:,} {what}"
+        for number, what in ((held.num_superseded, "superseded"), (held.num_removed, "removed"))
+        if number
+    ]
+    return f"{', '.join(parts)}: {byte_size(held.num_dead_bytes)} (vtr store compact)" if parts else ""
+
+
+def _print_kinds(kinds: dict[str, Kind], *, num_frames: int) -> None:
+    from rich.table import Table
+
+    holds = {
+        "features": f"{count(kinds['features'].num_parts, 'video')}, {count(num_frames, 'frame')}",
+        "frames": f"kept JPEGs of {count(kinds['frames'].num_parts, 'video')}",
+        "texts": f"features of {count(kinds['texts'].num_parts, 'caption')}",
+        "derived": "made again when it is needed",
+    }
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("")
+    table.add_column("files", justify="right")
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("holds", overflow="fold")
+    for name, kind in kinds.items():
+        if kind.num_files:
+            table.add_row(name, f"{kind.num_files:,}", byte_size(kind.num_bytes), holds[name])
+    num_files, num_bytes = (
+        sum(getattr(kind, what) for kind in kinds.values()) for what in ("num_files", "num_bytes")
+    )
+    table.add_row("all", f"{num_files:,}", byte_size(num_bytes), "")
+    stdout().print()
+    stdout().print(table)
+
+
+@app.command(cls=VtrCommand, epilog="Example: [bold]vtr store compact --store kitchen.store[/bold]")
+def compact(
+    store: options.Store = None,
+    drop_frames: Annotated[
+        bool,
+        typer.Option(
+            "--drop-frames", help="Delete the kept frames too; thumbnails come from the videos then."
+        ),
+    ] = False,
+    json_output: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Free what counts no more: rows of videos that were extracted again or taken out, derived tables of shards that
+    have gone. Small shards become one. Searches and extractions may go on meanwhile."""
+    from vtrcli.index.derived import remove_orphans
+    from vtrcli.store import compact as compacting
+
+    path = options.store_path(store)
+    with StepBar(unit="B", quiet=quiet, transient=True) as bar:
+        report = compacting.compact(path, drop_frames=drop_frames, on_progress=bar.update)
+    num_freed = report.num_bytes_before - report.num_bytes_after + remove_orphans(path)
+    if json_output:
+        body = {
+            "store": str(path),
+            "num_dropped": report.num_dropped,
+            "num_shards_before": report.num_shards_before,
+            "num_shards_after": report.num_shards_after,
+            "num_bytes_freed": num_freed,
+            "num_bytes": report.num_bytes_after,
+        }
+        print_json("store compact", body)
+        return
+    shards, size = count(report.num_shards_after, "shard"), byte_size(report.num_bytes_after)
+    if num_freed <= 0 and report.num_shards_before == report.num_shards_after:
+        stdout().print(f"nothing to free: {shards}, {size}", soft_wrap=True)
+        return
+    stdout().print(
+        f"{byte_size(max(num_freed, 0))} freed, {report.num_dropped:,} superseded or removed videos dropped; "
+        f"now {shards}, {size}",
+        soft_wrap=True,
+    )
 
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr store verify --store kitchen.store --repair[/bold]")

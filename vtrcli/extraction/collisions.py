@@ -6,7 +6,7 @@ The path that sorts first keeps the id, the other gets the next free one; both p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,18 +19,19 @@ from vtrcli.store.writer import StoreWriter
 
 
 def settle_collisions(
-    store: Path, written: Mapping[str, str], old_shards: Set[Path], writer: StoreWriter
+    store: Path, written: Mapping[str, str], planned: FeatureStore, writer: StoreWriter
 ) -> list[str]:
     """Give every path of a contested id an id of its own, and return a note for each.
 
     Args:
         written: video id -> path that this process wrote under it.
-        old_shards: those that were there when this process planned; it knew their ids, so they hold no rival.
+        planned: the store when this process planned; it knew these rows' ids, so that none of them is a rival, wherever
+            `compact` may have put them since.
     """
     reader = FeatureStore(store)
     taken = {name: at.record.path for name, at in reader.videos.items()}
     notes = []
-    for video_id, rows in _contested(reader, written, old_shards).items():
+    for video_id, rows in _contested(reader, written, planned).items():
         keeper, *others = (rows[path] for path in sorted(rows))
         if taken[video_id] != keeper.record.path:
             _copy(reader, keeper, keeper.record, writer)
@@ -49,18 +50,29 @@ def settle_collisions(
 
 
 def _contested(
-    reader: FeatureStore, written: Mapping[str, str], old_shards: Set[Path]
+    reader: FeatureStore, written: Mapping[str, str], planned: FeatureStore
 ) -> dict[str, dict[str, Location]]:
     """Video id -> path -> its newest rows, superseded or not, for the ids that got more than one path since then."""
+    known = {
+        _place(record) for shard in planned.shards for record in shard.records if record.video_id in written
+    }
+    old_shards = {shard.path for shard in planned.shards}
     found: dict[str, dict[str, Location]] = {}
     for number, shard in enumerate(reader.shards):
-        if shard.path not in old_shards:
-            offsets = shard.offsets.tolist()
-            for record, start, stop in zip(shard.records, offsets, offsets[1:], strict=False):
-                if record.video_id in written:
-                    location = Location(record, number, start, stop)
-                    found.setdefault(record.video_id, {})[record.path] = location
+        if shard.path in old_shards:
+            continue
+        offsets = shard.offsets.tolist()
+        for record, start, stop in zip(shard.records, offsets, offsets[1:], strict=False):
+            is_own = written.get(record.video_id) == record.path
+            if record.video_id in written and (is_own or _place(record) not in known):
+                location = Location(record, number, start, stop)
+                found.setdefault(record.video_id, {})[record.path] = location
     return {video_id: rows for video_id, rows in found.items() if len(rows) > 1}
+
+
+def _place(record: VideoRecord) -> tuple[str, str | None, str]:
+    """Id and place of a row, whatever its root's folder is now."""
+    return record.video_id, record.root, record.relative_path or record.path
 
 
 def _copy(reader: FeatureStore, at: Location, record: VideoRecord, writer: StoreWriter) -> None:

@@ -19,6 +19,7 @@ from vtrcli.extraction.worklist import Job, Worklist, make_worklist
 from vtrcli.model.backbone import Backbone, BackboneInfo, backbone_info, load_backbone
 from vtrcli.model.preprocess import PREPROCESSING
 from vtrcli.model.weight_sources import DEMO_NAME
+from vtrcli.store.compact import merge_small
 from vtrcli.store.config import BackboneTag, StoreConfig, create_config, writing
 from vtrcli.store.failures import Failure, append_failure, make_failure, read_failures
 from vtrcli.store.prune import prune
@@ -184,11 +185,12 @@ def extract(
         if work.removed:
             remove_videos(store, work.removed)
         if run.written:
-            old_shards = {shard.path for shard in reader.shards}
-            run.result.warnings += settle_collisions(store, run.written, old_shards, run.writer)
+            run.result.warnings += settle_collisions(store, run.written, reader, run.writer)
         if prune_missing:
             pruned = prune(store, missing=True, under=[path.absolute() for path in paths], spare_absent=True)
             run.result.num_pruned, run.result.absent = len(pruned.videos), pruned.absent
+        if run.written:
+            merge_small(store)
     if info.name == DEMO_NAME:
         run.result.warnings += demo_warnings(run.written.values())
     run.result.seconds = time.monotonic() - started

@@ -18,9 +18,11 @@ import numpy as np
 from vtrcli.errors import StoreError
 from vtrcli.index.catalog import Catalog
 from vtrcli.index.catalog_file import INDEX_FOLDER
+from vtrcli.store.compact import delete_file
 from vtrcli.store.config import STORE_VERSION, make_folder
-from vtrcli.store.reader import SHARD_FOLDER, open_shard_of
+from vtrcli.store.reader import SHARD_FOLDER, open_shard_of, shard_paths
 from vtrcli.store.shard import DTYPES, Shard, open_tensors, write_tensors
+from vtrcli.store.writer import NUMBER_DIGITS
 
 DERIVED_FORMAT = "vtr-derived"
 
@@ -125,6 +127,23 @@ def _write(path: Path, table: Table, columns: Columns, *, shard_key: str) -> Non
     with contextlib.suppress(StoreError):  # a store that may only be read is searched all the same
         make_folder(path.parent)
         write_tensors(path, table, metadata)
+
+
+def remove_orphans(store: Path) -> int:
+    """Delete the tables of shards that have gone, of whatever kind; returns the bytes that they took.
+
+    Raises:
+        StoreError: a table cannot be deleted.
+    """
+    shard_names = {path.name for path in shard_paths(store)}
+    num_bytes = 0
+    for path in sorted((store / INDEX_FOLDER).glob("*/[!.]*.safetensors")):
+        # Vectors of queries lie there too; their names are hashes.
+        is_of_shard = path.name[:NUMBER_DIGITS].isdecimal() and path.name[NUMBER_DIGITS] in "-_"
+        if is_of_shard and path.name not in shard_names:
+            num_bytes += path.stat().st_size
+            delete_file(path)
+    return num_bytes
 
 
 def _remove_orphans(folder: Path, shard_names: set[str]) -> None:

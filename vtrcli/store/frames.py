@@ -99,6 +99,13 @@ class FrameShard:
     def __contains__(self, video_id: str) -> bool:
         return video_id in self._numbers
 
+    def num_bytes(self, video_id: str) -> int:
+        """Size of one video's images; KeyError when it is not in this shard."""
+        number = self._numbers[video_id]
+        start, stop = self._file.rows("offsets")[number : number + 2].tolist()
+        places = self._file.rows("byte_offsets")
+        return int(places[stop]) - int(places[start])
+
     def images(self, video_id: str) -> list[bytes]:
         """The JPEG bytes of one video's frames; KeyError when it is not in this shard."""
         number = self._numbers[video_id]
