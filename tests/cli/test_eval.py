@@ -148,6 +148,30 @@ def test_a_matrix_that_cannot_be_trusted_is_exit_3(matrix: Path, make: object, m
     assert message in result.stderr
 
 
+def test_compare_refuses_other_queries(matrix: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "few.npy", np.eye(10, dtype=np.float32))
+    for name in ("scores", "few"):
+        saved = tmp_path / f"{name}.json"
+        run_json("eval", "--similarities", str(tmp_path / f"{name}.npy"), "--save-ranks", str(saved))
+    result = run("compare", str(tmp_path / "scores.json"), str(tmp_path / "few.json"))
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "hold other queries: which video belongs to which text differs" in result.stderr
+
+
+def test_a_saved_matrix_needs_no_mapping(tmp_path: Path) -> None:
+    np.save(tmp_path / "m.npy", np.random.default_rng(0).random((6, 3)).astype(np.float32))
+    (tmp_path / "map.txt").write_text("2\n2\n1\n1\n0\n0\n")
+    saved = str(tmp_path / "saved.npy")
+    mapping = ("--text-to-video", str(tmp_path / "map.txt"))
+    first = run_json(
+        "eval", "--similarities", str(tmp_path / "m.npy"), *mapping, "--save-similarities", saved
+    )
+    assert run_json("eval", "--similarities", saved)["results"] == first["results"]
+    other = run("eval", "--similarities", saved, "--save-similarities", str(tmp_path / "x.npz"))
+    assert other.exit_code == 2
+    assert f"a file that ends in .npy; write --save-similarities {tmp_path / 'x.npy'}" in other.stderr
+
+
 def test_compare_refuses_other_files(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"schema": 1, "command": "eval"}))
     result = run("compare", str(tmp_path / "a.json"), str(tmp_path / "a.json"))

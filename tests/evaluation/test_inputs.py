@@ -153,15 +153,56 @@ def test_a_matrix_can_be_saved_over_itself(tmp_path: Path) -> None:
     scores = np.random.default_rng(0).random((5, 5)).astype(np.float32)
     np.save(tmp_path / "m.npy", scores)
     inputs = from_matrix(tmp_path / "m.npy", text_to_video=None, bank=None)
-    save_matrix(inputs.source, tmp_path / "m.npy")
+    save_matrix(inputs, tmp_path / "m.npy")
     assert np.load(tmp_path / "m.npy").tolist() == scores.tolist()
 
 
 def test_a_saved_matrix_is_the_matrix(toy: Path, tmp_path: Path) -> None:
     inputs = open_split(toy, run=None)
-    save_matrix(inputs.source, tmp_path / "scores.npy")
+    save_matrix(inputs, tmp_path / "scores.npy")
     (tmp_path / "map.txt").write_text("\n".join(map(str, inputs.truth.video_index.tolist())) + "\n")
     again = from_matrix(tmp_path / "scores.npy", text_to_video=tmp_path / "map.txt", bank=None)
     options = EvaluationOptions(methods=("dsl",), num_bootstrap=0)
     one, other = (evaluate_inputs(each, options) for each in (inputs, again))
     assert [row.t2v.to_json() for row in one.evaluations] == [row.t2v.to_json() for row in other.evaluations]
+
+
+def test_a_saved_matrix_is_read_back_without_options(toy: Path, tmp_path: Path) -> None:
+    inputs = open_split(toy, run=toy / "run")
+    save_matrix(inputs, tmp_path / "scores.npy")
+    again = from_matrix(tmp_path / "scores.npy", text_to_video=None, bank=None)
+    kept = ("dataset", "split", "max_tokens", "texts", "caption_ids", "video_ids", "logit_scale")
+    assert {name: getattr(again, name) for name in kept} == {name: getattr(inputs, name) for name in kept}
+    options = EvaluationOptions(methods=("dsl",))
+    one, other = (evaluate_inputs(each, options) for each in (inputs, again))
+    assert [row.to_json() for row in one.evaluations] == [row.to_json() for row in other.evaluations]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda folder: np.save(folder / "m.npy", np.eye(3, dtype=np.float32)),
+            "it was written with another",
+        ),
+        (
+            lambda folder: np.save(folder / "m.npy", np.eye(4, dtype=np.float32)),
+            "it was written with another",
+        ),
+        (lambda folder: (folder / "m.npy.json").write_text('{"format": "vtr-similarities"}'), "'shape'"),
+        (lambda folder: (folder / "m.npy.json").write_text("{"), "Expecting property name"),
+    ],
+)
+def test_what_stands_beside_a_matrix_must_belong_to_it(tmp_path: Path, spoil: object, message: str) -> None:
+    np.save(tmp_path / "m.npy", np.random.default_rng(0).random((4, 4)).astype(np.float32))
+    save_matrix(from_matrix(tmp_path / "m.npy", text_to_video=None, bank=None), tmp_path / "m.npy")
+    spoil(tmp_path)  # type: ignore[operator]
+    with pytest.raises(InputError) as caught:
+        from_matrix(tmp_path / "m.npy", text_to_video=None, bank=None)
+    assert str(caught.value).startswith(f"{tmp_path / 'm.npy.json'} cannot be used: {message}")
+    assert str(caught.value).endswith(
+        "; what `vtr eval --save-similarities` wrote beside m.npy; save the matrix again, or delete that file and "
+        "give --text-to-video"
+    )
+    (tmp_path / "m.npy.json").write_text('{"format": "of somebody else"}')
+    assert from_matrix(tmp_path / "m.npy", text_to_video=None, bank=None).texts == ()

@@ -38,14 +38,17 @@ def command(
     quiet: options.Quiet = False,
 ) -> None:
     """Test whether B is better than A, query by query: a permutation test of the paired differences."""
-    from vtrcli.evaluation.ranks_file import choose_row, read_ranks
+    from vtrcli.evaluation.ranks_file import choose_row, read_ranks, require_same_queries
     from vtrcli.retrieval.compare import compare
 
-    rows = read_ranks(first), read_ranks(second)
+    files = read_ranks(first), read_ranks(second)
+    doubt = require_same_queries(*files)
+    if doubt:
+        say(f"note: {doubt}", quiet=quiet)
     found = []
     for way in (direction,) if direction else ("t2v", "v2t"):
-        a = choose_row(rows[0], first, direction=way, method=method)
-        b = choose_row(rows[1], second, direction=way, method=method_b or method)
+        a = choose_row(files[0], direction=way, method=method)
+        b = choose_row(files[1], direction=way, method=method_b or method)
         if a.transductive != b.transductive:
             say(
                 f"note: {way}: one side saw all queries at once (transductive), the other did not",

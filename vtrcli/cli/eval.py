@@ -99,7 +99,10 @@ def command(
     ] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write a self-contained page.")] = None,
     save_similarities: Annotated[
-        Path | None, typer.Option("--save-similarities", help="Write the matrix as .npy.")
+        Path | None,
+        typer.Option(
+            "--save-similarities", help="Write the matrix as .npy; --similarities reads it with its truth."
+        ),
     ] = None,
     save_ranks: Annotated[
         Path | None,
@@ -133,6 +136,12 @@ def command(
     methods = [*(["dsl"] if dsl else []), *(method or [])]
     from_files = bool(similarities or text_vectors or video_vectors)
     refuse_idle_options(context, methods, from_files=from_files)
+    if save_similarities and save_similarities.suffix != ".npy":
+        raise UsageError(
+            f"--save-similarities {save_similarities}",
+            allowed="a file that ends in .npy",
+            to_do=f"write --save-similarities {save_similarities.with_suffix('.npy')}",
+        )
     chosen_device = choose_device(device)
     if from_files:
         inputs = file_inputs(similarities, text_vectors, video_vectors, text_to_video, bank)
@@ -169,7 +178,7 @@ def command(
         ),
     )
     if save_similarities:
-        save_matrix(inputs.source, save_similarities)
+        save_matrix(inputs, save_similarities)
     if save_ranks:
         from vtrcli.evaluation.ranks_file import write_ranks
 

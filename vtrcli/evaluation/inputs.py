@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +15,7 @@ from vtrcli.caching import cache_texts, open_text_cache
 from vtrcli.datasets.join import JoinedSplit, join_with_store, require_complete
 from vtrcli.datasets.registry import load_split, text_limit
 from vtrcli.errors import InputError
-from vtrcli.files import replacing
+from vtrcli.files import replacing, write_whole
 from vtrcli.retrieval.frame_scores import unit_rows
 from vtrcli.retrieval.matrices import read_similarities
 from vtrcli.retrieval.scores import DenseScores, ScoreSource, VectorScores
@@ -20,15 +23,22 @@ from vtrcli.retrieval.truth import Truth
 from vtrcli.retrieval.truth_files import read_text_to_video
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.taggers import TaggerName, load_tagger
+from vtrcli.text_files import decode_text
+
+MATRIX_FORMAT = "vtr-similarities"
+_END_BYTES = 1 << 20
+# Fields of EvaluationInputs that a saved matrix takes along, beside its truth.
+_SAVED_NAMES = ("dataset", "split", "max_tokens", "texts", "caption_ids", "video_ids", "logit_scale")
 
 
 @dataclass(frozen=True)
 class EvaluationInputs:
     """Scores and truth, and labels where they are known (the report shows them).
 
-    `max_tokens`: how much of a text was read (None: not known, or all that CLIP reads). `texts` and `video_ids` in the
-    order of rows and columns; `categories` by video id; `bank` holds scores of other
-    texts with the same videos; `logit_scale` is the model's own, where it is known; `notes` are sentences for the user.
+    `max_tokens`: how much of a text was read (None: not known, or all that CLIP reads). `texts` and `caption_ids` (of
+    the data set) in the order of the rows, `video_ids` in that of the columns; `categories` by video id; `bank` holds
+    scores of other texts with the same videos; `logit_scale` is the model's own, where it is known; `notes` are
+    sentences for the user.
     """
 
     source: ScoreSource
@@ -38,6 +48,7 @@ class EvaluationInputs:
     split: str | None = None
     max_tokens: int | None = None
     texts: tuple[str, ...] = ()
+    caption_ids: tuple[str, ...] = ()
     video_ids: tuple[str, ...] = ()
     categories: Mapping[str, str] = field(default_factory=dict)
     store: FeatureStore | None = None
@@ -47,17 +58,21 @@ class EvaluationInputs:
 
 
 def from_matrix(similarities: Path, *, text_to_video: Path | None, bank: Path | None) -> EvaluationInputs:
-    """Any model's similarity matrix [num_texts, num_videos]; without a mapping the truth is its diagonal.
+    """Any model's similarity matrix [num_texts, num_videos].
+
+    Without a mapping the truth is what `save_matrix` wrote beside the matrix, else its diagonal.
 
     Raises:
         InputError, UsageError: a file that cannot be read or does not hold what it must.
     """
     source = DenseScores(read_similarities(similarities))
+    saved = None if text_to_video else _saved_notes(similarities, source.shape)
+    known = saved or {"truth": _truth(source.shape, text_to_video)}
     return EvaluationInputs(
         source,
-        _truth(source.shape, text_to_video),
         model=str(similarities),
         bank=DenseScores(read_similarities(bank)) if bank else None,
+        **known,
     )
 
 
@@ -139,6 +154,7 @@ def from_store(
         split=split,
         max_tokens=limit,
         texts=tuple(texts),
+        caption_ids=tuple(caption.caption_id for caption in joined.captions),
         video_ids=joined.video_ids,
         categories=joined.categories,
         store=opened,
@@ -176,14 +192,17 @@ def _truth(shape: tuple[int, int], text_to_video: Path | None) -> Truth:
     return read_text_to_video(text_to_video, num_texts=shape[0], num_videos=shape[1])
 
 
-def save_matrix(source: ScoreSource, path: Path) -> None:
+def save_matrix(inputs: EvaluationInputs, path: Path) -> None:
     """Write all scores as a .npy file, float32 [num_texts, num_videos], row block by row block.
 
-    The file is there whole or not at all; it may even be the one that `source` is mapped from.
+    Beside it stands a JSON file of the same name with what the scores alone do not say: truth, logit scale, names of
+    texts and videos; `from_matrix` reads both. Each file is there whole or not at all; the matrix may even be the one
+    that the scores are mapped from.
 
     Raises:
-        StoreError: the file cannot be written.
+        StoreError: a file cannot be written.
     """
+    source, truth = inputs.source, inputs.truth
     num_texts, num_videos = source.shape
     rows_at_once = max(1, 2**24 // max(1, num_videos))
     with replacing(path) as temporary, open(temporary, "xb") as file:
@@ -192,3 +211,58 @@ def save_matrix(source: ScoreSource, path: Path) -> None:
         for start in range(0, num_texts, rows_at_once):
             rows = slice(start, min(start + rows_at_once, num_texts))
             file.write(np.ascontiguousarray(source.block(rows, slice(0, num_videos)), "<f4").tobytes())
+    body = {
+        "format": MATRIX_FORMAT,
+        "version": 1,
+        "shape": list(source.shape),
+        "ends_crc32": _ends_crc32(path),
+        "pairs": np.stack([truth.text_index, truth.video_index], axis=1).tolist(),
+        **{name: getattr(inputs, name) for name in _SAVED_NAMES},
+    }
+    write_whole(matrix_notes(path), json.dumps(body).encode())
+
+
+def matrix_notes(path: Path) -> Path:
+    """The JSON file beside a saved matrix."""
+    return path.with_name(f"{path.name}.json")
+
+
+def _saved_notes(path: Path, shape: tuple[int, int]) -> dict[str, Any] | None:
+    """What `save_matrix` wrote beside a matrix, with its truth; None where there is no such file.
+
+    Raises:
+        InputError: the file is damaged, or belongs to another matrix.
+    """
+    notes = matrix_notes(path)
+    try:
+        body: dict[str, Any] = json.loads(decode_text(notes.read_bytes(), name=str(notes)))
+        if body["format"] != MATRIX_FORMAT:
+            return None
+        if body["shape"] != list(shape) or body["ends_crc32"] != _ends_crc32(path):
+            raise ValueError("it was written with another matrix")
+        truth = Truth.from_pairs(np.array(body["pairs"], np.int64), num_texts=shape[0], num_videos=shape[1])
+        found: dict[str, Any] = {"truth": truth, **{name: body[name] for name in _SAVED_NAMES}}
+        for name, size in (("texts", shape[0]), ("caption_ids", shape[0]), ("video_ids", shape[1])):
+            found[name] = tuple(map(str, found[name]))
+            if len(found[name]) not in (0, size):
+                raise ValueError(f"{len(found[name])} {name}")
+        scale = found["logit_scale"]
+        found["logit_scale"] = None if scale is None else float(scale)
+        return found
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as cause:
+        raise InputError(
+            f"{notes} cannot be used: {' '.join(str(cause).split())[:200]}",
+            allowed=f"what `vtr eval --save-similarities` wrote beside {path.name}",
+            to_do="save the matrix again, or delete that file and give --text-to-video",
+        ) from cause
+
+
+def _ends_crc32(path: Path) -> int:
+    """A checksum over the size and the first and last MiB: enough to tell two matrices apart."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        checksum = zlib.crc32(file.read(_END_BYTES), size & 0xFFFFFFFF)
+        file.seek(max(0, size - _END_BYTES))
+        return zlib.crc32(file.read(_END_BYTES), checksum)

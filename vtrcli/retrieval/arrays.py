@@ -100,12 +100,14 @@ class TorchArrays:
 
 
 def arrays_for(device: str) -> Arrays:
-    """The backend of `cpu`, `cuda`, `cuda:N`, or `auto`: a GPU if there is one.
+    """The backend of `cpu`, `cuda`, `cuda:N`, or `auto`: a CUDA GPU if there is one.
+
+    `mps` is the CPU: ranks need sums in float64, which Apple's GPUs do not have; the model may still run there.
 
     Raises:
         UsageError: another device, or no such GPU.
     """
-    if device == "cpu":
+    if device == "cpu" or device.startswith("mps"):
         return NumpyArrays()
     if device == "auto" or device.startswith("cuda"):
         import torch
@@ -117,7 +119,7 @@ def arrays_for(device: str) -> Arrays:
             return NumpyArrays()
     raise UsageError(
         f"device {device!r}",
-        allowed="an evaluation runs on cpu, auto, or a CUDA device of this machine (cuda, cuda:1)",
+        allowed="an evaluation runs on cpu, auto, mps, or a CUDA device of this machine (cuda, cuda:1)",
         to_do="use --device cpu",
     )
 
