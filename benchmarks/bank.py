@@ -60,7 +60,7 @@ class Way:
         return self.method if self.method == "none" else f"{self.method}, T = {self.temperature:g}"
 
 
-SOFTMAX_METHODS: tuple[MethodName, ...] = ("inverted-softmax", "dsl", "qb-norm", "dual-is")
+SOFTMAX_METHODS: tuple[MethodName, ...] = ("inverted-softmax", "dsl", "qb-norm", "mutual-softmax")
 WAYS = (
     Way(method="none"),
     *(Way(method=method, temperature=value) for method in SOFTMAX_METHODS for value in TEMPERATURES),
@@ -185,7 +185,7 @@ def apply_bias(scores: Floats, bank: Bank, way: Way, bias: Floats) -> Floats:
         return logits - np.logaddexp(bias, logits) + logs
     if way.method == "qb-norm":
         bias = bias * finds_hub(scores, bank)[:, None]
-    return (2.0 if way.method == "dual-is" else 1.0) * logits - bias
+    return (2.0 if way.method == "mutual-softmax" else 1.0) * logits - bias
 
 
 def ranks(scores: Floats, truth: Integers) -> Floats:

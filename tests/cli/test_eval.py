@@ -148,6 +148,14 @@ def test_a_matrix_that_cannot_be_trusted_is_exit_3(matrix: Path, make: object, m
     assert message in result.stderr
 
 
+def test_auto_on_apple_silicon_evaluates(matrix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run_json("eval", "--similarities", str(matrix), "--dsl")["results"][0]["R@1"] > 0
+
+
 def test_compare_refuses_other_queries(matrix: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "few.npy", np.eye(10, dtype=np.float32))
     for name in ("scores", "few"):

@@ -13,6 +13,8 @@ from vtrcli.caching import reading_id
 from vtrcli.errors import InputError, StoreError, UsageError
 from vtrcli.evaluation.inputs import EvaluationInputs, _limit_note, from_matrix, from_store, save_matrix
 from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
+from vtrcli.retrieval.scores import DenseScores
+from vtrcli.retrieval.truth import Truth
 from vtrcli.store.texts import TextRows, write_texts
 from vtrcli.text.streams import STREAMS
 from vtrcli.text.taggers import load_tagger
@@ -78,6 +80,15 @@ def test_plain_comes_first_and_each_method_once_per_bank(toy: Path) -> None:
         ("csls", True),
         ("csls", False),
     ]
+
+
+def test_a_correction_that_ends_below_plain_is_said() -> None:
+    scores = DenseScores(np.random.default_rng(4).random((6, 6)).astype(np.float32))
+    inputs = EvaluationInputs(scores, Truth.diagonal((6, 6)), model="random")
+    options = EvaluationOptions(methods=("dsl",), num_bootstrap=0)
+    assert evaluate_inputs(inputs, options).notes[-1] == (
+        "v2t: dsl ends below plain: R@1 33.3 instead of 50.0"
+    )
 
 
 def test_a_run_of_another_backbone_does_not_fit_the_store(toy: Path, tmp_path: Path) -> None:

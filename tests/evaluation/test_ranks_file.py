@@ -75,7 +75,8 @@ def test_other_queries_are_refused(tmp_path: Path) -> None:
         require_same_queries(a, b)
     assert str(caught.value) == (
         f"{a.path} and {b.path} hold other queries: 6 of 6 differ, the first is 'video0#0' and 'clip0#0'; a paired "
-        "test needs the same queries, in the same order on both sides; evaluate both on the same split with --save-ranks"
+        "test needs the same queries, in the same order on both sides; evaluate both on the same split with "
+        "--save-ranks"
     )
     c = saved_with_names(tmp_path / "c.json", "video", texts="another text")
     with pytest.raises(InputError, match="hold other queries: the same ids with other texts; "):

@@ -40,7 +40,7 @@ def corrected(
     scale: float = 100.0,
     temperature: float = 1.0,
     k: int = 1,
-    alpha: float = 0.75,
+    alpha: float = 0.25,
     num_rounds: int = 10,
 ) -> np.ndarray:
     """Corrected scores [num_queries, num_items] from [num_queries, num_items] and a bank [num_bank, num_items].
@@ -59,7 +59,7 @@ def corrected(
         return weights / over_queries
     if method == "dsl":
         return scale * scores * weights / (over_queries if own_bank else over_queries + weights)
-    if method == "dual-is":
+    if method == "mutual-softmax":
         return weights / over_queries * weights / weights.sum(axis=1, keepdims=True)
     if method == "csls":
         own = np.sort(scores, axis=1)[:, ::-1][:, :k].mean(axis=1)

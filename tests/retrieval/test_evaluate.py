@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.retrieval import brute_force
 from vtrcli.errors import InputError, UsageError
+from vtrcli.retrieval.arrivals import arrivals
 from vtrcli.retrieval.evaluate import Evaluation, evaluate, sweep
 from vtrcli.retrieval.methods import DEFAULT_ALPHA, METHODS, MethodName
 from vtrcli.retrieval.scores import DenseScores, VectorScores
@@ -135,6 +137,111 @@ def test_scaled_scores_give_the_ranks_of_their_cosines() -> None:
     truth = Truth.diagonal((50, 50))
     matrix = cosines(50, 50).astype(np.float64)
     same_ranks(plain(matrix, truth, method="dsl"), plain(100 * matrix, truth, method="dsl"))
+
+
+@pytest.mark.parametrize("deviation", [0.02, 0.9, 1.1, 24.0, 300.0])
+def test_scores_of_an_unknown_unit_get_the_scale_that_makes_them_spread_as_logits(deviation: float) -> None:
+    matrix = 3 + deviation * np.random.default_rng(0).standard_normal((80, 80))  # above 1: no cosines
+    scale = plain(matrix, Truth.diagonal((80, 80)), method="dsl").logit_scale
+    assert scale == (1 if 1 <= deviation <= 25 else pytest.approx(2.5 / deviation, rel=0.05))
+
+
+def test_what_scores_were_taken_for_is_said() -> None:
+    truth, matrix = Truth.diagonal((80, 80)), cosines(80, 80)
+    told = {
+        name: plain(scores, truth, method="dsl").warnings
+        for name, scores in {
+            "cosines": matrix,
+            "flat cosines": 0.5 + matrix / 100,
+            "logits": 100 * matrix,
+            "between": 5 * matrix,
+            "far above": 1e4 * matrix,
+        }.items()
+    }
+    assert told["cosines"] == ()
+    assert told["flat cosines"] == (
+        "scores within -1 and 1 are taken as cosines and multiplied by 100, but a text's scores deviate by 0.0012 and "
+        "CLIP's by about 0.025: --logit-scale sets another factor",
+    )
+    assert told["logits"] == (
+        "scores up to 40 are no cosines and are taken as logits: --logit-scale multiplies them",
+    )
+    for name, bound in (("between", "2"), ("far above", "4e\\+03")):
+        assert len(told[name]) == 1
+        assert re.match(
+            rf"scores up to {bound} are neither cosines nor logits, by their spread: they are multiplied by [0-9.]+, "
+            r"so that they spread as 100 x CLIP's cosines do; --logit-scale sets another factor",
+            told[name][0],
+        )
+    assert plain(5 * matrix, truth, method="dsl", logit_scale=20.0).warnings == ()
+    assert plain(5 * matrix, truth).warnings == ()  # plain ranks know no scale
+
+
+def test_padding_is_ranked_last_and_changes_nothing_else() -> None:
+    generator = np.random.default_rng(3)
+    matrix = 0.4 * generator.random((40, 30))
+    truth = Truth.from_videos(np.arange(40) % 30, num_videos=30)
+    padded = np.concatenate([matrix, np.full((40, 7), -np.inf)], axis=1)
+    wide = Truth.from_videos(np.arange(40) % 30, num_videos=37)
+    for method in METHODS:
+        before, after = plain(matrix, truth, method=method), plain(padded, wide, method=method)
+        same_ranks(before, after)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "qb-norm"])
+@pytest.mark.parametrize("memory_bytes", [SMALLEST, 1 << 30])
+def test_unscored_pairs_count_as_nothing_in_every_correction(method: MethodName, memory_bytes: int) -> None:
+    generator = np.random.default_rng(4)
+    matrix = 0.4 * generator.random((150, 150))
+    matrix[generator.random(matrix.shape) < 0.3] = -np.inf
+    np.fill_diagonal(matrix, 0.4 * generator.random(150))
+    result = plain(
+        matrix, Truth.diagonal((150, 150)), method=method, num_rounds=3, memory_bytes=2 * memory_bytes
+    )
+    k = METHODS[method].default_k or 1
+    own = [{place} for place in range(150)]
+    with np.errstate(invalid="ignore"):  # -inf x 0 in the product of dsl
+        for metrics, turned in ((result.t2v, matrix), (result.v2t, matrix.T)):
+            scores = brute_force.corrected(turned, method, k=k, num_rounds=3)
+            scores[~np.isfinite(turned)] = -np.inf
+            assert metrics is not None
+            np.testing.assert_array_equal(metrics.ranks, brute_force.ranks(scores, own, tied_before=0.5))
+
+
+def test_a_right_answer_cannot_be_padding() -> None:
+    matrix = cosines(5, 5)
+    matrix[2, 3] = matrix[4, 4] = -np.inf
+    with pytest.raises(InputError) as caught:
+        plain(matrix, Truth.diagonal((5, 5)))
+    assert str(caught.value) == (
+        "row 4 of the similarity matrix holds -infinity at column 4, where its own video is; -infinity marks padding, "
+        "which no right answer can be; check that rows and columns stand in the order of the mapping"
+    )
+    with pytest.raises(InputError, match="row 4 of the similarity matrix holds -infinity"):
+        arrivals(matrix, Truth.diagonal((5, 5)), [1])
+    matrix[4, 4] = 0.1
+    matrix[0, 1] = np.inf
+    with pytest.raises(InputError, match="row 0 of the similarity matrix holds infinity at column 1"):
+        plain(matrix, Truth.diagonal((5, 5)))
+
+
+def test_a_bank_has_no_padding() -> None:
+    bank = cosines(9, 5)
+    bank[3, 2] = -np.inf
+    with pytest.raises(InputError, match="row 3 of the similarity matrix holds infinity at column 2"):
+        plain(cosines(5, 5), Truth.diagonal((5, 5)), method="nnn", bank=bank)
+
+
+def test_what_was_called_dual_is_has_the_name_of_what_it_is() -> None:
+    with pytest.raises(
+        UsageError, match=r"method 'dual-is'; known are .*mutual-softmax; choose one of them; what vtr"
+    ):
+        plain(cosines(3, 3), Truth.diagonal((3, 3)), method="dual-is")
+
+
+def test_rows_of_nnn_say_their_alpha() -> None:
+    rows = plain(cosines(20, 20), Truth.diagonal((20, 20)), method="nnn", alpha=0.5).to_json()
+    assert [row["alpha"] for row in rows] == [0.5, 0.5]
 
 
 def test_a_forgotten_logit_scale_is_pointed_out() -> None:

@@ -52,7 +52,7 @@ def test_dual_softmax(matrix: np.ndarray) -> None:
         ({"method": "sinkhorn", "num_rounds": 10}, 53.8, 53.3),
         ({"method": "csls", "k": 1}, 51.1, None),
         ({"method": "csls", "k": 10}, 49.7, None),
-        ({"method": "dual-is"}, 50.5, None),
+        ({"method": "mutual-softmax"}, 50.5, None),
         ({"method": "dsl", "temperature": 1000}, 48.2, 46.0),
         ({"method": "dsl", "temperature": 100}, 47.5, 46.5),
         ({"method": "dsl", "temperature": 10}, 46.6, 47.3),
@@ -65,6 +65,14 @@ def test_recall_at_1(matrix: np.ndarray, options: dict[str, object], t2v: float,
     result = evaluate(matrix, TRUTH, ties="optimistic", num_bootstrap=0, **options)  # type: ignore[arg-type]
     assert result.t2v.recall[1] == t2v
     assert result.v2t is not None and v2t in (None, result.v2t.recall[1])
+
+
+def test_a_matrix_in_another_unit_gives_the_same_gain(matrix: np.ndarray) -> None:
+    result = evaluate(14.3 * np.asarray(matrix), TRUTH, method="dsl", ties="optimistic", num_bootstrap=0)
+    assert result.logit_scale == pytest.approx(100 / 14.3, rel=0.05)
+    assert result.t2v.recall[1] == pytest.approx(52.8, abs=0.3)  # taken as logits: 46.4, below plain
+    assert "neither cosines nor logits" in result.warnings[0]
+    assert evaluate(100 * np.asarray(matrix), TRUTH, method="dsl", num_bootstrap=0).logit_scale == 1
 
 
 def test_dual_softmax_needs_all_queries_at_once(matrix: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from vtrcli.retrieval.methods import Settings
 from vtrcli.retrieval.rerank import plan_corrections
 from vtrcli.retrieval.scores import DenseScores
 from vtrcli.retrieval.tiles import Tiles
-from vtrcli.searching.background import NNN_ALPHA, NNN_K, Background, require_method, statistics
+from vtrcli.searching.background import Background, require_method, statistics
 from vtrcli.searching.bank import build_bank, open_bank
 from vtrcli.searching.options import SearchOptions
 from vtrcli.searching.query import Query
@@ -51,8 +51,7 @@ def test_the_correction_is_that_of_eval_with_the_bank(store: Path, method: str, 
     searcher = Searcher(store, run=run, device="cpu")
     bank = scores_of_bank(searcher, CAPTIONS)
     query = scores_of_bank(searcher, ["two shapes meet"])
-    k = {"nnn": NNN_K, "csls": 10}.get(method)
-    settings = Settings(method=method, k=k, alpha=NNN_ALPHA)  # type: ignore[arg-type]
+    settings = Settings(method=method)  # type: ignore[arg-type]  # what eval does unless told otherwise
     space = searcher.finder._space
     tiles, banks = (Tiles(DenseScores(scores), arrays=NumpyArrays(), edge=64) for scores in (query, bank))
     plan = plan_corrections(tiles, settings, logit_scale=space.logit_scale, banks={"t2v": banks})

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 NAME = "eval"
 EPILOG = "Example: [bold]vtr eval --similarities matrix.npy --dsl --arrivals 1,16,256,1000[/bold]"
 DEFAULT_SWEEP = "0.25,0.5,1,2,5,10,100"
-METHOD_HELP = "A correction, may be repeated: dsl, inverted-softmax, sinkhorn, csls, qb-norm, nnn, dual-is."
+METHOD_HELP = (
+    "A correction, may be repeated: dsl, inverted-softmax, sinkhorn, csls, qb-norm, nnn, mutual-softmax."
+)
 
 
 def command(
@@ -79,6 +81,9 @@ def command(
     k: Annotated[
         int | None, typer.Option("--k", min=1, help="Neighbours, for csls, nnn and qb-norm.")
     ] = None,
+    alpha: Annotated[
+        float, typer.Option("--alpha", help="Weight of the neighbours' mean, for nnn; the paper has 0.75.")
+    ] = 0.25,
     ties: Annotated[
         Literal["average", "optimistic", "pessimistic"],
         typer.Option("--ties", help="Rank among equal scores."),
@@ -169,6 +174,7 @@ def command(
             v2t_over=v2t_over,
             ties=ties,
             k=k,
+            alpha=alpha,
             arrival_sizes=tuple(int(value) for value in numbers(arrivals, "--arrivals", whole=True)),
             sweep_temperatures=numbers(DEFAULT_SWEEP if sweep == "all" else sweep, "--sweep"),
             num_bootstrap=bootstrap,

@@ -9,7 +9,7 @@ from vtrcli.evaluation.inputs import EvaluationInputs
 from vtrcli.retrieval.arrivals import Arrival, arrivals
 from vtrcli.retrieval.bootstrap import DEFAULT_NUM_BOOTSTRAP
 from vtrcli.retrieval.evaluate import DEFAULT_MEMORY_BYTES, Evaluation, evaluate, sweep
-from vtrcli.retrieval.methods import METHODS, MethodName
+from vtrcli.retrieval.methods import DEFAULT_ALPHA, METHODS, MethodName
 from vtrcli.retrieval.metrics import Direction, Over, Ties
 
 
@@ -24,6 +24,7 @@ class EvaluationOptions:
     v2t_over: Over | None = None
     ties: Ties = "average"
     k: int | None = None
+    alpha: float = DEFAULT_ALPHA
     arrival_sizes: tuple[int, ...] = ()
     sweep_temperatures: tuple[float, ...] = ()
     num_bootstrap: int = DEFAULT_NUM_BOOTSTRAP
@@ -66,9 +67,11 @@ def evaluate_inputs(inputs: EvaluationInputs, options: EvaluationOptions) -> Eva
     evaluations = [evaluate(inputs.source, inputs.truth, **common)]
     for method in methods:
         own: dict[str, Any] = {"method": method, "temperature": options.temperature, "k": options.k}
+        own["alpha"] = options.alpha
         for bank in (None,) if inputs.bank is None else (None, inputs.bank):
             evaluations.append(evaluate(inputs.source, inputs.truth, bank=bank, **own, **common))
-    notes = dict.fromkeys([*inputs.notes, *(note for result in evaluations for note in result.warnings)])
+    warnings = [note for result in evaluations for note in result.warnings]
+    notes = dict.fromkeys([*inputs.notes, *warnings, *_below_plain(evaluations)])
     return EvaluationResult(
         inputs,
         options,
@@ -77,6 +80,20 @@ def evaluate_inputs(inputs: EvaluationInputs, options: EvaluationOptions) -> Eva
         _sweeps(inputs, options, methods, common),
         tuple(notes),
     )
+
+
+def _below_plain(evaluations: list[Evaluation]) -> list[str]:
+    """A sentence for each correction that made R@1 worse."""
+    found = []
+    for corrected in evaluations[1:]:
+        for before, after in ((evaluations[0].t2v, corrected.t2v), (evaluations[0].v2t, corrected.v2t)):
+            if before and after and after.recall[1] < before.recall[1]:
+                bank = "" if corrected.transductive else " with the bank"
+                found.append(
+                    f"{after.direction}: {corrected.method}{bank} ends below plain: "
+                    f"R@1 {after.recall[1]:.1f} instead of {before.recall[1]:.1f}"
+                )
+    return found
 
 
 def _arrivals(
@@ -95,6 +112,7 @@ def _arrivals(
             temperature=options.temperature,
             logit_scale=options.logit_scale,
             k=options.k,
+            alpha=options.alpha,
             v2t_over=options.v2t_over,
             ties=options.ties,
             device=options.device,

@@ -16,6 +16,7 @@ from vtrcli.retrieval.evaluate import (
     DEFAULT_MEMORY_BYTES,
     as_source,
     check_shape,
+    require_scored_truth,
     resolve_logit_scale,
     resolve_over,
     workplace_for,
@@ -77,6 +78,7 @@ def arrivals(
     source = as_source(source)
     check_shape(source, (truth.num_texts, truth.num_videos), "the scores")
     scale, _ = resolve_logit_scale(source, settings, logit_scale)
+    require_scored_truth(source, truth)
     workplace = workplace_for(source, device=device, memory_bytes=memory_bytes)
     groups = None
     if direction == "v2t":

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vtrcli.retrieval.methods import COSINE_LOGIT_SCALE, METHODS, Settings
+from vtrcli.retrieval.methods import (
+    CLIP_LOGIT_SPREAD,
+    COSINE_LOGIT_SCALE,
+    LOGIT_SPREADS,
+    METHODS,
+    Settings,
+)
 from vtrcli.retrieval.metrics import Direction
 from vtrcli.retrieval.scores import ScoreSource
 from vtrcli.retrieval.truth import Truth
+
+# Cosines of rounded vectors pass 1 by a little.
+COSINE_TOLERANCE = 1e-3
 
 
 def cautions(
@@ -17,8 +26,14 @@ def cautions(
     banks: Mapping[Direction, ScoreSource],
     logit_scale: float,
     bound: float,
+    spread: float | None,
 ) -> tuple[str, ...]:
-    """Sentences about left-out queries, a small bank, a scale that makes a correction idle."""
+    """Sentences about left-out queries, a small bank, a scale that makes a correction idle.
+
+    Args:
+        spread: the deviation of a text's scores (`evaluate.score_spread`) where the logit scale was detected, else
+            None.
+    """
     found = []
     without_text = truth.num_videos - len(truth.videos_with_text)
     if without_text:
@@ -38,7 +53,31 @@ def cautions(
             f"a logit scale of {logit_scale:g} leaves cosines so close together that the softmax is almost even and"
             f" {settings.method} does little; CLIP's scale is {COSINE_LOGIT_SCALE:g}"
         )
+    if method.uses_temperature and spread:
+        found += _detected_scale(logit_scale, bound, spread)
     return tuple(found)
+
+
+def _detected_scale(logit_scale: float, bound: float, spread: float) -> list[str]:
+    """What scores that are no cosines of CLIP's spread were taken for."""
+    if bound <= 1 + COSINE_TOLERANCE:
+        low, high = (value / COSINE_LOGIT_SCALE for value in LOGIT_SPREADS)
+        if low <= spread <= high:
+            return []
+        return [
+            f"scores within -1 and 1 are taken as cosines and multiplied by {COSINE_LOGIT_SCALE:g}, but a text's scores"
+            f" deviate by {spread:.2g} and CLIP's by about {CLIP_LOGIT_SPREAD / COSINE_LOGIT_SCALE:g}:"
+            " --logit-scale sets another factor"
+        ]
+    if logit_scale == 1:
+        return [
+            f"scores up to {bound:.3g} are no cosines and are taken as logits: --logit-scale multiplies them"
+        ]
+    return [
+        f"scores up to {bound:.3g} are neither cosines nor logits, by their spread: they are multiplied by"
+        f" {logit_scale:.3g}, so that they spread as {COSINE_LOGIT_SCALE:g} x CLIP's cosines do; --logit-scale sets"
+        " another factor"
+    ]
 
 
 def _bank_sizes(truth: Truth, banks: Mapping[Direction, ScoreSource]) -> list[str]:

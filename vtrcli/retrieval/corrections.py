@@ -14,10 +14,12 @@ items of a query cannot change its ranking and are left out.
     inverted-softmax  logit_scale / T  LSE over B (logit / T)                            Smith et al. 2017
     dsl               the same         the same; with the log term it is the logarithm of
                                        logit x softmax over B: the paper's product      CAMoE, inference
-    dual-is           2 logit_scale/T  the same. Two softmaxes multiplied, over queries
-                                       and over items; the normaliser of the second is
-                                       the query's own, so no similarities among items
-                                       are needed (our choice; Wang et al. 2023 use them)
+    mutual-softmax    2 logit_scale/T  the same. Two softmaxes multiplied, over queries
+                                       and over items, as image matching does (LoFTR,
+                                       Sun et al. 2021); the second one's normaliser is
+                                       the query's own and cannot change its ranking. Not
+                                       DualIS (Wang et al. 2023), whose second softmax
+                                       runs over a bank of videos for each video
     sinkhorn          logit_scale / T  item potential after alternating normalisations, arXiv 2311.08143
     csls              2                mean of the k largest s over B                    Conneau et al. 2018
     nnn               1                alpha x mean of the k largest s over B            arXiv 2410.24114

@@ -15,12 +15,14 @@ import numpy as np
 from vtrcli.errors import InputError, UsageError
 from vtrcli.retrieval.arrays import arrays_for, block_edge
 from vtrcli.retrieval.bootstrap import DEFAULT_NUM_BOOTSTRAP
-from vtrcli.retrieval.cautions import cautions
+from vtrcli.retrieval.cautions import COSINE_TOLERANCE, cautions
 from vtrcli.retrieval.methods import (
+    CLIP_LOGIT_SPREAD,
     COSINE_LOGIT_SCALE,
     DEFAULT_ALPHA,
     DEFAULT_NUM_ROUNDS,
     DEFAULT_TEMPERATURE,
+    LOGIT_SPREADS,
     METHODS,
     MethodName,
     Settings,
@@ -31,8 +33,7 @@ from vtrcli.retrieval.scores import DenseScores, ScoreSource
 from vtrcli.retrieval.truth import Truth
 
 DEFAULT_MEMORY_BYTES = 1 << 30
-# Cosines of rounded vectors pass 1 by a little.
-COSINE_TOLERANCE = 1e-3
+SPREAD_TEXTS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class Evaluation:
 
     Attributes:
         temperature: None where the method has none.
+        alpha: of nnn; None for the others.
         logit_scale: what scores were multiplied by before the temperature; detected unless given.
         transductive: the correction looked at all test queries at once.
         v2t: None if a bank of texts was given but none of videos.
@@ -49,6 +51,7 @@ class Evaluation:
 
     method: MethodName
     temperature: float | None
+    alpha: float | None
     logit_scale: float
     transductive: bool
     ties: Ties
@@ -61,6 +64,8 @@ class Evaluation:
     def to_json(self) -> list[dict[str, Any]]:
         """The rows of `results` in `vtr eval --json`, one per direction."""
         how = {"method": self.method, "temperature": self.temperature, "transductive": self.transductive}
+        if self.alpha is not None:
+            how["alpha"] = self.alpha
         rows = (row.to_json() for row in (self.t2v, self.v2t) if row)
         return [{"direction": row.pop("direction"), **how, **row} for row in rows]
 
@@ -89,7 +94,8 @@ def evaluate(
     Args:
         source: scores [num_texts, num_videos].
         temperature: divides the logits, which are logit_scale x score.
-        logit_scale: None: 100 if all scores lie within -1 and 1 (cosines), else 1 (taken as logits already).
+        logit_scale: None: 100 if all scores lie within -1 and 1 (cosines); else 1 if a text's scores spread as logits
+            do, and what makes them do so if not (`resolve_logit_scale`).
         k, alpha, num_rounds: of the methods that have them; k None is the method's default.
         bank: scores [num_bank_texts, num_videos] of other texts with the test videos, for t2v; None: the test
             queries are their own bank (transductive).
@@ -99,13 +105,15 @@ def evaluate(
         memory_bytes: for the blocks in work, beside the inputs and a few numbers per text and video.
 
     Raises:
-        InputError: scores that are not finite, or shapes that do not fit.
+        InputError: scores that are NaN or infinite (-inf is padding: allowed but for right answers, ranked last), or
+            shapes that do not fit.
         UsageError: a number out of bounds.
     """
     settings = Settings(method=method, temperature=temperature, k=k, alpha=alpha, num_rounds=num_rounds)
     source = as_source(source)
     check_shape(source, (truth.num_texts, truth.num_videos), "the scores")
     scale, bound = resolve_logit_scale(source, settings, logit_scale)
+    require_scored_truth(source, truth)
     banks = {} if method == "none" else _banks(source, settings, texts=bank, videos=video_bank)
     directions: tuple[Direction, ...] = tuple(banks) or ("t2v", "v2t")
     over: dict[Direction, Over] = {"t2v": "videos", "v2t": resolve_over(truth, v2t_over)}
@@ -136,6 +144,7 @@ def evaluate(
     return Evaluation(
         method=method,
         temperature=temperature if METHODS[method].uses_temperature else None,
+        alpha=alpha if method == "nnn" else None,
         logit_scale=scale,
         transductive=METHODS[method].transductive and not banks,
         ties=ties,
@@ -143,7 +152,14 @@ def evaluate(
         num_videos=truth.num_videos,
         t2v=metrics["t2v"],
         v2t=metrics.get("v2t"),
-        warnings=cautions(truth, settings, banks=banks, logit_scale=scale, bound=bound),
+        warnings=cautions(
+            truth,
+            settings,
+            banks=banks,
+            logit_scale=scale,
+            bound=bound,
+            spread=None if logit_scale is not None else score_spread(source),
+        ),
     )
 
 
@@ -170,6 +186,12 @@ def check_shape(source: ScoreSource, shape: tuple[int, int], name: str) -> None:
         )
 
 
+def require_scored_truth(source: ScoreSource, truth: Truth) -> None:
+    """Raises InputError when a right answer has the score -inf, which is padding."""
+    if isinstance(source, DenseScores):
+        source.require_scored(truth.text_index, truth.video_index)
+
+
 def workplace_for(source: ScoreSource, *, device: str, memory_bytes: int) -> Workplace:
     """Tiles on `device` within `memory_bytes`; UsageError where that cannot be."""
     arrays = arrays_for(device)
@@ -181,13 +203,17 @@ def resolve_logit_scale(
 ) -> tuple[float, float]:
     """The given logit scale or the detected one, and the source's bound.
 
+    Detected: scores within -1 and 1 are cosines and get 100. Others are logits already, unless the deviation of a
+    text's scores is outside LOGIT_SPREADS: then they are in no known unit, and get the scale that makes it that of
+    100 x CLIP's cosines. Temperatures are for that unit.
+
     Raises:
         InputError: the scores are not finite.
         UsageError: a scale of 0 or below, or a temperature so small that the logits overflow.
     """
     bound = source.bound()
     if logit_scale is None:
-        logit_scale = COSINE_LOGIT_SCALE if bound <= 1 + COSINE_TOLERANCE else 1.0
+        logit_scale = COSINE_LOGIT_SCALE if bound <= 1 + COSINE_TOLERANCE else _scale_by_spread(source)
     if not (math.isfinite(logit_scale) and logit_scale > 0):
         raise UsageError(
             f"a logit scale of {logit_scale:g}",
@@ -201,6 +227,24 @@ def resolve_logit_scale(
             to_do="use a temperature around 1",
         )
     return logit_scale, bound
+
+
+def score_spread(source: ScoreSource) -> float:
+    """The standard deviation of a text's finite scores, the median over some of the texts; 0 for equal scores."""
+    texts = np.unique(np.linspace(0, source.shape[0] - 1, SPREAD_TEXTS).astype(np.int64))
+    deviations = []
+    for text in texts.tolist():
+        row = np.asarray(source.block(slice(text, text + 1), slice(0, source.shape[1])), np.float64)
+        finite = row[np.isfinite(row)]
+        deviations.append(finite.std() if finite.size else 0.0)
+    return float(np.median(deviations))
+
+
+def _scale_by_spread(source: ScoreSource) -> float:
+    spread = score_spread(source)
+    if spread == 0 or LOGIT_SPREADS[0] <= spread <= LOGIT_SPREADS[1]:
+        return 1.0
+    return CLIP_LOGIT_SPREAD / spread
 
 
 def resolve_over(truth: Truth, v2t_over: Over | None) -> Over:
@@ -241,5 +285,7 @@ def _banks(
         banks["v2t"] = as_source(videos)
         check_shape(banks["v2t"], (source.shape[0], -1), "the bank of videos")
     for bank in banks.values():
+        if isinstance(bank, DenseScores):
+            bank.bound(padding=False)
         resolve_logit_scale(bank, settings, 1.0)
     return banks

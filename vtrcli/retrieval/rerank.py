@@ -53,7 +53,7 @@ def plan_corrections(
         corrections = {d: _dsl(d, biases[d], tiles, banks[d]) for d in banks}
         return Plan(Terms(factor=scale, log_scale=logit_scale), corrections)
     gates = {d: _gate(tiles, banks[d], d, settings) for d in banks} if method == "qb-norm" else {}
-    factor = 2 * scale if method == "dual-is" else scale
+    factor = 2 * scale if method == "mutual-softmax" else scale
     return Plan(Terms(factor=factor), {d: _correction(d, biases[d], gated=gates.get(d)) for d in banks})
 
 

@@ -55,15 +55,16 @@ class LogSumExp:
             logits -= spread(_other(axis), self._minus[reduced])
         before = self._maximum[place]
         maximum = xp.maximum(before, xp.amax(logits, axis))
-        logits -= spread(axis, maximum)
+        top = _or_zero(xp, maximum)  # nothing but padding so far: -inf - -inf would be NaN
+        logits -= spread(axis, top)
         terms = xp.exp(logits, out=logits).sum(axis, dtype=xp.float64)
-        self._sum[place] = self._sum[place] * xp.exp(xp.asarray(before - maximum, dtype=xp.float64)) + terms
+        self._sum[place] = self._sum[place] * xp.exp(xp.asarray(before - top, dtype=xp.float64)) + terms
         self._maximum[place] = maximum
 
     def result(self) -> Any:
-        """[num_videos] for axis 0, [num_texts] for axis 1."""
-        log_sum = self._xp.log(self._sum)
-        return self._maximum + self._xp.asarray(log_sum, dtype=self._maximum.dtype)
+        """[num_videos] for axis 0, [num_texts] for axis 1; 0 for items that have nothing but padding (-inf)."""
+        log_sum = self._xp.log(self._xp.where(self._sum > 0, self._sum, self._xp.ones_like(self._sum)))
+        return _or_zero(self._xp, self._maximum) + self._xp.asarray(log_sum, dtype=self._maximum.dtype)
 
 
 class TopMean:
@@ -85,11 +86,16 @@ class TopMean:
         self._top[place] = self._arrays.largest(self._arrays.xp.concatenate(both, axis), self._k, axis)
 
     def result(self) -> Any:
-        """[num_videos] for axis 0, [num_texts] for axis 1."""
+        """[num_videos] for axis 0, [num_texts] for axis 1; over those of the k that are no padding, 0 for none."""
         # Sorted, so that the sum does not depend on the order of arrival.
         ordered = self._arrays.xp.sort(self._top, self._axis)
         values = ordered if isinstance(ordered, np.ndarray) else ordered.values
-        return values.mean(self._axis)
+        scored = values > -np.inf
+        if bool(scored.all()):
+            return values.mean(self._axis)
+        num_scored = scored.sum(self._axis)
+        total = _or_zero(self._arrays.xp, values).sum(self._axis)
+        return total / self._arrays.xp.asarray(num_scored + (num_scored == 0), dtype=total.dtype)
 
     def smallest(self) -> Any:
         """The k-th largest: [num_videos] for axis 0, [num_texts] for axis 1."""
@@ -135,6 +141,11 @@ class AnyAtLeast:
     def result(self) -> Any:
         """bool [num_videos] for axis 0, [num_texts] for axis 1."""
         return self._found
+
+
+def _or_zero(xp: Any, values: Any) -> Any:
+    """`values` with 0 in the place of -inf."""
+    return xp.where(values > -np.inf, values, xp.zeros_like(values))
 
 
 def _places(axis: Axis, tile: Tile) -> tuple[slice, slice]:

@@ -35,7 +35,8 @@ class ScoreSource(Protocol):
         """The same scores, given as arrays of this backend."""
 
     def bound(self) -> float:
-        """No score is larger than this, either way. Goes over the source once.
+        """No score is larger than this, either way, but for -inf: padding, which is nobody's answer. Goes over the
+        source once.
 
         Raises:
             InputError: a score is, or may become, NaN or infinite; names the row.
@@ -62,19 +63,33 @@ class DenseScores:
         """The same matrix, given as arrays of this backend."""
         return DenseScores(self._matrix, arrays=arrays)
 
-    def bound(self) -> float:
-        """The largest absolute score; InputError for NaN or infinity."""
+    def bound(self, *, padding: bool = True) -> float:
+        """The largest absolute score; InputError for NaN or infinity, and for -inf too without `padding`."""
         largest = 0.0
         rows_at_once = max(1, 2**20 // self.shape[1])
         for start in range(0, self.shape[0], rows_at_once):
             block = _fresh(self._matrix)[start : start + rows_at_once]
             extremes = float(block.min()), float(block.max())
             if not np.isfinite(extremes).all():
-                row, column = (int(i) for i in np.argwhere(~np.isfinite(block))[0])
-                where = f"row {start + row} of the similarity matrix"
-                raise _not_finite(where, block[row, column], block.dtype, column=column)
+                wrong = ~np.isfinite(block) & ~(padding & np.isneginf(block))
+                if wrong.any():
+                    row, column = (int(i) for i in np.argwhere(wrong)[0])
+                    where = f"row {start + row} of the similarity matrix"
+                    raise _not_finite(where, block[row, column], block.dtype, column=column)
+                extremes = float(block.min(where=block > -np.inf, initial=0)), max(0.0, extremes[1])
             largest = max(largest, -extremes[0], extremes[1])
         return largest
+
+    def require_scored(self, texts: np.ndarray, videos: np.ndarray) -> None:
+        """Raises InputError when a pair (int64 [num_pairs] each) has -inf: a right answer cannot be padding."""
+        unscored = np.flatnonzero(np.isneginf(_fresh(self._matrix)[texts, videos]))
+        if unscored.size:
+            raise InputError(
+                f"row {texts[unscored[0]]} of the similarity matrix holds -infinity at column {videos[unscored[0]]}, "
+                "where its own video is",
+                allowed="-infinity marks padding, which no right answer can be",
+                to_do="check that rows and columns stand in the order of the mapping",
+            )
 
 
 class VectorScores:

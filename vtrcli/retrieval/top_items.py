@@ -19,14 +19,15 @@ from vtrcli.retrieval.scores import ScoreSource
 
 @dataclass(frozen=True)
 class TopItems:
-    """`videos` int64 and `scores` float, both [num_texts, k], best first; equal scores by index."""
+    """`videos` int64 and `scores` float, both [num_texts, k], best first; equal scores by index. Where a text has fewer
+    scores that are no padding, the last places have the score -inf and name no video."""
 
     videos: np.ndarray
     scores: np.ndarray
 
     def counts(self, num_videos: int) -> np.ndarray:
         """int64 [num_videos]: in how many of the lists each video is (hubness)."""
-        return np.bincount(self.videos.ravel(), minlength=num_videos)
+        return np.bincount(self.videos[np.isfinite(self.scores)], minlength=num_videos)
 
 
 def top_videos(

@@ -17,14 +17,14 @@ import numpy as np
 from vtrcli.errors import StoreError, UsageError
 from vtrcli.index.catalog import Catalog
 from vtrcli.index.derived import Columns, current_rows, derived_tables
+from vtrcli.retrieval.methods import CSLS_NEIGHBOURS, DEFAULT_ALPHA, NNN_NEIGHBOURS
 from vtrcli.searching.bank import Bank
 from vtrcli.searching.spaces import Space
 from vtrcli.store.shard import Shard
 
 SearchMethod = Literal["dsl", "inverted-softmax", "nnn", "csls"]
-# docs/search.md: with captions of other videos nnn is the one that does no harm, at these values.
-NNN_ALPHA, NNN_K = 0.25, 8
-CSLS_K = 10
+# docs/search.md: with captions of other videos nnn is the one that does no harm, at the values of `vtr eval`.
+NNN_ALPHA, NNN_K, CSLS_K = DEFAULT_ALPHA, NNN_NEIGHBOURS, CSLS_NEIGHBOURS
 RULE_VERSION = 1  # to be raised with these, or with the temperature of a pooling
 TINY = float(np.finfo(np.float32).tiny)  # as vtrcli.retrieval.corrections, which takes 10 ms to import
 MAX_SCORES, MAX_FRAMES = 1 << 24, 16_384

@@ -156,7 +156,9 @@ def top_lists(result: EvaluationResult) -> tuple[TopItems, ...]:
 def _settings(evaluation: Evaluation, options: EvaluationOptions) -> Settings:
     if evaluation.method == "none":
         return Settings()
-    return Settings(method=evaluation.method, temperature=options.temperature, k=options.k)
+    return Settings(
+        method=evaluation.method, temperature=options.temperature, k=options.k, alpha=options.alpha
+    )
 
 
 def hubs(tops: Sequence[TopItems], *, num_videos: int) -> Hubs | None:
@@ -236,7 +238,8 @@ def worst_queries(result: EvaluationResult, top: TopItems) -> list[WorstQuery]:
         if right[0] in seen:
             continue
         seen.add(right[0])
-        found = [video for video in top.videos[text].tolist() if video not in right]
+        shown = top.videos[text][np.isfinite(top.scores[text])].tolist()
+        found = [video for video in shown if video not in right]
         worst.append(
             WorstQuery(
                 text=text,
