@@ -6,6 +6,7 @@ Seeded, exact where a resample can be counted instead of drawn. Without clusters
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -16,7 +17,6 @@ DEFAULT_NUM_PERMUTATIONS = 10_000
 # Below so many clusters the percentiles of a bootstrap cover clearly less than 95 %: no interval is better.
 MIN_CLUSTERS = 20
 _DRAWS_AT_ONCE = 4_000_000
-_PERCENTILES = (2.5, 97.5)
 
 
 def means_ci95(
@@ -26,7 +26,8 @@ def means_ci95(
     num_bootstrap: int = DEFAULT_NUM_BOOTSTRAP,
     seed: int = 0,
 ) -> list[tuple[float, float]]:
-    """Percentile intervals of the column means, by the cluster bootstrap (Davison and Hinkley 1997, section 3.8).
+    """Percentile intervals of the column means, by the cluster bootstrap (Davison and Hinkley 1997, section 3.8), with
+    percentiles that widen for few clusters (`_percentiles`).
 
     A resample draws whole clusters with replacement; its mean is over all queries drawn. It is a multinomial draw over
     the distinct (sum, size) of the clusters, so that 100,000 queries cost no more than their distinct results.
@@ -47,7 +48,7 @@ def means_ci95(
     for size in _chunks(num_bootstrap, len(distinct)):
         totals = generator.multinomial(len(sums), counts / len(sums), size=size) @ distinct
         means.append(totals[:, :-1] / totals[:, -1:])
-    low, high = np.percentile(np.concatenate(means), _PERCENTILES, axis=0)
+    low, high = np.percentile(np.concatenate(means), _percentiles(len(sums)), axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
@@ -119,6 +120,18 @@ def paired_test(
         p_value=(1 + num_as_large) / (1 + num_permutations),
         num_clusters=len(sums),
     )
+
+
+def _percentiles(num_clusters: int) -> tuple[float, float]:
+    """2.5 and 97.5, expanded by Student's t and the n - 1 of a variance (Hesterberg 2015, section 5.3): 1.6 and 98.4
+    for 20 clusters, no different for 1,000."""
+    freedom, normal = num_clusters - 1, NormalDist()
+    z = normal.inv_cdf(0.975)
+    t = (
+        z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    )  # Cornish and Fisher
+    low = 100 * normal.cdf(-t * (num_clusters / freedom) ** 0.5)
+    return low, 100 - low
 
 
 def _by_cluster(values: np.ndarray, clusters: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

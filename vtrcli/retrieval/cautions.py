@@ -66,7 +66,7 @@ def _detected_scale(logit_scale: float, bound: float, spread: float) -> list[str
             return []
         return [
             f"scores within -1 and 1 are taken as cosines and multiplied by {COSINE_LOGIT_SCALE:g}, but a text's scores"
-            f" deviate by {spread:.2g} and CLIP's by about {CLIP_LOGIT_SPREAD / COSINE_LOGIT_SCALE:g}:"
+            f" deviate by {spread:.2g} and CLIP's by about {CLIP_LOGIT_SPREAD / COSINE_LOGIT_SCALE:.2g}:"
             " --logit-scale sets another factor"
         ]
     if logit_scale == 1:

@@ -18,9 +18,9 @@ DEFAULT_ALPHA = 0.25
 CSLS_NEIGHBOURS, NNN_NEIGHBOURS = 10, 8
 DEFAULT_NUM_ROUNDS = 10
 COSINE_LOGIT_SCALE = 100.0
-# Standard deviation of the scores of one text, in logits: 2.57 with 100 x cosine of ViT-B/32 on MSR-VTT 1k-A; of models
-# at work between these two.
-CLIP_LOGIT_SPREAD = 2.5
+# Standard deviation of the scores of one text, in logits: that of 100 x cosine of ViT-B/32 on MSR-VTT 1k-A; and between
+# what it lies for models at work.
+CLIP_LOGIT_SPREAD = 2.57
 LOGIT_SPREADS = (1.0, 25.0)
 
 
