@@ -9,6 +9,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import settings
+
+# No test is right or wrong by its speed: a busy machine takes any of them past hypothesis' 200 ms.
+settings.register_profile("vtr", deadline=None)
+settings.load_profile("vtr")
 
 
 @pytest.fixture(scope="session")
