@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -90,3 +93,35 @@ def test_ffmpeg_is_not_told_to_write_a_report(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("FFREPORT", "file=report.log")
     with Child(shell('printf "${FFREPORT-none}"'), patience=Patience(10)) as child:
         assert child.read_all(100) == b"none"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_no_child_outlives_a_parent_that_is_killed(whole_group: bool, tmp_path: Path) -> None:
+    script = "sleep 60 & echo $$ $! > pids.new; mv pids.new pids; exec sleep 60"
+    code = f"""
+import os, sys
+sys.path.insert(0, {os.getcwd()!r})
+from vtrcli.video.child import Child, Patience
+with Child(["/bin/sh", "-c", {script!r}], patience=Patience(60), max_file_bytes=4096) as child:
+    child.wait()
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, start_new_session=True)
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "pids").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    (os.killpg if whole_group else os.kill)(parent.pid, signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 5
+    left = (tmp_path / "pids").read_text().split()
+    while left and time.monotonic() < deadline:
+        time.sleep(0.02)
+        left = [pid for pid in left if is_running(pid)]
+    assert not left
+
+
+def is_running(pid: str) -> bool:
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -206,7 +206,7 @@ class _Loop:
             raise Interrupted
 
     def report(self) -> None:
-        """Validate, keep the best, save the state, and report on the steps since the last time."""
+        """Validate, keep the best, report on the steps since the last time, and save the state."""
         progress = self.progress
         num_steps = progress.step - progress.reported_step
         loss = progress.loss_sum / num_steps if num_steps else None
@@ -225,8 +225,6 @@ class _Loop:
             return
         if is_best:
             self.hooks.save_best()
-        self.hooks.save_state(progress)
-        self.last_save = time.monotonic()
         rate = float(self.optimizer.param_groups[0]["lr"])
         scale = float(self.camoe.logit_scale.detach())
         self.hooks.on_epoch(
@@ -234,3 +232,6 @@ class _Loop:
                 progress.epoch, progress.step, loss, rate, norm, scale, seconds, data_seconds, val, is_best
             )
         )
+        # Last: a run that is killed before repeats these steps, one that is killed after has their report.
+        self.hooks.save_state(progress)
+        self.last_save = time.monotonic()

@@ -10,7 +10,9 @@ backbone.safetensors the fine-tuned CLIP (--finetune), usable as --backbone
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +119,14 @@ def require_run_fits(run: Path, config: RunConfig, store: Path, stored: Backbone
 def append_metrics(run: Path, row: Mapping[str, Any]) -> None:
     """Add one line to `metrics.jsonl`. Raises WeightsError when it cannot be written."""
     try:
-        with open(run / METRICS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        with open(run / METRICS, "ab+", buffering=0) as file:
+            # A kill or a full disk may have torn the last line; it must not swallow this one.
+            is_torn = (
+                file.seek(0, os.SEEK_END) > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
+            )
+            line = b"\n" * is_torn + json.dumps(row).encode() + b"\n"
+            if file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as cause:
         raise WeightsError(
             f"cannot write {run / METRICS}: {cause.strerror}",

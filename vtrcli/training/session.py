@@ -99,7 +99,7 @@ class Session:
         `started` is when the command began (monotonic seconds).
         """
         trainee, last, progress = self.trainee, self.out / run_folder.LAST, Progress()
-        if resume:
+        if resume and last.exists():  # a run that ended before it saved anything begins with its first step
             progress = checkpoint.load_state(last, trainee.encoder, self.optimizer)
         if is_prolonged:
             progress.waiting_since = progress.step

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import IO, Any
 
@@ -91,15 +91,24 @@ class Child:
         # FFREPORT would make ffmpeg write a file; threads must not each reserve an arena of address space.
         environment = {key: value for key, value in os.environ.items() if key != "FFREPORT"}
         environment["MALLOC_ARENA_MAX"] = "2"
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            env=environment,
-            **_OWN_GROUP,
-        )
+        # Nothing ever comes through this pipe; its end tells that we are gone.
+        lifeline, self._life = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=lifeline,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env=environment,
+                **_OWN_GROUP,
+            )
+            _end_with_us(self._process.pid, lifeline)
+        except BaseException:
+            os.close(self._life)
+            raise
+        finally:
+            os.close(lifeline)
         _limit(self._process.pid, max_file_bytes=max_file_bytes)
         _widen(self._process.stdout)
         self._drain_thread = threading.Thread(target=self._drain, daemon=True, name="ffmpeg-stderr")
@@ -121,6 +130,7 @@ class Child:
         for stream in (self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
+        os.close(self._life)
 
     @property
     def log(self) -> bytes:
@@ -266,6 +276,21 @@ def _widen(pipe: IO[bytes] | None) -> None:
         fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     except OSError:
         return  # the user's share of pipe memory is used up
+
+
+def _end_with_us(pid: int, lifeline: int) -> None:
+    """Have the system signal the child's group when the other end of its pipe closes, even if by our SIGKILL.
+
+    A decode with nothing to write yet would go on for minutes before SIGPIPE ends it. The signal is SIGIO, which ends
+    what does not expect it; unlike Linux's parent-death signal it is set from outside, and outlives our threads.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    with suppress(OSError):  # it is over already
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -pid)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _limit(pid: int, *, max_file_bytes: int) -> None:
