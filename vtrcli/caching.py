@@ -20,6 +20,8 @@ from vtrcli.model.backbone import Backbone, load_backbone
 from vtrcli.store.config import create_config, require_same
 from vtrcli.store.frames import FrameJpegs, frames_of
 from vtrcli.store.reader import FeatureStore, Location
+from vtrcli.store.records import VideoRecord
+from vtrcli.store.roots import add_roots
 from vtrcli.store.shard import damaged
 from vtrcli.store.texts import TextCache, TextRows, write_texts
 from vtrcli.store.writer import StoreWriter
@@ -196,13 +198,21 @@ def reencode_frames(
     sampling = Sampling.from_json(opened.config.sampling)
     config = store_config(loaded.info, sampling, opened.config.aspect)
     require_same(target, create_config(target, config), config)
-    present = {name: at.record.fingerprint for name, at in FeatureStore(target).videos.items()}
-    todo = [at for at in opened.videos.values() if present.get(at.record.video_id) != at.record.fingerprint]
+    present = {
+        (name, at.record.fingerprint, at.record.content) for name, at in FeatureStore(target).videos.items()
+    }
+    todo = [
+        at
+        for name, at in opened.videos.items()
+        if (name, at.record.fingerprint, at.record.content) not in present
+    ]
+    names = add_roots(target, [replace(root, origin=root.folder) for root in opened.roots.by_name.values()])
     batch = batch_size or (GPU_BATCH_SIZE if loaded.device.startswith("cuda") else CPU_BATCH_SIZE)
     writer = StoreWriter(target, backbone_sha256=loaded.info.sha256)
     try:
         for number, location in enumerate(todo, start=1):
-            _reencode_one(opened, location, loaded, writer, batch_size=batch)
+            record = replace(location.record, root=names.get(location.record.root or ""))
+            _reencode_one(opened, location, record, loaded, writer, batch_size=batch)
             on_progress(number, len(todo))
     finally:
         writer.flush()
@@ -210,7 +220,13 @@ def reencode_frames(
 
 
 def _reencode_one(
-    source: FeatureStore, location: Location, backbone: Backbone, writer: StoreWriter, *, batch_size: int
+    source: FeatureStore,
+    location: Location,
+    record: VideoRecord,
+    backbone: Backbone,
+    writer: StoreWriter,
+    *,
+    batch_size: int,
 ) -> None:
     images = frames_of(source.path, source.shards[location.shard], location)
     if images is None:
@@ -228,7 +244,7 @@ def _reencode_one(
         raise damaged(path, f"a frame of {location.record.video_id!r}: {cause}") from cause
     rows = [features for _, features in [*batcher.push(0, pixels), *batcher.flush()]]
     writer.add(
-        location.record,
+        record,
         np.concatenate(rows),
         source.timestamps(location.record.video_id),
         jpegs=FrameJpegs(tuple(images)),

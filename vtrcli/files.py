@@ -99,6 +99,15 @@ def append_lines(path: Path, lines: Iterable[str], *, error: type[VtrError] = St
         ) from cause
 
 
+def as_on_disk(path: Path) -> Path:
+    """A path with each name in the Unicode form that the disk has it in: é is one character in some, two in others."""
+    if os.path.lexists(path) or path == path.parent:
+        return path
+    folder = as_on_disk(path.parent)
+    forms = (path.name, *(unicodedata.normalize(form, path.name) for form in ("NFC", "NFD")))
+    return next((folder / form for form in forms if os.path.lexists(folder / form)), path)
+
+
 def is_gone(path: str | os.PathLike[str]) -> bool:
     """Whether a file is surely not there. One that may not be looked at is."""
     try:

@@ -263,6 +263,31 @@ def test_both_unicode_forms_of_a_name_are_one_file(videos: Path, weights: str, r
     assert run(copied, weights, store=videos.parent / "store", decodes=False).num_moved == 4
 
 
+def test_a_path_may_be_given_in_the_other_form(videos: Path, weights: str) -> None:
+    run(videos, weights, decodes=False)
+    folder = videos / unicodedata.normalize("NFC", "\u00e9t\u00e9")
+    folder.mkdir()
+    (videos / "b.mp4").rename(folder / unicodedata.normalize("NFD", "caf\u00e9.mp4"))
+    given = (
+        videos / unicodedata.normalize("NFD", "\u00e9t\u00e9") / unicodedata.normalize("NFC", "caf\u00e9.mp4")
+    )
+    result = run(given, weights, store=videos.parent / "store", decodes=False)
+    assert (result.num_found, result.num_moved) == (1, 1)
+    assert run(videos, weights, decodes=False).num_skipped == 4
+
+
+def test_a_root_whose_line_was_lost_gives_its_name_to_no_other_folder(videos: Path, weights: str) -> None:
+    store = videos.parent / "store"
+    run(videos, weights, decodes=False)
+    paths = FeatureStore(store).paths
+    (store / "roots.jsonl").unlink()
+    other = videos.parent / "other" / "videos"
+    other.mkdir(parents=True)
+    make_video(other / "new.mp4", hue=250)
+    run(other, weights, store=store)
+    assert {name: path for name, path in FeatureStore(store).paths.items() if name in paths} == paths
+
+
 def write_old_store(store: Path, folder: Path, names: tuple[str, ...]) -> None:
     """A store as the first releases wrote it: no roots, no content."""
     create_config(store, make_config())

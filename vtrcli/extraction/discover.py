@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vtrcli.errors import InputError
-from vtrcli.files import path_matcher
+from vtrcli.files import as_on_disk, path_matcher
 from vtrcli.store.config import CONFIG_NAME, is_store
 from vtrcli.video.formats import (
     VIDEO_SUFFIXES,
@@ -78,7 +78,7 @@ def discover(
     seen: set[Path] = set()
     named: list[Path] = []
     for given in paths:
-        path = Path(os.path.abspath(given))
+        path = as_on_disk(Path(os.path.abspath(given)))
         if must_exist and not os.path.lexists(path):
             raise InputError(
                 f"{given} does not exist",

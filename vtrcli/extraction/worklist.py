@@ -123,8 +123,10 @@ class _Planner:
                 self.by_normal[normal(record.path)].append(record)
         # Superseded rows are as good as any, but nobody knows whether they have kept frames.
         self.known: dict[str, list[VideoRecord]] = defaultdict(list)
+        self.root_names: set[str | None] = set()
         for at in all_rows(store):
             self.known[at.record.fingerprint].append(at.record)
+            self.root_names.add(at.record.root)
         with_frames = (record for record in self.current.values() if record.video_id not in again)
         self.usable = {content_key(record) for record in with_frames} if again else None
         self.pending: set[str] = set()
@@ -347,7 +349,7 @@ class _Planner:
             if not is_whole or any(root.folder == new for root in roots.values()):
                 continue
             if known is None:
-                known = Root(name=Roots(roots).new_name(old), folder=old, origin=old)
+                known = Root(name=Roots(roots).new_name(old, self.root_names), folder=old, origin=old)
                 self.work.new_roots.append(known)
             roots[known.name] = replace(known, folder=new, is_mount=os.path.ismount(new))
             self.work.moved_roots.append(roots[known.name])
@@ -374,7 +376,7 @@ class _Planner:
                 new = {shared}
         for folder in sorted(new):
             root = Root(
-                name=Roots(roots).new_name(folder),
+                name=Roots(roots).new_name(folder, self.root_names),
                 folder=folder,
                 is_mount=os.path.ismount(folder),
                 origin=folder,

@@ -92,7 +92,7 @@ def _move(opened: FeatureStore, inside: dict[str, Location], old: str, new: str)
     if rest and all(at.record.root is None for at in rest.values()):  # rows of the first releases get a root
         first = next(iter(rest.values())).record.path
         folder = first[: len(first) - len(below(first, old))].rstrip(os.sep) or os.sep
-        root = Root(name=opened.roots.new_name(folder), folder=folder, origin=folder)
+        root = Root(name=opened.roots.new_name(folder, _taken(opened)), folder=folder, origin=folder)
         moved.append(replace(root, name=add_roots(opened.path, [root])[root.name]))
         rest = {}
     targets = [joined(new, below(root.folder, old)).rstrip(os.sep) or os.sep for root in moved]
@@ -104,10 +104,19 @@ def _move(opened: FeatureStore, inside: dict[str, Location], old: str, new: str)
         ],
     )
     if rest:
-        root = Root(name=opened.roots.new_name(new), folder=new, is_mount=os.path.ismount(new), origin=new)
+        root = Root(
+            name=opened.roots.new_name(new, _taken(opened)),
+            folder=new,
+            is_mount=os.path.ismount(new),
+            origin=new,
+        )
         known = next((one for one in opened.roots.by_name.values() if one.folder == new), None)
         name = known.name if known else add_roots(opened.path, [root])[root.name]
         _write_rows(opened, rest, old, new, name)
+
+
+def _taken(opened: FeatureStore) -> set[str | None]:
+    return {at.record.root for at in opened.videos.values()}
 
 
 def _write_rows(opened: FeatureStore, videos: dict[str, Location], old: str, new: str, root: str) -> None:

@@ -12,7 +12,7 @@ import json
 import os
 import time
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -76,11 +76,15 @@ class Roots:
         """The innermost root whose folder holds `path` now."""
         return holding(path, self.by_name.values())
 
-    def new_name(self, folder: str) -> str:
-        """A free name for a folder: its last part, with a number when that is another's."""
+    def new_name(self, folder: str, taken: Collection[str | None] = ()) -> str:
+        """A free name for a folder: its last part, with a number when that is another's.
+
+        Args:
+            taken: names that rows go by, which may have lost their lines.
+        """
         stem = os.path.basename(folder.rstrip(os.sep)) or "root"
-        numbered = (f"{stem}-{number}" for number in range(2, len(self.by_name) + 3))
-        return next(name for name in (stem, *numbered) if name not in self.by_name)
+        numbered = (f"{stem}-{number}" for number in range(2, len(self.by_name) + len(taken) + 3))
+        return next(name for name in (stem, *numbered) if name not in self.by_name and name not in taken)
 
 
 NO_ROOTS = Roots()
