@@ -18,6 +18,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -162,11 +163,13 @@ def encoders() -> list[str]:
 
 
 def write_frames(path: Path, width: int, height: int) -> None:
-    """Raw frames; frame n is a grid of 4 x 4 squares, bit k of n + 1 in square k: bright for 1. With noise."""
+    """Raw frames; in the middle of frame n a grid of 4 x 4 squares, bit k of n + 1 in square k: bright for 1. With
+    noise."""
     random = np.random.default_rng(0)
     if path.exists():
         return
-    y, x = np.arange(height) * GRID // height, np.arange(width) * GRID // width
+    side = min(width, height)
+    y, x = ((np.arange(d) - (d - side) // 2).clip(0, side - 1) * GRID // side for d in (height, width))
     bit = y[:, None] * GRID + x[None, :]
     chroma = bytes([128]) * (width // 2 * (height // 2) * 2)
     with path.open("wb") as file:
@@ -179,8 +182,10 @@ def write_frames(path: Path, width: int, height: int) -> None:
 
 def number_of(pixels: NDArray[np.uint8]) -> int:
     """The number of a frame, or a number that no frame has."""
-    grey = pixels.mean(axis=2)
-    height, width = grey.shape
+    side = min(pixels.shape[:2])
+    top, left = ((d - side) // 2 for d in pixels.shape[:2])
+    grey = pixels[top : top + side, left : left + side].mean(axis=2)
+    height = width = side
     total = 0
     for k in range(GRID * GRID):
         top, left = k // GRID * height // GRID, k % GRID * width // GRID
@@ -214,29 +219,28 @@ def check(folder: Path, codec: str, container: str) -> dict[str, str] | None:
         return None
     row = {"codec": codec, "container": container}
     reference = pyav_frames(path)
-    if not reference or len({number for number, _, _ in reference} & set(range(NUM_FRAMES))) < len(reference):
+    if not reference or len({frame.number for frame in reference} & set(range(NUM_FRAMES))) < len(reference):
         return None  # nothing to compare with: another format under this name, or the bits do not survive
     first = first_seconds(path)
     off = min(
-        max(abs(seconds - number / RATE - start) for number, seconds, _ in reference)
-        for start in (0.0, first)
+        max(abs(frame.seconds - frame.number / RATE - start) for frame in reference) for start in (0.0, first)
     )
     row["PyAV times"] = "right" if off <= TOLERANCE_SECONDS else f"off by {off:.3f} s"
-    held = sorted(number for number, _, _ in reference)
-    keys = [number for number, _, is_key in reference if is_key]
-    for column, sampling, numbers in (
-        ("default", Sampling(), held),
-        ("key frames", Sampling(keyframes=True), keys),
-    ):
-        verdict = judge(path, sampling, numbers, 0.0)
-        if (
-            verdict != "right"
-            and first > TOLERANCE_SECONDS
-            and judge(path, sampling, numbers, first) == "right"
-        ):
-            verdict = "right"
-        row[column] = verdict
+    held = sorted(frame.number for frame in reference)
+    row["default"] = best(path, Sampling(), [held], first)
+    # what the decoder calls a key frame, or what the container does
+    keys = [[frame.number for frame in reference if frame.is_key_of[place]] for place in (0, 1)]
+    row["key frames"] = best(path, Sampling(keyframes=True), keys, first)
     return row
+
+
+def best(path: Path, sampling: Sampling, candidates: list[list[int]], first: float) -> str:
+    """ "right" if vtr is right by one of the references, counted from 0 or from `first`."""
+    starts = [0.0] if first <= TOLERANCE_SECONDS else [0.0, first]
+    verdicts = [
+        judge(path, sampling, numbers, start) for numbers in candidates if numbers for start in starts
+    ]
+    return "right" if "right" in verdicts else verdicts[0]
 
 
 def first_seconds(path: Path) -> float:
@@ -250,16 +254,27 @@ def first_seconds(path: Path) -> float:
         return float(min(shown) * stream.time_base - (file.start_time or 0) / av.time_base)
 
 
-def pyav_frames(path: Path) -> list[tuple[int, float, bool]]:
-    """(number, seconds from the container's start, whether it is a key frame) of every frame."""
+class Reference(NamedTuple):
+    """A frame as PyAV decodes it: its number, its time from the container's start, and whether it is a key frame by its
+    decoder and by its packet."""
+
+    number: int
+    seconds: float
+    is_key_of: tuple[bool, bool]
+
+
+def pyav_frames(path: Path) -> list[Reference]:
+    """Every frame of the file; none where PyAV cannot read it."""
     try:
+        with av.open(str(path)) as file:
+            key_times = {packet.pts for packet in file.demux(video=0) if packet.is_keyframe}
         with av.open(str(path)) as file:
             start = (file.start_time or 0) / av.time_base
             return [
-                (
+                Reference(
                     number_of(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)),
                     float("nan") if frame.time is None else frame.time - start,
-                    bool(frame.key_frame),
+                    (bool(frame.key_frame), frame.pts in key_times),
                 )
                 for frame in file.decode(video=0)
             ]
@@ -273,14 +288,14 @@ def judge(path: Path, sampling: Sampling, candidates: list[int], first: float) -
     numbers: list[int] = []
     times: list[float] = []
     try:
-        with open_video(path, sampling, size=64) as reader:
+        with open_video(path, sampling, size=64, aspect="pixels") as reader:
             for batch in reader:
                 times += batch.timestamps.tolist()
                 numbers += [number_of(pixels) for pixels in batch.pixels]
     except VideoError as error:
         return f"{error.reason}: {error.detail}"
     length = reader.info.duration_seconds or 0.0
-    if abs(length - first - NUM_FRAMES / RATE) > LENGTH_TOLERANCE_SECONDS:
+    if not sampling.keyframes and abs(length - first - NUM_FRAMES / RATE) > LENGTH_TOLERANCE_SECONDS:
         return f"length {length:.2f} s"
     wanted = candidates
     if not sampling.keyframes:

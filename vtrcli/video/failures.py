@@ -20,7 +20,7 @@ _SIGNS = (
 # Lines that repeat in other words what an earlier line said.
 _ECHOES = re.compile(
     r"Task finished with error|Terminating thread|Error opening input files|Conversion failed|Nothing was written"
-    r"|Error parsing options|At least one output file|Error opening output"
+    r"|Error parsing options|At least one output file|Error opening output|non monotonically increasing dts to muxer"
 )
 
 

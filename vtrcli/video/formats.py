@@ -113,6 +113,27 @@ def is_indexed(head: bytes) -> bool:
     return head.startswith(_INDEXED_MAGIC) or head[8:12] == b"AVI " or head[4:8] in _MP4_BOXES
 
 
+def matroska_end(head: bytes) -> int | None:
+    """Where the segment of a Matroska or WebM file ends, from its first bytes; None where they do not say."""
+    if not head.startswith(b"\x1a\x45\xdf\xa3"):
+        return None
+    header = _ebml_size(head, 4)
+    if header is None:
+        return None
+    at = header[1] + header[0]
+    size = _ebml_size(head, at + 4) if head[at : at + 4] == b"\x18\x53\x80\x67" else None
+    return None if size is None else size[1] + size[0]
+
+
+def _ebml_size(data: bytes, at: int) -> tuple[int, int] | None:
+    """A size of EBML (RFC 8794, 4) and where its number ends; None where it is unknown or does not stand here."""
+    if at >= len(data) or not data[at]:
+        return None
+    width = 9 - data[at].bit_length()
+    value = int.from_bytes(data[at : at + width], "big") & ((1 << 7 * width) - 1)
+    return None if at + width > len(data) or value == (1 << 7 * width) - 1 else (value, at + width)
+
+
 def sniff(path: str | os.PathLike[str]) -> Family | None:
     """What the first 4 KB of a regular file look like; None for anything else. Raises OSError as `open` does.
 

@@ -32,6 +32,7 @@ class Packets:
         self.is_reordered = False  # pictures are stored in another order than shown
         self.restarts = False  # another recording begins: what was joined has a clock of its own
         self._next_seconds: float | None = None
+        self._delay: int | None = None  # of display behind decoding, at the first packet
 
     def take(self, dts: int, pts: int, duration: int, flags: int, base: float) -> None:
         """One packet; times in units of `base` seconds."""
@@ -45,9 +46,12 @@ class Packets:
         self.num_shown += 1
         self.lacks_times |= pts == NO_TIME
         self.is_reordered |= pts not in (dts, NO_TIME)
-        shown = dts if pts == NO_TIME else pts
-        if shown == NO_TIME:
+        if self._delay is None:
+            self._delay = 0 if NO_TIME in (dts, pts) else pts - dts
+        if NO_TIME == dts == pts:
             return
+        # pictures appear at the decoding times in their order, later by the delay
+        shown = dts + self._delay if pts == NO_TIME else pts
         self.end_seconds = max(self.end_seconds, (shown + duration) * base)
         if flags & _KEY:
             self.key_seconds.append(shown * base)

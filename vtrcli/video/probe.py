@@ -17,7 +17,14 @@ from vtrcli.video.child import Patience, Session
 from vtrcli.video.encryption import looks_encrypted
 from vtrcli.video.failures import NO_REASON, first_complaint, open_failure
 from vtrcli.video.files import check_file, read_head
-from vtrcli.video.formats import CONSTANT_RATE, SNIFF_BYTES, STREAMS_WITHOUT_TIMES, is_indexed, sniff_bytes
+from vtrcli.video.formats import (
+    CONSTANT_RATE,
+    SNIFF_BYTES,
+    STREAMS_WITHOUT_TIMES,
+    is_indexed,
+    matroska_end,
+    sniff_bytes,
+)
 from vtrcli.video.packets import Packets, lines_of, read_packets
 
 # Without a limit of the user's: this, and a second per so many bytes, because a broken index means reading it all.
@@ -92,7 +99,10 @@ def probe(path: str | os.PathLike[str], *, timeout_seconds: float | None = None)
     if text is None:
         reason = open_failure(log, family, status)
         raise VideoError(reason, first_complaint(log) or NO_REASON, path=os.fspath(path))
-    return _with_packets(_parse(text, Path(path), num_bytes=num_bytes), first, last)
+    info = _with_packets(_parse(text, Path(path), num_bytes=num_bytes), first, last)
+    segment_end = matroska_end(head)
+    goes_on = segment_end is not None and segment_end < num_bytes  # another file was joined to this one
+    return replace(info, has_restarts=True) if goes_on else info
 
 
 def refuse_encrypted(info: VideoInfo) -> None:

@@ -31,6 +31,8 @@ from vtrcli.video.sampling import Sampling, target_timestamps
 AUTO_TIMEOUT_PER_SECOND = 2.0
 # ffmpeg prints a length in hundredths of a second: more than this beyond it means that the header is wrong.
 _PRINTED_SECONDS = 0.011
+# No two pictures fit into less.
+_ONE_PICTURE_SECONDS = 0.1
 # Up to so much is held back until it is certain that the header told the right duration.
 _HOLD_BYTES = 64 << 20
 # A header that states more than two days is checked first; time stamps that span more than 31 days are broken.
@@ -249,8 +251,10 @@ class VideoReader:
             reason = decode_failure(decode.log, decode.status, is_encrypted=self.info.is_encrypted)
             raise VideoError(reason, complaint or NO_REASON, path=str(self.info.path))
         wanted = len(self.plan.targets)
-        if decode.num_frames == 1 < wanted:  # one picture and a song: it is shown as long as the file lasts
-            lasting = max(self._stated_seconds or 0.0, self.info.end_seconds or 0.0)
+        end_seconds = self.info.end_seconds or 0.0
+        if decode.num_frames == 1 and (wanted > 1 or end_seconds < _ONE_PICTURE_SECONDS):
+            # one picture and a song: it is shown as long as the file lasts
+            lasting = max(self._stated_seconds or 0.0, end_seconds)
             self.info = replace(self.info, duration_seconds=lasting or self.info.duration_seconds)
         if decode.num_slots < wanted:
             self.warnings = (
