@@ -61,6 +61,6 @@ def test_a_store_survives_ten_kills(tmp_path: Path) -> None:
     assert num_kept == sorted(num_kept), "a kill lost finished videos"
     subprocess.run(command(videos, tmp_path / "killed", weights), check=True)
     assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
-    repair(verify(tmp_path / "killed"))
+    repair(tmp_path / "killed", verify(tmp_path / "killed"))
     assert verify(tmp_path / "killed").leftovers == ()
     print(f"videos kept after each kill: {num_kept} of {len(contents(tmp_path / 'killed'))}")

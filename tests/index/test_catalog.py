@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.store.stores import SHA256, make_config, make_record, make_store
-from vtrcli.errors import StoreError
+from vtrcli.errors import StoreError, VideoError
 from vtrcli.index.catalog import Catalog
-from vtrcli.index.catalog_file import CATALOG_NAME, open_catalog
+from vtrcli.index.catalog_file import CATALOG_NAME, open_catalog, vanished_shards
+from vtrcli.store.compact import compact
 from vtrcli.store.config import create_config, read_config
 from vtrcli.store.reader import FeatureStore, open_shard_of
 from vtrcli.store.shard import write_shard
+from vtrcli.store.verify import repair, verify
 from vtrcli.store.writer import StoreWriter, remove_videos
 
 RNG = np.random.default_rng(0)
@@ -199,24 +202,73 @@ def test_a_shard_that_was_replaced_under_its_name_is_read_again(store: Path) -> 
     assert catalog.shard_names == before.shard_names and catalog.shard_keys != before.shard_keys
 
 
-@pytest.mark.parametrize("times", [[0.0, np.nan, 2.0], [0.0, np.inf, 2.0], [2.0, 1.0, 0.0], [-1.0, 0.0, 1.0]])
-def test_times_that_are_none_are_damage(tmp_path: Path, times: list[float]) -> None:
-    store = make_store(tmp_path / "store", {})
-    writer = StoreWriter(store, backbone_sha256=SHA256)
-    writer.add(make_record("a"), some_frames(3), np.array(times))
-    writer.flush()
-    with pytest.raises(StoreError, match="is damaged: its timestamps are no times in their order; "):
-        open_catalog(store)
+def add_unsound(store: Path, *, times: list[float] | None = None, **change: object) -> None:
+    """A shard as the first releases wrote it: nobody looked at what a video said of itself."""
+    records = [make_record("a", **change), make_record("z")]
+    frames = [some_frames(3).astype(np.float16), some_frames(2).astype(np.float16)]
+    stamps = [np.array(times or [0.0, 1.0, 2.0], np.float32), np.arange(2, dtype=np.float32)]
+    path = store / "shards" / "08888888888888888888-1-ab.safetensors"
+    write_shard(path, records, frames, stamps, backbone_sha256=SHA256)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"duration_seconds": 1e400}, {"duration_seconds": -1.0}, {"mtime_ns": 2**70}, {"num_bytes": -1}],
-)
-def test_impossible_numbers_of_a_video_are_damage(tmp_path: Path, change: dict[str, float]) -> None:
-    store = make_store(tmp_path / "store", {})
+UNSOUND = [
+    ({"times": [0.0, np.nan, 2.0]}, "the times of 'a' are no times in their order"),
+    ({"times": [0.0, np.inf, 2.0]}, "the times of 'a' are no times in their order"),
+    ({"times": [2.0, 1.0, 0.0]}, "the times of 'a' are no times in their order"),
+    ({"times": [-1.0, 0.0, 1.0]}, "the times of 'a' are no times in their order"),
+    ({"duration_seconds": 1e400}, "'a' lasts inf s"),
+    ({"duration_seconds": -1.0}, "'a' lasts -1.0 s"),
+    ({"num_bytes": -1}, "'a' has -1 bytes"),
+    ({"num_bytes": 10**400}, "'a' has 10000000000000000000 bytes"),
+]
+
+
+@pytest.mark.parametrize(("change", "problem"), UNSOUND)
+def test_one_unsound_video_is_left_out_and_the_others_are_found(
+    store: Path, change: dict[str, Any], problem: str
+) -> None:
+    add_unsound(store, **change)
+    for _ in range(2):  # made, and read back
+        catalog = open_catalog(store)
+        assert sorted(catalog.ids.all()) == ["b", "c", "z"]  # nor is the older "a" what its file is now
+        assert [text for texts in catalog.left_out.values() for text in texts] == [problem]
+    add(store, d=some_frames(2))
+    assert sorted(open_catalog(store).ids.all()) == ["b", "c", "d", "z"] and open_catalog(store).left_out
+    report = verify(store)
+    assert report.problems == () and [(name, why) for _, name, why in report.unsound] == [("a", problem)]
+    repair(store, report)
+    assert verify(store).all_problems == () and not open_catalog(store).left_out
+    assert sorted(open_catalog(store).ids.all()) == ["b", "c", "d", "z"]
+
+
+@pytest.mark.parametrize(("change", "problem"), UNSOUND)
+def test_what_is_unsound_is_not_written(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
+    writer = StoreWriter(make_store(tmp_path, {}), backbone_sha256=SHA256)
+    times = np.array(change.pop("times", [0.0, 1.0, 2.0]))
+    with pytest.raises(VideoError) as caught:
+        writer.add(make_record("a", **change), some_frames(3), times)
+    assert (caught.value.reason, caught.value.detail) == ("corrupt", problem)
+
+
+@pytest.mark.parametrize("mtime_ns", [2**70, -(2**70), 0, -1])
+def test_any_date_of_a_file_will_do(tmp_path: Path, mtime_ns: int) -> None:
+    store = make_store(tmp_path, {})
     writer = StoreWriter(store, backbone_sha256=SHA256)
-    writer.add(make_record("a", **change), some_frames(3), np.arange(3.0))
+    writer.add(make_record("a", mtime_ns=mtime_ns), some_frames(3), np.arange(3.0))
     writer.flush()
-    with pytest.raises(StoreError, match="is damaged: 'a' "):
-        open_catalog(store)
+    assert FeatureStore(store).videos["a"].record.mtime_ns == mtime_ns
+    assert open_catalog(store)["mtime_ns"].tolist() == [max(-(2**63), min(mtime_ns, 2**63 - 1))]
+    assert verify(store).all_problems == ()
+
+
+def test_a_shard_that_somebody_deleted_is_missed_and_one_that_was_compacted_is_not(store: Path) -> None:
+    add(store, d=some_frames(2))
+    assert vanished_shards(store) == []
+    open_catalog(store)
+    path = sorted((store / "shards").iterdir())[-1]
+    body = path.read_bytes()
+    path.unlink()
+    assert vanished_shards(store) == [(path, "gone, with 1 videos that were searched before")]
+    path.write_bytes(body)
+    compact(store)
+    assert vanished_shards(store) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tests.store.stores import SHA256, make_record, make_store
 from vtrcli.store.frames import FrameJpegs, frame_paths, frames_of
 from vtrcli.store.reader import FeatureStore, shard_paths
+from vtrcli.store.roots import Root, add_roots
 from vtrcli.store.shard import write_shard
 from vtrcli.store.texts import TextCache, TextRows, write_texts
 from vtrcli.store.verify import ABANDONED_SECONDS, repair, verify
@@ -81,7 +83,7 @@ def test_repair_sets_damage_aside_and_the_rest_can_be_read(tmp_path: Path) -> No
     for name in (".tmp-a", ".store.json-0", "shards/.tmp-x.safetensors"):
         write_old(tmp_path / name)
     assert len(verify(tmp_path).leftovers) == 3
-    renamed = repair(verify(tmp_path))
+    renamed = repair(tmp_path, verify(tmp_path))
     assert [path.name for path in renamed] == [first.name + ".damaged"]
     assert list(FeatureStore(tmp_path).videos) == ["b"]
     report = verify(tmp_path)
@@ -95,18 +97,63 @@ def test_what_a_running_writer_may_still_finish_is_left_alone(tmp_path: Path) ->
     (tmp_path / "shards" / ".tmp-x").write_bytes(b"half")
     report = verify(tmp_path)
     assert (report.problems, report.leftovers) == ((), ())
-    assert repair(report) == []
+    assert repair(tmp_path, report) == []
     assert frames.exists() and (tmp_path / "shards" / ".tmp-x").exists()
 
 
-def test_frames_whose_features_were_never_written_are_set_aside(tmp_path: Path) -> None:
+def test_frames_whose_features_are_gone_are_set_aside(tmp_path: Path) -> None:
     make_store(tmp_path, {})
     frames = add_frames(tmp_path)
     shard_paths(tmp_path)[0].unlink()
+    assert verify(tmp_path).problems == ()  # their writer may be about to put the features beside them
     write_old(frames, frames.read_bytes())
-    assert verify(tmp_path).leftovers == (frames,)
-    assert repair(verify(tmp_path)) == [frames.with_name(frames.name + ".damaged")]
-    assert verify(tmp_path).leftovers == ()
+    detail = "kept frames without shards/ of the same name, which was deleted or never written"
+    assert verify(tmp_path).problems == ((frames, detail),)
+    assert repair(tmp_path, verify(tmp_path)) == [frames.with_name(frames.name + ".damaged")]
+    assert verify(tmp_path).problems == ()
+
+
+def test_a_shard_of_a_newer_format_is_no_damage(tmp_path: Path) -> None:
+    make_store(tmp_path, {"a": np.ones((3, 4))})
+    make_store(tmp_path, {"b": np.ones((3, 4))})
+    path = shard_paths(tmp_path)[-1]
+    path.write_bytes(path.read_bytes().replace(b'"version":"1"', b'"version":"2"'))
+    report = verify(tmp_path)
+    assert (report.problems, report.others) == ((), ((path, f"{path} has format version 2"),))
+    assert repair(tmp_path, report) == [] and path.exists()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="root may read every file")
+def test_a_file_that_may_not_be_read_is_no_damage(tmp_path: Path) -> None:
+    make_store(tmp_path, {"a": np.ones((3, 4))})
+    (path,) = shard_paths(tmp_path)
+    path.chmod(0)
+    report = verify(tmp_path)
+    assert (report.problems, len(report.others)) == ((), 1) and repair(tmp_path, report) == []
+
+
+def test_too_few_descriptors_are_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_store(tmp_path, {"a": np.ones((3, 4))})
+
+    def refuse(path: Path, *arguments: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("vtrcli.store.maps.os.open", refuse)
+    report = verify(tmp_path)
+    assert (report.problems, len(report.others)) == ((), 1) and repair(tmp_path, report) == []
+    assert "too many open files" in report.others[0][1]
+
+
+def test_a_root_that_is_not_known_is_told(tmp_path: Path) -> None:
+    make_store(tmp_path, {})
+    writer = StoreWriter(tmp_path, backbone_sha256=SHA256)
+    writer.add(make_record("a", root="films", relative_path="a.mp4"), np.ones((1, 4)), np.zeros(1))
+    writer.flush()
+    (path,) = shard_paths(tmp_path)
+    detail = "its videos lie below the root 'films', which roots.jsonl lacks"
+    assert verify(tmp_path).others == ((path, detail),)
+    add_roots(tmp_path, [Root(name="films", folder="/films")])
+    assert verify(tmp_path).all_problems == ()
 
 
 def test_damaged_frames_and_texts_are_found_and_the_rest_works_without_them(tmp_path: Path) -> None:
@@ -117,7 +164,7 @@ def test_damaged_frames_and_texts_are_found_and_the_rest_works_without_them(tmp_
     flip_last_bit(texts)
     assert [path for path, _ in verify(tmp_path).problems] == [frames, texts]
     assert "jpeg are not those that were written" in verify(tmp_path).problems[0][1]
-    repair(verify(tmp_path))
+    repair(tmp_path, verify(tmp_path))
     assert verify(tmp_path).problems == ()
     store = FeatureStore(tmp_path)
     assert frames_of(tmp_path, store.shards[0], store.videos["a"]) is None
@@ -140,7 +187,7 @@ def test_a_damaged_shard_takes_its_frames_along(tmp_path: Path) -> None:
     (shard,) = shard_paths(tmp_path)
     flip_last_bit(shard)
     flip_last_bit(frames)
-    renamed = repair(verify(tmp_path))
+    renamed = repair(tmp_path, verify(tmp_path))
     assert [path.parent.name for path in renamed] == ["shards", "frames"]
     assert verify(tmp_path).problems == ()
 

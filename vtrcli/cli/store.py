@@ -140,6 +140,7 @@ def compact(
 ) -> None:
     """Free what counts no more: rows of videos that were extracted again or taken out, derived tables of shards that
     have gone. Small shards become one. Searches and extractions may go on meanwhile."""
+    from vtrcli.index.catalog_file import CATALOG_NAME, INDEX_FOLDER, open_catalog
     from vtrcli.index.derived import remove_orphans
     from vtrcli.store import compact as compacting
 
@@ -147,6 +148,8 @@ def compact(
     with StepBar(unit="B", quiet=quiet, transient=True) as bar:
         report = compacting.compact(path, drop_frames=drop_frames, on_progress=bar.update)
     num_freed = report.num_bytes_before - report.num_bytes_after + remove_orphans(path)
+    if (path / INDEX_FOLDER / CATALOG_NAME).exists():
+        open_catalog(path)  # the next search need not make it, and verify misses no shard
     if json_output:
         body = {
             "store": str(path),
@@ -182,41 +185,55 @@ def verify(
     quiet: options.Quiet = False,
 ) -> None:
     """Read every byte of a store and compare it with its checksums. Exit code 4 when something is damaged."""
+    from vtrcli.index.catalog_file import open_catalog, vanished_shards
     from vtrcli.store import verify as checks
 
     path = options.store_path(store)
     report = checks.verify(path)
-    renamed = checks.repair(report) if repair else []
+    gone = vanished_shards(path)
+    problems = [*report.all_problems, *gone]
+    renamed = checks.repair(path, report) if repair else []
+    if repair and gone and not report.others:
+        open_catalog(path)  # what the last search knew is told once
+    is_mended = repair and not report.others
     if json_output:
         body = {
             "store": str(path),
             "num_shards": report.num_shards,
             "num_frames": report.num_frames,
             "num_bytes": report.num_bytes,
-            "problems": [{"path": str(file), "detail": detail} for file, detail in report.problems],
+            "problems": [{"path": str(file), "detail": detail} for file, detail in problems],
             "set_aside": [str(file) for file in renamed],
         }
         print_json("store verify", body)
-    elif not report.problems:
+    elif not problems:
         shards, frames = count(report.num_shards, "shard"), count(report.num_frames, "frame")
         stdout().print(f"sound: {shards}, {frames}, {byte_size(report.num_bytes)} read", soft_wrap=True)
     else:
-        for file, detail in report.problems:
+        for file, detail in problems:
             say(f"{file.name}: {detail}", quiet=quiet)
     if report.leftovers and not repair:
         say(
             f"{count(len(report.leftovers), 'unfinished file')} of interrupted runs (--repair removes them)",
             quiet=quiet,
         )
-    if report.problems and not repair:
+    if report.others:
         raise StoreError(
-            f"{count(len(report.problems), 'file')} in {path} damaged ({count(report.num_shards, 'shard')} read)",
+            f"{count(len(report.others), 'file')} in {path} cannot be checked: {report.others[0][1]}",
+            allowed="files that can be read, of a format that this vtr knows",
+            to_do="update vtr (pip install -U vtrcli) or mend what is said of them: nothing was set aside for it",
+        )
+    if problems and not is_mended:
+        raise StoreError(
+            f"{count(len(problems), 'problem')} in {path} ({count(report.num_shards, 'shard')} read)",
             allowed="files as they were written",
             to_do="run `vtr store verify --repair`, then `vtr extract` (and `vtr cache` for captions) again",
         )
-    if renamed and not json_output:
+    if problems and not json_output:
+        done = [f"{count(len(renamed), 'file')} set aside"] * bool(renamed)
+        done += [f"{count(len(report.unsound), 'video')} taken out"] * bool(report.unsound)
         stdout().print(
-            f"{count(len(renamed), 'file')} set aside; run `vtr extract` (and `vtr cache` for captions) again",
+            f"{', '.join(done) or 'noted'}; run `vtr extract` (and `vtr cache` for captions) again",
             soft_wrap=True,
         )
 

@@ -8,7 +8,8 @@ Letters: S shards, R rows of all shards one after the other, V current videos in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -51,6 +52,7 @@ class Catalog:
         arrays: the tensors of `TENSORS`. `inverse_norms` are 1 / length of each feature row (0 for a zero row),
             `mean_norms` the length of the mean of a video's unit rows, `duration_seconds` NaN where it is not known.
         ids, paths: per video.
+        left_out: per shard what is wrong with those of its videos that cannot be searched.
     """
 
     store: Path
@@ -59,6 +61,7 @@ class Catalog:
     arrays: dict[str, np.ndarray]
     ids: Names
     paths: Names
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]

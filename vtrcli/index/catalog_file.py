@@ -14,9 +14,10 @@ from vtrcli.index.catalog_making import file_states, make_catalog
 from vtrcli.index.names import Names
 from vtrcli.store.config import MALFORMED, STORE_VERSION, StoreConfig, make_folder, read_config
 from vtrcli.store.maps import again_if_gone
-from vtrcli.store.reader import shard_paths
+from vtrcli.store.reader import SHARD_FOLDER, shard_paths
 from vtrcli.store.roots import Roots, read_roots
 from vtrcli.store.shard import DTYPES, TensorFile, open_tensors, write_tensors
+from vtrcli.store.writer import is_compacted
 
 INDEX_FOLDER = "index"
 CATALOG_NAME = "catalog.safetensors"
@@ -45,6 +46,28 @@ def _opened(store: Path) -> Catalog:
         _write(catalog, roots)
     _ = catalog.files
     return catalog
+
+
+def vanished_shards(store: Path) -> list[tuple[Path, str]]:
+    """Shards that the catalogue knew with videos which are nowhere now, and how many: somebody deleted them.
+
+    A shard that `vtr store compact` replaced left one behind that sorts after it.
+
+    Raises:
+        StoreError: no store here.
+    """
+    paths = shard_paths(store)
+    kept = _read(store, read_config(store), read_roots(store))
+    if kept is None:
+        return []
+    names = {path.name for path in paths}
+    newest_compacted = max((path.name for path in paths if is_compacted(path)), default="")
+    numbers = kept["video_shard"].tolist()
+    return [
+        (store / SHARD_FOLDER / name, f"gone, with {numbers.count(shard):,} videos that were searched before")
+        for shard, name in enumerate(kept.shard_names)
+        if name not in names and name > newest_compacted and shard in numbers
+    ]
 
 
 def require_videos(store: Path, num_videos: int) -> None:
@@ -79,9 +102,12 @@ def _read(store: Path, config: StoreConfig, roots: Roots) -> Catalog | None:
             sizes[letter] = size
         names = [_read_names(file, name, sizes["V"]) for name in NAMES]
         arrays = {name: file.tensor(name) for name in TENSORS}
+        left_out = {
+            name: list(map(str, rows)) for name, rows in json.loads(file.metadata["left_out"]).items()
+        }
     except (*MALFORMED, StoreError):
         return None
-    catalog = Catalog(store, config, tuple(shard_names), arrays, *names)
+    catalog = Catalog(store, config, tuple(shard_names), arrays, names[0], names[1], left_out)
     return catalog if _is_sound(catalog) else None
 
 
@@ -133,6 +159,7 @@ def _write(catalog: Catalog, roots: Roots) -> None:
         "version": str(STORE_VERSION),
         "backbone_sha256": catalog.config.backbone.sha256,
         "shards": json.dumps(catalog.shard_names),
+        "left_out": json.dumps(catalog.left_out),
         "roots": roots.key,
     }
     make_folder(catalog.store / INDEX_FOLDER)

@@ -15,11 +15,11 @@ from vtrcli.index.catalog import TENSORS, Catalog
 from vtrcli.index.names import Names
 from vtrcli.store.config import StoreConfig
 from vtrcli.store.reader import open_shard_of, require_cut
+from vtrcli.store.records import unsound_videos
 from vtrcli.store.roots import NO_ROOTS, Roots
-from vtrcli.store.shard import DTYPES, Shard, damaged, text_crc32
+from vtrcli.store.shard import DTYPES, Shard, text_crc32
 
 BLOCK_ROWS = 16_384
-MAX_SECONDS = 1e9  # 31 years
 _NOWHERE = -1
 _SHARD_ARRAYS = tuple(name for name, (_, letter) in TENSORS.items() if letter == "S")
 _VIDEO_ARRAYS = tuple(name for name, (_, letter) in TENSORS.items() if letter == "V")
@@ -36,6 +36,7 @@ class _Part:
     paths: list[str]
     videos: dict[str, np.ndarray]
     removed: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()  # id, and what is wrong with it
 
 
 def make_catalog(
@@ -50,9 +51,13 @@ def make_catalog(
     parts = [known.get(path.name) or _read_part(open_shard_of(config, path, roots)) for path in paths]
     first_rows = np.cumsum([0, *(len(part.inverse_norms) for part in parts)])
     newest: dict[str, int] = {}
+    unsound: dict[str, tuple[str, str]] = {}
     for number, part in enumerate(parts):
         newest.update(dict.fromkeys(part.removed, _NOWHERE))
         newest.update(dict.fromkeys(part.ids, number))
+        for video_id in (*part.removed, *part.ids):
+            unsound.pop(video_id, None)
+        unsound.update((video_id, (paths[number].name, problem)) for video_id, problem in part.left_out)
     ids: list[str] = []
     names: list[str] = []
     videos: dict[str, list[np.ndarray]] = {
@@ -73,7 +78,10 @@ def make_catalog(
     )
     arrays |= {name: np.concatenate(pieces) for name, pieces in videos.items()}
     shard_names = tuple(path.name for path in paths)
-    return Catalog(store, config, shard_names, arrays, Names.pack(ids), Names.pack(names))
+    left_out: dict[str, list[str]] = {}
+    for name, problem in unsound.values():
+        left_out.setdefault(name, []).append(problem)
+    return Catalog(store, config, shard_names, arrays, Names.pack(ids), Names.pack(names), left_out)
 
 
 def _known_parts(kept: Catalog, paths: Sequence[Path]) -> dict[str, _Part]:
@@ -92,6 +100,8 @@ def _known_parts(kept: Catalog, paths: Sequence[Path]) -> dict[str, _Part]:
         here = slice(int(edges[number]), int(edges[number + 1]))
         is_whole = here.stop - here.start == kept["shard_videos"][number]
         if now.get(name) != states[name] or not kept["shard_videos"][number] or (has_lost and not is_whole):
+            continue
+        if name in kept.left_out:
             continue
         rows = slice(int(kept.first_rows[number]), int(kept.first_rows[number + 1]))
         videos = {key: kept[key][here] for key in _VIDEO_ARRAYS if key != "video_shard"}
@@ -116,41 +126,29 @@ def file_states(paths: Sequence[Path]) -> dict[str, tuple[int, int]]:
     return states
 
 
-def _require_sane(shard: Shard) -> None:
-    """Raises StoreError for times and numbers that no video has: others count on them."""
-    times, starts = shard.timestamps[:], shard.offsets[:-1]
-    steps = np.diff(times, prepend=times[:1])
-    steps[starts] = 0  # the first frame of a video follows none
-    if not (np.isfinite(times).all() and (times >= 0).all() and (steps >= 0).all()):
-        raise damaged(shard.path, "its timestamps are no times in their order")
-    for record in shard.records:
-        duration = record.duration_seconds
-        if duration is not None and not 0 <= duration <= MAX_SECONDS:
-            raise damaged(shard.path, f"{record.video_id!r} lasts {duration:g} s")
-        if not (abs(record.mtime_ns) < 2**63 and 0 <= record.num_bytes < 2**63):
-            raise damaged(shard.path, f"{record.video_id!r} has an impossible size or date")
-
-
 def _read_part(shard: Shard) -> _Part:
     require_cut(shard)
-    _require_sane(shard)
     records = shard.records
+    unsound = unsound_videos(records, shard.timestamps[:], shard.offsets)
     starts, stops = shard.offsets[:-1], shard.offsets[1:]
     inverse_norms, mean_norms = _norms(shard)
+    # What is unsound is left out below; here it must only fit the arrays.
     durations = [
-        math.nan if record.duration_seconds is None else record.duration_seconds for record in records
+        math.nan if number in unsound or record.duration_seconds is None else record.duration_seconds
+        for number, record in enumerate(records)
     ]
     # A shard that holds an id twice: the last one counts, as for a reader of the shards.
     position = {record.video_id: number for number, record in enumerate(records)}
-    rows = np.array(sorted(position.values()), np.int64)
+    rows = np.array(sorted(set(position.values()) - unsound.keys()), np.int64)
+    left_out = [number for number in position.values() if number in unsound]
     videos = {
         "video_position": np.arange(len(records)),
         "start": starts,
         "stop": stops,
         "mean_norms": mean_norms,
         "duration_seconds": np.array(durations),
-        "mtime_ns": np.array([record.mtime_ns for record in records], np.int64),
-        "num_bytes": np.array([record.num_bytes for record in records], np.int64),
+        "mtime_ns": np.array([_int64(record.mtime_ns) for record in records], np.int64),
+        "num_bytes": np.array([_int64(record.num_bytes) for record in records], np.int64),
     }
     return _Part(
         {
@@ -166,8 +164,17 @@ def _read_part(shard: Shard) -> _Part:
         [records[row].video_id for row in rows],
         [records[row].path for row in rows],
         {name: column[rows] for name, column in videos.items()},
-        shard.removed,
+        (
+            *shard.removed,
+            *(records[number].video_id for number in left_out),
+        ),  # nor are its older rows what it is
+        tuple((records[number].video_id, unsound[number]) for number in left_out),
     )
+
+
+def _int64(number: int) -> int:
+    """The nearest that the catalogue can hold: a date beyond the year 2262 is as good as that year."""
+    return max(-(2**63), min(number, 2**63 - 1))
 
 
 def _norms(shard: Shard) -> tuple[np.ndarray, np.ndarray]:

@@ -91,7 +91,7 @@ class Searcher:
         options = options or SearchOptions()
         bank_notes = self._bank_notes(query, options)  # what is missing is told before a tower is loaded
         clip_vector = self._clip.encode(query)
-        notes = [*self._clip.notes, *bank_notes]
+        notes = [*self._clip.notes, *bank_notes, *self._left_out()]
         passes = self._passes(query, options.filters)
         num_videos = int(passes.sum())
         if not num_videos:
@@ -192,6 +192,15 @@ class Searcher:
             return open_bank(self.catalog.store, self.catalog.config.backbone)
         except StoreError as error:
             return error
+
+    def _left_out(self) -> list[str]:
+        problems = [problem for problems in self.catalog.left_out.values() for problem in problems]
+        if not problems:
+            return []
+        others = f" and {len(problems) - 1:,} more" if len(problems) > 1 else ""
+        return [
+            f"left out: {problems[0]}{others}; `vtr store verify --repair`, then `vtr extract`, does it again"
+        ]
 
     def _bank_notes(self, query: Query, options: SearchOptions) -> list[str]:
         """Raises StoreError when the options need a bank that is not there."""

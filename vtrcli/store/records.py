@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from vtrcli.store.config import require_types
 from vtrcli.store.roots import NO_ROOTS, Roots, below, normal
 
 FINGERPRINT_BYTES = 64 * 1024
+MAX_SECONDS = 1e9  # 31 years
 HASH_BLOCK_BYTES = 1 << 20
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "id": (str,),
@@ -151,6 +154,33 @@ def place_of(record: VideoRecord, roots: Roots) -> tuple[str, str]:
             folder = path[: -len(tail)]
             return folder, normal(below(record.path, folder))
     return os.path.dirname(record.path), normal(os.path.basename(record.path))
+
+
+def unsound_videos(
+    records: Sequence[VideoRecord], timestamps: np.ndarray, offsets: np.ndarray
+) -> dict[int, str]:
+    """Which of the videos of a shard say of themselves what no video can be, and what that is: by their number.
+
+    The one rule of those who write, search and verify. Any date will do: some file systems know years beyond 2262.
+
+    Args:
+        timestamps: float32 [total_frames], seconds.
+        offsets: int64 [num_videos + 1]; each video has a frame.
+    """
+    found: dict[int, str] = {}
+    if len(records):
+        steps = np.diff(timestamps, prepend=timestamps[:1])
+        steps[offsets[:-1]] = 0  # the first frame of a video follows none
+        fine = np.isfinite(timestamps) & (timestamps >= 0) & (timestamps <= MAX_SECONDS) & (steps >= 0)
+        for number in np.flatnonzero(~np.logical_and.reduceat(fine, offsets[:-1])).tolist():
+            found[number] = f"the times of {records[number].video_id!r} are no times in their order"
+    for number, record in enumerate(records):
+        duration = record.duration_seconds
+        if duration is not None and not 0 <= duration <= MAX_SECONDS:
+            found[number] = f"{record.video_id!r} lasts {str(duration)[:20]} s"
+        elif not 0 <= record.num_bytes < 2**63:
+            found[number] = f"{record.video_id!r} has {str(record.num_bytes)[:20]} bytes"
+    return found
 
 
 def file_state(path: Path) -> FileState:

@@ -36,6 +36,10 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 
+class NewerFormatError(StoreError):
+    """A file that a later vtr wrote: sound, and not for this one."""
+
+
 class TensorFile:
     """A safetensors file, open. No tensor is read before it is asked for.
 
@@ -273,7 +277,7 @@ def open_tensors(path: Path, *, file_format: str, called: str) -> TensorFile:
     if not (version.isascii() and version.isdigit() and len(version) < 10):
         raise damaged(path, f"its format version is {version[:20]!r}")
     if int(version) > STORE_VERSION:
-        raise StoreError(
+        raise NewerFormatError(
             f"{path} has format version {version}",
             allowed=f"this vtr reads versions up to {STORE_VERSION}",
             to_do="update vtr: pip install -U vtrcli",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,11 @@ from vtrcli.files import TEMPORARY_PREFIX
 from vtrcli.store.config import CONFIG_NAME, StoreConfig, read_config
 from vtrcli.store.frames import FRAME_FOLDER, FrameShard, frame_paths
 from vtrcli.store.reader import SHARD_FOLDER, backbone_problem, offsets_problem, shard_paths
-from vtrcli.store.shard import Shard, open_shard
+from vtrcli.store.records import unsound_videos
+from vtrcli.store.roots import ROOTS_NAME, read_roots
+from vtrcli.store.shard import NewerFormatError, Shard, open_shard
 from vtrcli.store.texts import BANK_NAME, open_texts, text_paths, texts_of
+from vtrcli.store.writer import remove_videos
 
 # A writer renames its temporary file, and puts features beside its frames, within minutes; what is an hour old
 # has lost its writer, even on a slow network disk.
@@ -27,54 +30,112 @@ BLOCK_ROWS = 16_384
 class VerifyReport:
     """What `verify` found.
 
-    `problems` is one sentence per damaged file, shards first; `num_frames` counts superseded rows too; `num_bytes`
-    covers kept frames and texts. `leftovers` is what interrupted runs left: unfinished files, and frames whose
-    features were never written.
+    Attributes:
+        num_frames: of all shards, superseded rows too; `num_bytes` covers kept frames and texts.
+        problems: one sentence per damaged file, shards first; `repair` sets these files aside.
+        unsound: shard, id and what the record says that no video can be; `repair` takes these videos out.
+        others: what no repair can mend: files of a newer format, files that cannot be read, unknown roots.
+        leftovers: unfinished files of interrupted runs.
     """
 
     num_shards: int
     num_frames: int
     num_bytes: int
-    problems: tuple[tuple[Path, str], ...]
-    leftovers: tuple[Path, ...]
+    problems: tuple[tuple[Path, str], ...] = ()
+    unsound: tuple[tuple[Path, str, str], ...] = ()
+    others: tuple[tuple[Path, str], ...] = ()
+    leftovers: tuple[Path, ...] = ()
+
+    @property
+    def all_problems(self) -> tuple[tuple[Path, str], ...]:
+        """Everything that is not as it should be, in one list."""
+        return (*self.problems, *((path, detail) for path, _, detail in self.unsound), *self.others)
 
 
 def verify(store: Path) -> VerifyReport:
-    """Check the format, checksums and offsets of every file, and the finiteness and backbone of features.
+    """Check the format, checksums and offsets of every file, the finiteness and backbone of features, and that no video
+    says of itself what cannot be.
 
     Raises:
         StoreError: no store here, or a store of a newer format.
     """
     config = read_config(store)
+    found = _Found(store)
     shards, frames = shard_paths(store), frame_paths(store)
     texts = [*text_paths(store), *store.glob(BANK_NAME)]
-    left = tuple(leftovers(store))
-    problems: list[tuple[Path, str]] = []
-    num_frames = 0
     for path in shards:
-        try:
-            shard = open_shard(path)
-            num_frames += shard.file.shape("features")[0]
-            detail = find_problem(shard, config)
-        except StoreError as error:
-            detail = error.came_in
-        if detail:
-            problems.append((path, detail))
-    checks = [(path, _frame_problem) for path in frames] + [(path, _text_problem) for path in texts]
-    for path, find in checks:
-        try:
-            detail = find(path)
-        except StoreError as error:
-            detail = error.came_in
-        if detail:
-            problems.append((path, detail))
+        found.check(path, lambda path: found.shard_problem(path, config))
+    for path in frames:
+        found.check(path, _frame_problem)
+    for path in texts:
+        found.check(path, _text_problem)
+    found.check_roots()
     return VerifyReport(
         num_shards=len(shards),
-        num_frames=num_frames,
-        num_bytes=sum(path.stat().st_size for path in (*shards, *frames, *texts)),
-        problems=tuple(problems),
-        leftovers=left,
+        num_frames=found.num_frames,
+        num_bytes=sum(path.stat().st_size for path in (*shards, *frames, *texts) if path.exists()),
+        problems=tuple(found.problems + _lonely_frames(store)),
+        unsound=tuple(row for row in found.unsound if found.newest.get(row[1]) == row[0]),
+        others=tuple(found.others),
+        leftovers=tuple(leftovers(store)),
     )
+
+
+class _Found:
+    """What a pass over the files of a store gathers."""
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self.num_frames = 0
+        self.problems: list[tuple[Path, str]] = []
+        self.unsound: list[tuple[Path, str, str]] = []
+        self.others: list[tuple[Path, str]] = []
+        self.newest: dict[str, Path] = {}  # video id -> the shard that counts
+        self._roots: dict[str, Path] = {}  # name of a root -> a shard that needs it
+
+    def check(self, path: Path, find: Callable[[Path], str | None]) -> None:
+        """Look at one file; what has just been compacted away is none of our concern."""
+        try:
+            detail = find(path)
+        except NewerFormatError as error:
+            self.others.append((path, error.came_in))
+            return
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return
+            if isinstance(error.__cause__, OSError):
+                self.others.append((path, error.came_in))
+                return
+            detail = error.came_in
+        if detail:
+            self.problems.append((path, detail))
+
+    def shard_problem(self, path: Path, config: StoreConfig) -> str | None:
+        """The first thing wrong with a shard; reads all of it."""
+        shard = open_shard(path)
+        self.num_frames += shard.file.shape("features")[0]
+        problem = find_problem(shard, config)
+        if problem is None:
+            for video_id in shard.removed:
+                self.newest.pop(video_id, None)
+            self.newest.update((record.video_id, path) for record in shard.records)
+            self._roots.update((record.root, path) for record in shard.records if record.root is not None)
+            unsound = unsound_videos(shard.records, shard.timestamps[:], shard.offsets)
+            self.unsound += [(path, shard.records[number].video_id, why) for number, why in unsound.items()]
+        return problem
+
+    def check_roots(self) -> None:
+        """Whether the paths of all records can be told."""
+        try:
+            known = read_roots(self._store).by_name
+        except StoreError as error:
+            self.others.append((self._store / ROOTS_NAME, error.came_in))
+            return
+        for name, path in self._roots.items():
+            if name not in known:
+                self.others.append(
+                    (path, f"its videos lie below the root {name!r}, which {ROOTS_NAME} lacks")
+                )
 
 
 def find_problem(shard: Shard, config: StoreConfig) -> str | None:
@@ -90,8 +151,6 @@ def find_problem(shard: Shard, config: StoreConfig) -> str | None:
         np.isfinite(rows[first : first + BLOCK_ROWS]).all() for first in range(0, len(rows), BLOCK_ROWS)
     ):
         return "features are not finite"
-    if not np.isfinite(shard.timestamps[:]).all():
-        return "timestamps are not finite"
     return None
 
 
@@ -110,24 +169,29 @@ def _text_problem(path: Path) -> str | None:
 
 def leftovers(store: Path) -> Iterator[Path]:
     """What writers that are gone left; never what a running one may still finish."""
-    shards = {path.name for path in shard_paths(store)}
     unfinished = [
         *store.glob(f"{TEMPORARY_PREFIX}*"),
         *store.glob(f".{CONFIG_NAME}-*"),
         *store.glob(f"*/{TEMPORARY_PREFIX}*"),
     ]
-    lonely = [path for path in frame_paths(store) if path.name not in shards]
-    for path in sorted(unfinished) + lonely:
-        try:
-            is_old = time.time() - path.stat().st_mtime > ABANDONED_SECONDS
-        except FileNotFoundError:  # its writer has just renamed it
-            continue
-        if is_old:
-            yield path
+    yield from filter(_is_abandoned, sorted(unfinished))
 
 
-def repair(report: VerifyReport) -> list[Path]:
-    """Rename damaged files to `*.damaged` and delete unfinished ones; returns the new names.
+def _lonely_frames(store: Path) -> list[tuple[Path, str]]:
+    shards = {path.name for path in shard_paths(store)}
+    detail = f"kept frames without {SHARD_FOLDER}/ of the same name, which was deleted or never written"
+    return [(path, detail) for path in frame_paths(store) if path.name not in shards and _is_abandoned(path)]
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
+    except FileNotFoundError:  # its writer has just renamed it
+        return False
+
+
+def repair(store: Path, report: VerifyReport) -> list[Path]:
+    """Rename damaged files to `*.damaged`, take unsound videos out and delete unfinished files; returns the new names.
 
     The videos of a shard that was set aside are extracted again by the next `vtr extract`, the texts of a text file
     are encoded again by `vtr cache`. Kept frames without a feature shard of their name are of no use, so they are
@@ -137,7 +201,6 @@ def repair(report: VerifyReport) -> list[Path]:
         StoreError: a file cannot be renamed or deleted.
     """
     aside = dict.fromkeys(path for path, _ in report.problems)
-    aside.update(dict.fromkeys(path for path in report.leftovers if not path.name.startswith(".")))
     for path in list(aside):
         frames = path.parent.parent / FRAME_FOLDER / path.name
         if path.parent.name == SHARD_FOLDER and frames.exists():
@@ -147,12 +210,13 @@ def repair(report: VerifyReport) -> list[Path]:
         for path in aside:
             renamed.append(path.rename(path.with_name(path.name + ".damaged")))
         for path in report.leftovers:
-            if path.name.startswith("."):
-                path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
     except OSError as cause:
         raise StoreError(
             f"cannot set {path} aside: {cause.strerror}",
             allowed="the store's folders must be writable",
             to_do="change their permissions, then run the same command again",
         ) from cause
+    if report.unsound and not report.others:
+        remove_videos(store, [video_id for _, video_id, _ in report.unsound])
     return renamed

@@ -17,7 +17,7 @@ from vtrcli.store.config import StoreConfig, create_config, make_folder
 from vtrcli.store.failures import forget_failures
 from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, frame_shard_bytes
 from vtrcli.store.reader import SHARD_FOLDER, FeatureStore, shard_paths
-from vtrcli.store.records import VideoRecord
+from vtrcli.store.records import VideoRecord, unsound_videos
 from vtrcli.store.shard import shard_bytes, tombstone_bytes
 
 NUMBER_DIGITS = 20  # nanoseconds since 1970; names of equal length sort by it
@@ -63,15 +63,20 @@ class StoreWriter:
             timestamps: float [num_frames], seconds.
 
         Raises:
-            VideoError: features that are not finite in float16 (`not-finite`).
+            VideoError: features that are not finite in float16 (`not-finite`), or a length or times that no video has
+                (`corrupt`): they would spoil the store for the others.
             StoreError: the shard cannot be written.
         """
         halves = features.astype(np.float16)
         if len(halves) == 0 or not np.isfinite(halves).all():
             raise VideoError("not-finite", "NaN or infinity in its features", path=record.path)
+        times = timestamps.astype(np.float32)
+        problem = unsound_videos([record], times, np.array([0, len(times)]))
+        if problem:
+            raise VideoError("corrupt", problem[0], path=record.path)
         self._records.append(record)
         self._features.append(halves)
-        self._timestamps.append(timestamps.astype(np.float32))
+        self._timestamps.append(times)
         self._num_bytes += halves.nbytes
         self._jpegs.append(jpegs)
         if jpegs is not None:
