@@ -41,15 +41,15 @@ from vtrcli.training.run import train
 from vtrcli.training.run_folder import read_metrics
 from vtrcli.training.settings import RECIPES, TrainSettings, recipe_settings
 
-DIM, NUM_FRAMES, LATENT = 512, 12, 64
+DIM, NUM_FRAMES, LATENT = 512, 12, 160
 ORDER_SHARE = 0.25  # of the content's energy
-AGREEMENT = 0.37  # cosine of the directions in which frames and captions show the same static content
+AGREEMENT = 0.4  # cosine of the directions in which frames and captions show the same static content
 FRAME_NOISE, ROW_NOISE = (
     0.6,
     0.6,
 )  # as part of the content's length: a frame within content, any row in any direction
-TELLING_NOISE = 2.2  # of a caption within content: what it leaves out or adds
-STREAM_NOISE = 1.5  # of nouns alone: they are weaker queries than the whole caption
+TELLING_NOISE = 3.5  # of a caption within content: what it leaves out or adds
+STREAM_NOISE = 2.0  # of nouns alone: they are weaker queries than the whole caption
 COMMON = 2.0  # length of the direction that all frames share, and of that of all captions
 CHUNK_VIDEOS = 500
 SHA256 = "51" * 32

@@ -5,7 +5,6 @@ Captions of a data set, once per text stream; and image features of another back
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from vtrcli.extraction.batching import FrameBatcher
 from vtrcli.extraction.run import CPU_BATCH_SIZE, GPU_BATCH_SIZE, store_config
 from vtrcli.model.backbone import Backbone, load_backbone
 from vtrcli.store.config import create_config, require_same
-from vtrcli.store.frames import FrameJpegs, frames_of
+from vtrcli.store.frames import FrameJpegs, decode_frame, frames_of
 from vtrcli.store.reader import FeatureStore, Location
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.roots import add_roots
@@ -238,7 +237,7 @@ def _reencode_one(
     size = backbone.info.input_size
     batcher = FrameBatcher(backbone.encode_images, batch_size=batch_size, input_size=size)
     try:
-        pixels = np.stack([decode_jpeg(image, size=size) for image in images])
+        pixels = np.stack([decode_frame(image, size=size) for image in images])
     except OSError as cause:  # Pillow's errors about a file's content
         path = source.path / "frames" / source.shards[location.shard].path.name
         raise damaged(path, f"a frame of {location.record.video_id!r}: {cause}") from cause
@@ -249,14 +248,3 @@ def _reencode_one(
         source.timestamps(location.record.video_id),
         jpegs=FrameJpegs(tuple(images)),
     )
-
-
-def decode_jpeg(image: bytes, *, size: int) -> np.ndarray:
-    """uint8 [size, size, 3] RGB of a kept frame, resized (bicubic) where it was kept at another size; OSError when it
-    is no picture."""
-    from PIL import Image
-
-    picture = Image.open(io.BytesIO(image)).convert("RGB")
-    if picture.size != (size, size):
-        picture = picture.resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(picture)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.store.stores import SHA256, make_record, make_store
 from vtrcli.errors import StoreError, VideoError
 from vtrcli.store.failures import append_failure, make_failure, read_failures
-from vtrcli.store.frames import FrameJpegs, FrameShard, encode_jpegs, frames_of, videos_without_frames
+from vtrcli.store.frames import (
+    FrameJpegs,
+    FrameShard,
+    decode_frame,
+    encode_jpegs,
+    frames_of,
+    videos_without_frames,
+)
 from vtrcli.store.maps import PartFile
 from vtrcli.store.reader import FeatureStore, shard_paths
 from vtrcli.store.verify import verify
@@ -209,6 +218,19 @@ def test_kept_frames_come_back_with_their_video(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
     at = store.videos["b"]
     assert frames_of(tmp_path, store.shards[at.shard], at) == list(images[1:])
+
+
+def test_kept_frames_lose_nothing_and_those_of_older_stores_are_read(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 24, 24, 3), np.uint8)
+    for frame, image in zip(pixels, encode_jpegs(pixels), strict=True):
+        np.testing.assert_array_equal(decode_frame(image, size=24), frame)
+    buffer = io.BytesIO()
+    Image.new("RGB", (24, 24), (200, 30, 60)).save(buffer, "JPEG", quality=90)
+    assert np.abs(decode_frame(buffer.getvalue(), size=24) - np.array([200.0, 30, 60])).max() < 4
+    buffer = io.BytesIO()
+    Image.new("RGB", (24, 24)).save(buffer, "BMP")
+    with pytest.raises(OSError):
+        decode_frame(buffer.getvalue(), size=24)
 
 
 def test_a_shard_may_hold_videos_with_and_without_frames(tmp_path: Path) -> None:

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from tests.store.stores import make_config, make_record
-from vtrcli.caching import decode_jpeg
 from vtrcli.errors import StoreError
 from vtrcli.store.config import create_config
-from vtrcli.store.frames import FrameJpegs, encode_jpegs
+from vtrcli.store.frames import FrameJpegs, decode_frame, encode_jpegs
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.writer import StoreWriter
 from vtrcli.training.kept_frames import ClipRequest, KeptFrames, decoded, load_clips
@@ -62,7 +61,7 @@ def test_the_whole_picture_as_a_crop_is_the_picture_and_a_part_is_resized() -> N
     picture = np.zeros((SIZE, SIZE, 3), np.uint8)
     picture[:, SIZE // 2 :] = 200
     (image,) = encode_jpegs(picture[None])
-    assert (decoded(image, size=SIZE, crop=(0, 0, 1, 1)) == decode_jpeg(image, size=SIZE)).all()
+    assert (decoded(image, size=SIZE, crop=(0, 0, 1, 1)) == decode_frame(image, size=SIZE)).all()
     right = decoded(image, size=SIZE, crop=(0.5, 0, 1, 0.5))
     assert right.shape == (SIZE, SIZE, 3) and right[:, 3:].min() > 180
 

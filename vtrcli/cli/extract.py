@@ -82,7 +82,7 @@ def command(
         int | None, typer.Option("--max-frames", min=1, help="Thin longer videos to so many frames.")
     ] = None,
     keep_frames: Annotated[
-        bool, typer.Option("--keep-frames", help="Keep the frames as JPEG, for thumbnails and fine-tuning.")
+        bool, typer.Option("--keep-frames", help="Keep the frames, for thumbnails and fine-tuning.")
     ] = False,
     aspect: Annotated[
         Literal["display", "pixels"] | None,

@@ -15,7 +15,7 @@ import numpy as np
 
 from vtrcli.errors import StoreError, VideoError
 from vtrcli.searching.results import Hit
-from vtrcli.store.frames import frames_of
+from vtrcli.store.frames import frames_of, open_frame
 from vtrcli.store.reader import FeatureStore
 from vtrcli.video.one_frame import frame_at
 
@@ -82,7 +82,7 @@ def _kept_frame(hit: Hit, store: FeatureStore | None) -> Thumbnail | None:
         if not images:
             return None
         distances = np.abs(store.timestamps(hit.video_id)[: len(images)] - hit.moment.peak_seconds)
-        with Image.open(io.BytesIO(images[int(np.argmin(distances))]), formats=["JPEG"]) as image:
+        with open_frame(images[int(np.argmin(distances))]) as image:
             return _thumbnail(image)
     except (StoreError, OSError, ValueError, Image.DecompressionBombError):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
@@ -12,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from vtrcli.caching import decode_jpeg
 from vtrcli.errors import StoreError
-from vtrcli.store.frames import FrameShard
+from vtrcli.store.frames import FrameShard, decode_frame, open_frame
 from vtrcli.store.padding import spread
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.shard import damaged
@@ -86,12 +84,12 @@ class KeptFrames:
 
 
 def decoded(image: bytes, *, size: int, crop: Crop | None) -> np.ndarray:
-    """uint8 [size, size, 3] of a JPEG, or of a part of it, resized (bicubic)."""
+    """uint8 [size, size, 3] of a kept frame, or of a part of it, resized (bicubic)."""
     if crop is None:
-        return decode_jpeg(image, size=size)
+        return decode_frame(image, size=size)
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(image)).convert("RGB")
+    picture = open_frame(image).convert("RGB")
     width, height = picture.size
     box = (crop[0] * width, crop[1] * height, crop[2] * width, crop[3] * height)
     return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))

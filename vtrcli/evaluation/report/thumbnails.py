@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 
-from vtrcli.store.frames import frames_of
+from vtrcli.store.frames import frames_of, open_frame
 from vtrcli.store.reader import FeatureStore
 
 LONGEST_SIDE = 160
@@ -38,11 +38,9 @@ def _thumbnail(store: FeatureStore, video_id: str) -> str | None:
     images = frames_of(store.path, store.shards[location.shard], location)
     if not images:
         return None
-    from PIL import Image
-
     buffer = io.BytesIO()
     try:
-        with Image.open(io.BytesIO(images[len(images) // 2])) as image:
+        with open_frame(images[len(images) // 2]) as image:
             image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
             image.convert("RGB").save(buffer, "JPEG", quality=_QUALITY)
     except OSError:  # a page without one picture is better than no page
