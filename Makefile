@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-all lint format docs clean
+.PHONY: demo test test-all lint resolve format docs clean
 
 demo: $(STAMP)
 	$(BIN)/vtr demo --out demo
@@ -20,6 +20,15 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The constraints must hold on every Python that pyproject.toml names; uv resolves for one that is not here.
+resolve: $(STAMP)
+	@$(BIN)/python -m pip install --quiet uv || { echo "no uv here: the constraints were resolved for no Python"; exit 0; }; \
+	for version in 3.10 3.11 3.12 3.13; do \
+	  $(BIN)/uv pip compile --quiet --no-header --no-annotate --python-version $$version \
+	    --constraint constraints.txt --all-extras pyproject.toml --output-file /dev/null || exit 1; \
+	  echo "the constraints resolve on Python $$version"; \
+	done
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

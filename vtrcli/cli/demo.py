@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -126,8 +130,9 @@ def print_report(report: DemoReport) -> None:
         "Half of the clips come in pairs with the same frames in opposite orders. A mean cannot tell them apart."
     )
     console.print()
+    console.print(Text("$", style="dim"), f"cd {shlex.quote(str(report.folder))}")
     for query in report.queries:
-        console.print(Text("$", style="dim"), f'vtr search "{query}" -k {SHOWN_HITS}')
+        console.print(Text("$", style="dim"), f'vtr search "{query}" -k {SHOWN_HITS}', soft_wrap=True)
         found = search(
             query,
             store=report.folder / "store",
@@ -135,11 +140,29 @@ def print_report(report: DemoReport) -> None:
             top_k=SHOWN_HITS,
             device="cpu",
         )
-        print_table(found.hits)
+        print_table(found.hits, start=report.folder)
         console.print()
-    first_try = printable(f'cd {report.folder} && vtr search "{report.queries[-1]}"')
-    console.print(
-        Text.assemble("Now try: ", (first_try, "bold"), ", or ", ("vtr eval --dsl", "bold")), soft_wrap=True
+    vtr = program(report.folder)
+    console.print("Now try:")
+    for line in (
+        f"cd {shlex.quote(str(report.folder))}",
+        f'{vtr} search "{report.queries[-1]}"',
+        f"{vtr} eval --dsl",
+        f"{vtr} --help",
+    ):
+        console.print("  ", Text(printable(line), style="bold"), soft_wrap=True, sep="")
+
+
+def program(folder: Path) -> str:
+    """What calls this vtr from `folder`: its name where the shell finds it, else its path (`make demo`)."""
+    name = Path(sys.argv[0])
+    if name.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m vtrcli"
+    on_path = shutil.which("vtr")
+    if not name.is_file() or (on_path is not None and Path(on_path).samefile(name)):
+        return "vtr"
+    return shlex.quote(
+        name.as_posix() if name.is_absolute() else Path(os.path.relpath(name, folder)).as_posix()
     )
 
 

@@ -88,10 +88,10 @@ def home_relative(path: Path) -> str:
         return str(path)
 
 
-def short_path(path: str) -> str:
-    """Relative to the working folder where the file lies below it, else with ~ for the home folder."""
+def short_path(path: str, *, start: Path | None = None) -> str:
+    """Relative to `start` (the working folder) where the file lies below it, else with ~ for the home folder."""
     try:
-        return str(Path(path).relative_to(Path.cwd()))
+        return str(Path(path).relative_to(start.absolute() if start else Path.cwd()))
     except ValueError:
         return home_relative(Path(path))
 

@@ -108,10 +108,11 @@ def moment_json(moment: Moment) -> dict[str, float]:
     }
 
 
-def print_table(hits: Sequence[Hit]) -> None:
+def print_table(hits: Sequence[Hit], *, start: Path | None = None) -> None:
     """Rank, score, relevance where there is one, time span, path, and further moments.
 
-    Path and times are links where the terminal has links.
+    Path and times are links where the terminal has links. `start`: the folder that paths are shown from, by default
+    the working folder.
     """
     if not hits:
         return
@@ -136,7 +137,7 @@ def print_table(hits: Sequence[Hit]) -> None:
     table.columns[0].style, table.columns[-1].style = "dim", "cyan"
     table.add_column(overflow="fold")
     for hit, row in zip(hits, rows, strict=True):
-        name = printable(short_path(hit.path))
+        name = printable(short_path(hit.path, start=start))
         path = _linked(name, hit) if not hit.is_missing else Text(f"{name} (missing)", style="dim")
         if len(hit.moments) > 1:
             path.append("  also ", style="dim")
