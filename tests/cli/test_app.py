@@ -61,6 +61,7 @@ def test_an_error_is_one_line_on_stderr_and_nothing_on_stdout() -> None:
         ("extract --frames 0", "--frames has a value that it cannot have; greater than or equal to 1; " + TRY_EXTRACT),
         ("search x --top-k", "option '--top-k' requires an argument; see `vtr search --help`"),
         ("sarch x", "no such command 'sarch'; did you mean 'search', 'cache'?; see `vtr --help`"),
+        ("verify", "no such command 'verify'; it belongs to another; did you mean `vtr store verify`?"),
         ("datasets check", "missing argument 'NAME'; see `vtr datasets check --help`"),
     ],
 )  # fmt: skip
@@ -79,6 +80,11 @@ def test_an_error_has_two_lines_on_a_terminal() -> None:
     )
     code, shown = run_on_terminal("store", "info", "--store", "nowhere", NO_COLOR="1")
     assert shown.startswith("error: no feature store at nowhere\nhint:  a store is")
+
+
+def test_help_is_a_command_too() -> None:
+    assert run("help", "store", "info").stdout == run("store", "info", "--help").stdout
+    assert run("help").stdout == run("--help").stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)

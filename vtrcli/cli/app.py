@@ -19,7 +19,7 @@ from vtrcli.cli import init
 from vtrcli.cli.app_parts import VtrCommand, option_kinds, usage_error
 from vtrcli.cli.output import say_error
 from vtrcli.cli.settings import find_settings, load_settings
-from vtrcli.errors import EXIT_INTERRUPTED, VtrError
+from vtrcli.errors import EXIT_INTERRUPTED, UsageError, VtrError
 
 
 class VtrGroup(TyperGroup):
@@ -27,6 +27,16 @@ class VtrGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: Any) -> Any:
         """Find the command, and load the settings for it; `vtr init` mends a broken file and so reads none."""
+        name = args[0]
+        homes = [
+            group for group, command in self.commands.items() if name in getattr(command, "commands", {})
+        ]
+        if name not in self.commands and homes:
+            raise UsageError(
+                f"no such command '{name}'",
+                allowed="it belongs to another",
+                to_do=f"did you mean {' or '.join(f'`vtr {group} {name}`' for group in homes)}?",
+            )
         found = super().resolve_command(ctx, args)
         if found[0] != init.NAME and not ctx.resilient_parsing:
             ctx.default_map = self.settings()
@@ -50,7 +60,9 @@ class VtrGroup(TyperGroup):
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
     def parse_args(self, ctx: Any, args: Any) -> Any:
-        """Read the options of `vtr` itself."""
+        """Read the options of `vtr` itself. `vtr help search` is `vtr search --help`."""
+        if args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
         try:
             with _refusals():
                 return super().parse_args(ctx, args)

@@ -211,10 +211,17 @@ def require_same(store: Path, existing: StoreConfig, wanted: StoreConfig) -> Non
     for what in ("sampling", "preprocessing", "dtype"):
         if getattr(existing, what) != getattr(wanted, what):
             raise StoreError(
-                f"store {store} has {what} {getattr(existing, what)}, not {getattr(wanted, what)}",
+                f"store {store} has {what} {_words(getattr(existing, what))}, not {_words(getattr(wanted, what))}",
                 allowed=f"a store holds one {what}",
                 to_do=f"leave the {what} options out to use the store's, or use `--store {other}`",
             )
+
+
+def _words(value: dict[str, Any] | str) -> str:
+    """`mode rate, fps 0.5, min_frames 12`: what is None is left out."""
+    if isinstance(value, str):
+        return value
+    return ", ".join(f"{key} {item}" for key, item in value.items() if item is not None)
 
 
 def make_folder(path: Path) -> None:
