@@ -110,7 +110,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         other.symlink_to(folder / "MSRVTT")
     run(home, next(line for line in commands_of("README.md") if "extract MSRVTT" in line), exit_code=0)
     ffmpeg = (imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-stream_loop", "40", "-i", str(clips[2]))
-    subprocess.run([*ffmpeg, "-t", "80", str(folder / "holiday.mp4")], check=True)
+    subprocess.run([*ffmpeg, "-t", "80", str(home / "Videos/holiday.mp4")], check=True)
     subprocess.run([*ffmpeg, "-frames:v", "1", str(folder / "photo.jpg")], check=True)
     scores = np.random.default_rng(0).normal(size=(60, 60)).astype(np.float32) + 2 * np.eye(
         60, dtype=np.float32
@@ -166,9 +166,9 @@ def run(home: Path, command: str, *, exit_code: int, keep: Path | None = None) -
         start_new_session=True,
     ) as process:
         try:
-            output, _ = process.communicate(timeout=20 if "--watch" in command else 900)
+            output, _ = process.communicate(timeout=30 if "--watch" in command else 900)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGINT)
+            os.killpg(process.pid, signal.SIGTERM)  # SIGINT is ignored below a shell's background job
             output, _ = process.communicate(timeout=60)
     if keep is not None:
         keep.write_text(output)
