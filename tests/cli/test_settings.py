@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from typer.core import TyperOption
 
 from tests.cli.runner import run, run_json
+from tests.store.stores import make_store
 from vtrcli.cli.app import app
-from vtrcli.cli.app_parts import NOT_SETTINGS
+from vtrcli.cli.app_parts import NOT_SETTINGS, TypedCommand
 from vtrcli.cli.config import _leaf_commands
+from vtrcli.store.reader import FeatureStore
 
 
 @pytest.fixture
@@ -89,6 +93,8 @@ def test_every_option_of_every_command_can_come_from_the_environment() -> None:
     root = typer.Context(typer.main.get_command(app))
     for path, command in _leaf_commands(root):
         for parameter in command.params:
+            if isinstance(command, TypedCommand) and parameter.name != "store":
+                continue  # what takes something away is typed
             if isinstance(parameter, TyperOption) and parameter.name not in NOT_SETTINGS:
                 assert parameter.envvar == f"VTR_{(parameter.name or '').upper()}", (path, parameter.name)
 
@@ -217,3 +223,93 @@ def test_a_variable_that_nothing_reads_is_told(folder: Path, monkeypatch: pytest
         "note: the variable VTR_XYZZY is no setting of vtr and changes nothing; `vtr config` shows what holds",
     ]
     assert "note:" not in run("search", "a dog", "--quiet").stderr
+
+
+# ---- a vtr.toml from a stranger
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('player = "touch {path}"', "it is a program that is run"),
+        ('token = "root:secret"', "it is a secret, which a file that is passed on would give away"),
+        ('report = "../.bashrc"', "a file of that name is overwritten"),
+        ('[eval]\nsave-ranks = "x"', "a file of that name is overwritten"),
+        (
+            'milvus = "http://example.org:19530"',
+            "it is an address to which vtr would send what it knows of the videos",
+        ),
+        (
+            'milvus = "unix:/run/x.sock"',
+            "it is an address to which vtr would send what it knows of the videos",
+        ),
+    ],
+)
+def test_a_file_sets_no_program_no_secret_no_address_and_nothing_that_is_overwritten(
+    line: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vtr.toml").write_text(line + "\n")
+    monkeypatch.chdir(tmp_path)
+    result = run("search", "red")
+    assert result.exit_code == 2
+    assert why in result.stderr and "remove it from the file" in result.stderr
+
+
+def test_a_file_sends_runs_nowhere_but_below_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (tmp_path / "link").symlink_to(project)
+    monkeypatch.chdir(project)
+    for inside in ("runs/a", str(project / "x"), "../link/runs"):
+        (project / "vtr.toml").write_text(f"out = {json.dumps(inside)}\n")
+        assert "outside its folder" not in run("train").stderr
+    (project / "away").symlink_to(tmp_path)
+    for outside in ("../runs", str(tmp_path), "~/.ssh", "away/runs"):
+        (project / "vtr.toml").write_text(f"[train]\nout = {json.dumps(outside)}\n")
+        result = run("train")
+        assert result.exit_code == 2 and "which is outside its folder" in result.stderr
+
+
+def test_settings_never_widen_what_is_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make_store(tmp_path / "store", {"a": np.ones((2, 4)), "b": np.ones((2, 4))})
+    (tmp_path / "vtr.toml").write_text('videos = "videos"\nstore = "store"\n')
+    monkeypatch.chdir(tmp_path)
+    for name, value in (
+        ("VTR_MISSING", "1"),
+        ("VTR_VIDEOS", "a"),
+        ("VTR_UNDER", "/"),
+        ("VTR_DROP_FRAMES", "1"),
+    ):
+        monkeypatch.setenv(name, value)
+    result = run("store", "prune")
+    assert result.exit_code == 2, result.output  # nothing was named
+    result = run("store", "prune", "a")
+    assert result.exit_code == 0, result.output
+    assert list(FeatureStore(store).videos) == ["b"]
+
+
+@pytest.mark.parametrize("key", ["missing = true", 'under = "/"', "drop_frames = true"])
+def test_a_file_cannot_prune(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vtr.toml").write_text(f"[store]\n{key}\n")
+    monkeypatch.chdir(tmp_path)
+    assert "which is no option of `vtr store`" in run("store", "info").stderr
+
+
+def test_a_file_above_is_named_and_one_of_another_user_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vtr.toml").write_text('store = "elsewhere"\n')
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    shown = f"settings: {tmp_path / 'vtr.toml'}\n"
+    assert shown in run("store", "info").stderr
+    assert shown not in run("search", "red", "--quiet").stderr
+    if os.name == "nt" or os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    os.chown(tmp_path / "vtr.toml", 54321, -1)
+    result = run("store", "info")
+    assert f"note: {tmp_path / 'vtr.toml'} belongs to another user and is passed over\n" in result.stderr
+    assert "elsewhere" not in result.stderr
+    os.chown(work, 54321, -1)  # who works in a folder of that user trusts him
+    assert "elsewhere" in run("store", "info").stderr

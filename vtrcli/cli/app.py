@@ -17,9 +17,12 @@ from typer.core import TyperGroup
 
 from vtrcli.cli import init
 from vtrcli.cli.app_parts import VtrCommand, option_kinds, usage_error
-from vtrcli.cli.output import say_error
+from vtrcli.cli.output import home_relative, say, say_error
 from vtrcli.cli.settings import find_settings, load_settings
 from vtrcli.errors import EXIT_INTERRUPTED, UsageError, VtrError
+
+# Who asks for these wants no remarks.
+QUIET_FLAGS = frozenset({"--quiet", "-q", "--help", "-h"})
 
 
 class VtrGroup(TyperGroup):
@@ -39,7 +42,7 @@ class VtrGroup(TyperGroup):
             )
         found = super().resolve_command(ctx, args)
         if found[0] != init.NAME and not ctx.resilient_parsing:
-            ctx.default_map = self.settings()
+            ctx.default_map = self.settings(quiet=bool(QUIET_FLAGS & set(args)), chosen=found[0] or "")
         return found
 
     def invoke(self, ctx: Any) -> Any:
@@ -70,9 +73,12 @@ class VtrGroup(TyperGroup):
             say_error(error)
             raise typer.Exit(error.exit_code) from error
 
-    def settings(self) -> dict[str, Any]:
-        """Option values per command from the nearest `vtr.toml`; a sub-command inherits its group's."""
-        path = find_settings(Path.cwd())
+    def settings(self, *, quiet: bool = True, chosen: str = "") -> dict[str, Any]:
+        """Option values per command from the nearest `vtr.toml`; a sub-command inherits its group's.
+
+        A file from a folder above is named where it sets something for `chosen`.
+        """
+        path = find_settings(Path.cwd(), on_foreign=lambda foreign: _pass_over(foreign, quiet=quiet))
         if path is None:
             return {}
         kinds = {name: option_kinds(command) for name, command in self.commands.items() if name != init.NAME}
@@ -83,7 +89,13 @@ class VtrGroup(TyperGroup):
                     sub: {key: value for key, value in loaded[name].items() if key in option_kinds(child)}
                     for sub, child in command.commands.items()
                 }
+        if path.parent != Path.cwd() and any(loaded.get(chosen, {}).values()):
+            say(f"settings: {home_relative(path)}", quiet=quiet)
         return loaded
+
+
+def _pass_over(path: Path, *, quiet: bool) -> None:
+    say(f"note: {path} belongs to another user and is passed over", quiet=quiet)
 
 
 @contextmanager

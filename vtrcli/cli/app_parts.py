@@ -83,6 +83,15 @@ class VtrCommand(TyperCommand):
         return {name: _kind(hints.get(name)) for name in self.option_names}
 
 
+class TypedCommand(VtrCommand):
+    """A command that takes something away: all but the store has to be typed, so that no setting can widen it."""
+
+    @property
+    def option_names(self) -> frozenset[str]:
+        """The store alone."""
+        return super().option_names & {"store"}
+
+
 def option_kinds(command: Any) -> Mapping[str, OptionKind]:
     """Options of a command, or of all the commands of a group."""
     if isinstance(command, TyperGroup):

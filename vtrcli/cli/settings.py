@@ -3,6 +3,8 @@
 `vtr.toml` is looked for in the working folder and those above it. Its top-level keys are options (`store`,
 `videos`, `backbone` …) and hold for every command that has the option; a table named like a command holds for
 that command alone. Paths in the file are relative to the file.
+
+Who unpacks a stranger's folder did not write its `vtr.toml`, so the file may not say everything: docs/settings.md.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,14 @@ else:
 SETTINGS_NAME = "vtr.toml"
 # These hold a word (`ViT-B/32`, `none`, `train`) or a path: a path where such a file exists beside the settings.
 WORDS_OR_PATHS = frozenset({"backbone", "run", "bank"})
+# What a file never decides: it may come with a folder that somebody else made.
+ONLY_TYPED = {
+    "player": "it is a program that is run",
+    "token": "it is a secret, which a file that is passed on would give away",
+    "report": "a file of that name is overwritten",
+    "save_ranks": "a file of that name is overwritten",
+    "save_similarities": "a file of that name is overwritten",
+}
 # Words that win over a file of that name.
 WORDS = frozenset({"none", "test", "train", "demo"})
 
@@ -46,13 +56,27 @@ def environment_name(option: str) -> str:
     return f"VTR_{option.upper()}"
 
 
-def find_settings(start: Path) -> Path | None:
-    """The nearest `vtr.toml` in `start` or above it."""
+def find_settings(start: Path, *, on_foreign: Callable[[Path], None] = lambda path: None) -> Path | None:
+    """The nearest `vtr.toml` in `start` or above it that nobody else may have put there (`/tmp/vtr.toml`).
+
+    One above `start` must belong to the user, to root or to the owner of `start`; `on_foreign` hears of others.
+    """
     for folder in (start, *start.parents):
         path = folder / SETTINGS_NAME
         if path.is_file():
-            return path
+            if folder == start or _is_ours(path, start):
+                return path
+            on_foreign(path)
     return None
+
+
+def _is_ours(path: Path, start: Path) -> bool:
+    if os.name == "nt":
+        return True
+    try:
+        return path.stat().st_uid in (0, os.geteuid(), start.stat().st_uid)
+    except OSError:
+        return False
 
 
 def key_in_settings(path: Path, name: str, command: str) -> str:
@@ -72,7 +96,8 @@ def load_settings(path: Path, options: Mapping[str, Mapping[str, OptionKind]]) -
         options: command -> its options (snake case) and what they hold.
 
     Raises:
-        UsageError: the file is no TOML, or names an option or command that does not exist.
+        UsageError: the file is no TOML, or names an option or command that does not exist, or one that a file must not
+            set.
     """
     body = _parsed(path)
     everywhere = {_snake(key): value for key, value in body.items() if not isinstance(value, dict)}
@@ -84,6 +109,9 @@ def load_settings(path: Path, options: Mapping[str, Mapping[str, OptionKind]]) -
         _require_known(path, command, frozenset(options), "command")
         for key in table:
             _require_known(path, _snake(key), frozenset(options[command]), f"option of `vtr {command}`")
+    for table in (everywhere, *tables.values()):
+        for key, value in table.items():
+            _require_harmless(path, _snake(key), value)
     return {
         command: {
             name: _located(name, value, names[name], path.parent)
@@ -117,6 +145,28 @@ def _require_known(path: Path, key: str, known: frozenset[str], kind: str) -> No
         allowed=f"known: {', '.join(sorted(known))}",
         to_do=f"did you mean {near[0]!r}?" if near else "remove it, or see `vtr --help`",
     )
+
+
+def _require_harmless(path: Path, key: str, value: Any) -> None:
+    """A file may name places and numbers; not what runs, what is overwritten, or where things are sent."""
+    flag, variable = f"--{key.replace('_', '-')}", environment_name(key)
+    why = ONLY_TYPED.get(key)
+    if key == "milvus" and isinstance(value, str) and ("://" in value or value.startswith("unix:")):
+        why = "it is an address to which vtr would send what it knows of the videos"
+    if why is not None:
+        raise UsageError(
+            f"{path} sets {key!r}: {why}",
+            allowed=f"{flag}, or {variable} in the environment",
+            to_do="remove it from the file",
+        )
+    if key == "out" and isinstance(value, str):
+        folder = path.parent.resolve()
+        if not Path(folder, os.path.expanduser(value)).resolve().is_relative_to(folder):
+            raise UsageError(
+                f"{path} sets 'out' to {value!r}, which is outside its folder",
+                allowed="a folder beside or below the file",
+                to_do=f"remove it from the file, and give {flag} or {variable}",
+            )
 
 
 def _snake(key: str) -> str:

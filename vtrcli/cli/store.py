@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vtrcli.cli import options
-from vtrcli.cli.app_parts import VtrCommand
+from vtrcli.cli.app_parts import TypedCommand, VtrCommand
 from vtrcli.cli.output import (
     byte_size,
     count,
@@ -126,7 +126,7 @@ def _print_kinds(kinds: dict[str, Kind], *, num_frames: int) -> None:
     stdout().print(table)
 
 
-@app.command(cls=VtrCommand, epilog="Example: [bold]vtr store compact --store kitchen.store[/bold]")
+@app.command(cls=TypedCommand, epilog="Example: [bold]vtr store compact --store kitchen.store[/bold]")
 def compact(
     store: options.Store = None,
     drop_frames: Annotated[
@@ -238,7 +238,7 @@ def verify(
         )
 
 
-@app.command(cls=VtrCommand, epilog="Example: [bold]vtr store relocate /media/old /media/new[/bold]")
+@app.command(cls=TypedCommand, epilog="Example: [bold]vtr store relocate /media/old /media/new[/bold]")
 def relocate(
     old: Annotated[
         str, typer.Argument(metavar="OLD", help="Folder where the videos were, or a root's name.")
@@ -277,7 +277,7 @@ def relocate(
     stdout().print(", ".join(parts), soft_wrap=True)
 
 
-@app.command(cls=VtrCommand, epilog="Example: [bold]vtr store prune --missing --dry-run[/bold]")
+@app.command(cls=TypedCommand, epilog="Example: [bold]vtr store prune --missing --dry-run[/bold]")
 def prune(
     videos: Annotated[
         list[str] | None, typer.Argument(metavar="VIDEO", help="Ids, or paths of files.", show_default=False)
