@@ -29,6 +29,7 @@ from synthetic import Maker, write_store
 from vtrcli.index.scan import products
 from vtrcli.model.backbone import backbone_info
 from vtrcli.searching.options import SearchOptions
+from vtrcli.searching.presence import Presence
 from vtrcli.searching.searcher import Searcher
 
 TOP_K = 10
@@ -90,7 +91,10 @@ def best(searcher: Searcher, query: np.ndarray, *, approximate: bool) -> tuple[l
     """The 10 best videos, and seconds."""
     passes = np.ones(searcher.catalog.num_videos, bool)
     started = time.perf_counter()
-    videos, _ = searcher.finder.best(query, passes, SearchOptions(approximate=approximate), top_k=TOP_K)
+    presence = Presence(searcher.catalog, show_missing=True)
+    videos, _ = searcher.finder.best(
+        query, passes, SearchOptions(approximate=approximate), presence, top_k=TOP_K
+    )
     return videos, time.perf_counter() - started
 
 
@@ -98,7 +102,8 @@ def moments(searcher: Searcher, query: np.ndarray) -> float:
     """Seconds for the best moments of the best videos."""
     started = time.perf_counter()
     passes = np.ones(searcher.catalog.num_videos, bool)
-    videos, _ = searcher.finder.best(query, passes, SearchOptions(approximate=False), top_k=TOP_K)
+    presence = Presence(searcher.catalog, show_missing=True)
+    videos, _ = searcher.finder.best(query, passes, SearchOptions(approximate=False), presence, top_k=TOP_K)
     for video in videos:
         searcher.moments(video, query)
     return time.perf_counter() - started

@@ -37,7 +37,7 @@ def test_the_json_has_the_keys_of_the_contract() -> None:
     first = body["results"][0]
     assert first.keys() == {
         "rank", "video_id", "path", "score", "relevance", "start_seconds", "end_seconds", "peak_seconds", "missing",
-        "moments", "corrected_score",
+        "moments", "corrected_score", "replaced", "twins", "store",
     }  # fmt: skip
     assert first["moments"][0]["peak_seconds"] == first["peak_seconds"]
     assert Path(first["path"]).is_file() and first["relevance"] is None
@@ -71,16 +71,21 @@ def test_a_newest_run_without_weights_is_passed_over(demo: Path) -> None:
     shutil.copy(demo / "runs" / "demo" / "config.json", run_folder)
     try:
         result = run("search", "a red circle", "--json")
-        assert result.exit_code == 0 and json.loads(result.stdout)["run"] is None
-        assert "plain CLIP ranks" in result.stderr
+        older = str(demo / "runs" / "demo")
+        assert result.exit_code == 0 and json.loads(result.stdout)["run"] == older
+        assert result.stderr == f"vtr: run {run_folder} has no weights yet: run {older} ranks\n"
         assert run("search", "a red circle", "--run", str(run_folder)).exit_code == 4
+        (demo / "vtr.toml").write_text('store = "store"\nrun = "none"\n')
+        assert run_json("search", "a red circle")["run"] is None
     finally:
         shutil.rmtree(run_folder)
 
 
 def test_the_table_names_times_and_files() -> None:
     result = run("search", "a red circle", "-k", "2", "--moments")
-    assert result.exit_code == 0 and result.stderr == ""
+    assert result.exit_code == 0 and result.stderr.startswith("ranked by ")
+    assert result.stderr.endswith("runs/demo (--run none: plain CLIP)\n") and result.stderr.count("\n") == 1
+    assert run("search", "a red circle", "--run", "none").stderr == ""
     lines = result.stdout.splitlines()
     assert len(lines) == 2 and all(" videos/" in line and "-0:0" in line for line in lines)
 
@@ -149,7 +154,7 @@ def test_filters_are_options() -> None:
     assert run_json("search", "x", "--min-size", "1GB")["results"] == []
     nothing = run("search", "x", "--max-duration", "0:00.1")
     assert (nothing.exit_code, nothing.stdout.strip()) == (0, "")
-    assert nothing.stderr == "vtr: no video of 24 passes the filters\n"
+    assert nothing.stderr == "vtr: no result: --max-duration 0:00 left 0 of 24 videos\n"
 
 
 def test_many_queries_give_one_line_each_and_errors_their_own(tmp_path: Path) -> None:
@@ -177,18 +182,93 @@ def test_clips_and_a_gallery_are_made(tmp_path: Path) -> None:
         assert 1.5 < (probe(row["clip"], timeout_seconds=10).duration_seconds or 0) < 5
 
 
-def test_a_video_that_is_gone_is_marked_and_its_clip_is_a_failure(demo: Path, tmp_path: Path) -> None:
+def test_a_video_that_is_gone_makes_room_or_is_marked_and_its_clip_is_a_failure(
+    demo: Path, tmp_path: Path
+) -> None:
     path = Path(run_json("search", "a red circle", "-k", "1")["results"][0]["path"])
     shutil.move(path, tmp_path / path.name)
     try:
-        table = run("search", "a red circle", "-k", "1")
+        without = run("search", "a red circle", "-k", "24")
+        assert without.exit_code == 0 and path.name not in without.stdout
+        assert len(without.stdout.splitlines()) >= 23
+        assert "vtr: 1 better result is missing (--missing shows them" in without.stderr
+        table = run("search", "a red circle", "-k", "1", "--missing")
         assert table.exit_code == 0 and f"{path.name} (missing)" in table.stdout
-        body = run_json("search", "a red circle", "-k", "2", "--clips", str(tmp_path / "c"), exit_code=5)
+        body = run_json(
+            "search", "a red circle", "-k", "2", "--missing", "--clips", str(tmp_path / "c"), exit_code=5
+        )
         assert body["results"][0]["missing"] is True
         assert body["clips"][0]["clip"] is None and body["clips"][0]["reason"] == "not-found"
         assert body["clips"][1]["clip"] is not None
     finally:
         shutil.move(tmp_path / path.name, path)
+
+
+def test_a_replaced_file_is_marked_and_neither_cut_nor_opened_nor_printed(demo: Path, tmp_path: Path) -> None:
+    rows = run_json("search", "a red circle", "-k", "2")["results"]
+    path, other = (Path(row["path"]) for row in rows)
+    shutil.move(path, tmp_path / path.name)
+    shutil.copy(other, path)
+    try:
+        table = run("search", "a red circle", "-k", "1", "--open")
+        assert f"{path.name} (replaced)" in table.stdout and "there is nothing to open" in table.stderr
+        assert (
+            "1 of these files was replaced since; `vtr extract` brings the store up to date" in table.stderr
+        )
+        body = run_json("search", "a red circle", "-k", "1", "--clips", str(tmp_path / "c"), exit_code=5)
+        assert (body["results"][0]["replaced"], body["results"][0]["missing"]) == (True, False)
+        assert body["clips"][0]["reason"] == "changed"
+        assert run("search", "a red circle", "-k", "2", "--paths").stdout.splitlines() == [str(other)]
+    finally:
+        shutil.move(tmp_path / path.name, path)
+    assert run_json("search", "a red circle", "-k", "1")["results"][0]["replaced"] is False
+
+
+def test_several_stores_are_searched_as_one(demo: Path, tmp_path: Path) -> None:
+    from vtrcli.extraction.run import extract
+    from vtrcli.video.sampling import Sampling
+
+    videos = sorted((demo / "videos").glob("*.mp4"))
+    stores = [tmp_path / "one", tmp_path / "two"]
+    for number, store in enumerate(stores):  # six videos are in both
+        extract(
+            videos[9 * number : 9 * number + 15],
+            store=store,
+            backbone="demo",
+            sampling=Sampling(num_frames=12),
+        )
+    named = [part for store in stores for part in ("--store", str(store))]
+    whole = run_json("search", "a red circle", "-k", "30", "--run", "none")
+    found = run_json("search", "a red circle", "-k", "30", "--run", "none", *named)
+    assert found["store"] is None and found["stores"] == [str(store) for store in stores]
+    assert [(row["path"], row["score"]) for row in found["results"]] == [
+        (row["path"], row["score"]) for row in whole["results"]
+    ]
+    assert {row["store"] for row in found["results"]} == set(found["stores"])
+    assert [row["rank"] for row in found["results"]] == list(range(1, 25))
+    like = run_json("search", "--like", videos[-1].stem, "-k", "30", *named)
+    assert len(like["results"]) == 23 and videos[-1].stem not in ids(like)
+    assert like["run"] == str(demo / "runs" / "demo")
+    refused = run("search", "x", "--dsl", *named)
+    assert refused.exit_code == 2 and refused.stderr.startswith("vtr: dsl over several stores; ")
+    config = json.loads((stores[1] / "store.json").read_text())
+    config["backbone"]["sha256"] = "0" * 64
+    (stores[1] / "store.json").write_text(json.dumps(config))
+    shutil.rmtree(stores[1] / "shards")
+    other = run("search", "x", *named)
+    assert other.exit_code == 4 and "allowed" not in other.stderr and " of one backbone: " in other.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("eval", "--split", "val"), ("search", "x", "-k", "1"), ("store", "info", "--store", "a")]
+)
+def test_a_single_value_given_twice_is_refused(arguments: tuple[str, ...]) -> None:
+    name, value = arguments[-2:]
+    refused = run(*arguments, name, value)
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith(
+        f"vtr: {'--top-k' if name == '-k' else name} was given 2 times; it has one value; "
+    )
 
 
 def test_the_player_is_started_at_the_moment(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_relevance_is_the_score_on_the_scale_of_the_bank(store: Path) -> None:
         options = SearchOptions(top_k=24, min_relevance=least, moments=moments, per_video=1)
         assert len(searcher.search(Query(text="two shapes meet"), options).hits) == 4
     none = searcher.search(Query(text="two shapes meet"), SearchOptions(min_relevance=99.0))
-    assert none.hits == () and none.notes == ("nothing reaches relevance 99",)
+    assert none.hits == () and none.notes == ("no result: nothing reaches relevance 99",)
 
 
 @pytest.mark.parametrize("method", ["nnn", "csls", "dsl"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,12 @@ def result(*hits: Hit, query: str = "a man cooking", notes: tuple[str, ...] = ()
 
 
 def page_of(*results: SearchResult, store: FeatureStore | None = None) -> Page:
-    return Page(gallery_html(results, store=store))
+    if store is not None:
+        results = tuple(
+            replace(each, hits=tuple(replace(hit, store=str(store.path)) for hit in each.hits))
+            for each in results
+        )
+    return Page(gallery_html(results, stores=[] if store is None else [store]))
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +134,7 @@ def test_nothing_untrusted_becomes_an_element_or_an_address() -> None:
 
 
 def test_the_page_forbids_itself_to_load_anything() -> None:
-    page = gallery_html([result()], store=None)
+    page = gallery_html([result()])
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
     assert policy is not None
     assert policy[1] == (
@@ -142,6 +148,20 @@ def test_the_kept_frame_nearest_to_the_peak(tmp_path: Path, span: tuple[float, f
     (image,) = pictures(page_of(result(make_hit("/gone/a.mp4", span, is_missing=True)), store=store))
     pixel = image.getpixel((16, 16))
     assert isinstance(pixel, tuple) and int(np.argmax(pixel)) == color
+
+
+def test_a_file_that_was_replaced_is_marked_not_drawn_and_not_linked(video: Path, tmp_path: Path) -> None:
+    hit = replace(make_hit(video), is_replaced=True)
+    for store in (None, store_with_frames(tmp_path / "store")):
+        page = page_of(result(hit), store=store)
+        assert pictures(page) == [] and "replaced" in page.text
+        assert not any(value.startswith(video.as_uri()) for value in page.values("href"))
+
+
+def test_files_of_the_same_content_are_named(video: Path) -> None:
+    twins = tuple(f"/videos/twin{number}.mp4" for number in range(5))
+    text = page_of(result(replace(make_hit(video), twins=twins))).text
+    assert "same file: /videos/twin0.mp4, /videos/twin1.mp4, /videos/twin2.mp4, 2 more" in text
 
 
 def test_else_the_frame_of_the_video_itself(video: Path, tmp_path: Path) -> None:
@@ -171,7 +191,7 @@ def test_cards_take_the_shape_of_their_pictures(video: Path) -> None:
 
 def test_the_page_stays_small(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long = make_hit("/" + "/".join(["folder" * 20] * 30) + "/" + "n" * 250, is_missing=True)
-    assert len(gallery_html([result(long, query="q" * 10_000)], store=None)) < 10_000
+    assert len(gallery_html([result(long, query="q" * 10_000)])) < 10_000
     monkeypatch.setattr(gallery, "MAX_CARDS", 3)
     page = page_of(result(long, long), result(long, long, long))
     assert page.values("class").count("missing") == 3
@@ -180,20 +200,20 @@ def test_the_page_stays_small(video: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_pictures_end_after_so_many(video: Path) -> None:
     hits = [make_hit(video, (at, at)) for at in (0.0, 1.0, 0.0)]
-    made = thumbnails.Thumbnails(hits, None, max_thumbnails=2)
+    made = thumbnails.Thumbnails(hits, [], max_thumbnails=2)
     assert [made.of(hit) is not None for hit in hits] == [True, True, False]
 
 
 def test_a_folder_that_is_not_there_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot write .*missing/page.html"):
-        write_gallery([result()], tmp_path / "missing" / "page.html", store=None)
+        write_gallery([result()], tmp_path / "missing" / "page.html")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_browser_opens_it_without_a_complaint_or_a_request(video: Path, tmp_path: Path) -> None:
     path = tmp_path / "gallery.html"
     hits = [make_hit(video, relevance=1.5), make_hit(f"/videos/{HOSTILE}.mp4", rank=2)]
-    write_gallery([result(*hits, query=HOSTILE)], path, store=None)
+    write_gallery([result(*hits, query=HOSTILE)], path)
     opened = open_page(path.as_uri())
     assert opened.console == ()
     assert opened.requested == ()

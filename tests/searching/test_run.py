@@ -12,6 +12,7 @@ from tests.video_files import make_video
 from vtrcli.errors import InputError, StoreError
 from vtrcli.extraction.run import extract
 from vtrcli.searching.encoding import QUERY_WAS_CUT
+from vtrcli.searching.options import SearchOptions
 from vtrcli.searching.run import search
 from vtrcli.video.sampling import Sampling
 
@@ -45,12 +46,14 @@ def test_hits_are_ranked_by_their_scores_and_the_moment_lies_in_the_video(store:
         assert not hit.is_missing
 
 
-def test_a_video_that_is_gone_is_marked_not_hidden(store: Path) -> None:
+def test_a_video_that_is_gone_makes_room_and_is_shown_on_request(store: Path) -> None:
     path = store.parent / "videos" / "clip1.mp4"
     body = path.read_bytes()
     path.unlink()
     try:
         result = search("a man cooking", store=store, device="cpu")
+        assert {hit.video_id for hit in result.hits} == {"clip0", "clip2"}
+        result = search("a man cooking", store=store, options=SearchOptions(missing=True), device="cpu")
         assert {hit.video_id: hit.is_missing for hit in result.hits} == {
             "clip0": False,
             "clip1": True,
@@ -63,6 +66,8 @@ def test_a_video_that_is_gone_is_marked_not_hidden(store: Path) -> None:
 def test_fewer_hits_than_asked_for_and_long_queries_are_fine(store: Path) -> None:
     assert len(search("x", store=store, top_k=100, device="cpu").hits) == 3
     assert len(search("x", store=store, top_k=2, device="cpu").hits) == 2
+    assert len(search("x", store=store, top_k=2, options=SearchOptions(moments=True), device="cpu").hits) == 2
+    assert len(search("x", store=store, options=SearchOptions(top_k=1), device="cpu").hits) == 1
     assert search("word " * 500, store=store, device="cpu").notes == (QUERY_WAS_CUT,)
     assert len(search("一个人在做饭 🍳", store=store, device="cpu").hits) == 3
 

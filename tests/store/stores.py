@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ def make_record(video_id: str, *, path: str | None = None, **changes: object) ->
         "path": path or f"/videos/{video_id}.mp4",
         "num_bytes": 1000,
         "mtime_ns": 1_700_000_000_123_456_789,
-        "fingerprint": "f" * 32,
+        "fingerprint": hashlib.sha256(video_id.encode("utf-8", "surrogatepass")).hexdigest()[:32],
         "duration_seconds": 2.0,
         "width": 320,
         "height": 240,

@@ -53,7 +53,7 @@ def test_the_bytes_are_those_of_the_format_page(tmp_path: Path) -> None:
         "path": "/videos/a.mp4",
         "size": 1000,
         "mtime_ns": 1_700_000_000_123_456_789,
-        "fingerprint": "f" * 32,
+        "fingerprint": "ca978112ca1bbdcafac231b39a23dc4d",
         "duration": 2.0,
         "width": 320,
         "height": 240,

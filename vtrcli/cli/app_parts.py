@@ -9,6 +9,7 @@ import difflib
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -40,8 +41,14 @@ class VtrCommand(TyperCommand):
                 parameter.show_envvar = False  # type: ignore[attr-defined]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the options; an error of the parser knows whose they are."""
+        """Read the options; an error of the parser knows whose they are.
+
+        Raises:
+            UsageError: an option with one value that was given several times: none of them is meant alone.
+        """
         try:
+            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+            require_once(given)
             return super().parse_args(ctx, args)
         except ParseError as error:
             error.ctx = error.ctx or ctx
@@ -90,6 +97,20 @@ class TypedCommand(VtrCommand):
     def option_names(self) -> frozenset[str]:
         """The store alone."""
         return super().option_names & {"store"}
+
+
+def require_once(given: list[Any]) -> None:
+    """Raises UsageError when an option with one value comes twice among the parameters in the order they were given."""
+    for parameter, number in Counter(given).items():
+        if (
+            number > 1
+            and isinstance(parameter, TyperOption)
+            and not (parameter.multiple or parameter.is_flag)
+        ):
+            name = max(parameter.opts, key=len)
+            raise UsageError(
+                f"{name} was given {number} times", allowed="it has one value", to_do="keep one of them"
+            )
 
 
 def option_kinds(command: Any) -> Mapping[str, OptionKind]:

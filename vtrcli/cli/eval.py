@@ -265,8 +265,9 @@ def store_inputs(
     quiet: bool,
 ) -> EvaluationInputs:
     """Scores from a store, through the newest run beside vtr.toml unless another was named."""
-    from vtrcli.cli.train import newest_run
+    from vtrcli.cli.train import newest_run_of
     from vtrcli.evaluation.inputs import from_store
+    from vtrcli.store.config import read_config
 
     if bank not in ("test", "train"):
         raise UsageError(
@@ -276,9 +277,8 @@ def store_inputs(
         )
     path: Path | None = None
     if run is None:
-        try:
-            path = newest_run(Path.cwd())
-        except UsageError:
+        path = newest_run_of(store, read_config(store).backbone, quiet=quiet)
+        if path is None:
             say("no trained run here: zero-shot, mean of frames (`vtr train` trains one)", quiet=quiet)
     elif run != "none":
         path = Path(run)

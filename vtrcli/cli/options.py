@@ -14,6 +14,15 @@ Store = Annotated[
     Path | None,
     typer.Option("--store", metavar="DIR", help="Feature store.", show_default="the user's data folder"),
 ]
+Stores = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--store",
+        metavar="DIR",
+        help="Feature store; may be repeated, to search several of one backbone.",
+        show_default="the user's data folder",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]

@@ -43,10 +43,13 @@ def print_rows(rows: dict[str, str]) -> None:
     stdout().print(table)
 
 
-def say(text: str, *, quiet: bool = False) -> None:
-    """One line on stderr, whatever names it holds."""
-    if not quiet:
-        typer.echo(printable(text), err=True)
+def say(text: str, *, quiet: bool = False, dim: bool = False) -> None:
+    """One line on stderr, whatever names it holds; `dim` on a terminal where it is by the way."""
+    if quiet:
+        return
+    line = printable(text)
+    is_dim = dim and sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    typer.echo(typer.style(line, dim=True) if is_dim else line, err=True)
 
 
 def say_error(error: VtrError) -> None:

@@ -12,7 +12,7 @@ import typer
 from vtrcli.cli import completion, options
 from vtrcli.cli.output import anchored
 from vtrcli.cli.search_extras import Output
-from vtrcli.cli.search_openers import open_milvus, open_searcher
+from vtrcli.cli.search_openers import open_milvus, open_stores
 from vtrcli.cli.search_output import read_lines
 from vtrcli.cli.units import to_bytes, to_seconds, to_timestamp
 from vtrcli.errors import UsageError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vtrcli.searching.background import SearchMethod
     from vtrcli.searching.milvus_searcher import MilvusSearcher
     from vtrcli.searching.searcher import Searcher
+    from vtrcli.searching.stores import StoresSearcher
 
 NAME = "search"
 EPILOG = 'Example: [bold]vtr search "a man cooking" --moments --not "a woman" --gallery found.html[/bold]'
@@ -31,7 +32,7 @@ def command(
     query: Annotated[
         list[str] | None, typer.Argument(metavar="QUERY", help="What the video shows, as a sentence.")
     ] = None,
-    store: options.Store = None,
+    store: options.Stores = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many results.")] = 10,
     plus: Annotated[
         list[str] | None,
@@ -144,7 +145,7 @@ def command(
             "--path",
             rich_help_panel="Filters",
             metavar="GLOB",
-            help="Only such files: '*.mp4', 'kitchen/*'; may be repeated.",
+            help="Only such files or folders: '*.mp4', kitchen, ~/Videos/2019; may be repeated.",
         ),
     ] = None,
     min_duration: Annotated[
@@ -247,6 +248,10 @@ def command(
             help="Write a page with pictures and times.",
         ),
     ] = None,
+    missing: Annotated[
+        bool,
+        typer.Option("--missing", rich_help_panel="Results", help="Also show videos whose file is gone."),
+    ] = False,
     device: options.Device = options.DEVICE_DEFAULT,
     json_output: options.Json = False,
     quiet: options.Quiet = False,
@@ -256,7 +261,7 @@ def command(
     from vtrcli.searching.options import SearchOptions
     from vtrcli.searching.query import Query
 
-    folder = options.store_path(store)
+    folders = list(dict.fromkeys(map(Path, store or [options.store_path(None)])))
     refuse_two_outputs(json_output=json_output, paths=paths_only or null, queries=queries is not None)
     if queries is not None and (open_player or clips is not None):
         raise UsageError(
@@ -284,6 +289,7 @@ def command(
         method=to_method(method, dsl=dsl),
         min_relevance=min_relevance,
         approximate=approximate,
+        missing=missing,
     )
     ask = partial(
         Query,
@@ -307,8 +313,8 @@ def command(
             to_do="leave them out",
         )
     output = Output(
-        source=str(folder) if milvus is None else shown(milvus),
-        store=folder if milvus is None else None,
+        sources=tuple(map(str, folders)) if milvus is None else (shown(milvus),),
+        stores=tuple(folders) if milvus is None else (),
         json_output=json_output,
         path_end=(b"\0" if null else b"\n") if paths_only or null else None,
         clips=clips,
@@ -318,9 +324,9 @@ def command(
         quiet=quiet,
     )
     with ExitStack() as stack:
-        searcher: Searcher | MilvusSearcher
+        searcher: Searcher | StoresSearcher | MilvusSearcher
         if milvus is None:
-            searcher = open_searcher(folder, run, score=score, device=device, quiet=quiet)
+            searcher = open_stores(folders, run, score=score, device=device, quiet=quiet)
         else:
             searcher = stack.enter_context(
                 open_milvus(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vtrcli.cli.output import count, print_json, say
+from vtrcli.cli.output import count, home_relative, print_json, say
 from vtrcli.cli.progress import ProgressBar
 from vtrcli.cli.search_output import answer_lines, print_paths, print_table, result_json
 from vtrcli.errors import EXIT_SOME_FAILED
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What was asked for. `source` names the store or the address, `store` may hold kept frames (None: Milvus);
+    """What was asked for. `sources` name the stores or the address, `stores` may hold kept frames (none: Milvus);
     `path_end` is what stands behind each path where paths alone are printed."""
 
-    source: str
-    store: Path | None
+    sources: tuple[str, ...]
+    stores: tuple[Path, ...]
     json_output: bool
     path_end: bytes | None
     clips: Path | None
@@ -38,16 +38,18 @@ class Output:
         """The answer to one query. Exit code 5 when a clip could not be cut."""
         for note in result.notes:
             say(f"vtr: {note}", quiet=self.quiet)
+        if run is not None and result.hits and not self.json_output and self.path_end is None:
+            say(f"ranked by {home_relative(Path(run))} (--run none: plain CLIP)", quiet=self.quiet, dim=True)
         saved = None if self.clips is None else save_hits(result.hits, self.clips, quiet=self.quiet)
         if self.json_output:
             made = {} if saved is None else {"clips": saved}
-            print_json("search", result_json(result, store=self.source, run=run, **made))
+            print_json("search", result_json(result, self.sources, run=run, **made))
         elif self.path_end is not None:
             print_paths(result.hits, end=self.path_end)
         else:
             print_table(result.hits)
         if self.gallery is not None:
-            make_gallery([result], self.gallery, self.store, quiet=self.quiet)
+            make_gallery([result], self.gallery, self.stores, quiet=self.quiet)
         if self.open_player:
             open_best(result.hits, player=self.player, quiet=self.quiet)
         if any(row["clip"] is None for row in saved or ()):
@@ -56,9 +58,9 @@ class Output:
     def many(self, lines: Iterable[str], answer: Callable[[str], SearchResult], *, run: str | None) -> None:
         """The answers to many queries; the exit code is that of the first that cannot be answered."""
         keep = self.gallery is not None
-        answers = answer_lines(lines, answer, store=self.source, run=run, keep=keep)
+        answers = answer_lines(lines, answer, sources=self.sources, run=run, keep=keep)
         if self.gallery is not None:
-            make_gallery(answers.results, self.gallery, self.store, quiet=self.quiet)
+            make_gallery(answers.results, self.gallery, self.stores, quiet=self.quiet)
         if answers.first_error is not None:
             raise typer.Exit(answers.first_error.exit_code)
 
@@ -82,20 +84,20 @@ def save_hits(hits: Sequence[Hit], folder: Path, *, quiet: bool) -> list[dict[st
     return rows
 
 
-def make_gallery(results: Sequence[SearchResult], path: Path, store: Path | None, *, quiet: bool) -> None:
-    """Write the page; `store` (None for Milvus) may hold kept frames."""
+def make_gallery(results: Sequence[SearchResult], path: Path, stores: Sequence[Path], *, quiet: bool) -> None:
+    """Write the page; `stores` (none for Milvus) may hold kept frames."""
     from vtrcli.searching.gallery import write_gallery
     from vtrcli.store.reader import FeatureStore
 
-    write_gallery(results, path, store=None if store is None else FeatureStore(store))
+    write_gallery(results, path, stores=[FeatureStore(store) for store in stores])
     say(f"{path} shows {count(sum(len(result.hits) for result in results), 'result')}", quiet=quiet)
 
 
 def open_best(hits: Sequence[Hit], *, player: str | None, quiet: bool) -> None:
-    """Start the player at the first result that is still there."""
+    """Start the player at the first result whose file is there and still what was found."""
     from vtrcli.searching.player import open_at
 
-    hit = next((hit for hit in hits if not hit.is_missing), None)
+    hit = next((hit for hit in hits if hit.can_be_opened), None)
     if hit is None:
         say("vtr: there is nothing to open", quiet=quiet)
         return

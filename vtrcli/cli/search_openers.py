@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vtrcli.cli.output import say
 from vtrcli.cli.progress import StepBar
-from vtrcli.cli.settings import find_settings
+from vtrcli.cli.train import newest_run_of
 from vtrcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vtrcli.retrieval.frame_scores import VideoScore
     from vtrcli.searching.milvus_searcher import MilvusSearcher
     from vtrcli.searching.searcher import Searcher
+    from vtrcli.searching.stores import StoresSearcher
 
 
 @contextmanager
@@ -44,26 +45,42 @@ def _milvus_searcher(index: MilvusIndex, run: str | None, *, device: str, quiet:
     """
     import platformdirs
 
-    from vtrcli.errors import StoreError, WeightsError
+    from vtrcli.errors import StoreError
     from vtrcli.searching.milvus_searcher import MilvusSearcher
 
     cache = platformdirs.user_cache_path("vtr", appauthor=False) / "queries"
     if run is not None:
         named = None if run == "none" else Path(run)
         return MilvusSearcher(index, cache=cache, run=named, device=device)
-    newest = newest_run_if_any()
+    newest = newest_run_of(Path(index.name), index.backbone, quiet=quiet)
     if newest is not None:
         try:
             return MilvusSearcher(index, cache=cache, run=newest, device=device)
-        except (StoreError, WeightsError) as error:
+        except StoreError as error:  # its vectors were not pushed
             say(f"vtr: {error.came_in}: plain CLIP ranks", quiet=quiet)
     return MilvusSearcher(index, cache=cache, device=device)
+
+
+def open_stores(
+    stores: Sequence[Path], run: str | None, *, score: VideoScore | None = None, device: str, quiet: bool
+) -> Searcher | StoresSearcher:
+    """The searcher of one store or of several; see `open_searcher`. Raises StoreError for several backbones."""
+    from vtrcli.searching.options import POOLING
+    from vtrcli.searching.stores import StoresSearcher
+
+    if len(stores) == 1:
+        return open_searcher(stores[0], run, score=score, device=device, quiet=quiet)
+    named = chosen_run(stores[0], run, score=score, quiet=quiet)
+    with StepBar(unit="shards", quiet=quiet, transient=True) as bar:
+        return StoresSearcher(
+            stores, run=named, pooling=score or POOLING, device=device, on_progress=bar.update
+        )
 
 
 def open_searcher(
     store: Path, run: str | None, *, score: VideoScore | None = None, device: str, quiet: bool
 ) -> Searcher:
-    """The searcher; with the newest run beside vtr.toml where neither a run nor a score was named and it can be used.
+    """The searcher; with the newest run that fits the store where neither a run nor a score was named.
 
     Raises:
         UsageError: a run and a score: a run has its own.
@@ -71,42 +88,21 @@ def open_searcher(
     from vtrcli.searching.options import POOLING
     from vtrcli.searching.searcher import Searcher
 
-    named = None if run in (None, "none") else Path(str(run))
-    if named is not None and score is not None:
-        raise UsageError(
-            f"--score {score} with --run {run}", allowed="a run scores whole videos", to_do="leave one out"
-        )
-    if run is None and score is None:
-        named = newest_usable_run(store, device=device, quiet=quiet)
+    named = chosen_run(store, run, score=score, quiet=quiet)
     with StepBar(unit="shards", quiet=quiet, transient=True) as bar:
         return Searcher(store, run=named, pooling=score or POOLING, device=device, on_progress=bar.update)
 
 
-def newest_usable_run(store: Path, *, device: str, quiet: bool) -> Path | None:
-    """The newest run beside vtr.toml, unless it has no weights yet or is of another backbone; that is told."""
-    from vtrcli.errors import StoreError, WeightsError
-    from vtrcli.searching.run_model import RunModel
+def chosen_run(store: Path, run: str | None, *, score: VideoScore | None, quiet: bool) -> Path | None:
+    """The run that is to rank; None for plain CLIP. Raises UsageError for a run and a score."""
     from vtrcli.store.config import read_config
 
-    newest = newest_run_if_any()
-    if newest is None:
+    if run is not None and run != "none":
+        if score is None:
+            return Path(run)
+        raise UsageError(
+            f"--score {score} with --run {run}", allowed="a run scores whole videos", to_do="leave one out"
+        )
+    if run == "none" or score is not None:
         return None
-    backbone = read_config(store).backbone
-    try:
-        RunModel(newest, source=store, backbone=backbone, device=device)
-    except (StoreError, WeightsError) as error:
-        say(f"vtr: {error.came_in}: plain CLIP ranks", quiet=quiet)
-        return None
-    return newest
-
-
-def newest_run_if_any() -> Path | None:
-    """The newest run beside vtr.toml; None without vtr.toml or without a run."""
-    from vtrcli.cli.train import newest_run
-
-    if find_settings(Path.cwd()) is None:
-        return None
-    try:
-        return newest_run(Path.cwd())
-    except UsageError:
-        return None
+    return newest_run_of(store, read_config(store).backbone, quiet=quiet)

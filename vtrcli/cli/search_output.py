@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from vtrcli.retrieval.moments import Moment
     from vtrcli.searching.results import Hit, SearchResult
 
+MAX_SHOWN_TWINS = 2
 
-def result_json(result: SearchResult, **more: Any) -> dict[str, Any]:
-    """The keys of one answer, the same in `--json` and in a line of `--queries`."""
+
+def result_json(result: SearchResult, sources: Sequence[str], **more: Any) -> dict[str, Any]:
+    """The keys of one answer, the same in `--json` and in a line of `--queries`. `store` is null for several."""
     return {
         "query": result.query,
+        **sources_json(sources),
         **more,
         "num_videos": result.num_videos,
         "notes": list(result.notes),
@@ -62,7 +65,7 @@ def answer_lines(
     lines: Iterable[str],
     answer: Callable[[str], SearchResult],
     *,
-    store: str,
+    sources: Sequence[str],
     run: str | None,
     keep: bool,
 ) -> Answers:
@@ -76,12 +79,17 @@ def answer_lines(
             result = answer(line)
             if keep:
                 answers.results.append(result)
-            print_json("search", result_json(result, store=store, run=run))
+            print_json("search", result_json(result, sources, run=run))
         except InputError as error:
-            print_json("search", {"query": line, "store": store, "error": str(error)})
+            print_json("search", {"query": line, **sources_json(sources), "error": str(error)})
             answers.first_error = answers.first_error or error
         sys.stdout.flush()
     return answers
+
+
+def sources_json(sources: Sequence[str]) -> dict[str, Any]:
+    """What was searched."""
+    return {"store": sources[0] if len(sources) == 1 else None, "stores": list(sources)}
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
@@ -95,6 +103,9 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "relevance": None if hit.relevance is None else round(hit.relevance, 2),
         **moment_json(hit.moment),
         "missing": hit.is_missing,
+        "replaced": hit.is_replaced,
+        "twins": list(hit.twins),
+        "store": hit.store or None,
         "moments": [{**moment_json(moment), "score": round(moment.score, 4)} for moment in hit.moments],
     }
 
@@ -138,12 +149,22 @@ def print_table(hits: Sequence[Hit], *, start: Path | None = None) -> None:
     table.add_column(overflow="fold")
     for hit, row in zip(hits, rows, strict=True):
         name = printable(short_path(hit.path, start=start))
-        path = _linked(name, hit) if not hit.is_missing else Text(f"{name} (missing)", style="dim")
+        state = "missing" if hit.is_missing else "replaced"
+        path = _linked(name, hit) if hit.can_be_opened else Text(f"{name} ({state})", style="dim")
         if len(hit.moments) > 1:
             path.append("  also ", style="dim")
             path.append_text(Text(", ", style="dim").join(_span(hit, moment) for moment in hit.moments[1:]))
+        if hit.twins:
+            path.append(f"  same file: {_listed(hit.twins)}", style="dim")
         table.add_row(*row[:-1], _span(hit, hit.moment), path)
     stdout().print(table)
+
+
+def _listed(paths: Sequence[str]) -> str:
+    """A few paths, and how many more."""
+    names = [printable(short_path(path)) for path in paths[:MAX_SHOWN_TWINS]]
+    more = len(paths) - len(names)
+    return ", ".join(names) + (f" and {more:,} more" if more else "")
 
 
 def _span(hit: Hit, moment: Moment) -> Text:
@@ -156,7 +177,7 @@ def _linked(text: str, hit: Hit, *, fragment: str = "") -> Text:
     from rich.style import Style
     from rich.text import Text
 
-    if hit.is_missing or not _is_file_name(hit.path):
+    if not hit.can_be_opened or not _is_file_name(hit.path):
         return Text(text)
     return Text().append(text, style=Style(link=Path(hit.path).absolute().as_uri() + fragment))
 
@@ -171,12 +192,12 @@ def _is_file_name(path: str) -> bool:
 
 
 def print_paths(hits: Iterable[Hit], *, end: bytes) -> None:
-    """The paths of files that are there, each once and byte for byte as the file system has them, for pipes."""
+    """The paths of files that are there and still what was found, each once and byte for byte, for pipes."""
     # surrogateescape gives back what was no UTF-8; a name with other lone surrogates cannot be a file's.
     paths = dict.fromkeys(
         hit.path.encode("utf-8", "surrogateescape" if _is_file_name(hit.path) else "replace")
         for hit in hits
-        if not hit.is_missing
+        if hit.can_be_opened
     )
     sys.stdout.flush()
     sys.stdout.buffer.write(b"".join(path + end for path in paths))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +17,9 @@ from vtrcli.cli.output import print_json, say
 from vtrcli.cli.settings import find_settings
 from vtrcli.cli.train_screen import Screen, print_result, result_json
 from vtrcli.errors import EXIT_INTERRUPTED, UsageError, WeightsError
+
+if TYPE_CHECKING:
+    from vtrcli.store.config import BackboneTag
 
 NAME = "train"
 EPILOG = "Example: [bold]vtr train --dataset msrvtt-1ka --annotations msrvtt/ --recipe msrvtt --out runs/first[/bold]"
@@ -316,13 +319,30 @@ def newest_run(start: Path) -> Path:
     Raises:
         UsageError: there is none.
     """
-    settings = find_settings(start)
-    folder = (settings.parent if settings else start) / RUNS_FOLDER
-    runs = sorted(path.parent for path in folder.glob("*/config.json"))
+    from vtrcli.training.run_folder import by_time
+
+    folder = runs_folder(start)
+    runs = by_time(folder)
     if not runs:
         raise UsageError(
             f"no run in {folder}",
             allowed="a run made by `vtr train`",
             to_do="name it with --run (or --out for `vtr train --resume`), or train one",
         )
-    return max(runs, key=lambda run: (run / "config.json").stat().st_mtime_ns)
+    return runs[0]
+
+
+def runs_folder(start: Path) -> Path:
+    """Where runs are kept: beside vtr.toml, or here."""
+    settings = find_settings(start)
+    return (settings.parent if settings else start) / RUNS_FOLDER
+
+
+def newest_run_of(store: Path, backbone: BackboneTag, *, quiet: bool) -> Path | None:
+    """The newest run beside vtr.toml, or here, that fits a store; where a newer one does not, that is told."""
+    from vtrcli.training.run_folder import newest_fitting_run
+
+    run, why = newest_fitting_run(runs_folder(Path.cwd()), store, backbone)
+    if why is not None:
+        say(f"vtr: {why}: {'plain CLIP' if run is None else f'run {run}'} ranks", quiet=quiet)
+    return run

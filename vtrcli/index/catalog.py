@@ -8,6 +8,7 @@ Letters: S shards, R rows of all shards one after the other, V current videos in
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,20 @@ from vtrcli.store.maps import PartFile, Rows, allow_open_files
 from vtrcli.store.reader import SHARD_FOLDER
 
 FILES_PER_SHARD = 4  # itself, its mapping, and the same of a table derived from it
+
+
+def hashed(text: str | None) -> int:
+    """A hash of a file as one signed number, for a tensor; 0 for none."""
+    if text is None:
+        return 0
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True) or 1
+
+
+def masked(number: int | None) -> int:
+    """A number of any size as one of a tensor; -1 for none."""
+    return -1 if number is None else number & 0x7FFF_FFFF_FFFF_FFFF
+
 
 # Tensors of the file, their types and the letters of their shapes.
 TENSORS = {
@@ -40,6 +55,10 @@ TENSORS = {
     "duration_seconds": ("F64", "V"),
     "mtime_ns": ("I64", "V"),
     "num_bytes": ("I64", "V"),
+    "inode": ("I64", "V"),  # -1 where it is not known
+    "ctime_ns": ("I64", "V"),
+    "content": ("I64", "V"),  # hash of the file's hash; 0 where that is not known
+    "fingerprint": ("I64", "V"),
 }
 
 
@@ -121,6 +140,14 @@ class Catalog:
         """Seconds; None where it is not known."""
         seconds = float(self["duration_seconds"][video])
         return None if np.isnan(seconds) else seconds
+
+    def twins(self, video: int) -> list[int]:
+        """All videos of the same content, in their order, itself included."""
+        alike = np.flatnonzero(self["fingerprint"] == self["fingerprint"][video])
+        contents, content = self["content"][alike], self["content"][video]
+        is_same = (contents == content) | (contents == 0) | (content == 0)
+        found: list[int] = alike[is_same & (self["num_bytes"][alike] == self["num_bytes"][video])].tolist()
+        return found
 
     def _rows(self, video: int) -> tuple[int, slice]:
         shard = int(self["video_shard"][video])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.index.catalog import TENSORS, Catalog
+from vtrcli.index.catalog import TENSORS, Catalog, hashed, masked
 from vtrcli.index.names import Names
 from vtrcli.store.config import StoreConfig
 from vtrcli.store.reader import open_shard_of, require_cut
@@ -149,6 +149,10 @@ def _read_part(shard: Shard) -> _Part:
         "duration_seconds": np.array(durations),
         "mtime_ns": np.array([_int64(record.mtime_ns) for record in records], np.int64),
         "num_bytes": np.array([_int64(record.num_bytes) for record in records], np.int64),
+        "inode": np.array([masked(record.inode) for record in records], np.int64),
+        "ctime_ns": np.array([masked(record.ctime_ns) for record in records], np.int64),
+        "content": np.array([hashed(record.content) for record in records], np.int64),
+        "fingerprint": np.array([hashed(record.fingerprint) for record in records], np.int64),
     }
     return _Part(
         {

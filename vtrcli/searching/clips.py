@@ -31,7 +31,8 @@ def save_clips(
 ) -> list[tuple[Hit, Path | VideoError]]:
     """Cut the best moment of each hit into `folder` (made if needed), one MP4 after the other.
 
-    Each hit comes back, in order, with the file or with why its video gave none; other videos go on. Names are like
+    Each hit comes back, in order, with the file or with why its video gave none; other videos go on. A file that was
+    replaced since it was extracted is not cut (`changed`). Names are like
     `01-pasta-0m12.4s.mp4`: rank, name of the video, where the moment starts. Nothing is overwritten: a name that is
     taken gets a number (`01-pasta-0m12.4s-2.mp4`).
 
@@ -49,6 +50,8 @@ def save_clips(
     done: list[tuple[Hit, Path | VideoError]] = []
     for hit in hits:
         try:
+            if hit.is_replaced:
+                raise VideoError("changed", "it was replaced since it was extracted", path=hit.path)
             info = probe(hit.path)
             start, end = clip_span(
                 hit.moment,

@@ -13,7 +13,8 @@ from vtrcli.index.catalog_making import not_finite
 from vtrcli.index.graph import Graph, has_graph, open_graph
 from vtrcli.searching.background import Background
 from vtrcli.searching.options import SearchOptions
-from vtrcli.searching.ranking import Correct, best_videos
+from vtrcli.searching.presence import Presence
+from vtrcli.searching.ranking import Correct, best_present, best_videos
 from vtrcli.searching.spaces import Space, VideoScores
 
 # Below, looking at every frame takes less than a quarter of a second (benchmarks/search_vectors.py).
@@ -36,9 +37,15 @@ class Finder:
         self._on_progress = on_progress
 
     def best(
-        self, vector: np.ndarray, passes: np.ndarray, options: SearchOptions, *, top_k: int
+        self,
+        vector: np.ndarray,
+        passes: np.ndarray,
+        options: SearchOptions,
+        presence: Presence,
+        *,
+        top_k: int,
     ) -> tuple[list[int], np.ndarray]:
-        """The best videos that pass (bool [num_videos]), best first, and their exact scores.
+        """The best videos that pass (bool [num_videos]) and can be shown, best first, and their exact scores.
 
         Raises:
             StoreError: features that are not finite.
@@ -51,12 +58,15 @@ class Finder:
                 scores = VideoScores(exact, 0.0, lambda places: exact[list(places)])
                 of_places = correct and (lambda values, at: correct(values, np.array(proposed, int)[at]))
                 relevant = self._relevant(scores, options)
-                places, found = best_videos(scores, top_k=top_k, passes=relevant, correct=of_places)
-                return [proposed[place] for place in places], found
+                places, found = best_videos(scores, top_k=len(proposed), passes=relevant, correct=of_places)
+                kept = presence.keep([proposed[place] for place in places], passes.copy())[:top_k]
+                if len(kept) == min(top_k, len(places)):
+                    of = {proposed[place]: score for place, score in zip(places, found, strict=True)}
+                    return kept, np.array([of[video] for video in kept], np.float32)
         scores = space.score(vector)
         self._finite(scores.values)
-        return best_videos(
-            scores, top_k=top_k, passes=passes & self._relevant(scores, options), correct=correct
+        return best_present(
+            scores, presence, top_k=top_k, passes=passes & self._relevant(scores, options), correct=correct
         )
 
     def correction(self, options: SearchOptions) -> Correct | None:

@@ -23,29 +23,33 @@ MAX_QUERY_CHARACTERS = 240
 MAX_NAME_CHARACTERS = 90
 MAX_FOLDER_CHARACTERS = 120
 MAX_MORE_MOMENTS = 5
+MAX_TWINS = 3
 # Cards have the shape that most pictures have, within these bounds: width / height.
 _MIN_ASPECT, _MAX_ASPECT = 1.0, 16 / 9
 # A picture of nearly that shape fills its card, losing a little at the edges; others are shown whole between bars.
 _CLOSE_ASPECT = 0.12
 
 
-def write_gallery(results: Sequence[SearchResult], path: Path, *, store: FeatureStore | None) -> None:
+def write_gallery(
+    results: Sequence[SearchResult], path: Path, *, stores: Sequence[FeatureStore] = ()
+) -> None:
     """Write the page; it is there whole or not at all.
 
     One card per hit: the frame at the peak of its best moment, times, score, relevance where there is one, where the
-    file lies; a link to the file at that time unless it is missing. Pictures come from the store's kept frames where
-    it has them, else from the video files, a few at a time; a file that does not decode has a card without one.
+    file lies; a link to the file at that time unless it is missing or was replaced. Pictures come from the stores' kept
+    frames where they have them, else from the video files, a few at a time; a file that does not decode has a card
+    without one.
 
     Raises:
         StoreError: the page cannot be written.
     """
-    write_whole(path, gallery_html(results, store=store).encode("utf-8"))
+    write_whole(path, gallery_html(results, stores=stores).encode("utf-8"))
 
 
-def gallery_html(results: Sequence[SearchResult], *, store: FeatureStore | None) -> str:
+def gallery_html(results: Sequence[SearchResult], *, stores: Sequence[FeatureStore] = ()) -> str:
     """The page as a string."""
     shown = _shown(results)
-    thumbnails = Thumbnails((hit for _, hits in shown for hit in hits), store)
+    thumbnails = Thumbnails((hit for _, hits in shown for hit in hits), stores)
     shape = _shape(thumbnails.aspects)
     is_one = len(results) == 1
     title = _query(results[0]) if is_one else f"{len(results):,} searches"
@@ -117,7 +121,7 @@ def _card(hit: Hit, picture: Thumbnail | None, shape: float) -> Html:
         "span",
         _image(picture, shape) if picture else tag("span", "no picture", class_="none"),
         tag("span", str(hit.rank), class_="pill rank"),
-        tag("span", "missing", class_="pill gone") if hit.is_missing else Html(),
+        Html() if hit.can_be_opened else tag("span", _state(hit), class_="pill gone"),
         tag("span", _times(hit.moment), class_="pill time"),
         class_="frame drawn" if picture else "frame",
     )
@@ -128,8 +132,22 @@ def _card(hit: Hit, picture: Thumbnail | None, shape: float) -> Html:
         _figures(hit),
         _more(hit),
         tag("p", _end_of(str(place.parent)), class_="path"),
-        class_="missing" if hit.is_missing else None,
+        _same_files(hit),
+        class_=None if hit.can_be_opened else "missing",
     )
+
+
+def _state(hit: Hit) -> str:
+    return "missing" if hit.is_missing else "replaced"
+
+
+def _same_files(hit: Hit) -> Html:
+    if not hit.twins:
+        return Html()
+    shown = [_end_of(path) for path in hit.twins[:MAX_TWINS]]
+    if len(hit.twins) > MAX_TWINS:
+        shown.append(f"{len(hit.twins) - MAX_TWINS:,} more")
+    return tag("p", f"same file: {', '.join(shown)}", class_="path")
 
 
 def _image(picture: Thumbnail, shape: float) -> Html:
@@ -154,8 +172,8 @@ def _more(hit: Hit) -> Html:
 
 
 def _linked(hit: Hit, moment: Moment, *children: object, class_: str | None = None) -> Html:
-    """A link that opens the file at the moment (W3C Media Fragments URI 1.0); none to a missing file."""
-    if hit.is_missing:
+    """A link that opens the file at the moment (W3C Media Fragments URI 1.0); none where it is another file now."""
+    if not hit.can_be_opened:
         return tag("span", *children, class_=class_)
     times = f"#t={moment.start_seconds:.2f},{moment.end_seconds:.2f}"
     return tag("a", *children, href=Path(hit.path).absolute().as_uri() + times, class_=class_)

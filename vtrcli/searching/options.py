@@ -26,6 +26,7 @@ class SearchOptions:
         min_relevance: leave out what lies less far above the bank's background.
         approximate: look at what an HNSW graph proposes instead of at everything; None: where the store is so large
             that it pays, and has such a graph.
+        missing: also show videos whose file is gone.
     """
 
     top_k: int = TOP_K
@@ -35,3 +36,4 @@ class SearchOptions:
     method: SearchMethod | None = None
     min_relevance: float | None = None
     approximate: bool | None = None
+    missing: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,24 +17,50 @@ MAX_NAMES_TO_COMPARE = 20_000
 
 
 class CatalogPlaces:
-    """Places in the videos of a store."""
+    """Places in the videos of stores; those of the first come first."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, catalogs: Sequence[Catalog]) -> None:
+        self._catalogs = catalogs
 
     def frames_at(self, value: str) -> np.ndarray:
         """float16 [num_frames, dim]; see `Places`."""
-        video, seconds = find_place(self._catalog, value)
-        timestamps = self._catalog.timestamps(video)
-        length = max(self._catalog.duration(video) or 0.0, float(timestamps[-1]))
+        catalog, video, seconds = self.find(value)
+        timestamps = catalog.timestamps(video)
+        length = max(catalog.duration(video) or 0.0, float(timestamps[-1]))
         if seconds is not None and seconds > length + 0.5:
             raise InputError(
                 f"--like {value}: the video is {clock(length)} long",
                 allowed="a time within the video",
                 to_do="correct the time behind the @",
             )
-        features = self._catalog.features(video)
-        return nearest_frame(features, timestamps, seconds)
+        return nearest_frame(catalog.features(video), timestamps, seconds)
+
+    def find(self, value: str) -> tuple[Catalog, int, float | None]:
+        """The video that VIDEO[@SECONDS] names, and the time. Raises InputError unless it is one video."""
+        name, seconds = split_place(value)
+        for wanted, at in ((value, None), (name, seconds)):
+            for catalog in self._catalogs:
+                matches = _videos_named(catalog, wanted)
+                if len(matches) == 1:
+                    return catalog, matches[0], at
+                if matches:
+                    paths = ", ".join(catalog.paths[match] for match in matches[:2])
+                    raise _not_one(
+                        f"{len(matches)} videos are called {wanted!r}, such as {paths}",
+                        "name more of the path",
+                    )
+        ids = [video_id for catalog in self._catalogs for video_id in catalog.ids[:MAX_NAMES_TO_COMPARE]]
+        near = difflib.get_close_matches(name, ids, n=1, cutoff=0.5)
+        raise _not_one(
+            f"no video {value!r} in store {' or '.join(str(catalog.store) for catalog in self._catalogs)}",
+            f"did you mean {near[0]!r}?" if near else "extract it first (`vtr extract`)",
+        )
+
+
+def _not_one(came_in: str, to_do: str) -> InputError:
+    return InputError(
+        came_in, allowed="--like takes the id, the path or the end of the path of one video", to_do=to_do
+    )
 
 
 def nearest_frame(features: np.ndarray, timestamps: np.ndarray, seconds: float | None) -> np.ndarray:
@@ -42,32 +69,6 @@ def nearest_frame(features: np.ndarray, timestamps: np.ndarray, seconds: float |
         return features
     nearest = int(np.argmin(np.abs(timestamps - seconds)))
     return features[nearest : nearest + 1]
-
-
-def find_place(catalog: Catalog, value: str) -> tuple[int, float | None]:
-    """Number of the video that VIDEO[@SECONDS] names, and the time. Raises InputError unless it is one video."""
-    matches = _videos_named(catalog, value)
-    seconds = None
-    if not matches:
-        name, seconds = split_place(value)
-        matches = _videos_named(catalog, name)
-    if len(matches) == 1:
-        return matches[0], seconds
-    paths = catalog.paths
-    if matches:
-        came_in = (
-            f"{len(matches)} videos are called {value!r}, such as {', '.join(paths[m] for m in matches[:2])}"
-        )
-        to_do = "name more of the path"
-    else:
-        came_in = f"no video {value!r} in store {catalog.store}"
-        near = difflib.get_close_matches(
-            split_place(value)[0], catalog.ids.all()[:MAX_NAMES_TO_COMPARE], n=1, cutoff=0.5
-        )
-        to_do = f"did you mean {near[0]!r}?" if near else "extract it first (`vtr extract`)"
-    raise InputError(
-        came_in, allowed="--like takes the id, the path or the end of the path of one video", to_do=to_do
-    )
 
 
 def _videos_named(catalog: Catalog, name: str) -> list[int]:

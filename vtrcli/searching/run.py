@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from vtrcli.searching.options import TOP_K, SearchOptions
+from vtrcli.searching.options import SearchOptions
 from vtrcli.searching.query import Query
 from vtrcli.searching.results import SearchResult
 from vtrcli.searching.searcher import Searcher
@@ -15,7 +16,7 @@ def search(
     *,
     store: Path,
     run: Path | None = None,
-    top_k: int = TOP_K,
+    top_k: int | None = None,
     options: SearchOptions | None = None,
     device: str = "auto",
 ) -> SearchResult:
@@ -25,7 +26,8 @@ def search(
 
     Args:
         run: a trained run that ranks instead of plain CLIP.
-        options: everything else; `top_k` counts only without them.
+        top_k: how many results; None for the options' number, which is 10 unless they say otherwise.
+        options: everything else.
 
     Raises:
         InputError, UsageError: a query that cannot be used.
@@ -34,4 +36,5 @@ def search(
     """
     searcher = Searcher(store, run=run, device=device)
     asked = Query(text=query) if isinstance(query, str) else query
-    return searcher.search(asked, options or SearchOptions(top_k=top_k))
+    options = options or SearchOptions()
+    return searcher.search(asked, options if top_k is None else replace(options, top_k=top_k))

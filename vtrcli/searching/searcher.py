@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,13 +23,38 @@ from vtrcli.searching.encoding import ClipEncoder
 from vtrcli.searching.finder import Finder
 from vtrcli.searching.frame_moments import moments_of
 from vtrcli.searching.options import MIN_RUN_SHORTLIST, POOLING, SearchOptions
-from vtrcli.searching.places import CatalogPlaces, find_place
+from vtrcli.searching.places import CatalogPlaces
+from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import Query
 from vtrcli.searching.query_cache import cache_folder
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.searching.run_model import RunEncoder, RunModel
 from vtrcli.searching.run_space import RunSpace
 from vtrcli.searching.spaces import FrameSpace, Space
+from vtrcli.video.files import is_drawn
+
+MAX_DRAWN_LOOKS = 3
+NO_RESULT = "no result: "  # how a remark on nothing found begins
+
+
+@dataclass(frozen=True)
+class QueryVectors:
+    """A query as float32 [dim] among frames, and as it is ranked by: the same, or in the space of a run."""
+
+    clip: np.ndarray
+    ranking: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One search: what is asked, and among which videos, bool [num_videos]."""
+
+    query: Query
+    vectors: QueryVectors
+    options: SearchOptions
+    passes: np.ndarray
+    presence: Presence
 
 
 class Searcher:
@@ -38,6 +63,7 @@ class Searcher:
     Args:
         run: a trained run that ranks instead of plain CLIP.
         pooling: how the frames' cosines become a video's score, without a run.
+        catalogs: of all stores that are searched together, this one's among them; --like may name their videos, too.
 
     Raises:
         StoreError: no store, a damaged one, one without videos, or one of another backbone than the run's.
@@ -51,12 +77,16 @@ class Searcher:
         run: Path | None = None,
         pooling: VideoScore = POOLING,
         device: str = "auto",
+        catalogs: Sequence[Catalog] = (),
         on_progress: Callable[[int, int], None] = lambda num_done, total: None,
     ) -> None:
-        self.catalog: Catalog = open_catalog(store)
+        self.catalog = next((known for known in catalogs if known.store == store), None) or open_catalog(
+            store
+        )
         require_videos(store, self.catalog.num_videos)
         self.on_progress = on_progress
-        places, folder, tag = CatalogPlaces(self.catalog), cache_folder(store), self.catalog.config.backbone
+        places = CatalogPlaces(catalogs or [self.catalog])
+        self._places, folder, tag = places, cache_folder(store), self.catalog.config.backbone
         self._clip = ClipEncoder(tag, places, source=store, folder=folder, device=device)
         self._frames = FrameSpace(self.catalog, pooling=pooling)
         self._run: RunSpace | None = None
@@ -81,8 +111,24 @@ class Searcher:
             return None
         return self._run.model, self._run.vectors(range(self.catalog.num_videos))
 
-    def search(self, query: Query, options: SearchOptions | None = None) -> SearchResult:
+    def encode(self, query: Query) -> QueryVectors:
+        """A query in the spaces of this store.
+
+        Raises:
+            InputError, UsageError: a query that cannot be used.
+            WeightsError, StoreError: the towers cannot be loaded.
+        """
+        clip = self._clip.encode(query)
+        notes = tuple(self._clip.notes)
+        return QueryVectors(clip, clip if self._run is None else self._run_encoder.encode(query), notes)
+
+    def search(
+        self, query: Query, options: SearchOptions | None = None, *, vectors: QueryVectors | None = None
+    ) -> SearchResult:
         """The best videos or moments for a query.
+
+        Args:
+            vectors: the query as the searcher of another store of the same backbone and run encoded it.
 
         Raises:
             InputError, UsageError: a query that cannot be used.
@@ -90,59 +136,90 @@ class Searcher:
         """
         options = options or SearchOptions()
         bank_notes = self._bank_notes(query, options)  # what is missing is told before a tower is loaded
-        clip_vector = self._clip.encode(query)
-        notes = [*self._clip.notes, *bank_notes, *self._left_out()]
+        vectors = vectors or self.encode(query)
         passes = self._passes(query, options.filters)
-        num_videos = int(passes.sum())
-        if not num_videos:
-            of_all = f"no video of {self.catalog.num_videos:,}"
-            notes.append(
-                f"{of_all} passes the filters" + (" and is another than --like" if query.like else "")
-            )
-        if options.moments:
-            hits = self._moment_hits(query, clip_vector, passes, options)
-        else:
-            hits = self._video_hits(query, clip_vector, passes, options)
-        if num_videos and not hits and options.min_relevance is not None:
-            notes.append(f"nothing reaches relevance {options.min_relevance:g}")
+        presence = Presence(self.catalog, show_missing=options.missing)
+        asked = _Asked(query, vectors, options, passes, presence)
+        hits = self._moment_hits(asked) if options.moments else self._video_hits(asked)
         return SearchResult(
-            query=query.describe(), num_videos=num_videos, hits=tuple(hits), notes=tuple(dict.fromkeys(notes))
+            query=query.describe(),
+            num_videos=int(passes.sum()),
+            hits=tuple(hits),
+            notes=tuple(
+                dict.fromkeys([*vectors.notes, *bank_notes, *self._left_out(), *self._remarks(asked, hits)])
+            ),
         )
 
-    def _video_hits(
-        self, query: Query, clip_vector: np.ndarray, passes: np.ndarray, options: SearchOptions
-    ) -> list[Hit]:
+    def _remarks(self, asked: _Asked, hits: Sequence[Hit]) -> Iterator[str]:
+        """What a person should know of these answers, and why there are none."""
+        catalog, options, presence = self.catalog, asked.options, asked.presence
+        missing = presence.missing
+        if not asked.passes.any():
+            yield f"{NO_RESULT}{self._why_none(asked)}"
+        elif not hits and missing and not options.missing:
+            lost = presence.lost_folders()
+            there = f"{', '.join(lost)} is not there; mount it, or " if lost else ""
+            of_these = "that were looked for " if presence.is_exhausted else ""
+            yield (
+                f"{NO_RESULT}all {len(missing):,} videos {of_these}are missing: {there}if they moved, `vtr store "
+                "relocate OLD NEW` or `vtr extract NEW` finds them again; `vtr store prune --missing` forgets them; "
+                "--missing shows them"
+            )
+        elif not hits and options.min_relevance is not None:
+            yield f"{NO_RESULT}nothing reaches relevance {options.min_relevance:g}"
+        elif presence.num_better and not options.missing:
+            of = (
+                "1 better result is"
+                if presence.num_better == 1
+                else f"{presence.num_better:,} better results are"
+            )
+            yield f"{of} missing (--missing shows them, `vtr store prune --missing` forgets them)"
+        num_replaced = sum(hit.is_replaced for hit in hits)
+        if num_replaced:
+            of = "1 of these files was" if num_replaced == 1 else f"{num_replaced:,} of these files were"
+            yield f"{of} replaced since; `vtr extract` brings the store up to date"
+        if catalog.config.backbone.name == "demo" and not all(map(_is_drawn, hits[:MAX_DRAWN_LOOKS])):
+            yield (
+                "the demo's backbone knows only what `vtr demo` draws: these results mean nothing; extract with "
+                "--backbone ViT-B/32 into another --store"
+            )
+
+    def _why_none(self, asked: _Asked) -> str:
+        if asked.query.like and self._filter_mask(asked.options.filters).any():
+            return "the filters left nothing but the video of --like"
+        return asked.options.filters.why_none(**self._filtered_by(asked.options.filters))
+
+    def _video_hits(self, asked: _Asked) -> list[Hit]:
+        options = asked.options
         videos, exact = self.finder.best(
-            self._vector(query, clip_vector), passes, options, top_k=options.top_k
+            asked.vectors.ranking, asked.passes, options, asked.presence, top_k=options.top_k
         )
         return [
             self._hit(
+                asked,
                 rank,
                 video,
                 float(score),
-                self.moments(video, clip_vector)[: options.per_video],
+                self.moments(video, asked.vectors.clip)[: options.per_video],
                 self.finder,
-                query,
-                options,
             )
             for rank, (video, score) in enumerate(zip(videos, exact, strict=True), start=1)
         ]
 
-    def _moment_hits(
-        self, query: Query, clip_vector: np.ndarray, passes: np.ndarray, options: SearchOptions
-    ) -> list[Hit]:
+    def _moment_hits(self, asked: _Asked) -> list[Hit]:
         """The best moments of all videos lie in the videos with the best frames: no moment is better than those.
 
         A run ranks whole videos: there the moments of its best videos are ranked by their frames.
         """
+        options, clip_vector = asked.options, asked.vectors.clip
         frame_finder = self._frame_finder
         finder, vector, num_videos = frame_finder, clip_vector, options.top_k
         shortlist = options
         if self._run is not None:
-            finder, vector = self.finder, self._vector(query, clip_vector)
+            finder, vector = self.finder, asked.vectors.ranking
             num_videos = max(MIN_RUN_SHORTLIST, options.top_k)
             shortlist = replace(options, min_relevance=None)  # relevance is that of the moments
-        videos, _ = finder.best(vector, passes, shortlist, top_k=num_videos)
+        videos, _ = finder.best(vector, asked.passes, shortlist, asked.presence, top_k=num_videos)
         found = [
             (moment, video)
             for video in videos
@@ -156,16 +233,11 @@ class Searcher:
         least = options.min_relevance
         # One after the other: a hit looks for its file, and only `top_k` are wanted.
         hits = (
-            self._hit(0, found[n][1], found[n][0].score, [found[n][0]], frame_finder, query, options)
-            for n in order
+            self._hit(asked, 0, found[n][1], found[n][0].score, [found[n][0]], frame_finder) for n in order
         )
         relevant = (hit for hit in hits if least is None or (hit.relevance or 0.0) >= least)
         best = itertools.islice(relevant, options.top_k)
         return [replace(hit, rank=rank) for rank, hit in enumerate(best, start=1)]
-
-    def _vector(self, query: Query, clip_vector: np.ndarray) -> np.ndarray:
-        """The query in the space that ranks."""
-        return clip_vector if self._run is None else self._run_encoder.encode(query)
 
     @cached_property
     def finder(self) -> Finder:
@@ -229,41 +301,61 @@ class Searcher:
         )
 
     def _passes(self, query: Query, filters: Filters) -> np.ndarray:
-        catalog = self.catalog
-        passes = filters.mask(
-            paths=catalog.paths.all() if filters.paths else (),
-            duration_seconds=catalog["duration_seconds"],
-            changed_at=catalog["mtime_ns"] / 1e9,
-            num_bytes=catalog["num_bytes"],
-        )
+        passes = self._filter_mask(filters)
         for value in query.like:  # the video itself would be its own best answer
-            passes[find_place(catalog, value)[0]] = False
+            catalog, video, _ = self._places.find(value)
+            if catalog is self.catalog:
+                passes[video] = False
         return passes
+
+    def _filter_mask(self, filters: Filters) -> np.ndarray:
+        return filters.mask(**self._filtered_by(filters))
+
+    def _filtered_by(self, filters: Filters) -> dict[str, Any]:
+        catalog = self.catalog
+        return {
+            "paths": catalog.paths.all() if filters.paths else (),
+            "duration_seconds": catalog["duration_seconds"],
+            "changed_at": catalog["mtime_ns"] / 1e9,
+            "num_bytes": catalog["num_bytes"],
+        }
 
     def _hit(
         self,
+        asked: _Asked,
         rank: int,
         video: int,
         score: float,
         moments: Sequence[Moment],
         finder: Finder,
-        query: Query,
-        options: SearchOptions,
     ) -> Hit:
-        path = self.catalog.paths[video]
-        correct, background = finder.correction(options), finder.background
+        state = asked.presence.state(video)
+        correct, background = finder.correction(asked.options), finder.background
         corrected = relevance = None
         if correct is not None:
             corrected = float(correct(np.array([score], np.float32), np.array([video]))[0])
-        if background is not None and query.is_text:
+        if background is not None and asked.query.is_text:
             relevance = float(background.relevance(score))
         return Hit(
             rank=rank,
             video_id=self.catalog.ids[video],
-            path=path,
+            path=self.catalog.paths[video],
             score=score,
             moments=tuple(moments),
-            is_missing=not os.path.exists(path),
+            is_missing=state == "missing",
+            is_replaced=state == "replaced",
+            twins=asked.presence.named_twins(video, asked.passes),
             relevance=relevance,
             corrected_score=corrected,
+            store=str(self.catalog.store),
         )
+
+
+def _is_drawn(hit: Hit) -> bool:
+    """Whether `vtr demo` made a result's file; what cannot be read tells nothing."""
+    if not hit.can_be_opened:
+        return True
+    try:
+        return is_drawn(hit.path)
+    except (OSError, ValueError):
+        return True

@@ -45,13 +45,14 @@ class Thumbnails:
     """
 
     def __init__(
-        self, hits: Iterable[Hit], store: FeatureStore | None, *, max_thumbnails: int = MAX_THUMBNAILS
+        self, hits: Iterable[Hit], stores: Sequence[FeatureStore], *, max_thumbnails: int = MAX_THUMBNAILS
     ) -> None:
         # The same moment, found by several queries, is drawn once.
         chosen = list({_key(hit): hit for hit in islice(hits, max_thumbnails)}.values())
         self._num_left = max_thumbnails
-        self._made = {_key(hit): _kept_frame(hit, store) for hit in chosen}
-        missing = [hit for hit in chosen if self._made[_key(hit)] is None and not hit.is_missing]
+        by_path = {str(store.path): store for store in stores}
+        self._made = {_key(hit): _kept_frame(hit, by_path.get(hit.store)) for hit in chosen}
+        missing = [hit for hit in chosen if self._made[_key(hit)] is None and hit.can_be_opened]
         self._made |= zip(map(_key, missing), _decoded(missing), strict=True)
 
     def of(self, hit: Hit) -> Thumbnail | None:
@@ -74,7 +75,7 @@ def _kept_frame(hit: Hit, store: FeatureStore | None) -> Thumbnail | None:
     """From the kept frame nearest to the peak."""
     from PIL import Image
 
-    if store is None:
+    if store is None or hit.is_replaced:  # the picture would not be that of the file
         return None
     try:
         location = store.videos.get(hit.video_id)

@@ -14,6 +14,7 @@ import errno
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,32 @@ def require_run_fits(run: Path, config: RunConfig, store: Path, stored: Backbone
             allowed="run and store of the same backbone",
             to_do=f"use another --store or --run; this run was trained on {config.store}",
         )
+
+
+def newest_fitting_run(runs: Path, store: Path, stored: BackboneTag) -> tuple[Path | None, str | None]:
+    """The newest run of a folder of runs that can rank a store, and why the newest of all cannot where that is another.
+
+    A run cannot when it was trained on another backbone, has no weights yet, or is damaged.
+    """
+    why = None
+    for run in by_time(runs):
+        try:
+            require_run_fits(run, read_config(run), store, stored)
+            if not (run / MODEL).is_file():
+                raise WeightsError(f"run {run} has no weights yet", allowed="a trained run", to_do="train it")
+            return run, why
+        except (StoreError, WeightsError) as error:
+            why = why or error.came_in
+    return None, why
+
+
+def by_time(runs: Path) -> list[Path]:
+    """The runs in a folder, the newest first."""
+    found = {}
+    for path in sorted(runs.glob(f"*/{CONFIG}")):
+        with suppress(OSError):  # it has just gone
+            found[path.parent] = path.stat().st_mtime_ns
+    return sorted(found, key=lambda run: found[run], reverse=True)
 
 
 def append_metrics(run: Path, row: Mapping[str, Any]) -> None:
