@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +73,62 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(
     monkeypatch.setattr(image_file, "MAX_PIXELS", 9_999)
     with pytest.raises(InputError, match="it has 100 x 100 pixels"):
         read_image(tmp_path / "large.png", size=8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_grey_of_16_bits_keeps_its_shades(tmp_path: Path, suffix: str) -> None:
+    shades = np.repeat(np.linspace(0, 65535, 64).astype(np.uint16)[None], 64, axis=0)
+    Image.fromarray(shades).save(tmp_path / f"scan.{suffix}")
+    Image.fromarray((shades // 257).astype(np.uint8)).save(tmp_path / "eight.png")
+    found, expected = (read_image(tmp_path / name, size=32) for name in (f"scan.{suffix}", "eight.png"))
+    assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
+
+
+def test_numbers_of_another_scale_use_their_whole_range(tmp_path: Path) -> None:
+    heights = np.repeat(np.linspace(-300.0, 9000.0, 32, dtype=np.float32)[None], 32, axis=0)
+    Image.fromarray(heights).save(tmp_path / "heights.tiff")
+    read = read_image(tmp_path / "heights.tiff", size=32)[16, :, 0]
+    assert read[0] == 0 and read[-1] == 255 and abs(int(read[16]) - 132) < 6
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "I;16"])
+def test_a_large_picture_looks_like_the_same_picture_made_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    rows, columns = np.mgrid[0:300, 0:420]
+    pixels = np.stack([rows * 255 // 300, columns * 255 // 420, (rows + columns) % 256], axis=-1).astype(
+        np.uint8
+    )
+    if mode == "I;16":
+        image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(pixels).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "large.png", exif=exif)
+    expected = read_image(tmp_path / "large.png", size=16).astype(int)
+    monkeypatch.setattr(image_file, "REDUCED_SIDE", 64)
+    assert np.abs(read_image(tmp_path / "large.png", size=16).astype(int) - expected).mean() < 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["jpg", "png", "png of 16 bits"])
+def test_108_million_pixels_fit_into_little_more_than_the_picture(tmp_path: Path, kind: str) -> None:
+    name, mode = f"photo.{kind[:3]}", "I;16" if "16" in kind else "RGB"
+    Image.new(mode, (12_000, 9_000), 40_000 if mode == "I;16" else (200, 100, 50)).save(
+        tmp_path / name, **({"compress_level": 1} if kind != "jpg" else {})
+    )
+    code = (
+        "import resource, sys; from pathlib import Path; from vtrcli.searching.image_file import read_image; "
+        "read_image(Path(sys.argv[1]), size=8); before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
+        "print(read_image(Path(sys.argv[2]), size=224).mean(axis=(0, 1)).round().tolist(), "
+        "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    Image.new("RGB", (9, 9)).save(tmp_path / "small.png")
+    arguments = [str(tmp_path / "small.png"), str(tmp_path / name)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    color, _, grown = done.stdout.rpartition(" ")
+    assert color == ("[156.0, 156.0, 156.0]" if mode == "I;16" else "[200.0, 100.0, 50.0]")
+    assert int(grown) * (1 if sys.platform == "darwin" else 1024) < 6 * 108_000_000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vtrcli.cli.output import count, home_relative, print_json, say
+from vtrcli.cli.output import count, print_json, say, short_path
 from vtrcli.cli.progress import ProgressBar
 from vtrcli.cli.search_output import answer_lines, print_paths, print_table, result_json
 from vtrcli.errors import EXIT_SOME_FAILED
@@ -39,7 +39,7 @@ class Output:
         for note in result.notes:
             say(f"vtr: {note}", quiet=self.quiet)
         if run is not None and result.hits and not self.json_output and self.path_end is None:
-            say(f"ranked by {home_relative(Path(run))} (--run none: plain CLIP)", quiet=self.quiet, dim=True)
+            say(f"ranked by {short_path(run)} (--run none: plain CLIP)", quiet=self.quiet, dim=True)
         saved = None if self.clips is None else save_hits(result.hits, self.clips, quiet=self.quiet)
         if self.json_output:
             made = {} if saved is None else {"clips": saved}
