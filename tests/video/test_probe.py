@@ -96,3 +96,14 @@ def test_a_header_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(VideoError) as caught:
         probe(clip, timeout_seconds=0.2)
     assert caught.value.reason == "timeout"
+
+
+@pytest.mark.parametrize("brand", ["heic", "mif1", "avif", "crx "])
+def test_a_photo_in_the_boxes_of_a_video_is_refused(tmp_path: Path, brand: str) -> None:
+    video = make_video(tmp_path / "clip.mp4", "color=red:size=64x48:duration=1")
+    body = video.read_bytes()
+    assert body[4:8] == b"ftyp"
+    (tmp_path / "photo.heic").write_bytes(body[:8] + brand.encode() + body[12:])
+    with pytest.raises(VideoError) as caught:
+        probe(tmp_path / "photo.heic")
+    assert (caught.value.reason, caught.value.detail) == ("not-a-video", "it is a photo (HEIC, AVIF, CR3)")

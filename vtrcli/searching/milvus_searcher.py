@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from vtrcli.searching.places import nearest_frame
 from vtrcli.searching.query import Query, split_place
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.searching.run_model import RunEncoder, RunModel
+
+# Where files are missing, five times as many are asked for; a search ends all the same.
+MAX_ROUNDS = 4
 
 
 class MilvusSearcher:
@@ -66,11 +70,7 @@ class MilvusSearcher:
             )
         clip_vector = self._clip.encode(query)
         own = {self._places.find(value)[0] for value in query.like}
-        found = [
-            video
-            for video in self._candidates(query, clip_vector, options, num_more=len(own))
-            if video.video_id not in own
-        ]
+        found, num_missing = self._found(query, clip_vector, options, own)
         frames = self._index.frames_of([video.video_id for video in found])
         hits = [
             _hit(video, moments_of(*_facts(frames[video.video_id]), clip_vector)[: options.per_video])
@@ -89,13 +89,30 @@ class MilvusSearcher:
                 key=lambda hit: -hit.score,
             )
         ranked = tuple(replace(hit, rank=rank) for rank, hit in enumerate(hits[: options.top_k], start=1))
-        notes = (*self._clip.notes, *(() if ranked else ("nothing was found there",)))
+        notes = list(self._clip.notes)
+        if not ranked:
+            missing = f"the {num_missing:,} best videos are missing on this machine; --missing shows them"
+            notes.append(missing if num_missing else "nothing was found there")
         return SearchResult(
             query=query.describe(),
             num_videos=self._index.num_videos,
             hits=ranked,
             notes=tuple(dict.fromkeys(notes)),
         )
+
+    def _found(
+        self, query: Query, clip_vector: np.ndarray, options: SearchOptions, own: Collection[str]
+    ) -> tuple[list[FoundVideo], int]:
+        """The best videos whose files are there, or all where missing ones are shown; and how many are missing."""
+        num_more = len(own)
+        for _ in range(MAX_ROUNDS):
+            asked = self._candidates(query, clip_vector, options, num_more=num_more)
+            others = [video for video in asked if video.video_id not in own]
+            there = [video for video in others if options.missing or os.path.exists(video.path)]
+            if len(there) >= options.top_k or len(asked) < options.top_k + num_more:
+                break
+            num_more += 4 * (options.top_k + num_more)
+        return there, len(others) - len(there)
 
     def _candidates(
         self, query: Query, clip_vector: np.ndarray, options: SearchOptions, *, num_more: int
