@@ -237,9 +237,9 @@ def check(folder: Path, codec: str, container: str) -> dict[str, str] | None:
 def best(path: Path, sampling: Sampling, candidates: list[list[int]], first: float) -> str:
     """ "right" if vtr is right by one of the references, counted from 0 or from `first`."""
     starts = [0.0] if first <= TOLERANCE_SECONDS else [0.0, first]
-    verdicts = [
-        judge(path, sampling, numbers, start) for numbers in candidates if numbers for start in starts
-    ]
+    # old codecs mark no key frame at all: then the times alone count
+    known: list[list[int] | None] = [numbers for numbers in candidates if numbers]
+    verdicts = [judge(path, sampling, numbers, start) for numbers in known or [None] for start in starts]
     return "right" if "right" in verdicts else verdicts[0]
 
 
@@ -282,7 +282,7 @@ def pyav_frames(path: Path) -> list[Reference]:
         return []
 
 
-def judge(path: Path, sampling: Sampling, candidates: list[int], first: float) -> str:
+def judge(path: Path, sampling: Sampling, candidates: list[int] | None, first: float) -> str:
     """ "right", or what is wrong with vtr's frames; `candidates` are the numbers of the frames that may be taken,
     `first` the time of frame 0."""
     numbers: list[int] = []
@@ -297,8 +297,8 @@ def judge(path: Path, sampling: Sampling, candidates: list[int], first: float) -
     length = reader.info.duration_seconds or 0.0
     if not sampling.keyframes and abs(length - first - NUM_FRAMES / RATE) > LENGTH_TOLERANCE_SECONDS:
         return f"length {length:.2f} s"
-    wanted = candidates
-    if not sampling.keyframes:
+    wanted = numbers if candidates is None else candidates
+    if candidates is not None and not sampling.keyframes:
         # an exact hit may fall to either side of a rounded time stamp
         ways = [expected(sampling, candidates, length, first + slack) for slack in (0, 1e-3, -1e-3)]
         wanted = numbers if numbers in ways else ways[0]

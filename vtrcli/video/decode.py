@@ -44,7 +44,8 @@ class SeekMissed(Exception):
 
 
 class Decode:
-    """Iterate over `frames()` once. Then `num_slots` targets were answered, by `num_frames` different frames."""
+    """Iterate over `frames()` once. Then `num_slots` targets were answered, by `num_frames` different frames, the last
+    of which appears at `last_seconds`."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Decode:
     ) -> None:
         self.num_slots = 0
         self.num_frames = 0
+        self.last_seconds = -math.inf
         self.log = b""
         self.status = 0
         self._session = session
@@ -70,12 +72,11 @@ class Decode:
 
     def frames(self) -> Iterator[Frame]:
         """Frames in order of time, without repetitions. Raises SeekMissed, or VideoError("timeout")."""
-        last_seconds = -math.inf
         ways = {"linear": self._linear, "seek": self._seek, "keyframes": self._keyframes}
         for frame in ways[self._plan.method]():
             self.num_slots += 1
-            if frame.seconds > last_seconds:
-                last_seconds = frame.seconds
+            if frame.seconds > self.last_seconds:
+                self.last_seconds = frame.seconds
                 self.num_frames += 1
                 yield frame
 

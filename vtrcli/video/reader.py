@@ -104,8 +104,8 @@ def _measured(session: Session, info: VideoInfo, sampling: Sampling) -> VideoInf
         info = replace(info, end_seconds=end)
     if end is None:
         return info
-    if stated is None or stated > _INCREDIBLE_SECONDS or end > stated + _PRINTED_SECONDS:
-        return replace(info, duration_seconds=end)
+    if stated is None or stated > _INCREDIBLE_SECONDS or end > stated - _PRINTED_SECONDS:
+        return replace(info, duration_seconds=end)  # longer than stated, or the same to more digits
     targets = target_timestamps(sampling, stated)
     return replace(info, duration_seconds=end) if len(targets) and targets[-1] >= end else info
 
@@ -243,6 +243,12 @@ class VideoReader:
             aspect=settings.aspect,
         )
 
+    def _reached_the_end(self, decode: Decode) -> bool:
+        """Whether the last frame that came is the last one there is: nothing was lost."""
+        frame_seconds = 1 / (self.info.frames_per_second or DEFAULT_RATE)
+        end_seconds = self.info.end_seconds
+        return end_seconds is not None and decode.last_seconds > end_seconds - 1.5 * frame_seconds
+
     def _judge(self, decode: Decode) -> None:
         """Raises VideoError for a video without frames; puts what is missing into `warnings`."""
         complaint = first_complaint(decode.log)
@@ -256,7 +262,7 @@ class VideoReader:
             # one picture and a song: it is shown as long as the file lasts
             lasting = max(self._stated_seconds or 0.0, end_seconds)
             self.info = replace(self.info, duration_seconds=lasting or self.info.duration_seconds)
-        if decode.num_slots < wanted:
+        if decode.num_slots < wanted and not self._reached_the_end(decode):
             self.warnings = (
                 f"{decode.num_frames} of {wanted} frames decoded: {complaint or 'the video ends there'}",
             )
