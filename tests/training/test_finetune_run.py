@@ -7,19 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from tests.training.toy_frames import WORDS, make_toy_frames
-from vtrcli.caching import reencode_frames
+from vtrcli.caching import cache_texts, open_text_cache, reencode_frames
 from vtrcli.errors import InputError, StoreError
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.model.backbone import backbone_info
 from vtrcli.retrieval.evaluate import evaluate
-from vtrcli.training.run import train
+from vtrcli.store.padding import padded_frames
+from vtrcli.store.reader import FeatureStore
+from vtrcli.training.finetune import FinetuneEncoder, encode_set, start_clip
+from vtrcli.training.inputs import frame_sets, join_splits
+from vtrcli.training.run import load_camoe, train
 from vtrcli.training.run_folder import read_config, read_metrics
-from vtrcli.training.session import TrainResult
+from vtrcli.training.session import Display, TrainResult
 from vtrcli.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(
@@ -68,6 +73,33 @@ def test_clip_learns_from_scratch_and_its_backbone_serves_a_store_and_an_evaluat
     found = evaluate(inputs.source, inputs.truth, num_bootstrap=0)
     for direction, metrics in (("t2v", found.t2v), ("v2t", found.v2t)):
         assert metrics is not None and metrics.to_json() == result.val[direction]
+
+
+def test_validation_sees_the_features_that_a_store_of_the_run_has(toy: Path, tmp_path: Path) -> None:
+    run(toy, tmp_path / "run", settings=replace(SETTINGS, epochs=1))
+    backbone = tmp_path / "run" / "backbone.safetensors"
+    reencode_frames(toy / "store", target=tmp_path / "new", backbone=str(backbone), device="cpu")
+    clip, tag = start_clip(str(backbone), device="cpu")
+    camoe, config = load_camoe(tmp_path / "run")
+    store, new = FeatureStore(toy / "store"), FeatureStore(tmp_path / "new")
+    parts = join_splits(store, "csv", toy, allow_missing=False, note=print)
+    val = frame_sets(
+        store,
+        parts,
+        config.settings,
+        tagger="hanta",
+        size=tag.input_size,
+        context_length=77,
+        display=Display(),
+    )[-1]
+    found = encode_set(FinetuneEncoder(clip, camoe), val, device="cpu")
+    frames, mask = padded_frames(new, val.video_ids, num_frames=config.settings.num_frames)
+    np.testing.assert_array_equal(found.frame_mask, mask)
+    np.testing.assert_array_equal(found.frames, frames)  # also where the CPU computes in bfloat16
+    texts = [caption.text for caption in parts[-1].captions]
+    cache_texts(new, texts, device="cpu")
+    rows = open_text_cache(new, tagger_id=config.tagger_id).rows(texts)
+    np.testing.assert_allclose(found.texts.astype(float), rows.features.astype(float), rtol=2e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("num_steps", [1, 4])

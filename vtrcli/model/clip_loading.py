@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch.overrides import TorchFunctionMode
 
-from vtrcli.model.clip_config import ClipConfig, another_model
+from vtrcli.model.clip_config import ClipConfig, another_model, infer_config
 from vtrcli.model.clip_package import clip_model_module
 from vtrcli.model.converted import damaged, read_header
 from vtrcli.model.precision import Towers
@@ -69,6 +69,22 @@ def load_clip(path: Path, *, device: str, dtype: torch.dtype, towers: Towers = "
     if missing or unexpected:
         raise another_model(str(path), f"missing {missing[:1]}, unexpected {unexpected[:1]}")
     return model
+
+
+def recast_clip(model: Any, *, dtype: torch.dtype) -> Any:
+    """What `load_clip` would give in `dtype` for a model whose weights were saved now; tensors that need no cast are
+    shared with `model`."""
+    state = model.state_dict()
+    recast = empty_clip(
+        infer_config({key: tensor.shape for key, tensor in state.items()}, source="the model")
+    )
+    recast.visual.to(dtype)  # as in `load_clip`
+    norms = _norm_keys(recast)
+    recast.load_state_dict(
+        {key: tensor.to(_dtype(key, tensor, norms=norms, dtype=dtype)) for key, tensor in state.items()},
+        assign=True,
+    )
+    return recast
 
 
 def _wanted(key: str, towers: Towers) -> bool:

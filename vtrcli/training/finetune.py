@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,11 +16,14 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from vtrcli.errors import UsageError
+from vtrcli.extraction.batching import FrameBatcher
+from vtrcli.extraction.run import CPU_BATCH_SIZE, GPU_BATCH_SIZE
 from vtrcli.model.camoe import Camoe
-from vtrcli.model.clip_loading import load_clip
+from vtrcli.model.clip_loading import load_clip, recast_clip
 from vtrcli.model.clip_package import clip_model_module
 from vtrcli.model.converted import read_header
-from vtrcli.model.image_tower import scaled_pixels
+from vtrcli.model.image_tower import encode_images, scaled_pixels
+from vtrcli.model.precision import Towers, choose_precision, torch_dtype
 from vtrcli.model.save_converted import save_converted
 from vtrcli.model.weight_sources import find_weights, lasting_name
 from vtrcli.store.config import BackboneTag
@@ -165,23 +169,46 @@ def checkpoint_block(block: nn.Module) -> None:
 
 @torch.inference_mode()
 def encode_set(encoder: FinetuneEncoder, frames: FrameSet, *, device: str) -> FeatureSet:
-    """Features of a split by the CLIP of now, rounded as a store rounds them; frames are taken whole."""
+    """Features of a split by the CLIP of now, as a store made with it has them; frames are taken whole.
+
+    In the precision and the batches of `vtr cache` and `vtr extract`, so that `vtr eval` finds the numbers of the
+    validation again: those of frames are the same bits, those of texts differ by a last bit of float16 at most, since
+    their batches depend on what else is encoded.
+    """
     num_videos, num_frames = len(frames.video_ids), frames.num_frames
     dim = encoder.camoe.config.dim
     features = np.zeros((num_videos, num_frames, dim), np.float16)
     masks = np.zeros((num_videos, num_frames), bool)
+    towers: tuple[Towers, ...] = ("image", "text")
+    image_clip, text_clip = (
+        recast_clip(encoder.clip, dtype=torch_dtype(choose_precision("auto", device=device, towers=tower)))
+        for tower in towers
+    )
+    batcher = FrameBatcher(
+        lambda pixels: encode_images(image_clip, pixels, device=device),
+        batch_size=GPU_BATCH_SIZE if device.startswith("cuda") else CPU_BATCH_SIZE,
+        input_size=frames.size,
+    )
+    num_done = np.zeros(num_videos, np.int64)
+
+    def keep(found: Iterable[tuple[int, np.ndarray]]) -> None:
+        for video, rows in found:
+            features[video, num_done[video] : num_done[video] + len(rows)] = rows
+            num_done[video] += len(rows)
+
     step = max(1, CHUNK_FRAMES // num_frames)
     starts = range(0, num_videos, step)
     requests = ([ClipRequest(name) for name in frames.video_ids[start : start + step]] for start in starts)
     loaded = load_clips(requests, frames.kept, num_frames=num_frames, size=frames.size)
     with closing(loaded):
         for start, (pixels, mask) in zip(starts, loaded, strict=True):
-            chunk = slice(start, start + step)
-            masks[chunk] = mask.numpy()
-            encoded = encoder.encode_frames(pixels[mask].to(device))
-            features[chunk][masks[chunk]] = encoded.cpu().numpy()
+            masks[start : start + step] = mask.numpy()
+            for number, its_mask in enumerate(mask):
+                keep(batcher.push(start + number, pixels[number][its_mask].numpy()))
+    keep(batcher.flush())
     texts = np.zeros((*frames.stream_mask.shape, dim), np.float16)
     for start, stop in itertools.pairwise([*range(0, len(texts), CHUNK_TEXTS), len(texts)]):
         tokens = frames.padded_tokens(slice(start, stop)).to(device)
-        texts[start:stop] = encoder.encode_tokens(tokens).cpu().numpy()
+        encoded = text_clip.encode_text(tokens.flatten(0, 1)).float()
+        texts[start:stop] = encoded.view(*tokens.shape[:2], -1).cpu().numpy()
     return FeatureSet(frames.video_ids, features, masks, texts, frames.stream_mask, frames.video_of_text)

@@ -23,7 +23,7 @@ from vtrcli.training.finetune import FinetuneEncoder, encode_set, save_clip, sta
 from vtrcli.training.frame_batches import FrameBatches
 from vtrcli.training.inputs import cached_sets, frame_sets, train_and_val
 from vtrcli.training.run_folder import RunConfig
-from vtrcli.training.session import Display, Trainee, autocast
+from vtrcli.training.session import Display, Trainee
 from vtrcli.training.settings import TrainSettings
 from vtrcli.training.validation import validate
 
@@ -140,8 +140,7 @@ def finetune_trainee(job: Job, *, backbone: str | None) -> Trainee:
     )
 
     def validate_now() -> dict[str, Any]:
-        with autocast(settings, job.device):
-            features = encode_set(encoder, val, device=job.device)
+        features = encode_set(encoder, val, device=job.device)
         return validate(camoe, features, device=job.device)
 
     def save_best() -> None:
