@@ -8,6 +8,7 @@ import fnmatch
 import os
 import re
 import secrets
+import stat
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -30,6 +31,9 @@ _NOT_SUPPORTED = frozenset(
     )
 )
 _NO_RENAME_OVER = frozenset((errno.EEXIST, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EINVAL))
+# A link could lead to any file of the user's, and a pipe keep us waiting.
+_APPEND_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+_APPEND_FLAGS |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 LONGEST_SUFFIX = 16  # ".safetensors" and ".mp4": some writers choose the format by it
 
 
@@ -85,7 +89,7 @@ def append_lines(path: Path, lines: Iterable[str], *, error: type[VtrError] = St
     # The newline in front ends a line that a kill or a full disk tore, which would swallow this one.
     body = "".join(f"\n{line}\n" for line in lines).encode()
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        descriptor = os.open(path, _APPEND_FLAGS, 0o644)
         try:
             if os.write(descriptor, body) != len(body):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -106,6 +110,19 @@ def as_on_disk(path: Path) -> Path:
     folder = as_on_disk(path.parent)
     forms = (path.name, *(unicodedata.normalize(form, path.name) for form in ("NFC", "NFD")))
     return next((folder / form for form in forms if os.path.lexists(folder / form)), path)
+
+
+def read_regular(path: Path) -> str:
+    """The text of a file; what is not UTF-8 in it is replaced.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe or a device, which might never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, encoding="utf-8", errors="replace") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return file.read()
 
 
 def is_gone(path: str | os.PathLike[str]) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vtrcli.errors import InputError
 from vtrcli.files import as_on_disk, path_matcher
-from vtrcli.store.config import CONFIG_NAME, is_store
+from vtrcli.store.config import CONFIG_NAME, STORE_FOLDERS, is_store
 from vtrcli.video.formats import (
     VIDEO_SUFFIXES,
     is_unfinished,
@@ -19,7 +19,6 @@ from vtrcli.video.formats import (
     sniff,
 )
 
-STORE_FOLDERS = frozenset({"shards", "frames", "text", "index"})
 MAX_PLAYLIST_BYTES = 4 << 20
 
 

@@ -19,7 +19,7 @@ from vtrcli.errors import StoreError
 from vtrcli.index.catalog import Catalog
 from vtrcli.index.catalog_file import INDEX_FOLDER
 from vtrcli.store.compact import delete_file
-from vtrcli.store.config import STORE_VERSION, make_folder
+from vtrcli.store.config import STORE_VERSION, make_folder, require_inside
 from vtrcli.store.reader import SHARD_FOLDER, open_shard_of, shard_paths
 from vtrcli.store.shard import DTYPES, Shard, open_tensors, write_tensors
 from vtrcli.store.writer import NUMBER_DIGITS
@@ -147,7 +147,8 @@ def remove_orphans(store: Path) -> int:
 
 
 def _remove_orphans(folder: Path, shard_names: set[str]) -> None:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, StoreError):
+        require_inside(folder)
         for path in folder.glob("[!.]*.safetensors"):
             if path.name not in shard_names:
                 path.unlink()

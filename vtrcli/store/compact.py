@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from vtrcli.errors import StoreError
+from vtrcli.store.config import require_inside
 from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, FrameShard, frame_paths, frame_shard_bytes
 from vtrcli.store.reader import SHARD_FOLDER, FeatureStore, Location, shard_paths
 from vtrcli.store.records import VideoRecord
@@ -306,7 +307,8 @@ def delete_shards(paths: Iterable[Path]) -> None:
 
 
 def delete_file(path: Path) -> None:
-    """Delete a file of a store unless it is gone. Raises StoreError where that cannot be done."""
+    """Delete a file of a store unless it is gone. Raises StoreError where that cannot be done or leads out of it."""
+    require_inside(path.parent)
     try:
         path.unlink(missing_ok=True)
     except OSError as cause:

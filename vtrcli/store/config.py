@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vtrcli.errors import StoreError
-from vtrcli.files import replacing, write_whole
+from vtrcli.files import read_regular, replacing, write_whole
 
 STORE_VERSION = 1
 CONFIG_NAME = "store.json"
+STORE_FOLDERS = frozenset({"shards", "frames", "text", "index"})
 # Which shape pixels were taken to have, in words.
 _SHAPES = {"display": "made square, as players show them", "pixels": "as they are stored"}
 # What reading foreign or damaged JSON can raise; deep nesting ends in RecursionError.
@@ -85,7 +86,7 @@ def create_config(store: Path, config: StoreConfig) -> StoreConfig:
 def is_store(folder: Path) -> bool:
     """Whether the folder's `store.json` is one of ours, and no other program's."""
     try:
-        return '"vtr-store"' in (folder / CONFIG_NAME).read_text(encoding="utf-8", errors="replace")[:200]
+        return '"vtr-store"' in read_regular(folder / CONFIG_NAME)[:200]
     except OSError:
         return False
 
@@ -135,7 +136,7 @@ def read_config(store: Path) -> StoreConfig:
     """
     path = store / CONFIG_NAME
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = json.loads(read_regular(path))
     except FileNotFoundError:
         raise StoreError(
             f"no feature store at {store}",
@@ -225,7 +226,11 @@ def _words(value: dict[str, Any] | str) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder of a store unless it is there. Raises StoreError where that cannot be done."""
+    """Make a folder of a store unless it is there, before something is written into it.
+
+    Raises:
+        StoreError: that cannot be done; a link leads out of the store.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as cause:
@@ -234,6 +239,25 @@ def make_folder(path: Path) -> None:
             allowed="the store must lie in a writable folder",
             to_do="choose another place with --store",
         ) from cause
+    require_inside(path)
+
+
+def require_inside(folder: Path) -> None:
+    """Refuse to write or delete in a folder of a store that is a link to elsewhere: the store may be a stranger's.
+
+    Raises:
+        StoreError: it leads out of the store.
+    """
+    within = next((inner for inner in (folder, folder.parent) if inner.name in STORE_FOLDERS), None)
+    if within is None:
+        return
+    real = Path(os.path.realpath(folder))
+    if not real.is_relative_to(os.path.realpath(within.parent)):
+        raise StoreError(
+            f"{folder} leads out of the store, to {real}",
+            allowed="folders that lie in the store; the store itself may be a link",
+            to_do="move the whole store to where there is room and link that, or put the folder back in its place",
+        )
 
 
 def _damaged(path: Path, detail: str) -> StoreError:

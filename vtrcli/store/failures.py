@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vtrcli.errors import StoreError
-from vtrcli.files import append_lines, is_gone, write_whole
+from vtrcli.files import append_lines, is_gone, read_regular, write_whole
 from vtrcli.store.records import FileState, VideoRecord
 from vtrcli.store.roots import read_roots
 
@@ -127,7 +127,7 @@ def tidy_failures(store: Path, records: Iterable[VideoRecord]) -> None:
 def _last_lines(store: Path) -> dict[str, Failure]:
     last: dict[str, Failure] = {}
     try:
-        lines = (store / FAILURES_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_regular(store / FAILURES_NAME).splitlines()
     except FileNotFoundError:
         return {}
     except OSError as cause:

@@ -23,7 +23,10 @@ from vtrcli.errors import StoreError
 SHARE_HELD = 0.5
 MAX_LISTINGS = 10
 MAX_GAP_ROWS = 64
-READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+# Not blocking: a pipe under the name of a shard must not keep anybody waiting.
+READ_FLAGS = (
+    os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+)
 
 _T = TypeVar("_T")
 

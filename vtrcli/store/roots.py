@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vtrcli.errors import StoreError
-from vtrcli.files import append_lines
+from vtrcli.files import append_lines, read_regular
 
 ROOTS_NAME = "roots.jsonl"
 
@@ -97,7 +97,7 @@ def read_roots(store: Path) -> Roots:
         StoreError: the file is there but cannot be read.
     """
     try:
-        lines = (store / ROOTS_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_regular(store / ROOTS_NAME).splitlines()
     except FileNotFoundError:
         return NO_ROOTS
     except OSError as cause:

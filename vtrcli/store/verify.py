@@ -11,7 +11,7 @@ import numpy as np
 
 from vtrcli.errors import StoreError
 from vtrcli.files import TEMPORARY_PREFIX
-from vtrcli.store.config import CONFIG_NAME, StoreConfig, read_config
+from vtrcli.store.config import CONFIG_NAME, StoreConfig, read_config, require_inside
 from vtrcli.store.frames import FRAME_FOLDER, FrameShard, frame_paths
 from vtrcli.store.reader import SHARD_FOLDER, backbone_problem, offsets_problem, shard_paths
 from vtrcli.store.records import unsound_videos
@@ -206,6 +206,8 @@ def repair(store: Path, report: VerifyReport) -> list[Path]:
         if path.parent.name == SHARD_FOLDER and frames.exists():
             aside[frames] = None
     renamed = []
+    for path in (*aside, *report.leftovers):
+        require_inside(path.parent)
     try:
         for path in aside:
             renamed.append(path.rename(path.with_name(path.name + ".damaged")))
