@@ -6,6 +6,7 @@ import errno
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,8 +136,12 @@ def test_a_file_that_may_not_be_read_is_no_damage(tmp_path: Path) -> None:
 def test_too_few_descriptors_are_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_store(tmp_path, {"a": np.ones((3, 4))})
 
-    def refuse(path: Path, *arguments: object) -> int:
-        raise OSError(errno.EMFILE, "Too many open files")
+    opened = os.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> int:
+        if path.suffix == ".safetensors":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return opened(path, *arguments, **options)
 
     monkeypatch.setattr("vtrcli.store.maps.os.open", refuse)
     report = verify(tmp_path)

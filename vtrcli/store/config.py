@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from vtrcli.errors import StoreError
 from vtrcli.files import read_regular, replacing, write_whole
+from vtrcli.store.maps import unreadable
 
 STORE_VERSION = 1
 CONFIG_NAME = "store.json"
@@ -143,6 +144,8 @@ def read_config(store: Path) -> StoreConfig:
             allowed=f"a store is a folder with a {CONFIG_NAME}",
             to_do=f"make it with `vtr extract FOLDER --store {store}`",
         ) from None
+    except OSError as cause:
+        raise unreadable(path, cause) from cause
     except MALFORMED as cause:
         raise _damaged(path, str(cause)) from cause
     if not isinstance(body, dict) or body.get("format") != "vtr-store":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ class Session:
             self.draw()
         rows = run_folder.read_metrics(self.out)
         none: dict[str, Any] = {"val": {}, "step": 0}
-        kept = next((row for row in rows if row["epoch"] == progress.best_epoch), none)
+        kept = none | next((row for row in rows if row["epoch"] == progress.best_epoch), {})
         return TrainResult(
             self.out,
             progress.epoch,
@@ -157,9 +158,13 @@ class Session:
     def draw(self) -> None:
         """Bring the picture up to date."""
         rows = run_folder.read_metrics(self.out)
+        with suppress(KeyError, TypeError, ValueError):  # a damaged line costs the picture, not the run
+            self._draw(rows)
+        self.last_drawn = time.monotonic()
+
+    def _draw(self, rows: list[dict[str, Any]]) -> None:
         best = max(rows, key=lambda row: (validation_score(row["val"]), -row["epoch"]))
         draw_curves(self.out / run_folder.CURVES, rows, best_epoch=best["epoch"])
-        self.last_drawn = time.monotonic()
 
 
 def uses_bfloat16(settings: TrainSettings, device: str) -> bool:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import IO, Any
 
-from vtrcli.errors import VideoError
+from vtrcli.errors import InputError, VideoError
 
 # ffmpeg may take this much address space. Measured with four threads each: twelve 1080p decoders 1.1 GiB, one 8K
 # decoder 1.1 GiB; a picture of the most pixels that are allowed has 0.2 GiB, and a decoder keeps up to 17.
@@ -91,24 +91,14 @@ class Child:
         # FFREPORT would make ffmpeg write a file; threads must not each reserve an arena of address space.
         environment = {key: value for key, value in os.environ.items() if key != "FFREPORT"}
         environment["MALLOC_ARENA_MAX"] = "2"
-        # Nothing ever comes through this pipe; its end tells that we are gone.
-        lifeline, self._life = os.pipe()
         try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=lifeline,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                env=environment,
-                **_OWN_GROUP,
-            )
-            _end_with_us(self._process.pid, lifeline)
-        except BaseException:
-            os.close(self._life)
-            raise
-        finally:
-            os.close(lifeline)
+            self._process, self._life = _started(command, environment)
+        except OSError as cause:
+            raise InputError(
+                f"ffmpeg cannot be started: {cause.strerror or cause}",
+                allowed="as many processes, open files and as much memory as the workers need",
+                to_do="use fewer --workers, or raise the limits (`ulimit -a` shows them), then run it again",
+            ) from cause
         _limit(self._process.pid, max_file_bytes=max_file_bytes)
         _widen(self._process.stdout)
         self._drain_thread = threading.Thread(target=self._drain, daemon=True, name="ffmpeg-stderr")
@@ -276,6 +266,28 @@ def _widen(pipe: IO[bytes] | None) -> None:
         fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     except OSError:
         return  # the user's share of pipe memory is used up
+
+
+def _started(command: Sequence[str], environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], int]:
+    """The process, and the end of a pipe to hold as long as it may live: nothing ever comes through it."""
+    lifeline, life = os.pipe()
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=lifeline,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=environment,
+            **_OWN_GROUP,
+        )
+        _end_with_us(process.pid, lifeline)
+    except BaseException:
+        os.close(life)
+        raise
+    finally:
+        os.close(lifeline)
+    return process, life
 
 
 def _end_with_us(pid: int, lifeline: int) -> None:
