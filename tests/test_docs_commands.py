@@ -40,6 +40,7 @@ PLACEHOLDERS = {
     "A": ".",
     "M": "matrix.npy",
     "URI": "vectors.db",
+    "NAME": "demo",
 }
 NEEDS_NETWORK = "needs the package index, or weights that are downloaded"
 NOT_RUN = {
@@ -50,11 +51,13 @@ NOT_RUN = {
     r"pip install .*|pipx .*|uv .*": NEEDS_NETWORK,
     r"vtr models (pull|check) ViT.*": NEEDS_NETWORK,
     r"vtr demo( --out demo)?": "made this folder",
+    r"vtr extract NEW": "a form: NEW stands for the folder that moved",
     r".*(…|\.\.\.).*": "a form: dots stand for what is left to say",
     r"python benchmarks/.*": "takes many minutes; its figures stand in docs/experiments.md",
 }
 # These commands end so because of what the small folder is, and say it.
 OTHER_EXITS = {
+    r"vtr store relocate /media/old .*": 3,  # nothing here came from there
     r"vtr datasets check msrvtt-1ka .*": 3,  # not the counts of the published split
     r"vtr datasets check msvd .*": 3,  # there is none here
 }
