@@ -192,9 +192,13 @@ def test_vtr_demo_prints_what_the_readme_shows(home: Path) -> None:
         assert shape(actual) == shape(expected)
         if expected.startswith(("chance", "The ")):
             assert actual == expected
-        elif expected.startswith(("CLIP", "CAMoE")):  # other processors round otherwise
+        elif expected.startswith(("CLIP", "CAMoE")):
             differences = [abs(a - b) for a, b in zip(numbers(actual), numbers(expected), strict=True)]
-            assert max(differences) <= 5, (expected, actual)
+            assert max(differences) <= MAX_DIFFERENCE, (expected, actual)
+
+
+# Other processors and numbers of threads round otherwise, and 133 clips make a model of it.
+MAX_DIFFERENCE = 8
 
 
 def shape(line: str) -> str:
@@ -214,7 +218,7 @@ def test_the_search_and_the_table_of_the_readme_have_its_columns(home: Path) -> 
     hits = run(home, example[1], exit_code=0).splitlines()
     wanted = example[2].splitlines()
     assert [line.split()[0] for line in hits if line[:1].isdigit()] == [line.split()[0] for line in wanted]
-    assert wanted[0].split()[3] in hits[-len(wanted)], "the first hit"
+    assert wanted[0].split()[3] in next(line for line in hits if line.startswith("1 "))
     table = [line.split() for line in run(home, example[3], exit_code=0).splitlines()]
     header, *rows = (line.split() for line in example[4].splitlines())
     assert header in table
