@@ -60,7 +60,7 @@ def command(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option("--learning-rate", help="Of the heads.", show_default="1e-3, or the recipe's"),
+        typer.Option("--learning-rate", help="Of the heads.", show_default="5e-4, or the recipe's"),
     ] = None,
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", min=0, show_default="0.2")] = None,
     warmup_share: Annotated[

@@ -35,7 +35,7 @@ class TrainSettings:
     steps: int = 3000
     epochs: int | None = None
     batch_size: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     backbone_learning_rate: float = 1e-7
     weight_decay: float = 0.2
     warmup_share: float = 0.1
