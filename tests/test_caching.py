@@ -121,7 +121,7 @@ def test_kept_frames_give_the_features_of_the_extraction_bit_for_bit(
     np.testing.assert_array_equal(FeatureStore(tmp_path / "again").features("a"), store.features("a"))
 
 
-def test_without_kept_frames_the_way_out_is_named(weights: str, tmp_path: Path) -> None:
+def test_without_kept_frames_the_way_out_is_named_and_no_store_is_left(weights: str, tmp_path: Path) -> None:
     make_video(tmp_path / "a.mp4", seconds=0.5)
     extract(
         [tmp_path / "a.mp4"],
@@ -132,3 +132,4 @@ def test_without_kept_frames_the_way_out_is_named(weights: str, tmp_path: Path) 
     )
     with pytest.raises(StoreError, match="keeps no frames of 'a'; a store made with --keep-frames; "):
         reencode_frames(tmp_path / "store", target=tmp_path / "new", backbone=weights, device="cpu")
+    assert not (tmp_path / "new").exists()

@@ -16,7 +16,7 @@ from vtrcli.errors import InputError, StoreError
 from vtrcli.extraction.batching import FrameBatcher
 from vtrcli.extraction.run import CPU_BATCH_SIZE, GPU_BATCH_SIZE, store_config
 from vtrcli.model.backbone import Backbone, load_backbone
-from vtrcli.store.config import create_config, require_same
+from vtrcli.store.config import writing
 from vtrcli.store.frames import FrameJpegs, decode_frame, frames_of
 from vtrcli.store.reader import FeatureStore, Location
 from vtrcli.store.records import VideoRecord
@@ -196,26 +196,29 @@ def reencode_frames(
     loaded = load_backbone(backbone, device=device, towers="image")
     sampling = Sampling.from_json(opened.config.sampling)
     config = store_config(loaded.info, sampling, opened.config.aspect)
-    require_same(target, create_config(target, config), config)
-    present = {
-        (name, at.record.fingerprint, at.record.content) for name, at in FeatureStore(target).videos.items()
-    }
-    todo = [
-        at
-        for name, at in opened.videos.items()
-        if (name, at.record.fingerprint, at.record.content) not in present
-    ]
-    names = add_roots(target, [replace(root, origin=root.folder) for root in opened.roots.by_name.values()])
-    batch = batch_size or (GPU_BATCH_SIZE if loaded.device.startswith("cuda") else CPU_BATCH_SIZE)
-    writer = StoreWriter(target, backbone_sha256=loaded.info.sha256)
-    try:
-        for number, location in enumerate(todo, start=1):
-            record = replace(location.record, root=names.get(location.record.root or ""))
-            _reencode_one(opened, location, record, loaded, writer, batch_size=batch)
-            on_progress(number, len(todo))
-    finally:
-        writer.flush()
-    return len(todo)
+    with writing(target, config):
+        present = {
+            (name, at.record.fingerprint, at.record.content)
+            for name, at in FeatureStore(target).videos.items()
+        }
+        todo = [
+            at
+            for name, at in opened.videos.items()
+            if (name, at.record.fingerprint, at.record.content) not in present
+        ]
+        names = add_roots(
+            target, [replace(root, origin=root.folder) for root in opened.roots.by_name.values()]
+        )
+        batch = batch_size or (GPU_BATCH_SIZE if loaded.device.startswith("cuda") else CPU_BATCH_SIZE)
+        writer = StoreWriter(target, backbone_sha256=loaded.info.sha256, config=config)
+        try:
+            for number, location in enumerate(todo, start=1):
+                record = replace(location.record, root=names.get(location.record.root or ""))
+                _reencode_one(opened, location, record, loaded, writer, batch_size=batch)
+                on_progress(number, len(todo))
+        finally:
+            writer.flush()
+        return len(todo)
 
 
 def _reencode_one(

@@ -313,3 +313,20 @@ def test_a_file_above_is_named_and_one_of_another_user_is_passed_over(
     assert "elsewhere" not in result.stderr
     os.chown(work, 54321, -1)  # who works in a folder of that user trusts him
     assert "elsewhere" in run("store", "info").stderr
+
+
+def test_a_store_for_search_may_be_a_list_and_is_shown_once_where_it_is_the_same(folder: Path) -> None:
+    def stores() -> list[tuple[str, str]]:
+        values = run_json("config")["values"]
+        return [(row["value"], row["commands"]) for row in values if row["option"] == "store"]
+
+    assert len(stores()) == 1
+    (folder / "vtr.toml").write_text('store = "a"\n')
+    assert [value for value, _ in stores()] == [str(folder / "a")]
+    (folder / "vtr.toml").write_text(
+        'store = "a"\n[search]\nstore = ["a", "b"]\n[extract]\nexclude = ["raw"]\n'
+    )
+    assert (f"{folder / 'a'}, {folder / 'b'}", "search") in stores() and len(stores()) == 2
+    assert effective("exclude") == ("raw", "vtr.toml")
+    result = run("search", "a dog")
+    assert result.exit_code == 4 and f"no feature store at {folder / 'a'}" in result.stderr

@@ -110,3 +110,21 @@ def test_weights_that_are_not_those_of_the_store_are_refused(store: Path, tmp_pa
     (copied / "store.json").write_text(json.dumps(config))
     with pytest.raises(StoreError, match="was made with other weights than"):
         search("never asked before", store=copied, device="cpu")
+
+
+def test_the_demo_backbone_says_that_it_knows_no_other_videos(
+    store: Path, demo: Path, tmp_path: Path
+) -> None:
+    extract(
+        [store.parent / "videos"],
+        store=tmp_path / "foreign",
+        backbone="demo",
+        sampling=Sampling(num_frames=2),
+        device="cpu",
+    )
+    notes = search("a red circle", store=tmp_path / "foreign", device="cpu").notes
+    assert notes == (
+        "the demo's backbone knows only what `vtr demo` draws: these results mean nothing; extract with "
+        "--backbone ViT-B/32 into another --store",
+    )
+    assert search("a red circle", store=demo / "store", device="cpu").notes == ()

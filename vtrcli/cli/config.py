@@ -89,7 +89,7 @@ def _leaf_commands(root: Any) -> list[tuple[tuple[str, ...], Any]]:
 
 
 def _default(name: str, value: Any) -> Any:
-    if value is not None:
+    if value:  # no list, or an empty one
         return value
     return options.store_path(None) if name == "store" else options.BACKBONE_DEFAULT
 
