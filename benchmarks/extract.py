@@ -1,6 +1,7 @@
 """The whole extraction pipeline against its parts, and its peak memory.
 
     python benchmarks/extract.py speed      # decode alone, encode alone, both together (ViT-B/32, random weights)
+    python benchmarks/extract.py content    # decoding with and without the SHA-256 of the whole file
     python benchmarks/extract.py memory     # peak memory for a 2-hour file and for 1,000 short ones
 
 `speed` runs the three in turn, several rounds, on the same short clips; decode alone uses the same workers, encode
@@ -86,6 +87,71 @@ def measure_speed(work: Path, num_rounds: int, num_workers: int) -> None:
     )
 
 
+def measure_content(work: Path, num_rounds: int, num_workers: int) -> None:
+    """Print how much more processor time decoding takes when each file is also hashed; the encoder costs nothing here,
+    which is the worst case. A job that knows its content is not hashed."""
+    clips = [
+        make_clip(work / "clips" / f"{n}.mp4", seconds=CLIP_SECONDS, hue=20 * n) for n in range(NUM_CLIPS)
+    ]
+    film = make_film(work / "film.mp4")
+    cases = [
+        ("short clips, 12 frames each", clips, Sampling(num_frames=NUM_FRAMES)),
+        ("a film, a frame every 2 s", [film], Sampling()),
+        ("a film, 12 frames by seeks", [film], Sampling(num_frames=NUM_FRAMES)),
+    ]
+    for label, paths, sampling in cases:
+        settings = DecodeSettings(
+            sampling=sampling,
+            input_size=224,
+            num_workers=num_workers,
+            timeout_seconds=None,
+            keep_frames=False,
+        )
+        ratios, num_bytes = [], sum(path.stat().st_size for path in paths)
+        for _ in range(num_rounds):
+            spent = []
+            for known in ("known", None):
+                jobs = [Job(path, path.stem, file_state(path), content=known) for path in paths]
+                before = cpu_seconds()
+                run_once(jobs, settings, None)
+                spent.append(cpu_seconds() - before)
+            without, with_hash = spent
+            ratios.append(with_hash / without)
+        print(f"{label}, {num_bytes / 1e6:.0f} MB: {statistics.median(ratios):.3f} times the processor time")
+
+
+def cpu_seconds() -> float:
+    """Processor time of this program and of its children that have ended."""
+    import resource
+
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def make_film(path: Path) -> Path:
+    """Ten minutes of 720p at about 5 Mbit/s: one minute, over and over; kept if it is there."""
+    if not path.exists():
+        minute = path.with_name("minute.mp4")
+        source = "testsrc2=size=1280x720:rate=25:duration=60,noise=alls=12:allf=t"
+        command = [ffmpeg_binary(), "-v", "error", "-y", "-f", "lavfi", "-i", source, "-c:v", "libx264"]
+        command += [
+            "-preset",
+            "ultrafast",
+            "-b:v",
+            "5M",
+            "-maxrate",
+            "5M",
+            "-bufsize",
+            "5M",
+            "-pix_fmt",
+            "yuv420p",
+        ]
+        subprocess.run([*command, str(minute)], check=True)
+        loop = [ffmpeg_binary(), "-v", "error", "-y", "-stream_loop", "9", "-i", str(minute), "-c", "copy"]
+        subprocess.run([*loop, str(path)], check=True)
+    return path
+
+
 def run_once(jobs: list[Job], settings: DecodeSettings, backbone: Backbone | None) -> float:
     """Seconds of the pipeline; without a backbone the encoder costs nothing."""
 
@@ -141,11 +207,11 @@ def measure_one(work: Path, case: str) -> None:
 
 
 def main() -> None:
-    """Run one of the two."""
+    """Run one of them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["speed", "memory", "one"])
+    parser.add_argument("what", choices=["speed", "content", "memory", "one"])
     parser.add_argument("--work", type=Path, help="folder for clips and weights (kept)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
@@ -155,6 +221,8 @@ def main() -> None:
     try:
         if options.what == "speed":
             measure_speed(work, options.rounds, options.workers)
+        elif options.what == "content":
+            measure_content(work, options.rounds, options.workers)
         elif options.what == "memory":
             measure_memory(work)
         else:
