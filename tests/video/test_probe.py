@@ -10,6 +10,7 @@ import pytest
 
 from tests.video.clips import make_video, run_ffmpeg
 from vtrcli.errors import VideoError
+from vtrcli.video import probe as probing
 from vtrcli.video.probe import probe
 
 
@@ -20,8 +21,16 @@ def test_a_plain_clip(tmp_path: Path) -> None:
     assert (info.container, info.codec, info.pixel_format) == ("mov", "h264", "yuv420p")
     assert (info.width, info.height, info.rotation_degrees) == (96, 64, 0)
     assert (info.frames_per_second, info.duration_seconds, info.start_seconds) == (10.0, 5.0, 0.0)
-    assert info.keyframe_seconds == pytest.approx(2.0)
+    assert info.keyframe_seconds is None and info.end_seconds == pytest.approx(5.0)
     assert not info.is_hdr and not info.has_color_matrix and not info.is_counted
+
+
+def test_the_distance_of_key_frames_is_looked_for_in_larger_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "_SMALL_BYTES", 0)
+    clip = make_video(tmp_path / "clip.mp4", "testsrc2=size=96x64:rate=10:duration=5")
+    assert probe(clip).keyframe_seconds == pytest.approx(2.0)
 
 
 def test_the_displayed_size_counts_rotation_and_pixel_shape(tmp_path: Path) -> None:

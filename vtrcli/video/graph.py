@@ -82,15 +82,19 @@ def url(path: str | os.PathLike[str]) -> str:
     return "file:" + os.path.abspath(os.fspath(path))
 
 
-def probe_command(path: str | os.PathLike[str], *, is_indexed: bool = False) -> list[str]:
+def probe_command(
+    path: str | os.PathLike[str], *, is_indexed: bool = False, with_head: bool = True
+) -> list[str]:
     """Describes the file on standard error and lists packets on standard output.
 
-    The first key packets of the first video stream with checksums (framecrc); where an index leads there
-    (`is_indexed`), the last packets of every video stream with hashes (framehash).
+    The first key packets of the first video stream with checksums (framecrc; unless without `with_head`); where an
+    index leads there (`is_indexed`), the last packets of every video stream with hashes (framehash).
     """
     listing = {"c": "copy", "flush_packets": 1}
     head = _input(**{"t": _KEY_PACKET_SECONDS, "discard:v": "nokey"})["V:0"]
-    outputs = [ffmpeg.output(head, "pipe:1", f="framecrc", **listing, **{"frames:v": _KEY_PACKETS})]
+    outputs = []
+    if with_head or not is_indexed:
+        outputs.append(ffmpeg.output(head, "pipe:1", f="framecrc", **listing, **{"frames:v": _KEY_PACKETS}))
     if is_indexed:
         last = _input(sseof=-_TAIL_SECONDS, noaccurate_seek=None)["V"]
         everything = {"copypriorss:v": 1, "copyinkf:v": None, "hash": "adler32"}

@@ -30,6 +30,8 @@ from vtrcli.video.packets import Packets, lines_of, read_packets
 # Without a limit of the user's: this, and a second per so many bytes, because a broken index means reading it all.
 PROBE_SECONDS = 60.0
 SLOWEST_BYTES_PER_SECOND = 20e6
+# Whether seeking pays in a file this small does not hang on the distance of its key frames: that is not looked for.
+_SMALL_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,8 @@ def probe(path: str | os.PathLike[str], *, timeout_seconds: float | None = None)
     if family == "photo":
         raise VideoError("not-a-video", "it is a photo (HEIC, AVIF, CR3)", path=os.fspath(path))
     session = Session(path, Patience(patience_for(num_bytes) if timeout_seconds is None else timeout_seconds))
-    with session.run(graph.probe_command(path, is_indexed=is_indexed(head))) as child:
+    command = graph.probe_command(path, is_indexed=is_indexed(head), with_head=num_bytes > _SMALL_BYTES)
+    with session.run(command) as child:
         first, last = read_packets(lines_of(child))
         status = child.wait()
         log = child.log
