@@ -19,6 +19,7 @@ from tests.video.clips import NUMBERED, frame_number, make_video, numbered, read
 from vtrcli.errors import VideoError
 from vtrcli.video import plan
 from vtrcli.video.clips import cut_clip
+from vtrcli.video.encryption import looks_encrypted
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.one_frame import frame_at
 from vtrcli.video.reader import open_video
@@ -375,6 +376,15 @@ def test_common_encryption_without_a_key(tmp_path: Path, encoder: str) -> None:
     assert reason(video) == "encrypted"
     with pytest.raises(VideoError, match="encrypted"):
         frame_at(video, 0.5)
+
+
+def test_a_track_of_matroska_that_says_it_is_encrypted(tmp_path: Path) -> None:
+    clear, marked = write(tmp_path / "clear.mkv"), tmp_path / "marked.mkv"
+    assert not looks_encrypted(clear, "matroska", None)
+    # ContentEncodings { ContentEncoding { ContentEncodingType 1, ContentEncryption { ContentEncAlgo 5 } } }
+    encryption = bytes.fromhex("6d808d 6240 8a 503381 01 503584 47e18105")
+    marked.write_bytes(clear.read_bytes()[:300] + encryption)
+    assert looks_encrypted(marked, "matroska", None)
 
 
 def test_scrambled_transport_and_program_streams(tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ import numpy as np
 # Boxes of an MP4 (ISO 14496-12) on the way to the description of each track's samples.
 _MP4_PATH = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 _MAX_BOXES = 4096
+# ContentEncodings > ContentEncryption > ContentEncAlgo: AES, in the head of a Matroska or WebM file (RFC 9559).
+_MATROSKA_MARK = re.compile(rb"\x6d\x80.{1,48}?\x50\x35.{1,24}?\x47\xe1\x81\x05", re.DOTALL)
+_MATROSKA_HEAD_BYTES = 1 << 16
 _MAX_DESCRIPTION_BYTES = 1 << 20
 # Of an MPEG stream: so much from each of these places.
 _LOOK_BYTES = 1 << 20
@@ -23,7 +26,7 @@ _FEW_PACKETS = 8
 
 
 def looks_encrypted(path: str | os.PathLike[str], container: str, stream_id: int | None) -> bool:
-    """Whether the video stream of an MP4/MOV, MPEG-TS or MPEG-PS is marked as encrypted or scrambled.
+    """Whether the video stream of an MP4/MOV, MPEG-TS or MPEG-PS, or any of a Matroska file, is marked as encrypted.
 
     `container` is ffmpeg's name, `stream_id` what it calls the stream's id (the PID of a transport stream). Raises
     OSError as reading does.
@@ -31,6 +34,8 @@ def looks_encrypted(path: str | os.PathLike[str], container: str, stream_id: int
     with open(path, "rb") as file:
         if container == "mov":
             return any(_is_protected(entry) for entry in _sample_descriptions(file))
+        if container == "matroska":
+            return _MATROSKA_MARK.search(file.read(_MATROSKA_HEAD_BYTES)) is not None
         if container == "mpegts" and stream_id is not None:
             return _mostly(_transport_marks(part, stream_id) for part in _parts(file))
         if container == "mpeg":
