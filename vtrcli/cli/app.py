@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer._click.exceptions import NoArgsIsHelpError
@@ -19,7 +20,7 @@ from vtrcli.cli import init
 from vtrcli.cli.app_parts import VtrCommand, option_kinds, usage_error
 from vtrcli.cli.output import home_relative, say, say_error
 from vtrcli.cli.settings import find_settings, load_settings
-from vtrcli.errors import EXIT_INTERRUPTED, UsageError, VtrError
+from vtrcli.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, InputError, UsageError, VtrError
 
 # Who asks for these wants no remarks.
 QUIET_FLAGS = frozenset({"--quiet", "-q", "--help", "-h"})
@@ -56,7 +57,6 @@ class VtrGroup(TyperGroup):
             say_error(error)
             raise typer.Exit(error.exit_code) from error
         except BrokenPipeError:  # `| head`: who reads has enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit from None
         except KeyboardInterrupt:
             typer.echo("vtr: interrupted; what was finished is kept", err=True)
@@ -167,10 +167,81 @@ _register()
 
 
 def main() -> None:
-    """Entry point of `vtr`: SIGTERM ends a command as Ctrl-C does, so that it saves what it has."""
+    """Entry point of `vtr`: SIGTERM ends a command as Ctrl-C does, so that it saves what it has.
+
+    Whoever closes the pipe has read enough: that ends every command with 0 and no word. A stdout that cannot take the
+    results (a full disk) is an error.
+    """
+    _open_streams()
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):  # a file name that is not UTF-8 must not break a table
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    app()
+    results, code = sys.stdout, None
+    pipe, refused = os.dup(results.fileno()), _watched(results)
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code
+    except OSError as error:
+        if error not in refused:  # it was about something else
+            raise
+    with suppress(OSError):
+        results.flush()
+    refusal = refused[0] if refused else None
+    if code in (None, 0, EXIT_BUG) and (isinstance(refusal, BrokenPipeError) or _is_closed(pipe)):
+        code = EXIT_OK
+    elif refusal is not None:
+        say_error(
+            InputError(
+                f"stdout cannot be written: {refusal.strerror}",
+                allowed="a disk with room for the results",
+                to_do="free some space or write them elsewhere, then run the same command again",
+            )
+        )
+        code = InputError.exit_code
+    if refusal is not None:  # what Python could not write must not fail again when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), results.fileno())
+    sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Give closed standard streams (`>&-`) to the null device: a file of the store must not become stdout."""
+    while True:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor > 2:
+            os.close(descriptor)
+            break
+        os.set_inheritable(descriptor, True)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
+
+
+def _watched(stream: TextIO) -> list[OSError]:
+    """The list into which goes what the system says when the stream does not take what is printed."""
+    refused: list[OSError] = []
+
+    def watched(step: Callable[..., Any]) -> Callable[..., Any]:
+        def taken(*arguments: Any) -> Any:
+            try:
+                return step(*arguments)
+            except OSError as error:
+                refused.append(error)
+                raise
+
+        return taken
+
+    stream.write = watched(stream.write)  # type: ignore[method-assign]
+    stream.flush = watched(stream.flush)  # type: ignore[method-assign]
+    return refused
+
+
+def _is_closed(pipe: int) -> bool:
+    """Whether nobody reads any more what goes into this descriptor."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(pipe, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

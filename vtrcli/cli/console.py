@@ -27,6 +27,10 @@ class PlainConsole(Console):
         width = None if sys.stdout.isatty() else pipe_width  # not wrapped to 80 columns when piped
         super().__init__(width=width, highlight=False, markup=False, emoji=False)
 
+    def on_broken_pipe(self) -> None:
+        """Leave it to `main`, so that all commands end alike; rich would end the program with 1."""
+        raise BrokenPipeError
+
     def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
         """All strings that are printed or stand in a table go through here; `Text` objects do not."""
         return super().render_str(printable(text), **options)

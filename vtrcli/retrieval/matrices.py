@@ -6,6 +6,7 @@ read twice.
 
 from __future__ import annotations
 
+import errno
 import pickle
 import tokenize
 import warnings
@@ -75,7 +76,13 @@ def read_similarities(path: Path, *, name: str | None = None) -> np.ndarray:
 def _read(path: Path, suffix: str, name: str | None) -> np.ndarray:
     if suffix == ".npy":
         # Not numpy.load: that would also open a zip file, or complain of pickle where the file is just text.
-        return np.lib.format.open_memmap(path, mode="r")
+        try:
+            return np.lib.format.open_memmap(path, mode="r")
+        except OSError as cause:
+            if cause.errno not in (errno.ENODEV, errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM):
+                raise
+        with open(path, "rb") as file:  # some shared folders and network mounts map no file
+            return np.lib.format.read_array(file, allow_pickle=False)
     if suffix == ".npz":
         with zipfile.ZipFile(path):
             pass
