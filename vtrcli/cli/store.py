@@ -145,8 +145,12 @@ def compact(
     from vtrcli.store import compact as compacting
 
     path = options.store_path(store)
-    with StepBar(unit="B", quiet=quiet, transient=True) as bar:
-        report = compacting.compact(path, drop_frames=drop_frames, on_progress=bar.update)
+    with StepBar(unit="MB", quiet=quiet, transient=True) as bar:
+        report = compacting.compact(
+            path,
+            drop_frames=drop_frames,
+            on_progress=lambda num_bytes, total: bar.update(num_bytes // 10**6, total // 10**6),
+        )
     num_freed = report.num_bytes_before - report.num_bytes_after + remove_orphans(path)
     if (path / INDEX_FOLDER / CATALOG_NAME).exists():
         open_catalog(path)  # the next search need not make it, and verify misses no shard
