@@ -76,5 +76,14 @@ def test_prune_takes_out_what_is_gone_from_the_given_folder_only(tmp_path: Path)
     (tmp_path / "two").rename(tmp_path / "three")
     moved = run("store", "relocate", str(tmp_path / "two"), str(tmp_path / "three"), "--store", store)
     assert moved.stdout == f"1 video of {tmp_path / 'two'} now in {tmp_path / 'three'}\n"
+    info = run_json("store", "info", "--store", store)
+    assert [(root["folder"], root["is_there"]) for root in info["roots"]] == [
+        (str(tmp_path / "one"), True),
+        (str(tmp_path / "three"), True),
+    ]
+    (tmp_path / "three").rename(tmp_path / "away")
+    assert f"{tmp_path / 'three'} (not there)" in run("store", "info", "--store", store).stdout.replace(
+        "\n", ""
+    )
     assert run("store", "relocate", "nowhere", str(tmp_path), "--store", store).exit_code == 3
     assert run("store", "prune", "--store", store).exit_code == 2

@@ -27,6 +27,7 @@ from vtrcli.times import clock
 
 if TYPE_CHECKING:
     from vtrcli.store.contents import Contents, Kind
+    from vtrcli.store.roots import Root
 
 NAME = "store"
 MAX_SHOWN = 10
@@ -54,7 +55,7 @@ def info(store: options.Store = None, json_output: options.Json = False) -> None
     kinds = {"features": held.features, "frames": held.frames, "texts": held.texts, "derived": held.derived}
     num_bytes = sum(kind.num_bytes for kind in kinds.values())
     num_failed = len(read_failures(path, records))
-    backbone = opened.config.backbone
+    backbone, roots = opened.config.backbone, list(opened.roots.by_name.values())
     if json_output:
         body = {
             "store": str(path),
@@ -65,6 +66,9 @@ def info(store: options.Store = None, json_output: options.Json = False) -> None
             "num_shards": len(opened.shards),
             "num_bytes": num_bytes,
             "has_frames": held.frames.num_files > 0,
+            "roots": [
+                {"name": root.name, "folder": root.folder, "is_there": root.is_there()} for root in roots
+            ],
             "num_missing": held.num_missing,
             "num_superseded": held.num_superseded,
             "num_removed": held.num_removed,
@@ -79,6 +83,7 @@ def info(store: options.Store = None, json_output: options.Json = False) -> None
         return
     rows = {
         "videos": f"{len(records):,} ({clock(seconds)} in all)",
+        "folders": _folders(roots),
         "frames": f"{opened.num_frames:,}",
         "failures": f"{num_failed:,}",
         "missing": f"{count(held.num_missing, 'file')} not there (vtr store prune)" * bool(held.num_missing),
@@ -89,6 +94,13 @@ def info(store: options.Store = None, json_output: options.Json = False) -> None
     }
     print_rows({name: value for name, value in rows.items() if value})
     _print_kinds(kinds, num_frames=opened.num_frames)
+
+
+def _folders(roots: list[Root]) -> str:
+    """Where the videos were extracted from; empty for stores of the first releases."""
+    shown = [f"{root.folder}{'' if root.is_there() else ' (not there)'}" for root in roots[:MAX_SHOWN]]
+    hidden = len(roots) - len(shown)
+    return "\n".join([*shown, *([f"and {hidden:,} more"] if hidden > 0 else [])])
 
 
 def _out_of_use(held: Contents) -> str:
