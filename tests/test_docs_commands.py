@@ -51,7 +51,7 @@ NOT_RUN = {
     r"pip install .*|pipx .*|uv .*": NEEDS_NETWORK,
     r"vtr models (pull|check) ViT.*": NEEDS_NETWORK,
     r"vtr demo( --out demo)?": "made this folder",
-    r"vtr extract NEW": "a form: NEW stands for the folder that moved",
+    r"vtr (extract|store relocate OLD) NEW|vtr extract FOLDER( --prune)?": "a form: capitals stand for folders",
     r".*(…|\.\.\.).*": "a form: dots stand for what is left to say",
     r"python benchmarks/.*": "takes many minutes; its figures stand in docs/experiments.md",
 }
