@@ -244,6 +244,8 @@ def test_a_command_of_a_page(home: Path, page: str, command: str) -> None:
     for pattern, reason in NOT_RUN.items():
         if re.fullmatch(pattern, command):
             pytest.skip(f"{command}: {reason}")
+    if "| jq" in command and shutil.which("jq") is None:
+        pytest.skip(f"{command}: jq is not on this machine")
     words = r"(?<![\w./-])(" + "|".join(PLACEHOLDERS) + r")(?![\w./])"
     meant = PLACEHOLDERS | ({"S": "store"} if page == "docs/evaluation.md" else {})
     known = re.sub(words, lambda found: meant[found[1]], command)
