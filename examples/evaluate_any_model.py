@@ -21,6 +21,7 @@ truth = Truth.diagonal(similarity.shape)
 for method in ("none", "dsl", "sinkhorn"):
     result = evaluate(similarity, truth, method=method)
     for metrics in (result.t2v, result.v2t):
-        low, high = metrics.recall_ci95[1]
+        interval = metrics.recall_ci95.get(1)  # none for fewer than 20 videos
+        within = "({:.1f}-{:.1f})".format(*interval) if interval else ""
         seen = "all queries at once" if result.transductive else "one query at a time"
-        print(f"{metrics.direction} {method:9} R@1 {metrics.recall[1]:5.1f} ({low:.1f}-{high:.1f})  {seen}")
+        print(f"{metrics.direction} {method:9} R@1 {metrics.recall[1]:5.1f} {within}  {seen}")

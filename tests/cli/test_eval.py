@@ -114,6 +114,7 @@ def test_vectors_and_a_mapping_equal_their_matrix(tmp_path: Path) -> None:
         (("--sweep", "all", "--method", "none"), 2, "--sweep without a method; "),
         (("--split", "val"), 2, "--split with scores from files; "),
         (("--run", "none"), 2, "--run with scores from files; "),
+        (("--max-tokens", "32"), 2, "--max-tokens with scores from files; "),
         (("--dataset", "csv"), 2, "--dataset with scores from files; "),
         (("--memory", "inf"), 2, "--memory"),
         (("--memory", "nan"), 2, "--memory"),

@@ -61,24 +61,22 @@ def cluster_hits(generator: np.random.Generator, sizes: np.ndarray, *, spread: f
 
 @pytest.mark.slow
 def test_intervals_cover_the_truth_in_95_of_100_and_p_values_are_uniform() -> None:
-    """MSVD's structure on a small scale: 100 videos with 5 to 75 captions each; 1,000 repetitions."""
+    """MSVD's structure on a small scale: 100 videos with 5 to 75 captions each; 500 repetitions."""
     generator = np.random.default_rng(7)
     sizes = generator.integers(5, 76, size=100)
     clusters = np.repeat(np.arange(100), sizes)
     covered, naive, p_values = [], [], []
-    for repetition in range(1000):
+    for repetition in range(500):
         hits = cluster_hits(generator, sizes, spread=3.0)
         other = cluster_hits(generator, sizes, spread=3.0)
         for found, own in ((covered, clusters), (naive, None)):
             ((low, high),) = means_ci95(hits[:, None], clusters=own, num_bootstrap=400, seed=repetition)
             found.append(low <= 0.46 <= high)
         p_values.append(paired_test(hits, other, clusters=clusters, num_permutations=400).p_value)
-    assert 0.92 <= np.mean(covered) <= 0.97
+    assert 0.91 <= np.mean(covered) <= 0.98
     assert np.mean(naive) < 0.6
-    assert np.mean(np.array(p_values) <= 0.05) == pytest.approx(
-        0.05, abs=0.021
-    )  # 3 deviations of 1,000 draws
-    assert np.mean(np.array(p_values) <= 0.5) == pytest.approx(0.5, abs=0.05)
+    assert np.mean(np.array(p_values) <= 0.05) == pytest.approx(0.05, abs=0.03)  # 3 deviations of 500 draws
+    assert np.mean(np.array(p_values) <= 0.5) == pytest.approx(0.5, abs=0.068)
 
 
 def test_the_p_value_is_that_of_all_sign_flips() -> None:

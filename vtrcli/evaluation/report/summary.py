@@ -55,19 +55,15 @@ def facts(result: EvaluationResult, *, written_at: datetime, version: str) -> Ht
     ties = [
         f"{DIRECTION_NAMES[d].lower()} {m.num_ties:,}" for d in DIRECTIONS if (m := direction_of(plain, d))
     ]
-    detected = (
-        ""
-        if result.options.logit_scale is not None
-        else (
-            " (detected: all scores lie within −1 and 1)"
-            if plain.logit_scale == 100
-            else " (detected: not cosines)"
-        )
-    )
+    by_scale = {100.0: "all scores lie within −1 and 1", 1.0: "not cosines"}
+    detected = f" (detected: {by_scale.get(plain.logit_scale, 'by the spread of the scores')})"
+    if result.options.logit_scale is not None:
+        detected = ""
     entries = {
         "data set": inputs.dataset or "not known",
         "split": inputs.split or "not known",
         "texts × videos": f"{plain.num_texts:,} × {plain.num_videos:,}",
+        "read of a text": "no limit known" if inputs.max_tokens is None else f"{inputs.max_tokens} tokens",
         "ties": TIES_MEAN[plain.ties],
         "queries with ties, plain": ", ".join(ties),
         "logit scale": f"{plain.logit_scale:g}{detected}",
