@@ -89,3 +89,21 @@ def test_a_full_disk_leaves_the_old_state_whole(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, previous)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.safetensors"]
+
+
+def test_a_file_that_cannot_be_mapped_is_read_and_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import save_file
+
+    from vtrcli.training import checkpoint
+
+    tensors = {"a": torch.arange(3.0)}
+    save_file(tensors, tmp_path / "x.safetensors", {"about": "it"})
+
+    def refuse(path: Path, framework: str) -> None:
+        raise OSError("No such device (os error 19)")
+
+    monkeypatch.setattr(checkpoint, "safe_open", refuse)
+    loaded, metadata = checkpoint._load(tmp_path / "x.safetensors")
+    assert torch.equal(loaded["a"], tensors["a"]) and metadata == {"about": "it"}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 
 from vtrcli.errors import WeightsError
 from vtrcli.files import replacing
@@ -130,9 +131,40 @@ def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 
 @contextmanager
+def _mapped_or_whole(path: Path) -> Iterator[Any]:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(safe_open(path, framework="pt"))
+        except OSError as cause:
+            if f"(os error {errno.ENODEV})" not in str(cause):
+                raise
+            file = _Whole(path)
+        yield file
+
+
+class _Whole:
+    """A safetensors file read into memory: some shared folders and network mounts map none."""
+
+    def __init__(self, path: Path) -> None:
+        body = path.read_bytes()
+        self._tensors = load(body)
+        self._header = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
+
+    def keys(self) -> list[str]:
+        return list(self._tensors)
+
+    def get_tensor(self, name: str) -> torch.Tensor:
+        return self._tensors[name]
+
+    def metadata(self) -> dict[str, str] | None:
+        found: dict[str, str] | None = self._header.get("__metadata__")
+        return found
+
+
+@contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
-        with safe_open(path, framework="pt") as file:
+        with _mapped_or_whole(path) as file:
             yield file
     except FileNotFoundError:
         raise WeightsError(
