@@ -20,11 +20,12 @@ from tests.faults.forks import Forks, Kind, Outcome, changes_what_is_there, wort
 from tests.video_files import make_video
 from vtrcli.files import TEMPORARY_PREFIX
 from vtrcli.store.failures import read_failures
-from vtrcli.store.frames import frames_of
+from vtrcli.store.frames import FrameJpegs, frames_of
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.shard import TensorFile
 from vtrcli.store.texts import BANK_NAME, open_texts, text_paths, texts_of
 from vtrcli.store.verify import verify
+from vtrcli.store.writer import StoreWriter
 from vtrcli.training.run_folder import read_metrics
 
 Contents = dict[str, Any]
@@ -43,7 +44,9 @@ def store_contents(store: Path) -> Contents:
     for name, at in opened.videos.items():
         images = frames_of(store, opened.shards[at.shard], at)
         arrays = opened.features(name).tobytes(), opened.timestamps(name).tobytes()
-        found[f"video {name}"] = (at.record.path, *arrays, images)
+        found[f"video {name}"] = (*arrays, images)
+        found[f"path {name}"] = Path(at.record.path).name
+        found[f"folder {name}"] = Path(at.record.path).parent.name
     for path in [*text_paths(store), *store.glob(BANK_NAME)]:
         file = open_texts(path)
         for row, text in enumerate(texts_of(file)):
@@ -106,6 +109,20 @@ class Writer:
     is_derived: bool = False  # what cannot be written is done without
     environment: dict[str, str] = field(default_factory=dict)
     ok: int = 0
+    may_lose: tuple[str, ...] = ()  # beginnings of what the command takes away or changes
+
+
+def supersede(folder: Path) -> None:
+    """A second shard whose rows supersede some of the first."""
+    store = folder / "store"
+    opened = FeatureStore(store)
+    writer = StoreWriter(store, backbone_sha256=opened.config.backbone.sha256)
+    for name in ("0", "2"):
+        at = opened.videos[name]
+        images = frames_of(store, opened.shards[at.shard], at)
+        jpegs = FrameJpegs(tuple(images)) if images else None
+        writer.add(at.record, opened.features(name), opened.timestamps(name), jpegs=jpegs)
+    writer.flush()
 
 
 def spoil_a_shard(folder: Path) -> None:
@@ -173,6 +190,13 @@ WRITERS: dict[str, Writer] = {
     "models-import": Writer(
         ["models", "import", "other.safetensors", "--name", "mine"], files_in("home/.cache/clip"), root="home"
     ),
+    "prune": Writer(["store", "prune", "3", *STORE], may_lose=("video 3", "path 3", "folder 3")),
+    "compact": Writer(["store", "compact", *STORE], before=supersede),
+    "relocate": Writer(
+        ["store", "relocate", "videos", "moved", *STORE],
+        before=lambda folder: (folder / "videos").rename(folder / "moved") and None,
+        may_lose=("folder ",),
+    ),
     "verify-repair": Writer(
         ["store", "verify", *STORE, "--repair"], lambda folder: {}, before=spoil_a_shard, root="store"
     ),
@@ -227,6 +251,14 @@ def template(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Path:
     return folder
 
 
+def kept_by(writer: Writer, folder: Path) -> Contents:
+    """What of the store must be there whatever happens."""
+    if writer.before is spoil_a_shard:
+        return {}
+    there = store_contents(folder / "store")
+    return {key: value for key, value in there.items() if not key.startswith(writer.may_lose or ("\0",))}
+
+
 def fresh(template: Path, folder: Path, writer: Writer) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(template, folder)
@@ -276,7 +308,7 @@ def test_killed_at_each_call_nothing_is_lost_and_the_next_run_ends_alike(
 ) -> None:
     writer = WRITERS[name]
     folder = fresh(template, tmp_path / "work", writer)
-    kept = {} if name == "verify-repair" else store_contents(folder / "store")
+    kept = kept_by(writer, folder)
     outcome = run(forks, writer, folder, kind="kill", at=0)
     assert outcome.code == writer.ok, outcome
     calls, wanted = forks.calls(), writer.contents(folder)
@@ -305,7 +337,7 @@ def test_a_full_or_broken_disk_at_each_call_is_told_in_a_line(
 ) -> None:
     writer = WRITERS[name]
     folder = fresh(template, tmp_path / "work", writer)
-    kept = {} if name == "verify-repair" else store_contents(folder / "store")
+    kept = kept_by(writer, folder)
     assert run(forks, writer, folder, kind="kill", at=0).code == writer.ok
     calls, wanted = forks.calls(), writer.contents(folder)
     for call in worth_a_fault(calls):

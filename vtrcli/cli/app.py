@@ -167,14 +167,16 @@ _register()
 
 
 def main() -> None:
-    """Entry point of `vtr`: SIGTERM ends a command as Ctrl-C does, so that it saves what it has.
+    """Entry point of `vtr`: SIGTERM and SIGHUP end a command as Ctrl-C does, so that it saves what it has.
 
     Whoever closes the pipe has read enough: that ends every command with 0 and no word. A stdout that cannot take the
     results (a full disk) is an error.
     """
     _open_streams()
-    if hasattr(signal, "SIGTERM"):
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):  # a file name that is not UTF-8 must not break a table
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

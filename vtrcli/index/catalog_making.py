@@ -190,9 +190,9 @@ def _norms(shard: Shard) -> tuple[np.ndarray, np.ndarray]:
     for first in range(0, len(features), BLOCK_ROWS):
         rows = features[first : first + BLOCK_ROWS].astype(np.float32)
         lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite is refused below
             inverse[first : first + len(rows)] = np.where(lengths > 0, 1 / lengths, 0)
-        rows *= inverse[first : first + len(rows), None]
+            rows *= inverse[first : first + len(rows), None]
         videos = video_of[first : first + len(rows)]
         edges = np.flatnonzero(np.diff(videos, prepend=-1))
         sums[videos[edges]] += np.add.reduceat(rows, edges, axis=0)
