@@ -138,6 +138,13 @@ def resumed(folder: Path) -> list[str]:
     return WRITERS["train"].arguments
 
 
+def unless_done(name: str, folder: Path) -> list[str]:
+    """The command again; where it was done before the kill it has nothing to do, and says so with an error."""
+    records = [at.record for at in FeatureStore(folder / "store").videos.values()]
+    is_done = {"prune": len(records) == 3, "relocate": all("/moved/" in record.path for record in records)}
+    return ["store", "info", *STORE] if is_done[name] else WRITERS[name].arguments
+
+
 STORE = ["--store", "store"]
 NEW_VIDEOS = ["extract", "videos", "more", *CPU, "--workers", "1"]
 WRITERS: dict[str, Writer] = {
@@ -190,11 +197,16 @@ WRITERS: dict[str, Writer] = {
     "models-import": Writer(
         ["models", "import", "other.safetensors", "--name", "mine"], files_in("home/.cache/clip"), root="home"
     ),
-    "prune": Writer(["store", "prune", "3", *STORE], may_lose=("video 3", "path 3", "folder 3")),
+    "prune": Writer(
+        ["store", "prune", "3", *STORE],
+        again=lambda folder: unless_done("prune", folder),
+        may_lose=("video 3", "path 3", "folder 3"),
+    ),
     "compact": Writer(["store", "compact", *STORE], before=supersede),
     "relocate": Writer(
         ["store", "relocate", "videos", "moved", *STORE],
         before=lambda folder: (folder / "videos").rename(folder / "moved") and None,
+        again=lambda folder: unless_done("relocate", folder),
         may_lose=("folder ",),
     ),
     "verify-repair": Writer(
