@@ -61,7 +61,7 @@ def run_one(demo: Path, setting: Setting, seed: int) -> Outcome:
 
     from vtrcli.demo.corpus import plan_corpus
     from vtrcli.demo.run import DATASET, RECIPE, find, split_inputs
-    from vtrcli.retrieval.evaluate import evaluate
+    from vtrcli.ranking.evaluate import evaluate
     from vtrcli.training.run import train
     from vtrcli.training.settings import recipe_settings
 

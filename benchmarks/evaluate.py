@@ -22,10 +22,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-from vtrcli.retrieval.evaluate import evaluate
-from vtrcli.retrieval.methods import MethodName
-from vtrcli.retrieval.scores import VectorScores
-from vtrcli.retrieval.truth import Truth
+from vtrcli.ranking.evaluate import evaluate
+from vtrcli.ranking.methods import MethodName
+from vtrcli.ranking.scores import VectorScores
+from vtrcli.ranking.truth import Truth
 
 MAX_SORTED = 20_000
 PRODUCT_EDGES = (1024, 2048)

@@ -17,7 +17,7 @@ from vtrcli.datasets.registry import load_split
 from vtrcli.evaluation.inputs import EvaluationInputs, from_store
 from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
 from vtrcli.index.filters import Filters
-from vtrcli.retrieval.evaluate import Evaluation
+from vtrcli.ranking.evaluate import Evaluation
 from vtrcli.searching.background import SearchMethod
 from vtrcli.searching.bank import build_bank
 from vtrcli.searching.options import SearchOptions

@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from vtrcli.retrieval.bootstrap import means_ci95
-from vtrcli.retrieval.compare import compare
-from vtrcli.retrieval.evaluate import Evaluation, evaluate
-from vtrcli.retrieval.metrics import DirectionMetrics, recall_hits
-from vtrcli.retrieval.truth import Truth
+from vtrcli.ranking.bootstrap import means_ci95
+from vtrcli.ranking.compare import compare
+from vtrcli.ranking.evaluate import Evaluation, evaluate
+from vtrcli.ranking.metrics import DirectionMetrics, recall_hits
+from vtrcli.ranking.truth import Truth
 
 DIM = 16
 

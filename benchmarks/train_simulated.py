@@ -31,7 +31,7 @@ import numpy as np
 from synthetic import record
 
 from vtrcli.evaluation.inputs import from_store
-from vtrcli.retrieval.evaluate import evaluate
+from vtrcli.ranking.evaluate import evaluate
 from vtrcli.store.config import BackboneTag, StoreConfig, create_config
 from vtrcli.store.texts import TextRows, write_texts
 from vtrcli.store.writer import StoreWriter

@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 
-from vtrcli.retrieval.evaluate import evaluate
-from vtrcli.retrieval.truth import Truth
+from vtrcli.ranking.evaluate import evaluate
+from vtrcli.ranking.truth import Truth
 
 if len(sys.argv) > 1:
     similarity = np.load(sys.argv[1])

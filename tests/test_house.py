@@ -23,7 +23,7 @@ FLOORS = [
     {"extraction", "checking", "towers"},
     {"milvus"},
     {"index"},
-    {"retrieval"},
+    {"retrieval", "ranking"},
     {"video", "store", "model", "datasets", "text"},
     {"files", "text_files", "threads", "times", "html", "page"},
     {"errors"},

@@ -11,7 +11,7 @@ import typer
 
 from vtrcli.cli.app import app
 from vtrcli.datasets.registry import DATASETS
-from vtrcli.retrieval.methods import METHODS
+from vtrcli.ranking.methods import METHODS
 from vtrcli.training.settings import RECIPES
 
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from vtrcli.evaluation.inputs import EvaluationInputs
 from vtrcli.evaluation.run import EvaluationOptions, EvaluationResult, evaluate_inputs
+from vtrcli.ranking.methods import MethodName
+from vtrcli.ranking.scores import VectorScores
+from vtrcli.ranking.truth import Truth
 from vtrcli.retrieval.frame_scores import unit_rows
-from vtrcli.retrieval.methods import MethodName
-from vtrcli.retrieval.scores import VectorScores
-from vtrcli.retrieval.truth import Truth
 
 NUM_VIDEOS = 30
 

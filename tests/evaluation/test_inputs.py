@@ -13,8 +13,8 @@ from vtrcli.caching import reading_id
 from vtrcli.errors import InputError, StoreError, UsageError
 from vtrcli.evaluation.inputs import EvaluationInputs, _limit_note, from_matrix, from_store, save_matrix
 from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
-from vtrcli.retrieval.scores import DenseScores
-from vtrcli.retrieval.truth import Truth
+from vtrcli.ranking.scores import DenseScores
+from vtrcli.ranking.truth import Truth
 from vtrcli.store.texts import TextRows, write_texts
 from vtrcli.text.streams import STREAMS
 from vtrcli.text.taggers import load_tagger

@@ -12,9 +12,9 @@ from vtrcli.errors import InputError
 from vtrcli.evaluation.inputs import EvaluationInputs
 from vtrcli.evaluation.ranks_file import RanksFile, choose_row, read_ranks, require_same_queries, write_ranks
 from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
-from vtrcli.retrieval.metrics import Ties
-from vtrcli.retrieval.scores import DenseScores
-from vtrcli.retrieval.truth import Truth
+from vtrcli.ranking.metrics import Ties
+from vtrcli.ranking.scores import DenseScores
+from vtrcli.ranking.truth import Truth
 
 
 def save(path: Path, *, seed: int = 0) -> Path:

@@ -8,10 +8,10 @@ import pytest
 from tests.evaluation.reports import evaluated, make_inputs, small_result
 from vtrcli.evaluation.inputs import EvaluationInputs
 from vtrcli.evaluation.report import findings
-from vtrcli.retrieval.metrics import metrics_from_ranks
-from vtrcli.retrieval.scores import DenseScores
-from vtrcli.retrieval.top_items import TopItems
-from vtrcli.retrieval.truth import Truth
+from vtrcli.ranking.metrics import metrics_from_ranks
+from vtrcli.ranking.scores import DenseScores
+from vtrcli.ranking.top_items import TopItems
+from vtrcli.ranking.truth import Truth
 
 
 def test_names_say_method_temperature_and_bank() -> None:

@@ -18,8 +18,8 @@ from vtrcli.errors import StoreError
 from vtrcli.evaluation.inputs import EvaluationInputs, from_matrix
 from vtrcli.evaluation.report.page import report_html, write_report
 from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
-from vtrcli.retrieval.scores import DenseScores
-from vtrcli.retrieval.truth import Truth
+from vtrcli.ranking.scores import DenseScores
+from vtrcli.ranking.truth import Truth
 from vtrcli.store.frames import encode_jpegs
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=timezone.utc)

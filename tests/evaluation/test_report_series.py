@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tests.evaluation.reports import evaluated, make_inputs, small_result
 from vtrcli.evaluation.report.series import arrival_section, sweep_section
-from vtrcli.retrieval.arrivals import Arrival
+from vtrcli.ranking.arrivals import Arrival
 
 
 def rows(section: str) -> list[list[str]]:

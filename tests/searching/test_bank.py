@@ -12,11 +12,11 @@ import pytest
 from tests.index.test_catalog import add
 from vtrcli.errors import InputError, StoreError, UsageError
 from vtrcli.index.catalog_file import open_catalog
-from vtrcli.retrieval.arrays import NumpyArrays
-from vtrcli.retrieval.methods import Settings
-from vtrcli.retrieval.rerank import plan_corrections
-from vtrcli.retrieval.scores import DenseScores
-from vtrcli.retrieval.tiles import Tiles
+from vtrcli.ranking.arrays import NumpyArrays
+from vtrcli.ranking.methods import Settings
+from vtrcli.ranking.rerank import plan_corrections
+from vtrcli.ranking.scores import DenseScores
+from vtrcli.ranking.tiles import Tiles
 from vtrcli.searching.background import Background, require_method, statistics
 from vtrcli.searching.bank import build_bank, open_bank
 from vtrcli.searching.options import SearchOptions

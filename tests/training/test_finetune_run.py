@@ -17,7 +17,7 @@ from vtrcli.caching import cache_texts, open_text_cache, reencode_frames
 from vtrcli.errors import InputError, StoreError
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.model.backbone import backbone_info
-from vtrcli.retrieval.evaluate import evaluate
+from vtrcli.ranking.evaluate import evaluate
 from vtrcli.store.padding import padded_frames
 from vtrcli.store.reader import FeatureStore
 from vtrcli.training.finetune import FinetuneEncoder, encode_set, start_clip

@@ -42,7 +42,7 @@ def _recipes() -> Iterable[str]:
 
 
 def _methods() -> Iterable[str]:
-    from vtrcli.retrieval.methods import METHODS
+    from vtrcli.ranking.methods import METHODS
 
     return METHODS
 

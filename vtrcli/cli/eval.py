@@ -14,7 +14,7 @@ from vtrcli.errors import UsageError
 if TYPE_CHECKING:
     from vtrcli.evaluation.inputs import EvaluationInputs
     from vtrcli.evaluation.run import EvaluationResult
-    from vtrcli.retrieval.evaluate import Evaluation
+    from vtrcli.ranking.evaluate import Evaluation
 
 NAME = "eval"
 EPILOG = "Example: [bold]vtr eval --similarities matrix.npy --dsl --arrivals 1,16,256,1000[/bold]"
@@ -387,7 +387,7 @@ def print_result(result: EvaluationResult, *, quiet: bool) -> None:
 
 def _meanings(result: EvaluationResult) -> list[str]:
     """What the ranks count and what the intervals resample, where it is not just queries."""
-    from vtrcli.retrieval.bootstrap import MIN_CLUSTERS
+    from vtrcli.ranking.bootstrap import MIN_CLUSTERS
 
     first, lines = result.evaluations[0], []
     if result.inputs.truth.has_several_texts and first.v2t is not None:

@@ -16,11 +16,11 @@ from vtrcli.datasets.join import JoinedSplit, join_with_store, require_complete
 from vtrcli.datasets.registry import load_split, text_limit
 from vtrcli.errors import InputError
 from vtrcli.files import replacing, write_whole
+from vtrcli.ranking.matrices import read_similarities
+from vtrcli.ranking.scores import DenseScores, ScoreSource, VectorScores
+from vtrcli.ranking.truth import Truth
+from vtrcli.ranking.truth_files import read_text_to_video
 from vtrcli.retrieval.frame_scores import unit_rows
-from vtrcli.retrieval.matrices import read_similarities
-from vtrcli.retrieval.scores import DenseScores, ScoreSource, VectorScores
-from vtrcli.retrieval.truth import Truth
-from vtrcli.retrieval.truth_files import read_text_to_video
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.taggers import TaggerName, load_tagger
 from vtrcli.text_files import decode_text

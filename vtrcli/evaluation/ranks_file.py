@@ -16,9 +16,9 @@ from vtrcli.errors import InputError
 from vtrcli.evaluation.inputs import EvaluationInputs
 from vtrcli.evaluation.run import EvaluationResult
 from vtrcli.files import write_whole
-from vtrcli.retrieval.evaluate import Evaluation
-from vtrcli.retrieval.methods import METHODS
-from vtrcli.retrieval.metrics import DirectionMetrics, Ties, metrics_from_ranks
+from vtrcli.ranking.evaluate import Evaluation
+from vtrcli.ranking.methods import METHODS
+from vtrcli.ranking.metrics import DirectionMetrics, Ties, metrics_from_ranks
 from vtrcli.text_files import decode_text
 
 RANKS_FORMAT = "vtr-ranks"

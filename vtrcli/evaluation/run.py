@@ -6,16 +6,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vtrcli.evaluation.inputs import EvaluationInputs
-from vtrcli.retrieval.arrivals import Arrival, arrivals
-from vtrcli.retrieval.bootstrap import DEFAULT_NUM_BOOTSTRAP
-from vtrcli.retrieval.evaluate import DEFAULT_MEMORY_BYTES, Evaluation, evaluate, sweep
-from vtrcli.retrieval.methods import DEFAULT_ALPHA, METHODS, MethodName
-from vtrcli.retrieval.metrics import Direction, Over, Ties
+from vtrcli.ranking.arrivals import Arrival, arrivals
+from vtrcli.ranking.bootstrap import DEFAULT_NUM_BOOTSTRAP
+from vtrcli.ranking.evaluate import DEFAULT_MEMORY_BYTES, Evaluation, evaluate, sweep
+from vtrcli.ranking.methods import DEFAULT_ALPHA, METHODS, MethodName
+from vtrcli.ranking.metrics import Direction, Over, Ties
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
-    """How to evaluate; the defaults of the numbers are those of `vtrcli.retrieval`. `logit_scale` None: the model's
+    """How to evaluate; the defaults of the numbers are those of `vtrcli.ranking`. `logit_scale` None: the model's
     own where it is known, else detected."""
 
     methods: tuple[MethodName, ...] = ()

@@ -2,7 +2,7 @@
 
 Letters: Q texts (rows), V videos (columns). Logits are logit scale x cosine, so up to 100. Computed in float32 at
 least, and over whatever batch the matrix covers: gathering it from other processes is the trainer's work.
-Correcting a finished similarity matrix is `vtrcli.retrieval`'s.
+Correcting a finished similarity matrix is `vtrcli.ranking`'s.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from vtrcli.model.camoe import Camoe
-from vtrcli.retrieval.evaluate import evaluate
-from vtrcli.retrieval.scores import VectorScores
-from vtrcli.retrieval.truth import Truth
+from vtrcli.ranking.evaluate import evaluate
+from vtrcli.ranking.scores import VectorScores
+from vtrcli.ranking.truth import Truth
 from vtrcli.training.data import FeatureSet
 
 CHUNK = 1024  # videos or texts at a time

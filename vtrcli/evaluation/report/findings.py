@@ -9,11 +9,11 @@ import numpy as np
 
 from vtrcli.evaluation.inputs import EvaluationInputs
 from vtrcli.evaluation.run import EvaluationOptions, EvaluationResult
-from vtrcli.retrieval.bootstrap import means_ci95
-from vtrcli.retrieval.evaluate import Evaluation
-from vtrcli.retrieval.methods import METHODS, Settings
-from vtrcli.retrieval.metrics import Direction, DirectionMetrics, Ties, metrics_from_ranks, recall_hits
-from vtrcli.retrieval.top_items import TopItems, top_videos
+from vtrcli.ranking.bootstrap import means_ci95
+from vtrcli.ranking.evaluate import Evaluation
+from vtrcli.ranking.methods import METHODS, Settings
+from vtrcli.ranking.metrics import Direction, DirectionMetrics, Ties, metrics_from_ranks, recall_hits
+from vtrcli.ranking.top_items import TopItems, top_videos
 
 TOP_K = 10
 NUM_HUBS = 10

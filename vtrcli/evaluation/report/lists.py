@@ -29,7 +29,7 @@ from vtrcli.evaluation.report.parts import (
 )
 from vtrcli.evaluation.run import EvaluationResult
 from vtrcli.html import Html, join, table, tag
-from vtrcli.retrieval.metrics import DirectionMetrics
+from vtrcli.ranking.metrics import DirectionMetrics
 
 _HUB_BINS = (0, 2, 5, 10, 15, 20, 30, 50, 100, 200, 500, 1000)
 

@@ -8,9 +8,9 @@ from vtrcli.evaluation.inputs import EvaluationInputs
 from vtrcli.evaluation.report.findings import label, uses_bank
 from vtrcli.evaluation.report.thumbnails import Thumbnails
 from vtrcli.html import Html, join, shortened, tag
-from vtrcli.retrieval.evaluate import Evaluation
-from vtrcli.retrieval.methods import METHODS, MethodName
-from vtrcli.retrieval.metrics import Direction
+from vtrcli.ranking.evaluate import Evaluation
+from vtrcli.ranking.methods import METHODS, MethodName
+from vtrcli.ranking.metrics import Direction
 
 DIRECTIONS: tuple[Direction, ...] = ("t2v", "v2t")
 DIRECTION_NAMES: dict[Direction, str] = {"t2v": "Text to video", "v2t": "Video to text"}

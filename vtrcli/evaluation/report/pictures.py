@@ -22,7 +22,7 @@ from vtrcli.evaluation.report.parts import (
 )
 from vtrcli.evaluation.run import EvaluationResult
 from vtrcli.html import Html
-from vtrcli.retrieval.metrics import Direction, Over
+from vtrcli.ranking.metrics import Direction, Over
 
 
 def curve_section(result: EvaluationResult) -> Html:

@@ -16,9 +16,9 @@ from vtrcli.evaluation.report.parts import (
 )
 from vtrcli.evaluation.run import EvaluationResult
 from vtrcli.html import Html, table, tag
-from vtrcli.retrieval.arrivals import Arrival
-from vtrcli.retrieval.methods import MethodName
-from vtrcli.retrieval.metrics import Direction, DirectionMetrics
+from vtrcli.ranking.arrivals import Arrival
+from vtrcli.ranking.methods import MethodName
+from vtrcli.ranking.metrics import Direction, DirectionMetrics
 
 # Numbers of one direction in the tables, and with how many decimals they are shown and compared.
 _RECALLS = (1, 5, 10)

@@ -23,8 +23,8 @@ from vtrcli.evaluation.report.parts import (
 )
 from vtrcli.evaluation.run import EvaluationResult
 from vtrcli.html import Html, join, table, tag
-from vtrcli.retrieval.evaluate import Evaluation
-from vtrcli.retrieval.metrics import RECALL_AT, Direction, DirectionMetrics, Ties
+from vtrcli.ranking.evaluate import Evaluation
+from vtrcli.ranking.metrics import RECALL_AT, Direction, DirectionMetrics, Ties
 
 TIES_MEAN: dict[Ties, str] = {
     "average": "average: equal scores stand in random order",
