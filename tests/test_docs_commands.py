@@ -63,6 +63,7 @@ OTHER_EXITS = {
 }
 # What must be so before an example that stands for itself.
 BEFORE = {
+    r"vtr train --finetune --recipe demo .*": "vtr extract ~/Videos --keep-frames --quiet && ",  # added without
     r"vtr init.*": "cd $(mktemp -d) && ",
     r"vtr train --dataset msrvtt-1ka .*": "rm -rf runs/first && VTR_STORE=msrvtt.store ",
 }
