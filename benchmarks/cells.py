@@ -1,4 +1,4 @@
-"""What an inverted file would bring in the place of the HNSW graph: an experiment, not built into vtr yet.
+"""What an inverted file would bring beside exact search: an experiment, not built into vtr.
 
     python benchmarks/cells.py [--work DIR]      # on the store that search_vectors.py makes
 

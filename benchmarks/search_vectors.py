@@ -1,12 +1,11 @@
-"""One query over a large store, in one process: exact, approximate, moments; time against reading the memory once.
+"""One query over a large store, in one process: videos and moments; time against reading the memory once.
 
     python benchmarks/search_vectors.py --videos 1000000 --frames 1          # 1 million vectors
-    python benchmarks/search_vectors.py --frames 12 --moments --no-graph     # 12 million, and moments
+    python benchmarks/search_vectors.py --frames 12 --moments --tiled        # 12 million, and moments
 
 Made-up features (benchmarks/synthetic.py): rows lie around their videos, queries point from elsewhere, as texts do. The
-store, its catalogue and its approximate index are made once below --work. Everything is what `vtr search` runs, without
-the text tower. With --no-graph 16,384 videos come again and again: only time counts. Recall is counted
-against the exact answer. "read once" is the largest number of the same mapped bytes.
+store and its catalogue are made once below --work. Everything is what `vtr search` runs, without the text tower. With
+--tiled 16,384 videos come again and again: only time counts. "read once" is the largest of the same mapped bytes.
 """
 
 from __future__ import annotations
@@ -45,13 +44,13 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--moments", action="store_true")
-    parser.add_argument("--no-graph", action="store_true")
+    parser.add_argument("--tiled", action="store_true")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "vtr-search-bench")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     info = backbone_info(str(make_weights(options.work / "vit-b-32.safetensors")))
-    store = options.work / f"store-{options.videos}x{options.frames}{'-tiled' if options.no_graph else ''}"
-    distinct = 16_384 if options.no_graph else None
+    store = options.work / f"store-{options.videos}x{options.frames}{'-tiled' if options.tiled else ''}"
+    distinct = 16_384 if options.tiled else None
     write_store(store, info, num_videos=options.videos, num_frames=options.frames, num_distinct=distinct)
     searcher = timed("opening the store", lambda: Searcher(store, device="cpu", on_progress=on_progress))
     queries = make_queries(searcher, options.queries)
@@ -59,26 +58,12 @@ def main() -> None:
     base = measure_read(searcher, options.rounds)
     scan = measure(lambda: products(searcher.catalog.blocks, queries[0]), options.rounds)
     report("products with every frame", scan, base)
-    exact = [best(searcher, query, approximate=False) for query in queries[: options.rounds]]
-    report("exact: the 10 best videos", [seconds for _, seconds in exact], base)
+    found = [best(searcher, query) for query in queries[: options.rounds]]
+    report("the 10 best videos", found, base)
     if options.moments:
         found = [moments(searcher, query) for query in queries[: options.rounds]]
-        report("exact: the 10 best moments", found, base)
+        report("the 10 best moments", found, base)
     print(memory())
-    if not options.no_graph:
-        measure_graph(searcher, queries, base)
-    print(memory())
-
-
-def measure_graph(searcher: Searcher, queries: np.ndarray, base: float) -> None:
-    """Recall and time with the approximate index."""
-    graph = timed("approximate index: made or opened", lambda: searcher.finder.graph)
-    print(f"  {graph.num_rows:,} rows in it")
-    truth = [best(searcher, query, approximate=False)[0] for query in queries]
-    found = [best(searcher, query, approximate=True) for query in queries]
-    hits = sum(len(set(right) & set(videos)) for right, (videos, _) in zip(truth, found, strict=True))
-    print(f"  recall@10 {hits / TOP_K / len(queries):.3f} over {len(queries)} queries")
-    report("approximate: the 10 best videos", [seconds for _, seconds in found], base)
 
 
 def make_queries(searcher: Searcher, num_queries: int) -> np.ndarray:
@@ -87,15 +72,13 @@ def make_queries(searcher: Searcher, num_queries: int) -> np.ndarray:
     return Maker(seed=9).queries(rows)
 
 
-def best(searcher: Searcher, query: np.ndarray, *, approximate: bool) -> tuple[list[int], float]:
-    """The 10 best videos, and seconds."""
+def best(searcher: Searcher, query: np.ndarray) -> float:
+    """Seconds for the 10 best videos."""
     passes = np.ones(searcher.catalog.num_videos, bool)
     started = time.perf_counter()
     presence = Presence(searcher.catalog, show_missing=True)
-    videos, _ = searcher.finder.best(
-        query, passes, SearchOptions(approximate=approximate), presence, top_k=TOP_K
-    )
-    return videos, time.perf_counter() - started
+    searcher.finder.best(query, passes, SearchOptions(), presence, top_k=TOP_K)
+    return time.perf_counter() - started
 
 
 def moments(searcher: Searcher, query: np.ndarray) -> float:
@@ -103,7 +86,7 @@ def moments(searcher: Searcher, query: np.ndarray) -> float:
     started = time.perf_counter()
     passes = np.ones(searcher.catalog.num_videos, bool)
     presence = Presence(searcher.catalog, show_missing=True)
-    videos, _ = searcher.finder.best(query, passes, SearchOptions(approximate=False), presence, top_k=TOP_K)
+    videos, _ = searcher.finder.best(query, passes, SearchOptions(), presence, top_k=TOP_K)
     for video in videos:
         searcher.moments(video, query)
     return time.perf_counter() - started

@@ -44,9 +44,9 @@ PLACEHOLDERS = {
 }
 NEEDS_NETWORK = "needs the package index, or weights that are downloaded"
 NOT_RUN = {
-    r"vtr (search|compare|index push|store prune)( --\S+)?|vtr eval --(save-ranks|bank|temperature)": "a name",
+    r"vtr (search|compare|milvus push|store prune)( --\S+)?|vtr eval --(save-ranks|bank|temperature)": "a name",
     r"vtr search --milvus \S+": "a name",
-    r"vtr index push .* http://host.*": "needs a Milvus server; a local file is tried below",
+    r"vtr milvus push .* http://host.*": "needs a Milvus server; a local file is tried below",
     r"make .*|git clone .*": "what .ci/run does, with this test among it",
     r"pip install .*|pipx .*|uv .*": NEEDS_NETWORK,
     r"vtr models (pull|check) ViT.*": NEEDS_NETWORK,

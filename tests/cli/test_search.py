@@ -114,7 +114,7 @@ def test_paths_are_printed_for_pipes_each_once() -> None:
         ),
         (["x", "--method", "sinkhorn"], "--method sinkhorn in a search; "),
         (["x", "--score", "mean", "--run", "runs/demo"], "--score mean with --run runs/demo; "),
-        (["x", "--score", "mean", "--milvus", "x.db"], "--approximate, --exact or --score with --milvus; "),
+        (["x", "--score", "mean", "--milvus", "x.db"], "--score mean with --milvus; "),
         (["x", "--gallery", "dog.mp4"], "--gallery dog.mp4; a file that ends in .html; "),
         (["x", "--gallery", ""], "--gallery .; a file that ends in .html; "),
         (
@@ -310,24 +310,13 @@ def test_a_bank_from_captions_or_a_file_gives_relevance_and_corrections(demo: Pa
     assert run("bank", "info").exit_code == 4
 
 
-def test_the_approximate_index_can_be_made_beforehand(demo: Path, tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    shutil.copytree(demo / "store", store)
-    built = run_json("index", "build", "--store", str(store), "--run", "none")
-    assert built["num_videos"] == 24 and built["num_rows"] >= 24
-    exact, approximate = (
-        ids(run_json("search", "a red circle", "--store", str(store), "--run", "none", flag))
-        for flag in ("--exact", "--approximate")
-    )
-    assert exact == approximate
-
-
 def test_milvus_gives_the_same_answers_without_a_store(demo: Path, tmp_path: Path) -> None:
     pytest.importorskip("milvus_lite")
     uri = str(tmp_path / "vtr.db")
-    pushed = run_json("index", "push", "--milvus", uri)
+    pushed = run_json("milvus", "push", "--milvus", uri)
     assert (pushed["num_added"], list(pushed["num_vectors"].values())) == (24, [24])
-    assert run_json("index", "push", "--milvus", uri)["num_unchanged"] == 24
+    assert run_json("milvus", "push", "--milvus", uri)["num_unchanged"] == 24
+    assert run_json("index", "push", "--milvus", uri)["num_unchanged"] == 24  # its old name
     for more in (["--run", "none"], ["--run", "runs/demo"]):
         for asked in (["a red circle"], ["a red circle", "--path", "s*", "--moments"]):
             local = run_json("search", *asked, *more)

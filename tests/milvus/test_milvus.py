@@ -351,8 +351,8 @@ def test_nothing_pushed_there(uri: str, index: MilvusIndex) -> None:
     with pytest.raises(StoreError) as caught:
         MilvusIndex(uri, prefix="nobody")
     assert str(caught.value) == (
-        f"no collection nobody_frames at {uri}; collections that `vtr index push` made; "
-        f"run `vtr index push --milvus {uri}`, or correct --prefix"
+        f"no collection nobody_frames at {uri}; collections that `vtr milvus push` made; "
+        f"run `vtr milvus push --milvus {uri}`, or correct --prefix"
     )
     with pytest.raises(
         UsageError, match=r"prefix 'a-b' cannot be part of the name of a Milvus collection; up to"
@@ -438,7 +438,7 @@ def test_a_local_file_that_cannot_be(tmp_path: Path, store: FeatureStore) -> Non
         "a file in an existing folder; make the folder, or choose another file with --milvus"
     )
     with pytest.raises(
-        StoreError, match=r"no Milvus file at .*; a file that `vtr index push` made; make it with"
+        StoreError, match=r"no Milvus file at .*; a file that `vtr milvus push` made; make it with"
     ):
         MilvusIndex(str(tmp_path / "new.db"))
     assert not (tmp_path / "new.db").exists()

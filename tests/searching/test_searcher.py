@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.store.stores import make_store
 from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
 from vtrcli.index.filters import Filters
 from vtrcli.retrieval.frame_scores import unit_rows
 from vtrcli.searching.options import SearchOptions
-from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import Query
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.reader import FeatureStore
@@ -126,66 +124,12 @@ def test_moments_are_ranked_over_all_videos(demo: Path) -> None:
     assert len({hit.video_id for hit in one_each.hits}) == len(one_each.hits) == 24
 
 
-@pytest.mark.parametrize("with_run", [False, True])
-def test_the_approximate_index_proposes_what_exact_search_finds(own_demo: Path, with_run: bool) -> None:
-    run = own_demo / "runs" / "demo" if with_run else None
-    searcher = Searcher(own_demo / "store", run=run, device="cpu")
-    again = Searcher(own_demo / "store", run=run, device="cpu")
-    for text in TEXTS:
-        exact = searcher.search(Query(text=text), SearchOptions(top_k=3)).hits
-        for each in (searcher, again):  # made, and mapped from the file
-            found = each.search(Query(text=text), SearchOptions(top_k=3, approximate=True)).hits
-            assert [hit.video_id for hit in found] == [hit.video_id for hit in exact]
-            np.testing.assert_allclose([hit.score for hit in found], [hit.score for hit in exact], atol=1e-6)
-
-
-def many_alike(folder: Path) -> Path:
-    """12,000 videos, some of them still and alike, as black pictures are."""
-    rng = np.random.default_rng(0)
-    still = rng.standard_normal(16)
-    rows = {
-        f"v{n:05d}": (rng.standard_normal((1, 16)) if n % 50 else still[None] + 1e-3 * n)
-        for n in range(12_000)
-    }
-    return make_store(folder, rows, dim=16)
-
-
-def test_a_graph_of_many_videos_misses_little_and_filters_nothing(tmp_path: Path) -> None:
-    searcher = Searcher(many_alike(tmp_path / "store"), device="cpu")
-    rng = np.random.default_rng(1)
-    everything = np.ones(12_000, bool)
-
-    def best(passes: np.ndarray, *, approximate: bool) -> tuple[list[int], np.ndarray]:
-        presence = Presence(searcher.catalog, show_missing=True)
-        return searcher.finder.best(query, passes, SearchOptions(approximate=approximate), presence, top_k=10)
-
-    found = right = 0
-    for _ in range(30):
-        query = rng.standard_normal(16).astype(np.float32)
-        query /= np.linalg.norm(query)
-        exact, scores = best(everything, approximate=False)
-        near, near_scores = best(everything, approximate=True)
-        right += len(set(near) & set(exact))
-        found += len(near)
-        assert set(near_scores.tolist()) & set(scores.tolist())  # what it finds has its exact score
-        for passes in (np.arange(12_000) == rng.integers(12_000), rng.random(12_000) < 0.5):
-            exact, _ = best(passes, approximate=False)
-            near, _ = best(passes, approximate=True)
-            assert len(near) == len(exact) and all(passes[video] for video in near)
-            if passes.sum() == 1:
-                assert near == exact
-    assert found == 300 and right >= 0.9 * found
-
-
-def test_filters_hold_for_exact_and_approximate_search(own_demo: Path) -> None:
+def test_filters_hold(own_demo: Path) -> None:
     searcher = Searcher(own_demo / "store", device="cpu")
     names = searcher.catalog.ids.all()[:2]
     filters = Filters(paths=tuple(f"{name}.mp4" for name in names))
-    for approximate in (False, True):
-        result = searcher.search(
-            Query(text="a red circle"), SearchOptions(filters=filters, approximate=approximate)
-        )
-        assert sorted(hit.video_id for hit in result.hits) == sorted(names) and result.num_videos == 2
+    result = searcher.search(Query(text="a red circle"), SearchOptions(filters=filters))
+    assert sorted(hit.video_id for hit in result.hits) == sorted(names) and result.num_videos == 2
     nothing = searcher.search(Query(text="x"), SearchOptions(filters=Filters(min_duration_seconds=1e6)))
     assert (nothing.num_videos, nothing.hits) == (0, ())
     assert nothing.notes == ("no result: --min-duration 277:46:40 left 0 of 24 videos",)

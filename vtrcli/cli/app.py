@@ -33,7 +33,9 @@ class VtrGroup(TyperGroup):
         """Find the command, and load the settings for it; `vtr init` mends a broken file and so reads none."""
         name = args[0]
         homes = [
-            group for group, command in self.commands.items() if name in getattr(command, "commands", {})
+            group
+            for group, command in self.commands.items()
+            if name in getattr(command, "commands", {}) and not command.hidden
         ]
         if name not in self.commands and homes:
             raise UsageError(
@@ -150,7 +152,7 @@ def _register() -> None:
         demo,
         eval,
         extract,
-        index,
+        milvus,
         models,
         search,
         store,
@@ -159,8 +161,9 @@ def _register() -> None:
 
     for module in (extract, cache, train, eval, compare, search, demo, init, config):
         app.command(module.NAME, cls=VtrCommand, epilog=module.EPILOG)(module.command)
-    for group in (store, index, bank, models, datasets):
+    for group in (store, milvus, bank, models, datasets):
         app.add_typer(group.app, name=group.NAME, epilog=group.EPILOG)
+    app.add_typer(milvus.app, name=milvus.OLD_NAME, epilog=milvus.EPILOG, hidden=True)
 
 
 _register()

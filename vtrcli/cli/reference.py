@@ -37,8 +37,9 @@ def reference() -> str:
 
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every command with its path, groups opened."""
-    for name, command in group.commands.items():
+    """Every command that is shown, with its path, groups opened."""
+    shown = {name: command for name, command in group.commands.items() if not command.hidden}
+    for name, command in shown.items():
         if hasattr(command, "commands"):
             yield from commands(command, (*path, name))
         else:

@@ -123,15 +123,6 @@ def command(
             show_default="max",
         ),
     ] = None,
-    approximate: Annotated[
-        bool | None,
-        typer.Option(
-            "--approximate/--exact",
-            rich_help_panel="Ranking",
-            help="Look only at what an HNSW graph proposes; it is made if missing.",
-            show_default="exact; approximate for 8 million frames and more, once `vtr index build` made the graph",
-        ),
-    ] = None,
     moments: Annotated[
         bool, typer.Option("--moments", rich_help_panel="Ranking", help="Rank moments instead of videos.")
     ] = False,
@@ -199,7 +190,7 @@ def command(
             "--milvus",
             rich_help_panel="Milvus",
             metavar="URI",
-            help="Search what `vtr index push` put there, without a store.",
+            help="Search what `vtr milvus push` put there, without a store.",
         ),
     ] = None,
     prefix: options.MilvusPrefix = options.MILVUS_PREFIX,
@@ -288,7 +279,6 @@ def command(
         filters=filters,
         method=to_method(method, dsl=dsl),
         min_relevance=min_relevance,
-        approximate=approximate,
         missing=missing,
     )
     ask = partial(
@@ -306,11 +296,11 @@ def command(
         raise UsageError(
             "a query beside --queries", allowed="one of them", to_do="add the query as a line of the file"
         )
-    if milvus is not None and (approximate is not None or score is not None):
+    if milvus is not None and score is not None:
         raise UsageError(
-            "--approximate, --exact or --score with --milvus",
-            allowed="Milvus has its own index and ranks by the best frame, or by a run",
-            to_do="leave them out",
+            f"--score {score} with --milvus",
+            allowed="Milvus ranks by the best frame, or by a run",
+            to_do="leave one out",
         )
     output = Output(
         sources=tuple(map(str, folders)) if milvus is None else (shown(milvus),),

@@ -200,7 +200,7 @@ class MilvusIndex:
                 f"{self._frames} at {self._server.name} holds {len(frames):,} of {first['num_frames']:,} frames "
                 f"of {video_id}",
                 allowed="whole videos",
-                to_do="wait for the running `vtr index push`, or run it again",
+                to_do="wait for the running `vtr milvus push`, or run it again",
             )
         ordered = [frames[number] for number in range(len(frames))]
         return VideoFrames(
@@ -270,8 +270,8 @@ class MilvusIndex:
         if not there:
             raise StoreError(
                 f"no collection {name} at {self._server.name}",
-                allowed="collections that `vtr index push` made",
-                to_do=f"run `vtr index push --milvus {self._server.name}`, or correct --prefix",
+                allowed="collections that `vtr milvus push` made",
+                to_do=f"run `vtr milvus push --milvus {self._server.name}`, or correct --prefix",
             )
         label = read_label(self._server, name)
         if name not in self._ready:

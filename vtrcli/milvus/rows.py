@@ -69,7 +69,7 @@ def read_label(server: MilvusServer, name: str) -> Label:
     if label is None:
         raise StoreError(
             f"collection {name} at {server.name} was not made by vtr",
-            allowed="collections as `vtr index push` makes them",
+            allowed="collections as `vtr milvus push` makes them",
             to_do="choose another --prefix",
         )
     return label

@@ -183,8 +183,8 @@ def _require_local(uri: str, *, must_exist: bool) -> None:
     if must_exist and not path.exists():
         raise StoreError(
             f"no Milvus file at {path}",
-            allowed="a file that `vtr index push` made",
-            to_do=f"make it with `vtr index push --milvus {path}`",
+            allowed="a file that `vtr milvus push` made",
+            to_do=f"make it with `vtr milvus push --milvus {path}`",
         )
 
 

@@ -1,4 +1,4 @@
-"""`MilvusSearcher`: the same answers from what `vtr index push` put into Milvus; no feature store is needed here."""
+"""`MilvusSearcher`: the same answers from what `vtr milvus push` put into Milvus; no feature store is needed here."""
 
 from __future__ import annotations
 

@@ -24,8 +24,6 @@ class SearchOptions:
         per_video: moments of one video at most.
         method: a correction by the store's query bank, for this query alone.
         min_relevance: leave out what lies less far above the bank's background.
-        approximate: look at what an HNSW graph proposes instead of at everything; None: where the store is so large
-            that it pays, and has such a graph.
         missing: also show videos whose file is gone.
     """
 
@@ -35,5 +33,4 @@ class SearchOptions:
     filters: Filters = field(default_factory=Filters)
     method: SearchMethod | None = None
     min_relevance: float | None = None
-    approximate: bool | None = None
     missing: bool = False

@@ -11,7 +11,6 @@ import numpy as np
 
 from vtrcli.index.catalog import Catalog
 from vtrcli.index.derived import Columns, current_rows, derived_tables
-from vtrcli.index.graph import RowTable
 from vtrcli.index.scan import exact_products, products, rounding_error
 from vtrcli.searching.run_model import RunModel
 from vtrcli.searching.spaces import VideoScores
@@ -28,7 +27,7 @@ class RunSpace:
 
     def __init__(self, catalog: Catalog, model: RunModel) -> None:
         self._catalog, self.model = catalog, model
-        self.key = self.graph_name = model.key
+        self.key = model.key
         self.width = model.width
         self._blocks: list[np.ndarray] | None = None
 
@@ -58,10 +57,6 @@ class RunSpace:
     def exact_scores(self, query: np.ndarray, videos: Sequence[int]) -> np.ndarray:
         """float32 [num_videos] of some videos."""
         return exact_products(self.vectors(videos), query)
-
-    def graph_rows(self) -> list[RowTable]:
-        """One vector per video."""
-        return [RowTable(np.asarray(block), np.arange(len(block))) for block in self.prepare()]
 
     def bank_vectors(self, rows: TextRows) -> np.ndarray:
         """float32 [num_texts, width]."""

@@ -255,7 +255,7 @@ class Searcher:
         background = None
         if isinstance(self.bank, Bank):
             background = make_background(self.catalog, space, self.bank, on_progress=self.on_progress)
-        return Finder(self.catalog, space, background, on_progress=self.on_progress)
+        return Finder(self.catalog, space, background)
 
     @cached_property
     def bank(self) -> Bank | StoreError:

@@ -13,9 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from vtrcli.index.catalog import Catalog
-from vtrcli.index.graph import RowTable
 from vtrcli.index.scan import exact_products, products, rounding_error
-from vtrcli.index.shot_rows import shot_rows
 from vtrcli.retrieval.frame_scores import (
     VideoScore,
     pool_frame_scores,
@@ -69,13 +67,6 @@ class Space(Protocol):
     def exact_scores(self, query: np.ndarray, videos: Sequence[int]) -> np.ndarray:
         """float32 [num_videos] of some videos."""
 
-    @property
-    def graph_name(self) -> str:
-        """Names the approximate index."""
-
-    def graph_rows(self) -> list[RowTable]:
-        """Per shard what the approximate index holds."""
-
 
 class FrameSpace:
     """Videos by the cosines of their frames with the query, pooled to one score."""
@@ -83,7 +74,6 @@ class FrameSpace:
     def __init__(self, catalog: Catalog, *, pooling: VideoScore) -> None:
         self._catalog, self.pooling = catalog, pooling
         self.key = f"frames-{pooling}"
-        self.graph_name = "shots"
         self.logit_scale = catalog.config.backbone.logit_scale
 
     def score(self, query: np.ndarray) -> VideoScores:
@@ -111,10 +101,6 @@ class FrameSpace:
             for first in range(0, len(queries), at_once)
         ]
         return np.concatenate(parts, axis=1)
-
-    def graph_rows(self) -> list[RowTable]:
-        """One vector per shot."""
-        return shot_rows(self._catalog)
 
     def exact_scores(self, query: np.ndarray, videos: Sequence[int]) -> np.ndarray:
         """float32 [num_videos] of some videos."""

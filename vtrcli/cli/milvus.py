@@ -1,4 +1,4 @@
-"""`vtr index`: what makes searching fast, on this machine or in Milvus."""
+"""`vtr milvus`: a store in Milvus, for what outgrows one machine; `vtr search --milvus` searches it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from vtrcli.cli.progress import StepBar
 from vtrcli.cli.search_openers import open_searcher
 from vtrcli.milvus.server import shown
 
-NAME = "index"
-EPILOG = "Example: [bold]vtr index build --store films.store[/bold]"
+NAME = "milvus"
+OLD_NAME = "index"  # still understood, and no longer shown
+EPILOG = "Example: [bold]vtr milvus push --store films.store --milvus http://host:19530[/bold]"
 app = typer.Typer(
     no_args_is_help=True,
-    help="Indexes of a store. Searching makes and updates what it needs by itself; this does it beforehand.",
+    help="A store in Milvus, for what outgrows one machine; search it with `vtr search --milvus`.",
 )
 MAX_SHOWN = 10
 Run = Annotated[
@@ -33,35 +34,12 @@ Run = Annotated[
 ]
 
 
+@app.callback()
+def _group() -> None:
+    """Keep `push` a command of its own while it is the only one."""
+
+
 @app.command(cls=VtrCommand, epilog=EPILOG)
-def build(
-    store: options.Store = None,
-    run: Run = None,
-    device: options.Device = options.DEVICE_DEFAULT,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
-) -> None:
-    """Make or update the approximate index, which `vtr search --approximate` uses, and large stores by themselves."""
-    folder = options.store_path(store)
-    searcher = open_searcher(folder, run, device=device, quiet=quiet)
-    with StepBar(unit="rows", quiet=quiet, transient=True) as bar:
-        searcher.on_progress = bar.update
-        graph = searcher.finder.graph
-    body = {"store": str(folder), "run": searcher.run_name, "num_rows": graph.num_rows}
-    if json_output:
-        print_json("index build", {**body, "num_videos": searcher.catalog.num_videos})
-        return
-    rows = "vectors" if searcher.run_name else "shots"
-    stdout().print(
-        f"{graph.num_rows:,} {rows} of {count(searcher.catalog.num_videos, 'video')} in the approximate index",
-        soft_wrap=True,
-    )
-
-
-@app.command(
-    cls=VtrCommand,
-    epilog="Example: [bold]vtr index push --store films.store --milvus http://host:19530[/bold]",
-)
 def push(
     milvus: options.Milvus,
     store: options.Store = None,
@@ -92,7 +70,7 @@ def push(
         )
     if json_output:
         body = {"store": str(folder), "milvus": shown(milvus), **vars_of(result)}
-        print_json("index push", body)
+        print_json("milvus push", body)
         return
     for video_id, reason in result.refused[:MAX_SHOWN]:
         say(f"left out: {video_id}: {reason}", quiet=quiet)
