@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from vtrcli.model.train_settings import Aggregator, Gate
 from vtrcli.text.streams import STREAMS, Stream
-from vtrcli.training.settings import Aggregator, Gate
 
 AGGREGATORS: tuple[Aggregator, ...] = ("mean", "se", "attention")
 GATES: tuple[Gate, ...] = ("uniform", "video", "text")
@@ -61,9 +61,9 @@ def run_one(demo: Path, setting: Setting, seed: int) -> Outcome:
 
     from vtrcli.demo.corpus import plan_corpus
     from vtrcli.demo.run import DATASET, RECIPE, find, split_inputs
+    from vtrcli.model.train_settings import recipe_settings
     from vtrcli.ranking.evaluate import evaluate
     from vtrcli.training.run import train
-    from vtrcli.training.settings import recipe_settings
 
     torch.set_num_threads(1)
     started = time.monotonic()

@@ -21,11 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.extraction.batching import FrameBatcher
 from vtrcli.extraction.pipeline import DecodeSettings, run_pipeline
-from vtrcli.extraction.run import CPU_BATCH_SIZE, extract
+from vtrcli.extraction.run import extract
 from vtrcli.extraction.worklist import Job
-from vtrcli.model.backbone import Backbone, load_backbone
+from vtrcli.model.backbone import CPU_BATCH_SIZE, Backbone, FrameBatcher, load_backbone
 from vtrcli.store.records import file_state
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.sampling import Sampling

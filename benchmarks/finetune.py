@@ -31,6 +31,7 @@ from vtrcli.model.camoe import Camoe, CamoeConfig
 from vtrcli.model.clip_config import ClipConfig
 from vtrcli.model.clip_package import clip_model_module
 from vtrcli.model.preprocess import PREPROCESSING
+from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.config import BackboneTag, StoreConfig, create_config
 from vtrcli.store.frames import FrameJpegs, encode_jpegs
 from vtrcli.store.reader import FeatureStore
@@ -43,7 +44,6 @@ from vtrcli.training.frame_batches import FrameBatches, FrameSet
 from vtrcli.training.kept_frames import KeptFrames
 from vtrcli.training.optimizer import make_optimizer
 from vtrcli.training.session import autocast
-from vtrcli.training.settings import TrainSettings
 
 END_TOKEN = 49407
 VIT_B_32 = ClipConfig(

@@ -22,11 +22,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from vtrcli.model.camoe import Camoe, CamoeConfig
+from vtrcli.model.train_settings import TrainSettings
 from vtrcli.training.data import CachedBatches, FeatureSet
 from vtrcli.training.distributed import World
 from vtrcli.training.encoder import PairBatch, PairEncoder, batch_loss
 from vtrcli.training.optimizer import make_optimizer
-from vtrcli.training.settings import TrainSettings
 
 Step = Callable[[PairBatch], None]
 

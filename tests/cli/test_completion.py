@@ -11,8 +11,8 @@ import typer
 
 from vtrcli.cli.app import app
 from vtrcli.datasets.registry import DATASETS
+from vtrcli.model.train_settings import RECIPES
 from vtrcli.ranking.methods import METHODS
-from vtrcli.training.settings import RECIPES
 
 
 def proposed(*words: str, incomplete: str = "") -> list[str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tests.store.stores import make_config
 from vtrcli.demo.run import choose_run
-from vtrcli.training.run_folder import LAST, RunConfig, write_config
-from vtrcli.training.settings import TrainSettings, recipe_settings
+from vtrcli.model.run_folder import LAST, RunConfig, write_config
+from vtrcli.model.train_settings import TrainSettings, recipe_settings
 
 SETTINGS = recipe_settings("demo", {"epochs": 2})
 

@@ -9,17 +9,17 @@ import pytest
 
 from tests.store.stores import SHA256, make_store
 from tests.training.toy import make_toy
-from vtrcli.caching import reading_id
 from vtrcli.errors import InputError, StoreError, UsageError
 from vtrcli.evaluation.inputs import EvaluationInputs, _limit_note, from_matrix, from_store, save_matrix
 from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
+from vtrcli.model.train_settings import TrainSettings
 from vtrcli.ranking.scores import DenseScores
 from vtrcli.ranking.truth import Truth
 from vtrcli.store.texts import TextRows, write_texts
+from vtrcli.text.cache import reading_id
 from vtrcli.text.streams import STREAMS
 from vtrcli.text.taggers import load_tagger
 from vtrcli.training.run import train
-from vtrcli.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(epochs=2, batch_size=8, learning_rate=3e-3, num_frames=4, captions="all", seed=1)
 

@@ -48,13 +48,14 @@ def warm_up() -> None:
     import torch.nn.functional
     from safetensors import torch as _  # noqa: F401
 
-    import vtrcli.caching
     import vtrcli.evaluation.run
+    import vtrcli.extraction.reencode
     import vtrcli.extraction.run
     import vtrcli.model.weight_care
     import vtrcli.searching.bank
     import vtrcli.searching.gallery
     import vtrcli.searching.searcher
+    import vtrcli.text.cache
     import vtrcli.text.taggers
     import vtrcli.training.run
 

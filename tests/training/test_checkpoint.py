@@ -11,9 +11,10 @@ import torch
 
 from vtrcli.errors import WeightsError
 from vtrcli.model.camoe import Camoe, CamoeConfig
-from vtrcli.training.checkpoint import Progress, load_state, load_weights, save_state, save_weights
+from vtrcli.model.train_settings import TrainSettings
+from vtrcli.model.trained_run import load_weights, save_weights
+from vtrcli.training.checkpoint import Progress, load_state, save_state
 from vtrcli.training.optimizer import make_optimizer
-from vtrcli.training.settings import TrainSettings
 
 
 def make(width: int = 8) -> tuple[Camoe, torch.optim.Optimizer]:
@@ -96,7 +97,7 @@ def test_a_file_that_cannot_be_mapped_is_read_and_not_called_damaged(
 ) -> None:
     from safetensors.torch import save_file
 
-    from vtrcli.training import checkpoint
+    from vtrcli.model import trained_run
 
     tensors = {"a": torch.arange(3.0)}
     save_file(tensors, tmp_path / "x.safetensors", {"about": "it"})
@@ -104,6 +105,6 @@ def test_a_file_that_cannot_be_mapped_is_read_and_not_called_damaged(
     def refuse(path: Path, framework: str) -> None:
         raise OSError("No such device (os error 19)")
 
-    monkeypatch.setattr(checkpoint, "safe_open", refuse)
-    loaded, metadata = checkpoint._load(tmp_path / "x.safetensors")
+    monkeypatch.setattr(trained_run, "safe_open", refuse)
+    loaded, metadata = trained_run.load_tensors(tmp_path / "x.safetensors")
     assert torch.equal(loaded["a"], tensors["a"]) and metadata == {"about": "it"}

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vtrcli.errors import InputError
+from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.padding import spread
 from vtrcli.training.data import CachedBatches, FeatureSet, epoch_batches, split_off
 from vtrcli.training.distributed import World
-from vtrcli.training.settings import TrainSettings
 
 
 def make_features(num_videos: int, *, captions_per_video: int = 3) -> FeatureSet:

@@ -13,19 +13,21 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.toy_frames import WORDS, make_toy_frames
-from vtrcli.caching import cache_texts, open_text_cache, reencode_frames
 from vtrcli.errors import InputError, StoreError
 from vtrcli.evaluation.inputs import from_store
+from vtrcli.extraction.reencode import reencode_frames
 from vtrcli.model.backbone import backbone_info
+from vtrcli.model.run_folder import read_config, read_metrics
+from vtrcli.model.train_settings import TrainSettings
+from vtrcli.model.trained_run import load_camoe
 from vtrcli.ranking.evaluate import evaluate
 from vtrcli.store.padding import padded_frames
 from vtrcli.store.reader import FeatureStore
+from vtrcli.text.cache import cache_texts, open_text_cache
 from vtrcli.training.finetune import FinetuneEncoder, encode_set, start_clip
 from vtrcli.training.inputs import frame_sets, join_splits
-from vtrcli.training.run import load_camoe, train
-from vtrcli.training.run_folder import read_config, read_metrics
+from vtrcli.training.run import train
 from vtrcli.training.session import Display, TrainResult
-from vtrcli.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(
     epochs=3, batch_size=6, num_frames=3, captions="all", patience=None, seed=1, finetune=True,

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from tests.training.toy_frames import SIZE, WORDS, make_toy_frames
 from vtrcli.model.text_tower import tokenize
+from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.reader import FeatureStore
 from vtrcli.training.data import split_off
 from vtrcli.training.distributed import World
 from vtrcli.training.frame_batches import FrameBatches, FrameSet, random_crop
 from vtrcli.training.inputs import frame_sets, join_splits
 from vtrcli.training.session import Display
-from vtrcli.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(batch_size=5, num_frames=3, captions="all", finetune=True)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vtrcli.model.camoe import Camoe, CamoeConfig
+from vtrcli.model.train_settings import TrainSettings
 from vtrcli.training.optimizer import make_optimizer, rate_factor
-from vtrcli.training.settings import TrainSettings
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ from safetensors.torch import load_file
 
 from tests.training.toy import make_toy
 from tests.training.toy_frames import WORDS, make_toy_frames
-from vtrcli.caching import cache_captions, cache_texts
 from vtrcli.errors import InputError, UsageError, WeightsError
+from vtrcli.model.run_folder import read_config, read_metrics
+from vtrcli.model.train_settings import TrainSettings
+from vtrcli.model.trained_run import load_camoe
 from vtrcli.store.reader import FeatureStore
-from vtrcli.training.run import TrainResult, load_camoe, train
-from vtrcli.training.run_folder import read_config, read_metrics
-from vtrcli.training.settings import TrainSettings
+from vtrcli.text.cache import cache_captions, cache_texts
+from vtrcli.training.run import TrainResult, train
 
 SETTINGS = TrainSettings(
     epochs=3, batch_size=8, learning_rate=3e-3, num_frames=4, patience=None, captions="all", seed=1

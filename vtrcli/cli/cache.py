@@ -43,7 +43,7 @@ def command(
         _reencode(path, out, backbone, device, json_output=json_output, quiet=quiet)
         return
     name, folder = options.require_dataset(dataset, annotations)
-    from vtrcli.caching import cache_captions
+    from vtrcli.text.cache import cache_captions
 
     with StepBar(unit="captions", quiet=quiet or json_output) as bar:
         result = cache_captions(
@@ -80,7 +80,7 @@ def _reencode(
             allowed="the backbone that the new store is for",
             to_do=f"add --backbone; {options.BACKBONE_HELP}",
         )
-    from vtrcli.caching import reencode_frames
+    from vtrcli.extraction.reencode import reencode_frames
 
     with StepBar(unit="videos", quiet=quiet or json_output) as bar:
         num_videos = reencode_frames(

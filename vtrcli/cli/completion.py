@@ -36,7 +36,7 @@ def _datasets() -> Iterable[str]:
 
 
 def _recipes() -> Iterable[str]:
-    from vtrcli.training.settings import RECIPES
+    from vtrcli.model.train_settings import RECIPES
 
     return RECIPES
 

@@ -192,8 +192,8 @@ def command(
             allowed="training on cached features takes the store's backbone",
             to_do="add --finetune, or make a store of that backbone with `vtr cache --backbone … --out …`",
         )
+    from vtrcli.model.train_settings import recipe_settings
     from vtrcli.training.run import train
-    from vtrcli.training.settings import recipe_settings
 
     settings = recipe_settings(recipe, given)
     is_first = os.environ.get("RANK", "0") == "0"  # torchrun numbers its processes
@@ -319,7 +319,7 @@ def newest_run(start: Path) -> Path:
     Raises:
         UsageError: there is none.
     """
-    from vtrcli.training.run_folder import by_time
+    from vtrcli.model.run_folder import by_time
 
     folder = runs_folder(start)
     runs = by_time(folder)
@@ -340,7 +340,7 @@ def runs_folder(start: Path) -> Path:
 
 def newest_run_of(store: Path, backbone: BackboneTag, *, quiet: bool) -> Path | None:
     """The newest run beside vtr.toml, or here, that fits a store; where a newer one does not, that is told."""
-    from vtrcli.training.run_folder import newest_fitting_run
+    from vtrcli.model.run_folder import newest_fitting_run
 
     run, why = newest_fitting_run(runs_folder(Path.cwd()), store, backbone)
     if why is not None:

@@ -9,8 +9,8 @@ from vtrcli.cli.progress import StepBar
 from vtrcli.times import clock
 
 if TYPE_CHECKING:
+    from vtrcli.model.run_folder import RunConfig
     from vtrcli.training.loop import EpochReport
-    from vtrcli.training.run_folder import RunConfig
     from vtrcli.training.session import Display, TrainResult
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vtrcli.caching import cache_texts, open_text_cache
 from vtrcli.datasets.join import JoinedSplit, join_with_store, require_complete
 from vtrcli.datasets.registry import load_split, text_limit
 from vtrcli.errors import InputError
@@ -22,6 +21,9 @@ from vtrcli.ranking.truth import Truth
 from vtrcli.ranking.truth_files import read_text_to_video
 from vtrcli.retrieval.frame_scores import unit_rows
 from vtrcli.store.reader import FeatureStore
+from vtrcli.store.texts import TextRows
+from vtrcli.text.cache import cache_texts, open_text_cache
+from vtrcli.text.streams import STREAMS
 from vtrcli.text.taggers import TaggerName, load_tagger
 from vtrcli.text_files import decode_text
 
@@ -29,6 +31,30 @@ MATRIX_FORMAT = "vtr-similarities"
 _END_BYTES = 1 << 20
 # Fields of EvaluationInputs that a saved matrix takes along, beside its truth.
 _SAVED_NAMES = ("dataset", "split", "max_tokens", "texts", "caption_ids", "video_ids", "logit_scale")
+
+
+class MeanVectors:
+    """Zero-shot CLIP: the mean of a video's normalised frames, and the whole caption."""
+
+    name = "zero-shot, mean of frames"
+    tagger_id: str | None = None
+    max_tokens: int | None = None
+
+    def require_fit(self, store: FeatureStore) -> None:
+        """Any store fits."""
+
+    def logit_scale(self, store: FeatureStore) -> float:
+        """The backbone's, about 100 for OpenAI's."""
+        return store.config.backbone.logit_scale
+
+    def videos(self, store: FeatureStore, video_ids: Sequence[str]) -> np.ndarray:
+        """float32 [num_videos, dim], rows of length 1."""
+        means = [unit_rows(store.features(video_id)).mean(axis=0) for video_id in video_ids]
+        return unit_rows(np.stack(means))
+
+    def texts(self, rows: TextRows) -> np.ndarray:
+        """float32 [num_texts, dim], rows of length 1."""
+        return unit_rows(rows.features[:, STREAMS.index("fusion")])
 
 
 @dataclass(frozen=True)
@@ -122,7 +148,7 @@ def from_store(
         UsageError, InputError: the data set; videos that the store lacks (unless `allow_missing`).
         StoreError, WeightsError: store, run or weights; a run that does not fit the store.
     """
-    from vtrcli.evaluation.vectors import CamoeVectors, MeanVectors
+    from vtrcli.model.trained_run import CamoeVectors
 
     opened = FeatureStore(store)
     joined = join_with_store(load_split(dataset, annotations, split), opened.videos, paths=opened.paths)

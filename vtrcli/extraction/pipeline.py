@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import VideoError, VtrError
-from vtrcli.extraction.batching import FrameBatcher
 from vtrcli.extraction.worklist import Job
+from vtrcli.model.backbone import FrameBatcher
 from vtrcli.store.frames import FrameJpegs, encode_jpegs
 from vtrcli.store.records import file_content
 from vtrcli.video.graph import Aspect

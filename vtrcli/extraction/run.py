@@ -16,7 +16,7 @@ from vtrcli.extraction.discover import Discovery, discover
 from vtrcli.extraction.pipeline import DecodeSettings, FailedVideo, FinishedVideo, run_pipeline
 from vtrcli.extraction.recognize import KnownRows
 from vtrcli.extraction.worklist import Job, Worklist, make_worklist
-from vtrcli.model.backbone import Backbone, BackboneInfo, backbone_info, load_backbone
+from vtrcli.model.backbone import Backbone, BackboneInfo, backbone_info, default_batch_size, load_backbone
 from vtrcli.model.preprocess import PREPROCESSING
 from vtrcli.model.weight_sources import DEMO_NAME
 from vtrcli.store.compact import merge_small
@@ -32,7 +32,6 @@ from vtrcli.video.graph import Aspect
 from vtrcli.video.probe import VideoInfo
 from vtrcli.video.sampling import Sampling
 
-CPU_BATCH_SIZE, GPU_BATCH_SIZE = 16, 256
 MAX_WORKERS = 16
 
 
@@ -179,7 +178,7 @@ def extract(
                 keep_frames=keep_frames,
                 aspect=aspect,
             )
-            default_batch = GPU_BATCH_SIZE if loaded.device.startswith("cuda") else CPU_BATCH_SIZE
+            default_batch = default_batch_size(loaded.device)
             run.decode(loaded, settings, batch_size or default_batch)
         run.copy_known()
         if work.removed:

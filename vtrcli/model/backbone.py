@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from vtrcli.model.text_tower import TextFeatures
 
 
+CPU_BATCH_SIZE, GPU_BATCH_SIZE = 16, 256  # frames
+
+
 @dataclass(frozen=True, kw_only=True)
 class BackboneInfo:
     """What a feature store must know of its backbone; `sha256` is the identity of the weights' content."""
@@ -135,3 +138,56 @@ def _info(header: ConvertedHeader, *, name: str) -> BackboneInfo:
         context_length=header.config.context_length,
         logit_scale=header.logit_scale,
     )
+
+
+def default_batch_size(device: str) -> int:
+    """How many frames are encoded at a time."""
+    return GPU_BATCH_SIZE if device.startswith("cuda") else CPU_BATCH_SIZE
+
+
+class FrameBatcher:
+    """Packs frames of many videos into batches of one fixed size, and hands their features back per video.
+
+    The size never varies, the last batch is padded: kernels may round differently for another batch size, and a
+    store that was interrupted must come out bit for bit as one that was not.
+    """
+
+    def __init__(
+        self, encode: Callable[[np.ndarray], np.ndarray], *, batch_size: int, input_size: int
+    ) -> None:
+        self._encode = encode
+        self._pixels = np.zeros((batch_size, input_size, input_size, 3), np.uint8)
+        self._owners: list[tuple[int, int]] = []
+        self._filled = 0
+
+    def push(self, owner: int, pixels: np.ndarray) -> list[tuple[int, np.ndarray]]:
+        """Add uint8 [num_frames, size, size, 3] of one video.
+
+        Returns:
+            (owner, features float32 [num_rows, dim]) for every batch that became full, in the order of pushing.
+        """
+        done: list[tuple[int, np.ndarray]] = []
+        start = 0
+        while start < len(pixels):
+            count = min(len(pixels) - start, len(self._pixels) - self._filled)
+            self._pixels[self._filled : self._filled + count] = pixels[start : start + count]
+            self._owners.append((owner, count))
+            self._filled += count
+            start += count
+            if self._filled == len(self._pixels):
+                done += self.flush()
+        return done
+
+    def flush(self) -> list[tuple[int, np.ndarray]]:
+        """Encode what has gathered, padded with black frames."""
+        if not self._filled:
+            return []
+        self._pixels[self._filled :] = 0
+        features = self._encode(self._pixels)
+        done = []
+        row = 0
+        for owner, count in self._owners:
+            done.append((owner, features[row : row + count]))
+            row += count
+        self._owners, self._filled = [], 0
+        return done

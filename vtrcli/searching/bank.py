@@ -14,12 +14,12 @@ import numpy as np
 
 from vtrcli.errors import InputError, StoreError
 from vtrcli.index.catalog_file import INDEX_FOLDER, require_videos
+from vtrcli.model.towers import open_text_tower
 from vtrcli.store.config import BackboneTag
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.shard import damaged
 from vtrcli.store.texts import BANK_NAME, TextRows, open_texts, write_text_file
 from vtrcli.text.streams import STREAMS
-from vtrcli.towers import open_text_tower
 
 if TYPE_CHECKING:
     from vtrcli.text.taggers import TaggerName
@@ -70,7 +70,7 @@ def build_bank(
         StoreError, WeightsError: the store or its backbone.
     """
     # Imports that take 0.1 s, which a search must not pay.
-    from vtrcli.caching import CHUNK_TEXTS, encode_streams
+    from vtrcli.text.cache import CHUNK_TEXTS, encode_streams
     from vtrcli.text.taggers import load_tagger
 
     opened = FeatureStore(store)

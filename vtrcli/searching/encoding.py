@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from vtrcli.errors import UsageError
+from vtrcli.model.towers import open_tower
 from vtrcli.retrieval.frame_scores import unit_rows
 from vtrcli.searching.image_file import read_image
 from vtrcli.searching.query import Query, Term
 from vtrcli.searching.query_cache import QueryCache
 from vtrcli.store.config import BackboneTag
-from vtrcli.towers import open_tower
 
 if TYPE_CHECKING:
     from vtrcli.model.backbone import Backbone
@@ -74,7 +74,7 @@ class ClipEncoder:
 
     def streams(self, text: str, tagger: Tagger) -> TextRows:
         """Features of one text's streams, as `vtr cache` makes them."""
-        from vtrcli.caching import encode_streams
+        from vtrcli.text.cache import encode_streams
 
         return encode_streams([text], tagger, self._text_tower)[0]
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vtrcli.errors import InputError, WeightsError
+from vtrcli.model.run_folder import CONFIG, MODEL, RunConfig, damaged_run, read_config, require_run_fits
 from vtrcli.searching.encoding import ClipEncoder, Places, combine
 from vtrcli.searching.query import Query, Term
 from vtrcli.searching.query_cache import QueryCache
 from vtrcli.store.config import BackboneTag
-from vtrcli.training.run_folder import CONFIG, MODEL, RunConfig, damaged_run, read_config, require_run_fits
 
 if TYPE_CHECKING:
-    from vtrcli.evaluation.vectors import CamoeVectors
+    from vtrcli.model.trained_run import CamoeVectors
     from vtrcli.text.taggers import Tagger
 
 MAX_LOGIT_SCALE = 100.0
@@ -58,7 +58,7 @@ class RunModel:
     @cached_property
     def heads(self) -> CamoeVectors:
         """The trained heads."""
-        from vtrcli.evaluation.vectors import CamoeVectors
+        from vtrcli.model.trained_run import CamoeVectors
 
         heads = CamoeVectors(self.run, device=self._device)
         if f"run-{run_id(self.run)}" != self.key:

@@ -1,25 +1,18 @@
-"""Weights and training state on disk: safetensors with JSON in the header, whole or not at all."""
+"""Training state on disk: safetensors with JSON in the header, whole or not at all."""
 
 from __future__ import annotations
 
-import errno
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save_file
 
-from vtrcli.errors import WeightsError
-from vtrcli.files import replacing
-from vtrcli.training.run_folder import damaged_run
+from vtrcli.model.run_folder import damaged_run
+from vtrcli.model.trained_run import fill, load_tensors, open_tensors, save_tensors
 
 STATE_FORMAT = "vtr-train-state"
-WEIGHTS_FORMAT = "vtr-camoe"
 
 
 @dataclass
@@ -40,23 +33,6 @@ class Progress:
     seconds: float = 0.0
 
 
-def save_weights(path: Path, model: torch.nn.Module) -> None:
-    """Write a model's weights. Raises WeightsError when they cannot be written."""
-    _save(path, dict(model.state_dict()), {"format": WEIGHTS_FORMAT})
-
-
-def load_weights(path: Path, model: torch.nn.Module) -> None:
-    """Fill a model in place.
-
-    Raises:
-        WeightsError: no such file, damaged, or of another model.
-    """
-    tensors, metadata = _load(path)
-    if metadata.get("format") != WEIGHTS_FORMAT:
-        raise damaged_run(path, "it does not hold CAMoE weights")
-    _fill(path, model, tensors)
-
-
 def save_state(
     path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
@@ -69,7 +45,7 @@ def save_state(
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     body = {**vars(progress), "best": None if progress.best == float("-inf") else progress.best}
-    _save(path, tensors, {"format": STATE_FORMAT, "progress": json.dumps(body)})
+    save_tensors(path, tensors, {"format": STATE_FORMAT, "progress": json.dumps(body)})
 
 
 def load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
@@ -78,10 +54,10 @@ def load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimi
     Raises:
         WeightsError: no such file, damaged, or of another model.
     """
-    tensors, metadata = _load(path)
+    tensors, metadata = load_tensors(path)
     if metadata.get("format") != STATE_FORMAT:
         raise damaged_run(path, "it is not a training state")
-    _fill(path, model, _below(tensors, "model."))
+    fill(path, model, _below(tensors, "model."))
     states: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in _below(tensors, "optimizer.").items():
         number, _, key = name.partition(".")
@@ -99,7 +75,7 @@ def read_progress(path: Path) -> Progress:
     Raises:
         WeightsError: no such file, or damaged.
     """
-    with _opened(path) as file:
+    with open_tensors(path) as file:
         return _progress(path, file.metadata() or {})
 
 
@@ -116,76 +92,5 @@ def _progress(path: Path, metadata: dict[str, str]) -> Progress:
         raise damaged_run(path, str(cause)) from cause
 
 
-def _save(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(path, error=WeightsError) as temporary:
-        try:
-            save_file(whole, temporary, metadata=metadata)
-        except SafetensorError as cause:  # safetensors wraps the operating system's error
-            raise OSError(0, str(cause)) from cause
-
-
-def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-
-
-@contextmanager
-def _mapped_or_whole(path: Path) -> Iterator[Any]:
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(safe_open(path, framework="pt"))
-        except OSError as cause:
-            if f"(os error {errno.ENODEV})" not in str(cause):
-                raise
-            file = _Whole(path)
-        yield file
-
-
-class _Whole:
-    """A safetensors file read into memory: some shared folders and network mounts map none."""
-
-    def __init__(self, path: Path) -> None:
-        body = path.read_bytes()
-        self._tensors = load(body)
-        self._header = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
-
-    def keys(self) -> list[str]:
-        return list(self._tensors)
-
-    def get_tensor(self, name: str) -> torch.Tensor:
-        return self._tensors[name]
-
-    def metadata(self) -> dict[str, str] | None:
-        found: dict[str, str] | None = self._header.get("__metadata__")
-        return found
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        with _mapped_or_whole(path) as file:
-            yield file
-    except FileNotFoundError:
-        raise WeightsError(
-            f"{path} is not there",
-            allowed="a run that saved at least once",
-            to_do="check --run and --resume, or train again",
-        ) from None
-    except (OSError, SafetensorError) as cause:
-        raise damaged_run(path, str(cause)) from cause
-
-
 def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _fill(path: Path, model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as cause:
-        raise WeightsError(
-            f"{path} holds weights of another model ({str(cause).splitlines()[0]})",
-            allowed="weights of the shape that the run's config.json describes",
-            to_do="use the run's own files",
-        ) from cause

@@ -12,12 +12,12 @@ import torch
 
 from vtrcli.datasets.join import JoinedSplit
 from vtrcli.errors import InputError
+from vtrcli.model.train_settings import Captions, TrainSettings
 from vtrcli.store.padding import padded_frames
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.texts import TextCache
 from vtrcli.training.distributed import World
 from vtrcli.training.encoder import PairBatch
-from vtrcli.training.settings import Captions, TrainSettings
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from vtrcli.errors import UsageError
-from vtrcli.extraction.batching import FrameBatcher
-from vtrcli.extraction.run import CPU_BATCH_SIZE, GPU_BATCH_SIZE
+from vtrcli.model.backbone import FrameBatcher, default_batch_size
 from vtrcli.model.camoe import Camoe
 from vtrcli.model.clip_loading import load_clip, recast_clip
 from vtrcli.model.clip_package import clip_model_module
@@ -186,7 +185,7 @@ def encode_set(encoder: FinetuneEncoder, frames: FrameSet, *, device: str) -> Fe
     )
     batcher = FrameBatcher(
         lambda pixels: encode_images(image_clip, pixels, device=device),
-        batch_size=GPU_BATCH_SIZE if device.startswith("cuda") else CPU_BATCH_SIZE,
+        batch_size=default_batch_size(device),
         input_size=frames.size,
     )
     num_done = np.zeros(num_videos, np.int64)

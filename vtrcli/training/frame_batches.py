@@ -12,13 +12,13 @@ import torch
 
 from vtrcli.datasets.join import JoinedSplit
 from vtrcli.model.text_tower import cut_text, token_limit, tokenize
+from vtrcli.model.train_settings import TrainSettings
 from vtrcli.text.streams import STREAMS, Stream, split_streams
 from vtrcli.text.taggers import Tagger
 from vtrcli.training.data import PairOrder, rows_of_videos, video_numbers
 from vtrcli.training.distributed import World
 from vtrcli.training.encoder import PairBatch
 from vtrcli.training.kept_frames import ClipRequest, Crop, KeptFrames, load_clips
-from vtrcli.training.settings import TrainSettings
 
 MIN_CROP_SHARE = 0.8  # of a frame's area (our choice)
 
@@ -70,7 +70,7 @@ def load_frame_set(
     max_tokens: int | None = None,
     on_progress: Callable[[int, int], None] = lambda num_done, total: None,
 ) -> FrameSet:
-    """Split and tokenize a split's captions, as `caching.encode_streams` does; no frame is read yet."""
+    """Split and tokenize a split's captions, as `text.cache.encode_streams` does; no frame is read yet."""
     length = token_limit(max_tokens, context_length)
     tokens = np.zeros((len(split.captions), len(experts), length), np.uint16)  # 49,408 tokens
     mask = np.zeros((len(split.captions), len(STREAMS)), bool)

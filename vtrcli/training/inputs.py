@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
-from vtrcli.caching import cache_texts, open_text_cache
 from vtrcli.datasets.join import JoinedSplit, join_with_store, require_complete
 from vtrcli.datasets.registry import available_splits, load_split
+from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.reader import FeatureStore
+from vtrcli.text.cache import cache_texts, open_text_cache
 from vtrcli.text.streams import STREAMS, Stream
 from vtrcli.text.taggers import TaggerName, load_tagger
 from vtrcli.training.data import AnySet, FeatureSet, load_features, split_off, too_few
@@ -19,7 +20,6 @@ from vtrcli.training.distributed import World
 from vtrcli.training.frame_batches import FrameSet, load_frame_set
 from vtrcli.training.kept_frames import KeptFrames
 from vtrcli.training.session import Display
-from vtrcli.training.settings import TrainSettings
 
 
 def join_splits(

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from vtrcli.errors import InputError
+from vtrcli.model.train_settings import TrainSettings
 from vtrcli.training.checkpoint import Progress
 from vtrcli.training.distributed import World, any_process, from_first
 from vtrcli.training.encoder import PairBatch, batch_loss
 from vtrcli.training.optimizer import num_warmup_steps, rate_factor, set_rate
-from vtrcli.training.settings import TrainSettings
 
 SAVE_SECONDS = 600.0  # within a long epoch
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vtrcli.training.settings import TrainSettings
+from vtrcli.model.train_settings import TrainSettings
 
 # CLIP's own values, which CLIP4Clip and its successors keep.
 BETAS, EPSILON = (0.9, 0.98), 1e-6

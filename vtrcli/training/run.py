@@ -9,16 +9,15 @@ from pathlib import Path
 
 from vtrcli.datasets.registry import text_limit
 from vtrcli.errors import UsageError, WeightsError
-from vtrcli.model.camoe import Camoe, CamoeConfig
+from vtrcli.model import run_folder
 from vtrcli.model.precision import choose_device
+from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.taggers import TaggerName
-from vtrcli.training import checkpoint, run_folder
+from vtrcli.training import checkpoint
 from vtrcli.training.distributed import joined_world
 from vtrcli.training.inputs import join_splits
-from vtrcli.training.run_folder import RunConfig
 from vtrcli.training.session import Display, Session, TrainResult, require_tensorboard
-from vtrcli.training.settings import TrainSettings
 from vtrcli.training.trainees import Job, cached_trainee, finetune_trainee
 
 
@@ -109,15 +108,3 @@ def require_longer(out: Path, settings: TrainSettings) -> None:
             allowed="a length above that to go on with",
             to_do="raise --epochs or --steps, or leave both out",
         )
-
-
-def load_camoe(run: Path, *, device: str = "cpu") -> tuple[Camoe, RunConfig]:
-    """The best model of a run, ready for evaluation.
-
-    Raises:
-        WeightsError: no run, or one that is damaged or of a newer vtr.
-    """
-    config = run_folder.read_config(run)
-    camoe = Camoe(CamoeConfig.from_json(config.camoe))
-    checkpoint.load_weights(run / run_folder.MODEL, camoe)
-    return camoe.to(device).eval(), config

@@ -14,15 +14,16 @@ import torch
 from torch import nn
 
 from vtrcli.errors import UsageError
+from vtrcli.model import run_folder
 from vtrcli.model.camoe import Camoe
-from vtrcli.training import checkpoint, run_folder
+from vtrcli.model.run_folder import RunConfig
+from vtrcli.model.train_settings import TrainSettings
+from vtrcli.training import checkpoint
 from vtrcli.training.checkpoint import Progress
 from vtrcli.training.curves import draw_curves
 from vtrcli.training.distributed import World
 from vtrcli.training.loop import BatchSource, EpochReport, Hooks, Interrupted, run_epochs
 from vtrcli.training.optimizer import make_optimizer
-from vtrcli.training.run_folder import RunConfig
-from vtrcli.training.settings import TrainSettings
 from vtrcli.training.validation import validation_score
 
 DRAW_SECONDS = 60.0  # curves.svg is drawn at the end, and this often before

@@ -11,20 +11,21 @@ import torch
 
 from vtrcli.datasets.join import JoinedSplit
 from vtrcli.errors import StoreError, UsageError
+from vtrcli.model import run_folder
 from vtrcli.model.camoe import Camoe, CamoeConfig
+from vtrcli.model.run_folder import RunConfig
+from vtrcli.model.train_settings import TrainSettings
+from vtrcli.model.trained_run import save_weights
 from vtrcli.store.config import BackboneTag
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.taggers import TaggerName, load_tagger
-from vtrcli.training import checkpoint, run_folder
 from vtrcli.training.data import CachedBatches, VideoSet
 from vtrcli.training.distributed import World
 from vtrcli.training.encoder import PairEncoder
 from vtrcli.training.finetune import FinetuneEncoder, encode_set, save_clip, start_clip
 from vtrcli.training.frame_batches import FrameBatches
 from vtrcli.training.inputs import cached_sets, frame_sets, train_and_val
-from vtrcli.training.run_folder import RunConfig
 from vtrcli.training.session import Display, Trainee
-from vtrcli.training.settings import TrainSettings
 from vtrcli.training.validation import validate
 
 
@@ -114,7 +115,7 @@ def cached_trainee(job: Job) -> Trainee:
         clip=None,
         source=CachedBatches(train, job.settings, job.world),
         validate=lambda: validate(camoe, val, device=job.device),
-        save_best=lambda: checkpoint.save_weights(job.out / run_folder.MODEL, camoe),
+        save_best=lambda: save_weights(job.out / run_folder.MODEL, camoe),
     )
 
 
@@ -144,7 +145,7 @@ def finetune_trainee(job: Job, *, backbone: str | None) -> Trainee:
         return validate(camoe, features, device=job.device)
 
     def save_best() -> None:
-        checkpoint.save_weights(job.out / run_folder.MODEL, camoe)
+        save_weights(job.out / run_folder.MODEL, camoe)
         path = job.out / run_folder.BACKBONE
         saved = save_clip(encoder, path, started_from=config.started_from or tag.name)
         run_folder.write_config(job.out, replace(config, backbone=saved))

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from vtrcli.errors import UsageError
-from vtrcli.training.settings import RECIPES, TrainSettings, recipe_settings
+from vtrcli.model.train_settings import RECIPES, TrainSettings, recipe_settings
 
 
 def test_what_was_asked_for_wins_over_the_recipe_and_the_recipe_over_the_default() -> None:

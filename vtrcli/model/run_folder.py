@@ -21,8 +21,8 @@ from typing import Any
 
 from vtrcli.errors import StoreError, WeightsError
 from vtrcli.files import write_whole
+from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.config import BackboneTag
-from vtrcli.training.settings import TrainSettings
 
 RUN_VERSION = 1
 CONFIG, METRICS, MODEL, LAST, CURVES, BACKBONE = (

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtrcli.extraction.batching import FrameBatcher
+from vtrcli.model.backbone import FrameBatcher
 
 
 @given(counts=st.lists(st.integers(1, 7), max_size=8), batch_size=st.integers(1, 6))

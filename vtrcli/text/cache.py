@@ -1,7 +1,4 @@
-"""`cache`: features without decoding. The use cases behind `vtr cache`.
-
-Captions of a data set, once per text stream; and image features of another backbone from kept frames.
-"""
+"""Captions -> features of their streams, kept in the store: each text is encoded once. The use case of `vtr cache`."""
 
 from __future__ import annotations
 
@@ -12,22 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.datasets.registry import available_splits, load_split, text_limit
-from vtrcli.errors import InputError, StoreError
-from vtrcli.extraction.batching import FrameBatcher
-from vtrcli.extraction.run import CPU_BATCH_SIZE, GPU_BATCH_SIZE, store_config
-from vtrcli.model.backbone import Backbone, load_backbone
-from vtrcli.store.config import writing
-from vtrcli.store.frames import FrameJpegs, decode_frame, frames_of
-from vtrcli.store.reader import FeatureStore, Location
-from vtrcli.store.records import VideoRecord
-from vtrcli.store.roots import add_roots
-from vtrcli.store.shard import damaged
+from vtrcli.errors import InputError
+from vtrcli.model.backbone import Backbone
+from vtrcli.model.towers import open_text_tower
+from vtrcli.store.reader import FeatureStore
 from vtrcli.store.texts import TextCache, TextRows, write_texts
-from vtrcli.store.writer import StoreWriter
 from vtrcli.text.streams import STREAMS, Stream, split_streams
 from vtrcli.text.taggers import Tagger, TaggerName, load_tagger
-from vtrcli.towers import open_text_tower
-from vtrcli.video.sampling import Sampling
 
 CHUNK_TEXTS = 8192  # captions per text file: what an interruption loses at most
 TEXT_BATCH_SIZE = 64
@@ -170,84 +158,3 @@ def reading_id(tagger_id: str, max_tokens: int | None) -> str:
     One name for both, so that a vtr that knows of no limit passes over files that have one.
     """
     return tagger_id if max_tokens is None else f"{tagger_id}+{max_tokens}tokens"
-
-
-def reencode_frames(
-    source: Path,
-    *,
-    target: Path,
-    backbone: str,
-    device: str = "auto",
-    batch_size: int | None = None,
-    on_progress: Callable[[int, int], None] = lambda num_done, total: None,
-) -> int:
-    """Make a store of another backbone from the kept frames of `source`, without decoding a video again.
-
-    Frames are resized from the size at which they were kept, so a larger input gains no detail. Videos that
-    `target` has already are passed over.
-
-    Returns:
-        The number of videos encoded.
-
-    Raises:
-        StoreError: the source keeps no frames, or the target is of another backbone.
-    """
-    opened = FeatureStore(source)
-    loaded = load_backbone(backbone, device=device, towers="image")
-    sampling = Sampling.from_json(opened.config.sampling)
-    config = store_config(loaded.info, sampling, opened.config.aspect)
-    with writing(target, config):
-        present = {
-            (name, at.record.fingerprint, at.record.content)
-            for name, at in FeatureStore(target).videos.items()
-        }
-        todo = [
-            at
-            for name, at in opened.videos.items()
-            if (name, at.record.fingerprint, at.record.content) not in present
-        ]
-        names = add_roots(
-            target, [replace(root, origin=root.folder) for root in opened.roots.by_name.values()]
-        )
-        batch = batch_size or (GPU_BATCH_SIZE if loaded.device.startswith("cuda") else CPU_BATCH_SIZE)
-        writer = StoreWriter(target, backbone_sha256=loaded.info.sha256, config=config)
-        try:
-            for number, location in enumerate(todo, start=1):
-                record = replace(location.record, root=names.get(location.record.root or ""))
-                _reencode_one(opened, location, record, loaded, writer, batch_size=batch)
-                on_progress(number, len(todo))
-        finally:
-            writer.flush()
-        return len(todo)
-
-
-def _reencode_one(
-    source: FeatureStore,
-    location: Location,
-    record: VideoRecord,
-    backbone: Backbone,
-    writer: StoreWriter,
-    *,
-    batch_size: int,
-) -> None:
-    images = frames_of(source.path, source.shards[location.shard], location)
-    if images is None:
-        raise StoreError(
-            f"store {source.path} keeps no frames of {location.record.video_id!r}",
-            allowed="a store made with --keep-frames",
-            to_do="run `vtr extract --keep-frames` into a new store",
-        )
-    size = backbone.info.input_size
-    batcher = FrameBatcher(backbone.encode_images, batch_size=batch_size, input_size=size)
-    try:
-        pixels = np.stack([decode_frame(image, size=size) for image in images])
-    except OSError as cause:  # Pillow's errors about a file's content
-        path = source.path / "frames" / source.shards[location.shard].path.name
-        raise damaged(path, f"a frame of {location.record.video_id!r}: {cause}") from cause
-    rows = [features for _, features in [*batcher.push(0, pixels), *batcher.flush()]]
-    writer.add(
-        record,
-        np.concatenate(rows),
-        source.timestamps(location.record.video_id),
-        jpegs=FrameJpegs(tuple(images)),
-    )
