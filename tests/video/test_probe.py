@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from tests.video.clips import make_video, run_ffmpeg
+from tests.video.clips import make_video, read, run_ffmpeg
 from vtrcli.errors import VideoError
 from vtrcli.video import probe as probing
+from vtrcli.video.one_frame import frame_at
 from vtrcli.video.probe import probe
+from vtrcli.video.sampling import Sampling
 
 
 def test_a_plain_clip(tmp_path: Path) -> None:
@@ -31,6 +34,47 @@ def test_the_distance_of_key_frames_is_looked_for_in_larger_files(
     monkeypatch.setattr(probing, "_SMALL_BYTES", 0)
     clip = make_video(tmp_path / "clip.mp4", "testsrc2=size=96x64:rate=10:duration=5")
     assert probe(clip).keyframe_seconds == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    "rate", ["24000/1001", "30000/1001", "60000/1001", "25/3", "100/3", "25", "12.5", "0.5"]
+)
+def test_the_rate_is_not_the_rounded_one_that_ffmpeg_prints(tmp_path: Path, rate: str) -> None:
+    clip = make_video(tmp_path / "clip.avi", f"color=red:size=64x48:rate={rate}:duration=2")
+    assert probe(clip).frames_per_second == pytest.approx(float(Fraction(rate)), abs=1e-9)
+
+
+def test_packets_behind_the_end_of_an_edit_list_are_not_shown(tmp_path: Path) -> None:
+    clip, cut = tmp_path / "clip.mp4", tmp_path / "cut.mp4"
+    make_video(clip, "testsrc2=size=96x64:rate=10:duration=5")
+    content = bytearray(clip.read_bytes())
+    at = content.index(b"elst") + 12  # version and flags, count, then the length of the first edit
+    content[at : at + 4] = (3000).to_bytes(4, "big")
+    cut.write_bytes(content)
+    assert probe(cut).end_seconds == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("cut.mp4", "-c:v libx264 -g 5 -movflags frag_keyframe+empty_moov"),
+        ("cut.mxf", "-c:v mpeg2video -r 25"),
+    ],
+)
+def test_what_is_torn_at_its_end_is_read_from_its_begin(tmp_path: Path, name: str, options: str) -> None:
+    whole = tmp_path / "whole" / name
+    whole.parent.mkdir()
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=10:duration=5", *options.split(), str(whole))
+    content = whole.read_bytes()
+    # in the table of the last fragment; in the description of the index
+    end = content.rindex(b"trun") + 16 if name == "cut.mp4" else len(content) - 1000
+    (tmp_path / name).write_bytes(content[:end])
+    assert probe(tmp_path / name).is_torn and not probe(tmp_path / name).can_seek
+    for sampling in (Sampling(fps=1, min_frames=1), Sampling(keyframes=True)):
+        times = read(tmp_path / name, sampling).timestamps
+        assert list(times[:4]) == pytest.approx([0, 1, 2, 3] if not sampling.keyframes else times[:4])
+        assert times[-1] >= 4
+    assert frame_at(tmp_path / name, 3.0).shape == (64, 96, 3)
 
 
 def test_the_displayed_size_counts_rotation_and_pixel_shape(tmp_path: Path) -> None:

@@ -83,22 +83,24 @@ def url(path: str | os.PathLike[str]) -> str:
 
 
 def probe_command(
-    path: str | os.PathLike[str], *, is_indexed: bool = False, with_head: bool = True
+    path: str | os.PathLike[str], *, is_indexed: bool = False, with_head: bool = True, is_torn: bool = False
 ) -> list[str]:
     """Describes the file on standard error and lists packets on standard output.
 
-    The first key packets of the first video stream with checksums (framecrc; unless without `with_head`); where an
-    index leads there (`is_indexed`), the last packets of every video stream with hashes (framehash).
+    The first key packets of the first video stream with hashes (framehash, which tells no flags; unless without
+    `with_head`); where an index leads there (`is_indexed`), the last packets of every video stream with checksums
+    (framecrc). `is_torn`: the file is read like a pipe.
     """
     listing = {"c": "copy", "flush_packets": 1}
-    head = _input(**{"t": _KEY_PACKET_SECONDS, "discard:v": "nokey"})["V:0"]
+    head = _input(**{"t": _KEY_PACKET_SECONDS, "discard:v": "nokey"}, **_torn(is_torn))["V:0"]
     outputs = []
     if with_head or not is_indexed:
-        outputs.append(ffmpeg.output(head, "pipe:1", f="framecrc", **listing, **{"frames:v": _KEY_PACKETS}))
+        keys = {"bsf:v": _KEYS_ONLY, "frames:v": _KEY_PACKETS, "hash": "adler32"}
+        outputs.append(ffmpeg.output(head, "pipe:1", f="framehash", **listing, **keys))
     if is_indexed:
         last = _input(sseof=-_TAIL_SECONDS, noaccurate_seek=None)["V"]
-        everything = {"copypriorss:v": 1, "copyinkf:v": None, "hash": "adler32"}
-        outputs.append(ffmpeg.output(last, "pipe:1", f="framehash", **listing, **everything))
+        everything = {"copypriorss:v": 1, "copyinkf:v": None}
+        outputs.append(ffmpeg.output(last, "pipe:1", f="framecrc", **listing, **everything))
     return _command(path, ffmpeg.merge_outputs(*outputs), "-copyts")
 
 
@@ -123,7 +125,7 @@ def count_command(info: VideoInfo, *, keyframes: bool) -> list[str]:
 
 
 def _packet_listing(info: VideoInfo, filters: str, **options: Any) -> list[str]:
-    stream = _input(**{"bsf:v": filters, **options})[str(info.stream)]
+    stream = _input(**{"bsf:v": filters, **options, **_torn(info.is_torn)})[str(info.stream)]
     listing = ffmpeg.output(stream, "pipe:1", f="framecrc", c="copy", **{"copyinkf:v": None})
     return _command(info.path, listing, "-copyts")
 
@@ -192,8 +194,8 @@ def keyframes_command(
     if decode_all or info.is_counted:
         stream = _whole(info, num_threads).filter("select", "key")
     else:
-        options = {"bsf:v": f"{_TIMELINE},{_KEYS_ONLY}", **_sparing(info), **_decoder(num_threads)}
-        stream = _input(**options)[str(info.stream)]
+        options = {"bsf:v": f"{_TIMELINE},{_KEYS_ONLY}", **_sparing(info), **_torn(info.is_torn)}
+        stream = _input(**options, **_decoder(num_threads))[str(info.stream)]
     if keep:
         kept, total = keep
         stream = stream.filter("select", f"gt(floor((n+1)*{kept}/{total}),floor(n*{kept}/{total}))")
@@ -276,8 +278,13 @@ def _whole(info: VideoInfo, num_threads: int) -> Any:
 def _clock(info: VideoInfo) -> dict[str, Any]:
     """Options that give the packets of an input their times."""
     if info.is_counted:
-        return {"r": info.frames_per_second or DEFAULT_RATE}
-    return {"bsf:v": _TIMELINE, "bsf:a": _TIMELINE}
+        return {"r": info.frames_per_second or DEFAULT_RATE, **_torn(info.is_torn)}
+    return {"bsf:v": _TIMELINE, "bsf:a": _TIMELINE, **_torn(info.is_torn)}
+
+
+def _torn(is_torn: bool) -> dict[str, Any]:
+    """Keeps a demuxer from looking for what stands at the end of a file."""
+    return {"seekable": 0} if is_torn else {}
 
 
 def _share(longest_side: int) -> str:

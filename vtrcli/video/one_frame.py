@@ -14,7 +14,6 @@ from vtrcli.errors import UsageError, VideoError
 from vtrcli.video import graph
 from vtrcli.video.child import Patience, Session
 from vtrcli.video.failures import NO_REASON, decode_failure, first_complaint
-from vtrcli.video.formats import SEEKABLE
 from vtrcli.video.measure import last_decoded, measure_end
 from vtrcli.video.probe import VideoInfo, probe, refuse_encrypted
 
@@ -98,8 +97,7 @@ def is_clean(log: bytes, seconds: float) -> bool:
 
 def ways(info: VideoInfo, seconds: float) -> tuple[bool, ...]:
     """Whether to seek to a time or to decode all before it: what to try, in this order."""
-    may_seek = info.container in SEEKABLE and not info.is_counted and not info.has_restarts
-    return (True, False) if seconds > 0 and may_seek else (False,)
+    return (True, False) if seconds > 0 and info.can_seek else (False,)
 
 
 def _decode(

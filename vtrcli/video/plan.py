@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vtrcli.video.formats import SEEKABLE
 from vtrcli.video.probe import VideoInfo
 from vtrcli.video.sampling import Sampling, target_timestamps
 
@@ -43,7 +42,7 @@ class Plan:
 def make_plan(info: VideoInfo, sampling: Sampling, *, may_seek: bool = True) -> Plan:
     """The cheapest plan that gives exactly the frames on display at the sampling's times; not for key frames."""
     targets = target_timestamps(sampling, info.duration_seconds or 0.0)
-    if not may_seek or info.container not in SEEKABLE or info.is_counted or info.has_restarts:
+    if not (may_seek and info.can_seek):
         return Plan(method="linear", targets=targets)
     pixels = max(1, info.width * info.height)
     rate = info.frames_per_second or 25.0

@@ -19,6 +19,7 @@ from vtrcli.video.failures import NO_REASON, first_complaint, open_failure
 from vtrcli.video.files import check_file, read_head
 from vtrcli.video.formats import (
     CONSTANT_RATE,
+    SEEKABLE,
     SNIFF_BYTES,
     STREAMS_WITHOUT_TIMES,
     is_indexed,
@@ -61,11 +62,17 @@ class VideoInfo:
     is_reordered: bool = True  # pictures may be stored in another order than shown
     lacks_times: bool = False  # the container does not tell when each picture is shown
     has_restarts: bool = False  # it holds several recordings, each with a clock of its own
+    is_torn: bool = False  # what stands at its end cannot be read: it opens only when it is read like a pipe
 
     @property
     def is_counted(self) -> bool:
         """Whether frames have to be counted, since the container does not tell their times: a bare stream, old AVI."""
         return self.lacks_times or self.container in STREAMS_WITHOUT_TIMES | CONSTANT_RATE
+
+    @property
+    def can_seek(self) -> bool:
+        """Whether an index leads to a time, and the time to a picture."""
+        return self.container in SEEKABLE and not (self.is_counted or self.has_restarts or self.is_torn)
 
     @property
     def zero_seconds(self) -> float:
@@ -92,17 +99,24 @@ def probe(path: str | os.PathLike[str], *, timeout_seconds: float | None = None)
     if family == "photo":
         raise VideoError("not-a-video", "it is a photo (HEIC, AVIF, CR3)", path=os.fspath(path))
     session = Session(path, Patience(patience_for(num_bytes) if timeout_seconds is None else timeout_seconds))
-    command = graph.probe_command(path, is_indexed=is_indexed(head), with_head=num_bytes > _SMALL_BYTES)
-    with session.run(command) as child:
-        first, last = read_packets(lines_of(child))
-        status = child.wait()
-        log = child.log
-    session.check_time()
-    text = _own_part(log, path)
+    with_index, log = is_indexed(head), b""
+    for is_torn in (False, True):
+        command = graph.probe_command(
+            path, is_indexed=with_index and not is_torn, with_head=num_bytes > _SMALL_BYTES, is_torn=is_torn
+        )
+        with session.run(command) as child:
+            last, first = read_packets(lines_of(child))
+            status = child.wait()
+            log += child.log
+        session.check_time()
+        text = _own_part(log, path)
+        if text is not None or family != "video" or status < 0:
+            break
     if text is None:
         reason = open_failure(log, family, status)
         raise VideoError(reason, first_complaint(log) or NO_REASON, path=os.fspath(path))
     info = _with_packets(_parse(text, Path(path), num_bytes=num_bytes), first, last)
+    info = replace(info, is_torn=is_torn)
     segment_end = matroska_end(head)
     goes_on = segment_end is not None and segment_end < num_bytes  # another file was joined to this one
     return replace(info, has_restarts=True) if goes_on else info
@@ -148,12 +162,13 @@ _AFTER_INPUT = re.compile(rb"^\[info\] (?:Input #1|Stream mapping:|Output #0)", 
 # Metadata lines are indented by four spaces or more (ffmpeg indents each line of a value with many lines), so
 # these lines, two spaces after the tag, are ffmpeg's own.
 _DURATION = re.compile(
-    r"^\[info\]   Duration: (?:(\d+):(\d\d):(\d\d\.\d+)|N/A)(?:, start: (-?\d+\.\d+))?", re.MULTILINE
+    r"^\[info\]   Duration: (?:(\d+):(\d\d):(\d\d\.\d+)|[^,\n]*)(?:, start: (-?\d+\.\d+))?", re.MULTILINE
 )
 _STREAM = re.compile(
     r"^\[info\]   Stream #0:(?P<index>\d+)(?:\[0x(?P<id>[0-9a-f]+)\])?(?:\(.*?\))?: (?P<kind>\w+): (?P<words>.*)$",
     re.MULTILINE,
 )
+_ROUNDING_OF_RATES = 0.00501
 # Tracks of still pictures beside a video: covers and previews.
 _STILLS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000", "jpegls", "ljpeg")
 _PICTURE = re.compile(
@@ -203,7 +218,7 @@ def _parse(text: str, path: Path, *, num_bytes: int) -> _Parsed:
         width=width,
         height=height,
         rotation_degrees=degrees,
-        frames_per_second=float(rate[1]) * (1000 if rate[2] else 1) if rate else None,
+        frames_per_second=_exact_rate(float(rate[1]) * (1000 if rate[2] else 1)) if rate else None,
         duration_seconds=_seconds(duration),
         is_hdr=any("smpte2084" in part or "arib-std-b67" in part for part in color),
         start_seconds=float(duration[4]) if duration and duration[4] else 0.0,
@@ -216,6 +231,13 @@ def _parse(text: str, path: Path, *, num_bytes: int) -> _Parsed:
         has_sound=any(stream["kind"] == "Audio" for stream in streams),
     )
     return _Parsed(info, videos.index(chosen))
+
+
+def _exact_rate(printed: float) -> float:
+    """The frame rate behind two printed decimals: 23.98 is 24000/1001, which would be 0.6 s off after an hour."""
+    candidates = (round(printed), round(printed * 3) / 3, round(printed * 1.001) / 1.001)
+    near = (rate for rate in candidates if abs(rate - printed) <= _ROUNDING_OF_RATES)
+    return printed if printed < 1 else next(near, printed)
 
 
 def _is_picture(words: str) -> bool:

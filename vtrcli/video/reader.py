@@ -6,6 +6,7 @@ steps, and what happens when a header lied.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
@@ -106,7 +107,7 @@ def _measured(session: Session, info: VideoInfo, sampling: Sampling) -> VideoInf
         return info
     if stated is None or stated > _INCREDIBLE_SECONDS or end > stated - _PRINTED_SECONDS:
         return replace(info, duration_seconds=end)  # longer than stated, or the same to more digits
-    targets = target_timestamps(sampling, stated)
+    targets = target_timestamps(Sampling() if sampling.keyframes else sampling, stated)
     return replace(info, duration_seconds=end) if len(targets) and targets[-1] >= end else info
 
 
@@ -147,6 +148,7 @@ class VideoReader:
         self._session = session
         self._file_state = file_state
         self._stated_seconds = stated_seconds
+        self._is_one_picture = False  # no other than the one key frame
         self.plan = self._make_plan()
         self._batches = self._iterate()
 
@@ -228,6 +230,8 @@ class VideoReader:
         packets = key_packets(self._session, self.info)
         times = np.array(sorted(packets.key_seconds)) - self.info.zero_seconds
         shown = np.maximum(times[times > -_PRINTED_SECONDS], 0.0)
+        end_seconds = packets.end_seconds - self.info.zero_seconds
+        self._is_one_picture = len(shown) == 1 and end_seconds >= (self.info.end_seconds or math.inf)
         if not len(shown):  # an edit list can begin behind the only key frame
             return make_plan(replace(self.info, duration_seconds=0.0), Sampling(num_frames=1), may_seek=False)
         return keyframe_plan(shown, len(shown), sampling.max_frames)
@@ -258,7 +262,8 @@ class VideoReader:
             raise VideoError(reason, complaint or NO_REASON, path=str(self.info.path))
         wanted = len(self.plan.targets)
         end_seconds = self.info.end_seconds or 0.0
-        if decode.num_frames == 1 and (wanted > 1 or end_seconds < _ONE_PICTURE_SECONDS):
+        is_one_picture = wanted > 1 or self._is_one_picture or end_seconds < _ONE_PICTURE_SECONDS
+        if decode.num_frames == 1 and is_one_picture:
             # one picture and a song: it is shown as long as the file lasts
             lasting = max(self._stated_seconds or 0.0, end_seconds)
             self.info = replace(self.info, duration_seconds=lasting or self.info.duration_seconds)
