@@ -16,6 +16,8 @@ FLOORS = [
     {"__main__"},
     {"cli"},
     {"demo"},
+    {"__init__"},
+    {"api"},
     {"searching"},
     {"evaluation", "training", "extraction", "checking"},
     {"milvus"},
@@ -24,7 +26,6 @@ FLOORS = [
     {"video", "store", "model", "datasets", "text"},
     {"files", "text_files", "threads", "times", "html", "page"},
     {"errors"},
-    {"__init__"},
 ]
 SIDE_BY_SIDE = {
     "evaluation",
@@ -48,7 +49,9 @@ def imported(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "vtrcli":
-            names.add(node.module)
+            # The version is known before the face is.
+            if [alias.name for alias in node.names] != ["__version__"]:
+                names.add(node.module)
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names if alias.name.split(".")[0] == "vtrcli"}
     return names

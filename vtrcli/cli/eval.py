@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from vtrcli.api import evaluate
 from vtrcli.cli import completion, options
 from vtrcli.cli.output import count, print_json, say, stdout
 from vtrcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from vtrcli.evaluation.inputs import EvaluationInputs
     from vtrcli.evaluation.run import EvaluationResult
     from vtrcli.ranking.evaluate import Evaluation
 
@@ -132,10 +132,6 @@ def command(
     quiet: options.Quiet = False,
 ) -> None:
     """Evaluate retrieval in both directions: a data set through a store and a run, or any model's matrix."""
-    from vtrcli.evaluation.inputs import save_matrix
-    from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
-    from vtrcli.model.precision import choose_device
-
     for path in (report, save_ranks, save_similarities):
         options.require_folder_of(path)
     methods = [*(["dsl"] if dsl else []), *(method or [])]
@@ -147,44 +143,40 @@ def command(
             allowed="a file that ends in .npy",
             to_do=f"write --save-similarities {save_similarities.with_suffix('.npy')}",
         )
-    chosen_device = choose_device(device)
-    if from_files:
-        inputs = file_inputs(similarities, text_vectors, video_vectors, text_to_video, bank)
-    else:
-        name, folder = options.require_dataset(dataset, annotations)
-        inputs = store_inputs(
-            options.store_path(store),
-            run,
-            name,
-            folder,
-            split,
-            tagger,
-            max_tokens,
-            chosen_device,
-            allow_missing,
-            bank,
-            quiet,
-        )
-    result = evaluate_inputs(
-        inputs,
-        EvaluationOptions(
-            methods=tuple(methods),  # type: ignore[arg-type]
-            temperature=temperature,
-            logit_scale=logit_scale,
-            v2t_over=v2t_over,
-            ties=ties,
-            k=k,
-            alpha=alpha,
-            arrival_sizes=tuple(int(value) for value in numbers(arrivals, "--arrivals", whole=True)),
-            sweep_temperatures=numbers(DEFAULT_SWEEP if sweep == "all" else sweep, "--sweep"),
-            num_bootstrap=bootstrap,
-            memory_bytes=int(memory * 1e9),
-            device=chosen_device,
-            seed=seed,
-        ),
+    about: dict[str, Any] = {"text_to_video": text_to_video}
+    if not from_files:
+        name, annotations = options.require_dataset(dataset, annotations)
+        folder = options.store_path(store)
+        about = {"store": folder, "dataset": name, "run": run_to_evaluate(folder, run, quiet=quiet)}
+    result = evaluate(
+        similarities,
+        text_vectors=text_vectors,
+        video_vectors=video_vectors,
+        bank=bank,
+        annotations=annotations,
+        split=split,
+        tagger=tagger,
+        max_tokens=max_tokens,
+        allow_missing=allow_missing,
+        device=device,
+        methods=methods,  # type: ignore[arg-type]
+        temperature=temperature,
+        logit_scale=logit_scale,
+        v2t_over=v2t_over,
+        ties=ties,
+        k=k,
+        alpha=alpha,
+        arrival_sizes=tuple(int(value) for value in numbers(arrivals, "--arrivals", whole=True)),
+        sweep_temperatures=numbers(DEFAULT_SWEEP if sweep == "all" else sweep, "--sweep"),
+        num_bootstrap=bootstrap,
+        memory_bytes=int(memory * 1e9),
+        seed=seed,
+        **about,
     )
     if save_similarities:
-        save_matrix(inputs, save_similarities)
+        from vtrcli.evaluation.inputs import save_matrix
+
+        save_matrix(result.inputs, save_similarities)
     if save_ranks:
         from vtrcli.evaluation.ranks_file import write_ranks
 
@@ -194,7 +186,7 @@ def command(
 
         write_report(result, report)
     if json_output:
-        print_json(NAME, result_json(result))
+        print_json(NAME, result.to_json())
     else:
         print_result(result, quiet=quiet)
 
@@ -223,77 +215,17 @@ def refuse_idle_options(context: typer.Context, methods: list[str], *, from_file
             )
 
 
-def file_inputs(
-    similarities: Path | None,
-    text_vectors: Path | None,
-    video_vectors: Path | None,
-    text_to_video: Path | None,
-    bank: str,
-) -> EvaluationInputs:
-    """Scores from files. Raises UsageError when the options do not fit together."""
-    from vtrcli.evaluation.inputs import from_matrix, from_vectors
-
-    if bank == "train":
-        raise UsageError(
-            "--bank train with scores from files",
-            allowed="test, or a file of the bank's scores (vectors with --text-vectors)",
-            to_do="give the file, or leave --bank out",
-        )
-    bank_path = None if bank == "test" else Path(bank)
-    if similarities and not (text_vectors or video_vectors):
-        return from_matrix(similarities, text_to_video=text_to_video, bank=bank_path)
-    if text_vectors and video_vectors and not similarities:
-        return from_vectors(text_vectors, video_vectors, text_to_video=text_to_video, bank=bank_path)
-    raise UsageError(
-        "--similarities and vectors together, or only one side's vectors",
-        allowed="--similarities FILE, or --text-vectors FILE with --video-vectors FILE",
-        to_do="keep one of the two",
-    )
-
-
-def store_inputs(
-    store: Path,
-    run: str | None,
-    dataset: str,
-    annotations: Path,
-    split: str,
-    tagger: Literal["hanta", "spacy"],
-    max_tokens: int | None,
-    device: str,
-    allow_missing: bool,
-    bank: str,
-    quiet: bool,
-) -> EvaluationInputs:
-    """Scores from a store, through the newest run beside vtr.toml unless another was named."""
+def run_to_evaluate(store: Path, run: str | None, *, quiet: bool) -> Path | None:
+    """The run that was named, else the newest beside vtr.toml that fits; None for zero-shot."""
     from vtrcli.cli.train import newest_run_of
-    from vtrcli.evaluation.inputs import from_store
     from vtrcli.store.config import read_config
 
-    if bank not in ("test", "train"):
-        raise UsageError(
-            f"--bank {bank} with a data set",
-            allowed="test or train",
-            to_do="use `--bank train`, or evaluate a saved matrix with a bank file",
-        )
-    path: Path | None = None
-    if run is None:
-        path = newest_run_of(store, read_config(store).backbone, quiet=quiet)
-        if path is None:
-            say("no trained run here: zero-shot, mean of frames (`vtr train` trains one)", quiet=quiet)
-    elif run != "none":
-        path = Path(run)
-    return from_store(
-        store,
-        run=path,
-        dataset=dataset,
-        annotations=annotations,
-        split=split,
-        tagger=tagger,
-        max_tokens=max_tokens,
-        device=device,
-        allow_missing=allow_missing,
-        use_train_bank=bank == "train",
-    )
+    if run is not None:
+        return None if run == "none" else Path(run)
+    newest = newest_run_of(store, read_config(store).backbone, quiet=quiet)
+    if newest is None:
+        say("no trained run here: zero-shot, mean of frames (`vtr train` trains one)", quiet=quiet)
+    return newest
 
 
 def numbers(text: str | None, option: str, *, whole: bool = False) -> tuple[float, ...]:
@@ -313,45 +245,6 @@ def numbers(text: str | None, option: str, *, whole: bool = False) -> tuple[floa
             else "numbers above 0, separated by commas",
             to_do=f"write for example {option} {'1,16,256' if whole else '0.5,1,2'}",
         ) from None
-
-
-def result_json(result: EvaluationResult) -> dict[str, Any]:
-    """The keys of `vtr eval --json`."""
-    first = result.evaluations[0]
-    body: dict[str, Any] = {
-        "model": result.inputs.model,
-        "dataset": result.inputs.dataset,
-        "split": result.inputs.split,
-        "max_tokens": result.inputs.max_tokens,
-        "num_texts": first.num_texts,
-        "num_videos": first.num_videos,
-        "v2t_over": first.v2t.over if first.v2t else None,
-        "ties": first.ties,
-        "num_ties": first.t2v.num_ties + (first.v2t.num_ties if first.v2t else 0),
-        "logit_scale": first.logit_scale,
-        "results": [row for evaluation in result.evaluations for row in evaluation.to_json()],
-        "notes": list(result.notes),
-    }
-    if result.arrivals:
-        body["arrivals"] = [
-            {"method": method, "direction": direction, **_arrival_json(arrival)}
-            for (method, direction), rows in result.arrivals.items()
-            for arrival in rows
-        ]
-    if result.sweeps:
-        body["sweep"] = [row for rows in result.sweeps.values() for swept in rows for row in swept.to_json()]
-    return body
-
-
-def _arrival_json(arrival: Any) -> dict[str, Any]:
-    recall = {f"R@{k}": round(value, 4) for k, value in arrival.recall.items()}
-    return {
-        "batch_size": arrival.batch_size,
-        "num_shuffles": arrival.num_shuffles,
-        **recall,
-        "MdR": arrival.median_rank,
-        "MnR": round(arrival.mean_rank, 4),
-    }
 
 
 def print_result(result: EvaluationResult, *, quiet: bool) -> None:

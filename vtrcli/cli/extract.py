@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from vtrcli.api import extract
 from vtrcli.cli import completion, options
 from vtrcli.cli.output import (
     anchored,
@@ -29,8 +30,6 @@ from vtrcli.times import clock
 
 if TYPE_CHECKING:
     from vtrcli.extraction.run import ExtractResult, Plan, Progress
-    from vtrcli.video.graph import Aspect
-    from vtrcli.video.sampling import Sampling
 
 NAME = "extract"
 EPILOG = "Example: [bold]vtr extract ~/Videos --store kitchen.store --frames 12[/bold]"
@@ -132,12 +131,9 @@ def command(
 ) -> None:
     """Decode frames of videos and store their CLIP features. Run it again: only new or changed files are done."""
     paths, is_list = input_paths(videos)
-    choice = sampling_choice(fps, min_frames, frames, keyframes, max_frames)
     from vtrcli.cli.models import download_progress
-    from vtrcli.extraction.run import extract
 
     folder = options.store_path(store)
-    name, sampling, shape = follow_store(folder, backbone, choice, aspect)
     quiet_progress = quiet or (json_output and not sys.stderr.isatty())
 
     def run_once(
@@ -147,10 +143,15 @@ def command(
         try:
             return extract(
                 paths,
-                store=folder,
-                backbone=name,
-                sampling=sampling,
-                aspect=shape,
+                folder,
+                backbone=backbone,
+                fps=fps,
+                min_frames=min_frames,
+                frames=frames,
+                keyframes=keyframes,
+                max_frames=max_frames,
+                aspect=aspect,
+                prune=prune,
                 device=device,
                 keep_frames=keep_frames,
                 num_workers=workers,
@@ -159,7 +160,6 @@ def command(
                 retry_failed=retry_failed,
                 must_exist=not is_list,
                 may_be_empty=may_be_empty,
-                prune_missing=prune,
                 exclude=[anchored(pattern) for pattern in exclude or ()],
                 not_yet=not_yet,
                 on_download=download_progress(quiet=quiet_progress),
@@ -223,7 +223,7 @@ def keep_watching(
 def show_result(result: ExtractResult, *, json_output: bool, quiet: bool) -> None:
     """One JSON object, or one line."""
     if json_output:
-        print_json(NAME, result_json(result))
+        print_json(NAME, result.to_json())
         sys.stdout.flush()
     else:
         print_result(result, quiet=quiet)
@@ -246,50 +246,6 @@ def input_paths(videos: list[Path] | None) -> tuple[list[Path], bool]:
         paths = path_list(sys.stdin.buffer.read(), name="the list on stdin")
         return [Path(os.fsdecode(path)) for path in paths], True
     return videos, False
-
-
-def sampling_choice(
-    fps: float | None, min_frames: int | None, frames: int | None, keyframes: bool, max_frames: int | None
-) -> dict[str, object]:
-    """The sampling options that were given; at most one of rate, number and key frames.
-
-    Raises:
-        UsageError: two of them contradict each other.
-    """
-    given = [
-        flag
-        for flag, is_set in (
-            ("--fps/--min-frames", fps is not None or min_frames is not None),
-            ("--frames", frames is not None),
-            ("--keyframes", keyframes),
-        )
-        if is_set
-    ]
-    if len(given) > 1:
-        raise UsageError(
-            f"{' and '.join(given)} together",
-            allowed="one way of choosing frames: --fps with --min-frames, --frames, or --keyframes",
-            to_do="keep one of them",
-        )
-    values = {"fps": fps, "min_frames": min_frames, "num_frames": frames, "max_frames": max_frames}
-    chosen: dict[str, object] = {name: value for name, value in values.items() if value is not None}
-    if keyframes:
-        chosen["keyframes"] = True
-    return chosen
-
-
-def follow_store(
-    store: Path, backbone: str | None, choice: dict[str, object], aspect: Aspect | None
-) -> tuple[str, Sampling, Aspect]:
-    """Backbone, sampling and aspect of the run: what was asked for, else what the store has, else the defaults."""
-    from vtrcli.store.config import CONFIG_NAME, read_config
-    from vtrcli.video.sampling import Sampling
-
-    if not (store / CONFIG_NAME).exists():
-        return backbone or options.BACKBONE_DEFAULT, Sampling(**choice), aspect or "display"  # type: ignore[arg-type]
-    config = read_config(store)
-    sampling = Sampling(**choice) if choice else Sampling.from_json(config.sampling)  # type: ignore[arg-type]
-    return backbone or config.backbone.name, sampling, aspect or config.aspect
 
 
 class Display:
@@ -322,27 +278,6 @@ class Display:
         """Leave the bar as it is."""
         if self._bar:
             self._bar.__exit__(None, None, None)
-
-
-def result_json(result: ExtractResult) -> dict[str, object]:
-    """The keys of `vtr extract --json`."""
-    return {
-        "store": str(result.store),
-        "aspect": result.aspect,
-        "num_found": result.num_found,
-        "num_extracted": result.num_extracted + result.num_copied,
-        "num_copied": result.num_copied,
-        "num_skipped": result.num_skipped,
-        "num_moved": result.num_moved,
-        "num_pruned": result.num_pruned,
-        "num_ignored": result.num_ignored,
-        "num_failed": result.num_failed,
-        "num_known_failures": len(result.known_failures),
-        "num_frames": result.num_frames,
-        "seconds": round(result.seconds, 3),
-        "failures": [failure.public() for failure in result.failures],
-        "warnings": result.warnings,
-    }
 
 
 def print_result(result: ExtractResult, *, quiet: bool) -> None:

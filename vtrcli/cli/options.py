@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from vtrcli.api import DEFAULT_BACKBONE
 from vtrcli.cli import completion
 from vtrcli.errors import UsageError
 
@@ -85,7 +86,7 @@ MILVUS_TIMEOUT = 10.0
 
 DEVICE_DEFAULT = "auto"
 MAX_SEED = 2**32 - 1
-BACKBONE_DEFAULT = "ViT-B/32"
+BACKBONE_DEFAULT = DEFAULT_BACKBONE
 BACKBONE_HELP = "ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px, a file or folder of weights, or demo."
 
 

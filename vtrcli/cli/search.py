@@ -333,9 +333,9 @@ def command(
             result = searcher.search(asked, how)
         else:
             lines = read_lines(queries)
-            output.many(lines, lambda line: searcher.search(ask(text=line), how), run=searcher.run_name)
+            output.many(lines, lambda line: searcher.search(ask(text=line), how))
             return
-    output.one(result, run=searcher.run_name)
+    output.one(result)
 
 
 def refuse_two_outputs(*, json_output: bool, paths: bool, queries: bool) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from vtrcli.cli.output import count, print_json, say, short_path
 from vtrcli.cli.progress import ProgressBar
-from vtrcli.cli.search_output import answer_lines, print_paths, print_table, result_json
+from vtrcli.cli.search_output import answer_lines, print_paths, print_table
 from vtrcli.errors import EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
@@ -34,16 +34,17 @@ class Output:
     open_player: bool
     quiet: bool
 
-    def one(self, result: SearchResult, *, run: str | None) -> None:
+    def one(self, result: SearchResult) -> None:
         """The answer to one query. Exit code 5 when a clip could not be cut."""
         for note in result.notes:
             say(f"vtr: {note}", quiet=self.quiet)
+        run = result.run
         if run is not None and result.hits and not self.json_output and self.path_end is None:
             say(f"ranked by {short_path(run)} (--run none: plain CLIP)", quiet=self.quiet, dim=True)
         saved = None if self.clips is None else save_hits(result.hits, self.clips, quiet=self.quiet)
         if self.json_output:
             made = {} if saved is None else {"clips": saved}
-            print_json("search", result_json(result, self.sources, run=run, **made))
+            print_json("search", {**result.to_json(), **made})
         elif self.path_end is not None:
             print_paths(result.hits, end=self.path_end)
         else:
@@ -55,10 +56,10 @@ class Output:
         if any(row["clip"] is None for row in saved or ()):
             raise typer.Exit(EXIT_SOME_FAILED)
 
-    def many(self, lines: Iterable[str], answer: Callable[[str], SearchResult], *, run: str | None) -> None:
+    def many(self, lines: Iterable[str], answer: Callable[[str], SearchResult]) -> None:
         """The answers to many queries; the exit code is that of the first that cannot be answered."""
         keep = self.gallery is not None
-        answers = answer_lines(lines, answer, sources=self.sources, run=run, keep=keep)
+        answers = answer_lines(lines, answer, sources=self.sources, keep=keep)
         if self.gallery is not None:
             make_gallery(answers.results, self.gallery, self.stores, quiet=self.quiet)
         if answers.first_error is not None:

@@ -25,18 +25,6 @@ if TYPE_CHECKING:
 MAX_SHOWN_TWINS = 2
 
 
-def result_json(result: SearchResult, sources: Sequence[str], **more: Any) -> dict[str, Any]:
-    """The keys of one answer, the same in `--json` and in a line of `--queries`. `store` is null for several."""
-    return {
-        "query": result.query,
-        **sources_json(sources),
-        **more,
-        "num_videos": result.num_videos,
-        "notes": list(result.notes),
-        "results": [hit_json(hit) for hit in result.hits],
-    }
-
-
 def read_lines(path: Path) -> Iterator[str]:
     """The lines of a file or (-) of stdin that are not blank, as they come. Raises InputError for no text file."""
     is_stdin = str(path) == "-"
@@ -66,7 +54,6 @@ def answer_lines(
     answer: Callable[[str], SearchResult],
     *,
     sources: Sequence[str],
-    run: str | None,
     keep: bool,
 ) -> Answers:
     """One JSON object per query, each written as soon as it is known; `error` where there is no answer.
@@ -79,7 +66,7 @@ def answer_lines(
             result = answer(line)
             if keep:
                 answers.results.append(result)
-            print_json("search", result_json(result, sources, run=run))
+            print_json("search", result.to_json())
         except InputError as error:
             print_json("search", {"query": line, **sources_json(sources), "error": str(error)})
             answers.first_error = answers.first_error or error
@@ -90,33 +77,6 @@ def answer_lines(
 def sources_json(sources: Sequence[str]) -> dict[str, Any]:
     """What was searched."""
     return {"store": sources[0] if len(sources) == 1 else None, "stores": list(sources)}
-
-
-def hit_json(hit: Hit) -> dict[str, Any]:
-    """The keys of one result; start, end and peak are those of the best moment."""
-    return {
-        "rank": hit.rank,
-        "video_id": hit.video_id,
-        "path": hit.path,
-        "score": round(hit.score, 4),
-        "corrected_score": None if hit.corrected_score is None else round(hit.corrected_score, 4),
-        "relevance": None if hit.relevance is None else round(hit.relevance, 2),
-        **moment_json(hit.moment),
-        "missing": hit.is_missing,
-        "replaced": hit.is_replaced,
-        "twins": list(hit.twins),
-        "store": hit.store or None,
-        "moments": [{**moment_json(moment), "score": round(moment.score, 4)} for moment in hit.moments],
-    }
-
-
-def moment_json(moment: Moment) -> dict[str, float]:
-    """Seconds from the start of the video."""
-    return {
-        "start_seconds": round(moment.start_seconds, 3),
-        "end_seconds": round(moment.end_seconds, 3),
-        "peak_seconds": round(moment.peak_seconds, 3),
-    }
 
 
 def print_table(hits: Sequence[Hit], *, start: Path | None = None) -> None:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from vtrcli.api import train
 from vtrcli.cli import completion, options
 from vtrcli.cli.output import print_json, say
 from vtrcli.cli.settings import find_settings
-from vtrcli.cli.train_screen import Screen, print_result, result_json
+from vtrcli.cli.train_screen import Screen, print_result
 from vtrcli.errors import EXIT_INTERRUPTED, UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -185,39 +186,35 @@ def command(
     given = one_length(given, typed)
     if resume:
         require_resumable(typed | ({"recipe"} if options.was_typed(context, "recipe") else set()))
-    length = {key: given[key] for key in LENGTHS & typed} if resume else {}
+    if resume:  # the rest stands in its config.json
+        given = {key: given[key] for key in LENGTHS & typed}
     if options.was_typed(context, "backbone") and not (finetune or resume):
         raise UsageError(
             "--backbone without --finetune",
             allowed="training on cached features takes the store's backbone",
             to_do="add --finetune, or make a store of that backbone with `vtr cache --backbone … --out …`",
         )
-    from vtrcli.model.train_settings import recipe_settings
-    from vtrcli.training.run import train
-
-    settings = recipe_settings(recipe, given)
     is_first = os.environ.get("RANK", "0") == "0"  # torchrun numbers its processes
     screen = Screen(quiet=quiet or json_output or not is_first)
     with run_folder(out, resume=resume) as run, stop_on_signal() as should_stop, screen:
         result = train(
-            store=options.store_path(store),
+            options.store_path(store),
             dataset=name,
             annotations=folder,
             out=run,
-            settings=settings,
-            backbone=backbone,
             recipe=recipe,
+            backbone=backbone,
             tagger=tagger,
             device=device,
             resume=resume,
-            **length,
             allow_missing=allow_missing,
             tensorboard=tensorboard,
             should_stop=should_stop,
             display=screen.display(),
+            **given,
         )
     if is_first and json_output:
-        print_json(NAME, result_json(result))
+        print_json(NAME, result.to_json())
     elif is_first:
         print_result(result)
     if result.was_interrupted:

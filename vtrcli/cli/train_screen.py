@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vtrcli.cli.output import count, home_relative, say, stdout
 from vtrcli.cli.progress import StepBar
@@ -72,20 +72,6 @@ class Screen:
             f"{report.epoch:5d} {report.step:6d} {loss}  {recalls}  {norm}  {clock(report.seconds)}{star}",
             quiet=self._quiet,
         )
-
-
-def result_json(result: TrainResult) -> dict[str, Any]:
-    """The keys of `vtr train --json`."""
-    return {
-        "run": str(result.run),
-        "epochs": result.epochs,
-        "best_epoch": result.best_epoch,
-        "steps": result.steps,
-        "best_step": result.best_step,
-        "seconds": round(result.seconds, 3),
-        "val": result.val,
-        "interrupted": result.was_interrupted,
-    }
 
 
 def print_result(result: TrainResult) -> None:

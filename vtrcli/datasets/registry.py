@@ -184,7 +184,7 @@ def available_splits(name: str, annotations: Path) -> tuple[str, ...]:
     return tuple(own.splits_in(annotations, format=own_format)) if own_format else split_names(name)
 
 
-def load_split(name: str, annotations: Path, split: str) -> Split:
+def load_split(name: str, annotations: str | Path, split: str) -> Split:
     """Read one split from the annotation files as researchers have them.
 
     Args:
@@ -201,7 +201,7 @@ def load_split(name: str, annotations: Path, split: str) -> Split:
             allowed=f"its splits are {', '.join(splits)}",
             to_do="choose one of them with --split",
         )
-    return _LOADERS[name](annotations, split)
+    return _LOADERS[name](Path(annotations), split)
 
 
 def check_dataset(name: str, annotations: Path) -> list[SplitCheck]:

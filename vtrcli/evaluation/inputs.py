@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from vtrcli.datasets.registry import load_split, text_limit
 from vtrcli.errors import InputError
 from vtrcli.files import replacing, write_whole
 from vtrcli.ranking.matrices import read_similarities
-from vtrcli.ranking.scores import DenseScores, ScoreSource, VectorScores
+from vtrcli.ranking.scores import DenseScores, ScoreSource, VectorScores, check_matrix
 from vtrcli.ranking.truth import Truth
 from vtrcli.ranking.truth_files import read_text_to_video
 from vtrcli.retrieval.frame_scores import unit_rows
@@ -26,6 +27,9 @@ from vtrcli.text.cache import cache_texts, open_text_cache
 from vtrcli.text.streams import STREAMS
 from vtrcli.text.taggers import TaggerName, load_tagger
 from vtrcli.text_files import decode_text
+
+AnyScores = str | PathLike[str] | np.ndarray
+AnyTruth = str | PathLike[str] | Sequence[int] | np.ndarray | Truth | None
 
 MATRIX_FORMAT = "vtr-similarities"
 _END_BYTES = 1 << 20
@@ -57,7 +61,7 @@ class MeanVectors:
         return unit_rows(rows.features[:, STREAMS.index("fusion")])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EvaluationInputs:
     """Scores and truth, and labels where they are known (the report shows them).
 
@@ -82,30 +86,42 @@ class EvaluationInputs:
     logit_scale: float | None = None
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        num_texts, num_videos = self.source.shape
+        return f"<EvaluationInputs of {self.model}: {num_texts:,} texts x {num_videos:,} videos>"
 
-def from_matrix(similarities: Path, *, text_to_video: Path | None, bank: Path | None) -> EvaluationInputs:
-    """Any model's similarity matrix [num_texts, num_videos].
 
-    Without a mapping the truth is what `save_matrix` wrote beside the matrix, else its diagonal.
+def from_matrix(
+    similarities: AnyScores, *, text_to_video: AnyTruth = None, bank: AnyScores | None = None
+) -> EvaluationInputs:
+    """Any model's similarity matrix [num_texts, num_videos], as an array or a file.
+
+    Without a mapping the truth is what `save_matrix` wrote beside the matrix's file, else its diagonal.
 
     Raises:
         InputError, UsageError: a file that cannot be read or does not hold what it must.
     """
-    source = DenseScores(read_similarities(similarities))
-    saved = None if text_to_video else _saved_notes(similarities, source.shape)
+    source = DenseScores(_scores(similarities))
+    saved = None
+    if not isinstance(similarities, np.ndarray) and text_to_video is None:
+        saved = _saved_notes(Path(similarities), source.shape)
     known = saved or {"truth": _truth(source.shape, text_to_video)}
     return EvaluationInputs(
         source,
-        model=str(similarities),
-        bank=DenseScores(read_similarities(bank)) if bank else None,
+        model=_name(similarities),
+        bank=None if bank is None else DenseScores(_scores(bank)),
         **known,
     )
 
 
 def from_vectors(
-    text_vectors: Path, video_vectors: Path, *, text_to_video: Path | None, bank: Path | None
+    text_vectors: AnyScores,
+    video_vectors: AnyScores,
+    *,
+    text_to_video: AnyTruth = None,
+    bank: AnyScores | None = None,
 ) -> EvaluationInputs:
-    """Two files of vectors, [num_texts, dim] and [num_videos, dim]; their cosines are evaluated.
+    """Vectors, [num_texts, dim] and [num_videos, dim], as arrays or files; their cosines are evaluated.
 
     Args:
         bank: vectors [num_bank, dim] of other texts.
@@ -113,14 +129,26 @@ def from_vectors(
     Raises:
         InputError, UsageError: as `from_matrix`.
     """
-    texts, videos = (unit_rows(read_similarities(path)) for path in (text_vectors, video_vectors))
+    texts, videos = (unit_rows(_scores(given)) for given in (text_vectors, video_vectors))
     source = VectorScores(texts, videos)
     return EvaluationInputs(
         source,
         _truth(source.shape, text_to_video),
-        model=f"{text_vectors} and {video_vectors}",
-        bank=VectorScores(unit_rows(read_similarities(bank)), videos) if bank else None,
+        model=f"{_name(text_vectors)} and {_name(video_vectors)}",
+        bank=None if bank is None else VectorScores(unit_rows(_scores(bank)), videos),
     )
+
+
+def _scores(given: AnyScores) -> np.ndarray:
+    if not isinstance(given, np.ndarray):
+        return read_similarities(Path(given))
+    check_matrix(given)
+    return given
+
+
+def _name(given: AnyScores) -> str:
+    """What the result calls the model."""
+    return "x".join(map(str, given.shape)) + " array" if isinstance(given, np.ndarray) else str(given)
 
 
 def from_store(
@@ -212,10 +240,17 @@ def _limit_note(limit: int | None, published: int | None, dataset: str) -> tuple
     )
 
 
-def _truth(shape: tuple[int, int], text_to_video: Path | None) -> Truth:
-    if text_to_video is None:
+def _truth(shape: tuple[int, int], given: AnyTruth) -> Truth:
+    """The diagonal, what a file says, or int [num_texts] or [num_pairs, 2]."""
+    if given is None:
         return Truth.diagonal(shape)
-    return read_text_to_video(text_to_video, num_texts=shape[0], num_videos=shape[1])
+    if isinstance(given, Truth):
+        return given
+    if isinstance(given, (str, PathLike)):
+        return read_text_to_video(Path(given), num_texts=shape[0], num_videos=shape[1])
+    index = np.asarray(given)
+    pairs = np.stack([np.arange(len(index)), index], axis=1) if index.ndim == 1 else index
+    return Truth.from_pairs(pairs, num_texts=shape[0], num_videos=shape[1])
 
 
 def save_matrix(inputs: EvaluationInputs, path: Path) -> None:

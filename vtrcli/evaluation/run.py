@@ -33,7 +33,7 @@ class EvaluationOptions:
     seed: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EvaluationResult:
     """`evaluations`: the plain one first, then each method (transductive, and once more with the bank if there is
     one). `arrivals` and `sweeps` per method; `notes` for the user."""
@@ -44,6 +44,56 @@ class EvaluationResult:
     arrivals: dict[tuple[MethodName, Direction], tuple[Arrival, ...]] = field(default_factory=dict)
     sweeps: dict[MethodName, tuple[Evaluation, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        first = self.evaluations[0]
+        rows = (f"{row['direction']} {row['method']} R@1 {row['R@1']:.1f}" for row in self.table())
+        return (
+            f"<EvaluationResult {first.num_texts:,} texts x {first.num_videos:,} videos: {', '.join(rows)}>"
+        )
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row per method and direction, the `results` of `vtr eval --json`; `pandas.DataFrame` takes it."""
+        return [row for evaluation in self.evaluations for row in evaluation.to_json()]
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of `vtr eval --json`."""
+        first = self.evaluations[0]
+        body: dict[str, Any] = {
+            "model": self.inputs.model,
+            "dataset": self.inputs.dataset,
+            "split": self.inputs.split,
+            "max_tokens": self.inputs.max_tokens,
+            "num_texts": first.num_texts,
+            "num_videos": first.num_videos,
+            "v2t_over": first.v2t.over if first.v2t else None,
+            "ties": first.ties,
+            "num_ties": first.t2v.num_ties + (first.v2t.num_ties if first.v2t else 0),
+            "logit_scale": first.logit_scale,
+            "results": self.table(),
+            "notes": list(self.notes),
+        }
+        if self.arrivals:
+            body["arrivals"] = [
+                {"method": method, "direction": direction, **_arrival_json(arrival)}
+                for (method, direction), rows in self.arrivals.items()
+                for arrival in rows
+            ]
+        if self.sweeps:
+            swept = (evaluation for rows in self.sweeps.values() for evaluation in rows)
+            body["sweep"] = [row for evaluation in swept for row in evaluation.to_json()]
+        return body
+
+
+def _arrival_json(arrival: Arrival) -> dict[str, Any]:
+    recall = {f"R@{k}": round(value, 4) for k, value in arrival.recall.items()}
+    return {
+        "batch_size": arrival.batch_size,
+        "num_shuffles": arrival.num_shuffles,
+        **recall,
+        "MdR": arrival.median_rank,
+        "MnR": round(arrival.mean_rank, 4),
+    }
 
 
 def evaluate_inputs(inputs: EvaluationInputs, options: EvaluationOptions) -> EvaluationResult:

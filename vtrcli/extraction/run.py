@@ -45,7 +45,7 @@ class Progress:
     num_frames: int
 
 
-@dataclass
+@dataclass(repr=False)
 class ExtractResult:
     """What a run did.
 
@@ -81,6 +81,34 @@ class ExtractResult:
     def num_failed(self) -> int:
         """Videos that are not in the store now."""
         return len(self.failures)
+
+    def __repr__(self) -> str:
+        done = f"{self.num_extracted + self.num_copied:,} done, {self.num_skipped:,} already there"
+        return f"<ExtractResult {str(self.store)!r}: {done}, {self.num_failed:,} failed, {self.num_frames:,} frames>"
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of `vtr extract --json`."""
+        return {
+            "store": str(self.store),
+            "aspect": self.aspect,
+            "num_found": self.num_found,
+            "num_extracted": self.num_extracted + self.num_copied,
+            "num_copied": self.num_copied,
+            "num_skipped": self.num_skipped,
+            "num_moved": self.num_moved,
+            "num_pruned": self.num_pruned,
+            "num_ignored": self.num_ignored,
+            "num_failed": self.num_failed,
+            "num_known_failures": len(self.known_failures),
+            "num_frames": self.num_frames,
+            "seconds": round(self.seconds, 3),
+            "failures": self.table(),
+            "warnings": self.warnings,
+        }
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row per video that could not be read: its path and why."""
+        return [failure.public() for failure in self.failures]
 
 
 @dataclass(frozen=True)

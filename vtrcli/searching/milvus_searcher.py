@@ -98,6 +98,8 @@ class MilvusSearcher:
             num_videos=self._index.num_videos,
             hits=ranked,
             notes=tuple(dict.fromkeys(notes)),
+            stores=(self._index.name,),
+            run=self.run_name,
         )
 
     def _found(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from vtrcli.retrieval.moments import Moment
 
@@ -45,12 +46,60 @@ class Hit:
         """The best moment."""
         return self.moments[0]
 
+    def to_json(self) -> dict[str, Any]:
+        """The keys of one result; start, end and peak are those of the best moment, in seconds from the start."""
+        return {
+            "rank": self.rank,
+            "video_id": self.video_id,
+            "path": self.path,
+            "score": round(self.score, 4),
+            "corrected_score": None if self.corrected_score is None else round(self.corrected_score, 4),
+            "relevance": None if self.relevance is None else round(self.relevance, 2),
+            **_seconds(self.moment),
+            "missing": self.is_missing,
+            "replaced": self.is_replaced,
+            "twins": list(self.twins),
+            "store": self.store or None,
+            "moments": [{**_seconds(moment), "score": round(moment.score, 4)} for moment in self.moments],
+        }
 
-@dataclass(frozen=True, kw_only=True)
+
+def _seconds(moment: Moment) -> dict[str, float]:
+    return {
+        "start_seconds": round(moment.start_seconds, 3),
+        "end_seconds": round(moment.end_seconds, 3),
+        "peak_seconds": round(moment.peak_seconds, 3),
+    }
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SearchResult:
-    """Answers to one query. `num_videos` passed the filters (Milvus: are there); `notes` are for the user."""
+    """Answers to one query. `num_videos` passed the filters (Milvus: are there); `notes` are for the user; `stores` (or
+    the address) were searched, and `run` ranked (None: plain CLIP)."""
 
     query: str
     num_videos: int
     hits: tuple[Hit, ...]
     notes: tuple[str, ...] = ()
+    stores: tuple[str, ...] = ()
+    run: str | None = None
+
+    def __repr__(self) -> str:
+        best = f", best {self.hits[0].video_id} ({self.hits[0].score:.2f})" if self.hits else ""
+        return f"<SearchResult {self.query!r}: {len(self.hits)} of {self.num_videos:,} videos{best}>"
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of `vtr search --json` and of a line of `--queries`. `store` is null for several."""
+        return {
+            "query": self.query,
+            "store": self.stores[0] if len(self.stores) == 1 else None,
+            "stores": list(self.stores),
+            "run": self.run,
+            "num_videos": self.num_videos,
+            "notes": list(self.notes),
+            "results": self.table(),
+        }
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row per hit; `pandas.DataFrame` takes it."""
+        return [hit.to_json() for hit in self.hits]

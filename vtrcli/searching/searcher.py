@@ -72,14 +72,15 @@ class Searcher:
 
     def __init__(
         self,
-        store: Path,
+        store: str | Path,
         *,
-        run: Path | None = None,
+        run: str | Path | None = None,
         pooling: VideoScore = POOLING,
         device: str = "auto",
         catalogs: Sequence[Catalog] = (),
         on_progress: Callable[[int, int], None] = lambda num_done, total: None,
     ) -> None:
+        store = Path(store)
         self.catalog = next((known for known in catalogs if known.store == store), None) or open_catalog(
             store
         )
@@ -91,7 +92,7 @@ class Searcher:
         self._frames = FrameSpace(self.catalog, pooling=pooling)
         self._run: RunSpace | None = None
         if run is not None:
-            model = RunModel(run, source=store, backbone=tag, device=device)
+            model = RunModel(Path(run), source=store, backbone=tag, device=device)
             self._run = RunSpace(self.catalog, model)
             self._run.prepare(on_progress)
             self._run_encoder = RunEncoder(model, self._clip, places, folder=folder)
@@ -123,9 +124,9 @@ class Searcher:
         return QueryVectors(clip, clip if self._run is None else self._run_encoder.encode(query), notes)
 
     def search(
-        self, query: Query, options: SearchOptions | None = None, *, vectors: QueryVectors | None = None
+        self, query: str | Query, options: SearchOptions | None = None, *, vectors: QueryVectors | None = None
     ) -> SearchResult:
-        """The best videos or moments for a query.
+        """The best videos or moments for a sentence, or another query.
 
         Args:
             vectors: the query as the searcher of another store of the same backbone and run encoded it.
@@ -134,6 +135,7 @@ class Searcher:
             InputError, UsageError: a query that cannot be used.
             WeightsError, StoreError: the towers cannot be loaded; damaged features.
         """
+        query = Query(text=query) if isinstance(query, str) else query
         options = options or SearchOptions()
         bank_notes = self._bank_notes(query, options)  # what is missing is told before a tower is loaded
         vectors = vectors or self.encode(query)
@@ -148,6 +150,8 @@ class Searcher:
             notes=tuple(
                 dict.fromkeys([*vectors.notes, *bank_notes, *self._left_out(), *self._remarks(asked, hits)])
             ),
+            stores=(str(self.catalog.store),),
+            run=self.run_name,
         )
 
     def _remarks(self, asked: _Asked, hits: Sequence[Hit]) -> Iterator[str]:

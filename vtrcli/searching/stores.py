@@ -89,6 +89,8 @@ class StoresSearcher:
             num_videos=sum(result.num_videos for result in results),
             hits=found,
             notes=tuple(note for note in dict.fromkeys(notes) if not (found and note.startswith(NO_RESULT))),
+            stores=tuple(str(searcher.catalog.store) for searcher in self._searchers),
+            run=self.run_name,
         )
 
 

@@ -42,11 +42,18 @@ class FeatureStore:
             offsets that do not cut a shard's rows.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.config: StoreConfig = read_config(path)
-        self.roots: Roots = read_roots(path)
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config: StoreConfig = read_config(self.path)
+        self.roots: Roots = read_roots(self.path)
         self.shards: list[Shard] = again_if_gone(self._open)
+
+    def __repr__(self) -> str:
+        tag = self.config.backbone
+        counts = (
+            f"{len(self.videos):,} videos, {self.num_frames:,} frames of {tag.name}, {tag.dim} dimensions"
+        )
+        return f"<FeatureStore {str(self.path)!r}: {counts}>"
 
     def _open(self) -> list[Shard]:
         paths = shard_paths(self.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,7 +30,7 @@ from vtrcli.training.validation import validation_score
 DRAW_SECONDS = 60.0  # curves.svg is drawn at the end, and this often before
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainResult:
     """What a run brought. `val` are the metrics of the epoch that was kept; epoch 0 is the untrained model."""
 
@@ -41,6 +42,28 @@ class TrainResult:
     seconds: float
     val: dict[str, Any]
     was_interrupted: bool
+
+    def __repr__(self) -> str:
+        recall = ", ".join(f"{way} R@1 {self.val[way]['R@1']:.1f}" for way in ("t2v", "v2t") if self.val)
+        return f"<TrainResult {str(self.run)!r}: {self.epochs:,} epochs, kept {self.best_epoch:,}: {recall}>"
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of `vtr train --json`."""
+        return {
+            "run": str(self.run),
+            "epochs": self.epochs,
+            "best_epoch": self.best_epoch,
+            "steps": self.steps,
+            "best_step": self.best_step,
+            "seconds": round(self.seconds, 3),
+            "val": self.val,
+            "interrupted": self.was_interrupted,
+        }
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row per epoch, the lines of the run's metrics.jsonl."""
+        lines = (self.run / run_folder.METRICS).read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,380 @@
+"""The functions of `import vtrcli as vtr`: one per use case, with plain arguments. The commands call the same ones.
+
+Importing this module loads neither NumPy nor torch. Names and defaults are those of the settings that each docstring
+names. From Python nothing is looked for: no vtr.toml, no newest run; what is not given is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vtrcli.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vtrcli.evaluation.inputs import EvaluationInputs
+    from vtrcli.evaluation.run import EvaluationResult
+    from vtrcli.extraction.run import ExtractResult
+    from vtrcli.model.camoe import Camoe
+    from vtrcli.model.run_folder import RunConfig
+    from vtrcli.ranking.methods import MethodName
+    from vtrcli.ranking.truth import Truth
+    from vtrcli.retrieval.frame_scores import VideoScore
+    from vtrcli.searching.background import SearchMethod
+    from vtrcli.searching.query import Query
+    from vtrcli.searching.results import SearchResult
+    from vtrcli.text.taggers import TaggerName
+    from vtrcli.training.session import Display, TrainResult
+    from vtrcli.video.graph import Aspect
+    from vtrcli.video.sampling import Sampling
+
+AnyPath = str | PathLike[str]
+
+DEFAULT_BACKBONE = "ViT-B/32"
+DEFAULT_ASPECT: Aspect = "display"
+
+
+def extract(
+    videos: AnyPath | Iterable[AnyPath],
+    store: AnyPath,
+    *,
+    backbone: str | None = None,
+    fps: float | None = None,
+    min_frames: int | None = None,
+    frames: int | None = None,
+    keyframes: bool = False,
+    max_frames: int | None = None,
+    aspect: Aspect | None = None,
+    prune: bool = False,
+    **settings: Any,
+) -> ExtractResult:
+    """Decode new and changed videos and store the features of their frames; run it as often as you like.
+
+    Args:
+        videos: files and folders; folders are searched below.
+        backbone, aspect: None: the store's, else ViT-B/32 and `display`.
+        fps, min_frames, frames, keyframes, max_frames: which frames, see `vtrcli.video.sampling.Sampling`; none of
+            them: the store's, else its defaults.
+        prune: take videos whose files are gone from `videos` out of the store.
+        **settings: device, keep_frames, num_workers, batch_size, timeout_seconds, retry_failed, exclude, on_progress
+            and the others of `vtrcli.extraction.run.extract`, with its defaults.
+
+    Raises:
+        UsageError: two ways of choosing frames.
+        InputError: a path does not exist, or no video was found.
+        StoreError: the store is of another backbone or sampling, damaged, or cannot be written.
+        WeightsError: the backbone cannot be loaded.
+    """
+    choice = sampling_choice(fps, min_frames, frames, keyframes, max_frames)
+    from vtrcli.extraction.run import extract as extract_features
+
+    name, sampling, shape = follow_store(Path(store), backbone, choice, aspect)
+    return extract_features(
+        _paths(videos),
+        store=Path(store),
+        backbone=name,
+        sampling=sampling,
+        aspect=shape,
+        prune_missing=prune,
+        **settings,
+    )
+
+
+def sampling_choice(
+    fps: float | None, min_frames: int | None, frames: int | None, keyframes: bool, max_frames: int | None
+) -> dict[str, object]:
+    """What was chosen of frames, as arguments of `Sampling`; at most one of rate, number and key frames.
+
+    Raises:
+        UsageError: two of them contradict each other.
+    """
+    given = [
+        flag
+        for flag, is_set in (
+            ("--fps/--min-frames", fps is not None or min_frames is not None),
+            ("--frames", frames is not None),
+            ("--keyframes", keyframes),
+        )
+        if is_set
+    ]
+    if len(given) > 1:
+        raise UsageError(
+            f"{' and '.join(given)} together",
+            allowed="one way of choosing frames: --fps with --min-frames, --frames, or --keyframes",
+            to_do="keep one of them",
+        )
+    values = {"fps": fps, "min_frames": min_frames, "num_frames": frames, "max_frames": max_frames}
+    chosen: dict[str, object] = {name: value for name, value in values.items() if value is not None}
+    if keyframes:
+        chosen["keyframes"] = True
+    return chosen
+
+
+def follow_store(
+    store: Path, backbone: str | None, choice: dict[str, object], aspect: Aspect | None
+) -> tuple[str, Sampling, Aspect]:
+    """Backbone, sampling and aspect to use: what was asked for, else what the store has, else the defaults."""
+    from vtrcli.store.config import CONFIG_NAME, read_config
+    from vtrcli.video.sampling import Sampling
+
+    if not (store / CONFIG_NAME).exists():
+        return backbone or DEFAULT_BACKBONE, Sampling(**choice), aspect or DEFAULT_ASPECT  # type: ignore[arg-type]
+    config = read_config(store)
+    sampling = Sampling(**choice) if choice else Sampling.from_json(config.sampling)  # type: ignore[arg-type]
+    return backbone or config.backbone.name, sampling, aspect or config.aspect
+
+
+def train(
+    store: AnyPath,
+    *,
+    dataset: str,
+    annotations: AnyPath,
+    out: AnyPath,
+    recipe: str | None = None,
+    backbone: str | None = None,
+    tagger: TaggerName = "hanta",
+    device: str = "auto",
+    resume: bool = False,
+    allow_missing: bool = False,
+    tensorboard: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+    display: Display | None = None,
+    **settings: Any,
+) -> TrainResult:
+    """Train CAMoE on cached features (captions that are not cached yet are encoded first), or CLIP too (`finetune`).
+
+    Args:
+        dataset, annotations: a data set's name and the folder of its files; `csv` or `jsonl` for your own.
+        out: the run folder to make, or with `resume` to go on with.
+        recipe: published settings: msrvtt, msvd, lsmdc, didemo, activitynet, demo.
+        backbone: what `finetune` starts from; None: the store's.
+        should_stop: asked after every step; when it says so, the state is saved and the result returned.
+        **settings: epochs, steps, batch_size, learning_rate, frames, dsl_temperature and the others of `TrainSettings`,
+            over the recipe's, over its defaults. A resumed run takes epochs or steps alone.
+
+    Raises:
+        UsageError, InputError: settings, data set, or missing videos (unless `allow_missing`).
+        StoreError, WeightsError: store, run or weights; InputError when the loss is no longer finite.
+    """
+    from vtrcli.model.train_settings import recipe_settings
+    from vtrcli.training.run import train as train_run
+
+    changes = _field_names(settings, frames="num_frames")
+    length = {name: changes[name] for name in ("epochs", "steps") if resume and name in changes}
+    return train_run(
+        store=Path(store),
+        dataset=dataset,
+        annotations=Path(annotations),
+        out=Path(out),
+        settings=recipe_settings(recipe, changes),
+        backbone=backbone,
+        recipe=recipe,
+        tagger=tagger,
+        device=device,
+        resume=resume,
+        allow_missing=allow_missing,
+        tensorboard=tensorboard,
+        should_stop=should_stop,
+        display=display,
+        **length,
+    )
+
+
+def evaluate(
+    similarities: AnyPath | np.ndarray | None = None,
+    *,
+    text_vectors: AnyPath | np.ndarray | None = None,
+    video_vectors: AnyPath | np.ndarray | None = None,
+    text_to_video: AnyPath | Sequence[int] | np.ndarray | Truth | None = None,
+    bank: AnyPath | np.ndarray = "test",
+    store: AnyPath | None = None,
+    run: AnyPath | None = None,
+    dataset: str | None = None,
+    annotations: AnyPath | None = None,
+    split: str = "test",
+    tagger: TaggerName = "hanta",
+    max_tokens: int | None = None,
+    allow_missing: bool = False,
+    device: str = "auto",
+    dsl: bool = False,
+    methods: Sequence[MethodName] = (),
+    **settings: Any,
+) -> EvaluationResult:
+    """Metrics in both directions, plain and corrected side by side: any model's scores, or a data set by a store.
+
+    Args:
+        similarities: scores [num_texts, num_videos], as an array or a file.
+        text_vectors, video_vectors: [num_texts, dim] and [num_videos, dim] instead; their cosines are evaluated.
+        text_to_video: int [num_texts], each text's video; int [num_pairs, 2], pairs of text and video; a file of
+            either; None: what was saved beside the matrix, else the diagonal.
+        bank: `test`, `train` (with a store), or scores (vectors) of other texts with the same videos.
+        store, run, dataset, annotations, split: instead of scores; without a run zero-shot, by the mean of frames.
+        tagger, max_tokens, allow_missing: of a data set, as for training.
+        methods: corrections; `dsl` is short for the one of that name.
+        **settings: temperature, logit_scale, ties, v2t_over, num_bootstrap, seed and the others of
+            `vtrcli.evaluation.run.EvaluationOptions`, with its defaults.
+
+    Raises:
+        UsageError: arguments that do not fit together, or numbers out of bounds.
+        InputError: scores, a data set or videos that are missing or cannot be used.
+        StoreError, WeightsError: store, run or weights; a run that does not fit the store.
+    """
+    from vtrcli.evaluation.inputs import from_store
+    from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
+    from vtrcli.model.precision import choose_device
+
+    chosen_device = choose_device(device)
+    names: tuple[MethodName, ...] = (*(("dsl",) if dsl else ()), *methods)
+    options = EvaluationOptions(methods=names, device=chosen_device, **settings)
+    if similarities is not None or text_vectors is not None or video_vectors is not None:
+        inputs = _given_scores(similarities, text_vectors, video_vectors, text_to_video, bank)
+        return evaluate_inputs(inputs, options)
+    if store is None or dataset is None or annotations is None:
+        raise UsageError(
+            "nothing to evaluate",
+            allowed="scores, vectors of texts and videos, or a store with a data set and its annotations",
+            to_do="call vtr.evaluate(matrix), or vtr.evaluate(store=…, dataset=…, annotations=…)",
+        )
+    if not (isinstance(bank, str) and bank in ("test", "train")):
+        raise UsageError(
+            f"--bank {_shown(bank)} with a data set",
+            allowed="test or train",
+            to_do="use `--bank train`, or evaluate a saved matrix with a bank file",
+        )
+    inputs = from_store(
+        Path(store),
+        run=None if run is None else Path(run),
+        dataset=dataset,
+        annotations=Path(annotations),
+        split=split,
+        tagger=tagger,
+        max_tokens=max_tokens,
+        device=chosen_device,
+        allow_missing=allow_missing,
+        use_train_bank=bank == "train",
+    )
+    return evaluate_inputs(inputs, options)
+
+
+def _given_scores(
+    similarities: AnyPath | np.ndarray | None,
+    text_vectors: AnyPath | np.ndarray | None,
+    video_vectors: AnyPath | np.ndarray | None,
+    text_to_video: AnyPath | Sequence[int] | np.ndarray | Truth | None,
+    bank: AnyPath | np.ndarray,
+) -> EvaluationInputs:
+    """Scores from arrays or files. Raises UsageError when the arguments do not fit together."""
+    from vtrcli.evaluation.inputs import from_matrix, from_vectors
+
+    is_name = isinstance(bank, str)
+    if is_name and bank == "train":
+        raise UsageError(
+            "--bank train with scores from files",
+            allowed="test, or a file of the bank's scores (vectors with --text-vectors)",
+            to_do="give the file, or leave --bank out",
+        )
+    others = None if is_name and bank == "test" else bank
+    if similarities is not None and text_vectors is None and video_vectors is None:
+        return from_matrix(similarities, text_to_video=text_to_video, bank=others)
+    if similarities is None and text_vectors is not None and video_vectors is not None:
+        return from_vectors(text_vectors, video_vectors, text_to_video=text_to_video, bank=others)
+    raise UsageError(
+        "--similarities and vectors together, or only one side's vectors",
+        allowed="--similarities FILE, or --text-vectors FILE with --video-vectors FILE",
+        to_do="keep one of the two",
+    )
+
+
+def search(
+    query: str | Query,
+    store: AnyPath | Sequence[AnyPath],
+    *,
+    run: AnyPath | None = None,
+    dsl: bool = False,
+    method: SearchMethod | None = None,
+    score: VideoScore | None = None,
+    device: str = "auto",
+    **settings: Any,
+) -> SearchResult:
+    """Rank the videos of a store (or several of one backbone) by a sentence. For many queries make a `vtr.Searcher`.
+
+    Args:
+        query: a sentence, or `vtr.Query(text=…, plus=…, minus=…, images=…, like=…)`.
+        run: a trained run that ranks; None: plain CLIP.
+        method: a correction by the store's query bank; `dsl` is short for the one of that name.
+        score: how frames become a video's score, for plain CLIP: max, mean or softmax; None: max.
+        **settings: top_k, moments, per_video, filters (`vtr.Filters`), min_relevance, missing: see
+            `vtrcli.searching.options.SearchOptions`, with its defaults.
+
+    Raises:
+        InputError, UsageError: a query that cannot be used, or arguments that do not fit together.
+        StoreError: no store, a damaged one, one without videos, or one of another backbone than the run's.
+        WeightsError: no run there, or the backbone's weights are missing.
+    """
+    from vtrcli.searching.options import POOLING, SearchOptions
+    from vtrcli.searching.searcher import Searcher
+    from vtrcli.searching.stores import StoresSearcher
+
+    if run is not None and score is not None:
+        raise UsageError(
+            f"--score {score} with --run {run}", allowed="a run scores whole videos", to_do="leave one out"
+        )
+    options = SearchOptions(method="dsl" if dsl else method, **settings)
+    stores, chosen = _paths(store), None if run is None else Path(run)
+    more: dict[str, Any] = {"run": chosen, "pooling": score or POOLING, "device": device}
+    searcher = Searcher(stores[0], **more) if len(stores) == 1 else StoresSearcher(stores, **more)
+    return searcher.search(_query(query), options)
+
+
+def load_run(run: AnyPath, *, device: str = "cpu") -> tuple[Camoe, RunConfig]:
+    """The best model of a run, a torch module ready for evaluation, and what its config.json says.
+
+    Raises:
+        WeightsError: no run, or one that is damaged or of a newer vtr.
+    """
+    from vtrcli.model.trained_run import load_camoe
+
+    return load_camoe(Path(run), device=device)
+
+
+def encode_texts(
+    texts: Sequence[str], store: AnyPath, *, max_tokens: int | None = None, device: str = "auto"
+) -> np.ndarray:
+    """Features of texts by the backbone that made a store's: float32 [num_texts, dim], not normalised.
+
+    Args:
+        max_tokens: of a text, start and end included; None: all that the backbone reads.
+
+    Raises:
+        StoreError, WeightsError: no store, or its backbone's weights are missing or changed.
+    """
+    from vtrcli.model.towers import open_text_tower
+    from vtrcli.store.reader import FeatureStore
+
+    tower = open_text_tower(FeatureStore(Path(store)), device=device)
+    return tower.encode_texts(list(texts), max_tokens=max_tokens).features
+
+
+def _query(query: str | Query) -> Query:
+    from vtrcli.searching.query import Query
+
+    return Query(text=query) if isinstance(query, str) else query
+
+
+def _paths(given: AnyPath | Iterable[AnyPath]) -> list[Path]:
+    """One path or several."""
+    return [Path(given)] if isinstance(given, (str, PathLike)) else [Path(path) for path in given]
+
+
+def _field_names(settings: dict[str, Any], **names: str) -> dict[str, Any]:
+    """Settings by the names of their fields, where an argument is called as the command's option."""
+    return {names.get(name, name): value for name, value in settings.items()}
+
+
+def _shown(value: object) -> str:
+    """A path, or what kind of thing it is."""
+    return str(value) if isinstance(value, (str, PathLike)) else f"of type {type(value).__name__}"
