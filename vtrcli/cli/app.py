@@ -208,6 +208,8 @@ def main() -> None:
         code = InputError.exit_code
     if refusal is not None:  # what Python could not write must not fail again when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), results.fileno())
+    if code == EXIT_INTERRUPTED:  # once more, while Python ends: at once and in silence
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(code)
 
 

@@ -21,9 +21,10 @@ from vtrcli.extraction.worklist import Job
 from vtrcli.model.backbone import FrameBatcher
 from vtrcli.store.frames import FrameJpegs, encode_jpegs
 from vtrcli.store.records import file_content
+from vtrcli.video.child import Sessions
 from vtrcli.video.graph import Aspect
 from vtrcli.video.probe import VideoInfo
-from vtrcli.video.reader import VideoReader, open_video
+from vtrcli.video.reader import open_video
 from vtrcli.video.sampling import Sampling
 
 BATCH_FRAMES = 16  # frames per queue item
@@ -187,7 +188,7 @@ class _Workers:
         self._lock = threading.Lock()
         self._queue: queue.Queue[_Frames | _End | None] = queue.Queue(num_queued)
         self._stopping = threading.Event()
-        self._readers: set[VideoReader] = set()
+        self._sessions = Sessions()
         self._threads = [
             threading.Thread(target=self._work, name=f"decode-{number}", daemon=True)
             for number in range(min(settings.num_workers, len(jobs)))
@@ -211,9 +212,7 @@ class _Workers:
     def stop(self) -> None:
         """End the children and the threads, whatever they are doing."""
         self._stopping.set()
-        with self._lock:
-            for reader in self._readers:
-                reader.close()
+        self._sessions.close()
         for thread in self._threads:
             thread.join()
 
@@ -231,7 +230,7 @@ class _Workers:
                 self._put(_End(number, error=VideoError("memory", "no memory is left", path=str(job.path))))
             except Exception as error:
                 if self._stopping.is_set():
-                    break  # the reader was closed while it read
+                    break  # its session was closed
                 if isinstance(error, VtrError):  # no ffmpeg, say: no other video would fare better
                     self._put(_End(number, fatal=error))
                 else:
@@ -249,18 +248,13 @@ class _Workers:
             timeout_seconds=settings.timeout_seconds,
             batch_frames=BATCH_FRAMES,
             aspect=settings.aspect,
+            sessions=self._sessions,
         ) as reader:
-            with self._lock:
-                self._readers.add(reader)
-            try:
-                for batch in reader:
-                    jpegs = encode_jpegs(batch.pixels) if settings.keep_frames else ()
-                    self._put(_Frames(number, batch.pixels, batch.timestamps, jpegs))
-                    if self._stopping.is_set():
-                        break
-            finally:
-                with self._lock:
-                    self._readers.discard(reader)
+            for batch in reader:
+                jpegs = encode_jpegs(batch.pixels) if settings.keep_frames else ()
+                self._put(_Frames(number, batch.pixels, batch.timestamps, jpegs))
+                if self._stopping.is_set():
+                    break
         return _End(number, info=reader.info, warnings=reader.warnings, content=self._content(job))
 
     def _content(self, job: Job) -> str | None:

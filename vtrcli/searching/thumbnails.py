@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from vtrcli.errors import StoreError, VideoError
 from vtrcli.searching.results import Hit
 from vtrcli.store.frames import frames_of, open_frame
 from vtrcli.store.reader import FeatureStore
+from vtrcli.video.child import Sessions
 from vtrcli.video.one_frame import frame_at
 
 if TYPE_CHECKING:
@@ -94,18 +96,24 @@ def _decoded(hits: Sequence[Hit]) -> list[Thumbnail | None]:
     if not hits:
         return []
     pool = ThreadPoolExecutor(min(NUM_WORKERS, os.cpu_count() or 1, len(hits)))
+    sessions = Sessions()
     try:
-        return list(pool.map(_decode, hits))
+        return list(pool.map(partial(_decode, sessions=sessions), hits))
     finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C only those that run are waited for
+        sessions.close()  # after Ctrl-C nothing is waited for
+        pool.shutdown(cancel_futures=True)
 
 
-def _decode(hit: Hit) -> Thumbnail | None:
+def _decode(hit: Hit, *, sessions: Sessions) -> Thumbnail | None:
     from PIL import Image
 
     try:
         pixels = frame_at(
-            hit.path, hit.moment.peak_seconds, longest_side=LONGEST_SIDE, timeout_seconds=TIMEOUT_SECONDS
+            hit.path,
+            hit.moment.peak_seconds,
+            longest_side=LONGEST_SIDE,
+            timeout_seconds=TIMEOUT_SECONDS,
+            sessions=sessions,
         )
     except VideoError:
         return None

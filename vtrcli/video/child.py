@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -202,14 +203,21 @@ class Child:
 
 
 class Session:
-    """The children of one video, one at a time: they share its patience, and `close` ends them all."""
+    """The children of one video, one at a time: they share its patience, and `close` ends them all.
 
-    def __init__(self, path: str | os.PathLike[str], patience: Patience) -> None:
+    `sessions`: whose closing closes this one too.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], patience: Patience, *, sessions: Sessions | None = None
+    ) -> None:
         self.patience = patience
         self._path = os.fspath(path)
         self._lock = threading.Lock()
         self._child: Child | None = None
         self._closed = False
+        if sessions is not None:
+            sessions.add(self)
 
     @contextmanager
     def run(
@@ -254,6 +262,31 @@ class Session:
             self._closed = True
             if self._child is not None:
                 self._child.kill()
+
+
+class Sessions:
+    """Those of several videos, in several threads: `close` ends all, and every later one as it begins."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._closed = False
+
+    def add(self, session: Session) -> None:
+        """Called by each session of these."""
+        with self._lock:
+            self._open.add(session)
+            is_late = self._closed
+        if is_late:
+            session.close()
+
+    def close(self) -> None:
+        """Safe from any thread and more than once."""
+        with self._lock:
+            self._closed = True
+            begun = list(self._open)
+        for session in begun:
+            session.close()
 
 
 def _widen(pipe: IO[bytes] | None) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vtrcli.errors import UsageError, VideoError
 from vtrcli.video import graph
-from vtrcli.video.child import Patience, Session
+from vtrcli.video.child import Patience, Session, Sessions
 from vtrcli.video.failures import NO_REASON, decode_failure, first_complaint
 from vtrcli.video.measure import last_decoded, measure_end
 from vtrcli.video.probe import VideoInfo, probe, refuse_encrypted
@@ -41,11 +41,14 @@ def frame_at(
     *,
     longest_side: int = LONGEST_SIDE,
     timeout_seconds: float = TIMEOUT_SECONDS,
+    sessions: Sessions | None = None,
 ) -> NDArray[np.uint8]:
     """The frame on display at `seconds` from the start: uint8 [height, width, 3], RGB.
 
     Turned as the file says, with square pixels, in standard dynamic range, its longer side at most `longest_side`
     pixels; a smaller picture is not enlarged. A time beyond the end means the last frame.
+
+    `sessions`: whose closing, in another thread, ends it with a ValueError.
 
     Raises:
         VideoError: what is no video, does not decode there, or takes longer than `timeout_seconds`.
@@ -57,8 +60,8 @@ def frame_at(
             allowed="a time from 0 on, at least 1 pixel",
             to_do="change the time or the side",
         )
-    info = probe(path, timeout_seconds=timeout_seconds)
-    session = Session(path, Patience(timeout_seconds))
+    info = probe(path, timeout_seconds=timeout_seconds, sessions=sessions)
+    session = Session(path, Patience(timeout_seconds), sessions=sessions)
     refuse_encrypted(info)
     at_seconds = _inside(seconds, info)
     pixels, log, status = _best(session, info, at_seconds, longest_side)

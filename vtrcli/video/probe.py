@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vtrcli.errors import VideoError
 from vtrcli.video import graph
-from vtrcli.video.child import Patience, Session
+from vtrcli.video.child import Patience, Session, Sessions
 from vtrcli.video.encryption import looks_encrypted
 from vtrcli.video.failures import NO_REASON, first_complaint, open_failure
 from vtrcli.video.files import check_file, read_head
@@ -85,8 +85,12 @@ def patience_for(num_bytes: int) -> float:
     return PROBE_SECONDS + num_bytes / SLOWEST_BYTES_PER_SECOND
 
 
-def probe(path: str | os.PathLike[str], *, timeout_seconds: float | None = None) -> VideoInfo:
+def probe(
+    path: str | os.PathLike[str], *, timeout_seconds: float | None = None, sessions: Sessions | None = None
+) -> VideoInfo:
     """Reads the header of the video at `path`, and its last packets where an index leads there.
+
+    `sessions`: whose closing, in another thread, ends it with a ValueError.
 
     Raises VideoError: what is no regular, readable, non-empty file; a playlist; no known container; no video
     stream; too slow.
@@ -98,7 +102,8 @@ def probe(path: str | os.PathLike[str], *, timeout_seconds: float | None = None)
         raise VideoError("playlist", "the content is a list of other files", path=os.fspath(path))
     if family == "photo":
         raise VideoError("not-a-video", "it is a photo (HEIC, AVIF, CR3)", path=os.fspath(path))
-    session = Session(path, Patience(patience_for(num_bytes) if timeout_seconds is None else timeout_seconds))
+    patience = Patience(patience_for(num_bytes) if timeout_seconds is None else timeout_seconds)
+    session = Session(path, patience, sessions=sessions)
     with_index, log = is_indexed(head), b""
     for is_torn in (False, True):
         command = graph.probe_command(

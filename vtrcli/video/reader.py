@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtrcli.errors import UsageError, VideoError
-from vtrcli.video.child import Patience, Session
+from vtrcli.video.child import Patience, Session, Sessions
 from vtrcli.video.decode import Decode, Frame, SeekMissed
 from vtrcli.video.failures import NO_REASON, decode_failure, first_complaint
 from vtrcli.video.files import check_file, check_unchanged
@@ -59,13 +59,15 @@ def open_video(
     num_threads: int = 1,
     batch_frames: int = 16,
     aspect: Aspect = "display",
+    sessions: Sessions | None = None,
 ) -> VideoReader:
     """Probes the file, measures it where its header cannot be believed, and plans its decoding; iterate over what comes
     back to get the frames.
 
     `timeout_seconds` limits the time spent waiting for ffmpeg over the whole video (None: 60 s, a second per 20 MB, and
     twice its length). Two times that show the same picture give one frame. `aspect`: pixels made square as players do
-    ("display"), or taken as they are stored ("pixels"). Raises VideoError, here and while iterating.
+    ("display"), or taken as they are stored ("pixels"). `sessions`: whose closing, in another thread, ends it, here
+    too, with a ValueError. Raises VideoError, here and while iterating.
     """
     for name, value in (("size", size), ("num_threads", num_threads), ("batch_frames", batch_frames)):
         if value < 1:
@@ -74,11 +76,11 @@ def open_video(
     settings = _Settings(
         sampling=sampling, size=size, num_threads=num_threads, batch_frames=batch_frames, aspect=aspect
     )
-    info = probe(path, timeout_seconds=timeout_seconds)
+    info = probe(path, timeout_seconds=timeout_seconds, sessions=sessions)
     refuse_encrypted(info)
     stated_seconds = info.duration_seconds
     limit_seconds = patience_for(info.num_bytes) if timeout_seconds is None else timeout_seconds
-    session = Session(path, Patience(limit_seconds))
+    session = Session(path, Patience(limit_seconds), sessions=sessions)
     info = _measured(session, info, sampling)
     if info.duration_seconds is not None and info.duration_seconds > _IMPOSSIBLE_SECONDS:
         days = info.duration_seconds / 86_400
