@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import stat
+import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,10 @@ from pathlib import Path
 from vtrcli.errors import StoreError, VtrError
 
 TEMPORARY_PREFIX = ".tmp-"
+# A writer renames its temporary file within minutes; what nobody wrote to for an hour has lost its writer, even on a
+# slow network disk.
+ABANDONED_SECONDS = 3600.0
+_TEMPORARY_NAME = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{16}}(\.\w+)?")
 # What FAT, exFAT, CIFS, FUSE and shared folders of virtual machines answer to chmod and to fsync of a folder.
 _NOT_SUPPORTED = frozenset(
     (
@@ -101,6 +106,23 @@ def append_lines(path: Path, lines: Iterable[str], *, error: type[VtrError] = St
             allowed="the store's folder must be writable and the disk must have room",
             to_do="free some space, then run the same command again",
         ) from cause
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether nobody has written to a file for so long that its writer is gone."""
+    try:
+        return time.time() - path.lstat().st_mtime > ABANDONED_SECONDS
+    except OSError:  # its writer has just renamed it
+        return False
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Delete the temporary files that killed writers left in a folder; what cannot be deleted, or read, stays."""
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if _TEMPORARY_NAME.fullmatch(entry.name) and is_abandoned(Path(entry.path)):
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
 
 
 def as_on_disk(path: Path) -> Path:

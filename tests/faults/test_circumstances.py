@@ -90,7 +90,7 @@ def require_no_ffmpeg(path: Path, *, seconds: float) -> None:
         time.sleep(0.02)
 
 
-def test_32_descriptors_are_enough_and_12_are_told(videos: Path, tmp_path: Path) -> None:
+def test_32_descriptors_are_enough_and_18_are_told(videos: Path, tmp_path: Path) -> None:
     done = limited(extract(videos, tmp_path / "a", "--workers", "4"), "-n 32")
     assert done.returncode == 0, done.stderr
     assert len(FeatureStore(tmp_path / "a").videos) == NUM_VIDEOS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from tests.searching.hits import make_hit
 from tests.video_files import make_video
 from vtrcli.errors import StoreError, VideoError
+from vtrcli.files import ABANDONED_SECONDS
 from vtrcli.retrieval.moments import Moment
 from vtrcli.searching.clips import MAX_CLIP_SECONDS, MIN_CLIP_SECONDS, clip_name, clip_span, save_clips
 from vtrcli.video.probe import probe
@@ -114,3 +117,14 @@ def test_whatever_the_video_is_called_its_clip_is_a_plain_short_name(stem: str) 
     name = clip_name(make_hit(f"/videos/{stem}"))
     assert len(name.encode()) < 120 and name.isprintable()
     assert Path(name).name == name and "\\" not in name and name.startswith("01-")
+
+
+def test_what_a_killed_writer_left_goes_when_clips_come_again_and_nothing_else(tmp_path: Path) -> None:
+    names = [".tmp-0123456789abcdef.mp4", ".tmp-fedcba9876543210.mp4", ".tmp-notes.mp4", "01-a-0m00.0s.mp4"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"half")
+    hours_ago = time.time() - 2 * ABANDONED_SECONDS
+    for name in names[:1] + names[2:]:
+        os.utime(tmp_path / name, (hours_ago, hours_ago))
+    assert save_clips([], tmp_path) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from vtrcli.errors import WeightsError
-from vtrcli.files import replacing
+from vtrcli.files import remove_abandoned, replacing
 from vtrcli.model.clip_config import ClipConfig, another_model, infer_config
 from vtrcli.model.clip_loading import empty_clip
 from vtrcli.model.converted import FORMAT, VERSION
@@ -46,6 +46,7 @@ def save_converted(
         "logit_scale": repr(math.exp(float(state["logit_scale"]))),
         "config": json.dumps(asdict(config)),
     }
+    remove_abandoned(path.parent)
     with replacing(path, error=WeightsError) as temporary:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vtrcli.errors import StoreError, VideoError
+from vtrcli.files import remove_abandoned
 from vtrcli.retrieval.moments import Moment
 from vtrcli.searching.results import Hit
 from vtrcli.video.clips import cut_clip
@@ -131,3 +132,4 @@ def _make(folder: Path) -> None:
             allowed="clips go into a folder that exists or can be made",
             to_do="choose another folder",
         ) from cause
+    remove_abandoned(folder)

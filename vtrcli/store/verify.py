@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.files import TEMPORARY_PREFIX
+from vtrcli.files import TEMPORARY_PREFIX, is_abandoned
 from vtrcli.store.config import CONFIG_NAME, StoreConfig, read_config, require_inside
 from vtrcli.store.frames import FRAME_FOLDER, FrameShard, frame_paths
 from vtrcli.store.reader import SHARD_FOLDER, backbone_problem, offsets_problem, shard_paths
@@ -20,9 +19,6 @@ from vtrcli.store.shard import NewerFormatError, Shard, open_shard
 from vtrcli.store.texts import BANK_NAME, open_texts, text_paths, texts_of
 from vtrcli.store.writer import remove_videos
 
-# A writer renames its temporary file, and puts features beside its frames, within minutes; what is an hour old
-# has lost its writer, even on a slow network disk.
-ABANDONED_SECONDS = 3600.0
 BLOCK_ROWS = 16_384
 
 
@@ -174,20 +170,13 @@ def leftovers(store: Path) -> Iterator[Path]:
         *store.glob(f".{CONFIG_NAME}-*"),
         *store.glob(f"*/{TEMPORARY_PREFIX}*"),
     ]
-    yield from filter(_is_abandoned, sorted(unfinished))
+    yield from filter(is_abandoned, sorted(unfinished))
 
 
 def _lonely_frames(store: Path) -> list[tuple[Path, str]]:
     shards = {path.name for path in shard_paths(store)}
     detail = f"kept frames without {SHARD_FOLDER}/ of the same name, which was deleted or never written"
-    return [(path, detail) for path in frame_paths(store) if path.name not in shards and _is_abandoned(path)]
-
-
-def _is_abandoned(path: Path) -> bool:
-    try:
-        return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
-    except FileNotFoundError:  # its writer has just renamed it
-        return False
+    return [(path, detail) for path in frame_paths(store) if path.name not in shards and is_abandoned(path)]
 
 
 def repair(store: Path, report: VerifyReport) -> list[Path]:

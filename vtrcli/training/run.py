@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vtrcli.datasets.registry import text_limit
 from vtrcli.errors import UsageError, WeightsError
+from vtrcli.files import remove_abandoned
 from vtrcli.model import run_folder
 from vtrcli.model.precision import choose_device
 from vtrcli.model.train_settings import TrainSettings
@@ -71,6 +72,7 @@ def train(
     if tensorboard:
         require_tensorboard()
     chosen_device = choose_device(device)
+    remove_abandoned(out)
     with joined_world(chosen_device) as world:
         opened = FeatureStore(store)
         job = Job(
