@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from vtrcli.errors import StoreError, VtrError
+from vtrcli.errors import StoreError, UsageError, VtrError
 
 TEMPORARY_PREFIX = ".tmp-"
 # A writer renames its temporary file within minutes; what nobody wrote to for an hour has lost its writer, even on a
@@ -227,7 +227,16 @@ def path_matcher(pattern: str) -> Callable[[str], bool]:
     with the whole path or any end of it that begins at a folder: `kitchen/*.mp4`. `*` also matches `/`, as in a
     shell's `**`. A `/` at the end means folders alone. What only looks like a glob finds itself too:
     `clip [1080p].mp4`.
+
+    Raises:
+        UsageError: an empty pattern, as an unset variable of a shell leaves it.
     """
+    if not pattern:
+        raise UsageError(
+            "an empty pattern of paths",
+            allowed="a name, a path, or a glob such as '*.mp4'",
+            to_do="write one, or leave the option out",
+        )
     wanted = folded_path(pattern)
     bare, behind = wanted.rstrip("/"), "" if wanted.endswith("/") else "/"
     is_absolute = wanted.startswith("/")

@@ -70,6 +70,14 @@ def test_wrong_usage_is_one_line_that_says_where_to_look(arguments: str, message
     assert (result.exit_code, result.stderr) == (2, f"vtr: {message}\n")
 
 
+def test_a_device_that_no_machine_has_is_refused_before_there_is_anything_to_compute() -> None:
+    result = run("search", "x", "--device", "gpu")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "vtr: --device has a value that it cannot have; auto, cpu, cuda, cuda:N or mps; see `vtr search --help`\n"
+    )
+
+
 def test_an_error_has_two_lines_on_a_terminal() -> None:
     code, shown = run_on_terminal("store", "info", "--store", "nowhere")
     assert code == 4

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from typer.main import get_command
+
+from vtrcli.cli.app import app
 from vtrcli.cli.reference import reference
 
 
 def test_the_command_reference_is_up_to_date() -> None:
     page = Path(__file__).parents[2] / "docs" / "commands.md"
     assert page.read_text(encoding="utf-8") == reference(), "run `make docs`"
+
+
+def test_the_lines_of_a_docstring_are_no_lines_of_the_help() -> None:
+    group = get_command(app).commands["store"]  # type: ignore[attr-defined]
+    for name, command in group.commands.items():
+        assert all("\n" not in text for text in command.help.split("\n\n")), name

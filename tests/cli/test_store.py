@@ -14,6 +14,7 @@ from vtrcli.index.catalog_file import open_catalog
 from vtrcli.index.derived import Columns, derived_tables
 from vtrcli.store.config import create_config
 from vtrcli.store.frames import FrameJpegs
+from vtrcli.store.roots import Root, add_roots
 from vtrcli.store.texts import TextRows, write_texts
 from vtrcli.store.writer import StoreWriter, remove_videos
 
@@ -85,3 +86,25 @@ def test_compact_frees_what_is_out_of_use_and_what_was_derived_of_it(store: Path
 def test_a_store_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     result = run("store", "compact", "--store", str(tmp_path / "nowhere"))
     assert result.exit_code == 4 and "no feature store at" in result.stderr
+
+
+def test_roots_that_share_a_folder_are_one_folder_and_no_piped_line_ends_in_blanks(store: Path) -> None:
+    folder = str(store.parent)
+    add_roots(store, [Root(name=name, folder=folder, origin=f"/was/{name}") for name in ("a", "b")])
+    lines = run("store", "info", "--store", str(store)).stdout.splitlines()
+    assert [line.split() for line in lines if line.endswith(folder)] == [["folders", folder]]
+    assert lines == [line.rstrip() for line in lines]
+
+
+def test_a_folder_of_which_the_store_knows_nothing_is_said_by_prune(store: Path) -> None:
+    result = run("store", "prune", "--under", str(store / "nowhere"), "--store", str(store))
+    assert (result.exit_code, result.stdout) == (0, "0 videos taken out\n")
+    assert result.stderr == (
+        f"note: the store holds no video of {store / 'nowhere'}; `vtr store info` shows its folders\n"
+    )
+    assert (
+        run("store", "prune", "--under", str(store.parent), "--dry-run", "--store", str(store)).stderr.count(
+            "note"
+        )
+        == 0
+    )

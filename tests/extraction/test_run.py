@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.model.tiny_clip import write_tiny_clip
+from tests.store.stores import make_config
 from tests.video.clips import make_video as encode_clip
 from tests.video_files import make_video
 from vtrcli.errors import InputError, StoreError
 from vtrcli.extraction import pipeline
 from vtrcli.extraction.run import ExtractResult, extract
+from vtrcli.store.config import BackboneTag, create_config
 from vtrcli.store.failures import read_failures
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.verify import verify
@@ -316,13 +319,32 @@ def test_another_backbone_is_refused_before_anything_is_decoded(
         run(videos, other, tmp_path / "store")
 
 
+def test_another_published_model_is_refused_before_it_is_downloaded(videos: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    tag = BackboneTag(name="demo", sha256="0" * 64, dim=8, input_size=8, logit_scale=1.0)
+    create_config(store, replace(make_config(), backbone=tag))
+    with pytest.raises(StoreError) as caught:
+        run(videos, "ViT-B/32", store, on_download=lambda done, total: pytest.fail("downloads"))
+    assert str(caught.value) == (
+        f"store {store} holds features of demo, not of ViT-B/32; a store holds one backbone; "
+        f"use `--store {store}-other` for ViT-B/32, or `--backbone demo`"
+    )
+
+
+def test_what_exclude_left_out_is_said_where_nothing_is_left(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"no video in .* \(\d+ other files?, \d+ met by --exclude\);"):
+        run(videos, weights, tmp_path / "store", exclude=["*"])
+
+
 def test_a_folder_without_videos_is_one_clear_line(weights: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("x")
     with pytest.raises(InputError) as caught:
         run(tmp_path / "empty", weights, tmp_path / "store")
     assert str(caught.value) == (
-        f"no video in {tmp_path / 'empty'} (1 other files); files that ffmpeg reads, by name or content; "
+        f"no video in {tmp_path / 'empty'} (1 other file); files that ffmpeg reads, by name or content; "
         "hidden files are passed over; check the folder, or name the files themselves"
     )
     assert not (tmp_path / "store").exists()

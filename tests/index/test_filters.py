@@ -60,6 +60,14 @@ def test_a_path_filter_means_names_or_ends_of_paths(pattern: str, expected: list
     assert kept(Filters(paths=(pattern,))) == expected
 
 
+def test_an_empty_pattern_is_refused_for_it_would_mean_every_folder() -> None:
+    with pytest.raises(UsageError) as caught:
+        path_matcher("")
+    assert str(caught.value) == (
+        "an empty pattern of paths; a name, a path, or a glob such as '*.mp4'; write one, or leave the option out"
+    )
+
+
 def test_one_of_several_patterns_is_enough() -> None:
     assert kept(Filters(paths=("*.mov", "kitchen/*"))) == [0, 1]
     assert path_matcher("b.mp4")("/a/b.mp4")

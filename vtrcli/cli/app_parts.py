@@ -34,6 +34,8 @@ class VtrCommand(TyperCommand):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # Lines of a docstring are no lines of the terminal.
+        self.help = "\n\n".join(" ".join(text.split()) for text in (self.help or "").split("\n\n"))
         for parameter in self.params:
             if parameter.name in self.option_names:
                 parameter.envvar = parameter.envvar or environment_name(parameter.name or "")

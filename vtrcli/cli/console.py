@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,15 @@ class PlainConsole(Console):
     def __init__(self, *, pipe_width: int = PIPE_WIDTH) -> None:
         width = None if sys.stdout.isatty() else pipe_width  # not wrapped to 80 columns when piped
         super().__init__(width=width, highlight=False, markup=False, emoji=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; in a pipe or a file no line ends with the blanks that fill a table's last column."""
+        if self.is_terminal:
+            super().print(*objects, **options)
+            return
+        with self.capture() as captured:
+            super().print(*objects, **options)
+        self.file.write(re.sub(r" +$", "", captured.get(), flags=re.MULTILINE))
 
     def on_broken_pipe(self) -> None:
         """Leave it to `main`, so that all commands end alike; rich would end the program with 1."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,7 +27,18 @@ Stores = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+
+
+def _known_device(device: str) -> str:
+    """Refuse a word that no machine has, even where nothing is to be computed; torch knows the rest."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
+        raise typer.BadParameter("auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+Device = Annotated[
+    str, typer.Option("--device", callback=_known_device, help="auto, cpu, cuda, cuda:N or mps.")
+]
 Dataset = Annotated[
     str | None,
     typer.Option(

@@ -48,7 +48,7 @@ class ProgressBar:
         if self._first is None:  # a run that goes on: what was done before does not count for the rate
             self._first = num_done - 1 if num_done > 0 else 0
         rate = (num_done - self._first) / max(now - self._started, 1e-9)
-        speed = f"{rate:.1f}" if rate < 10 else f"{rate:.0f}"
+        speed = f"{rate:.{0 if rate >= 10 else 1 if rate >= 1 else 2}f}"
         if self._bar:
             self._bar.update(self._task, completed=num_done, rate=f"{speed} {self._unit}/s", note=note)
         elif now - self._last_line >= LINE_SECONDS:

@@ -98,8 +98,9 @@ def info(store: options.Store = None, json_output: options.Json = False) -> None
 
 def _folders(roots: list[Root]) -> str:
     """Where the videos were extracted from; empty for stores of the first releases."""
-    shown = [f"{root.folder}{'' if root.is_there() else ' (not there)'}" for root in roots[:MAX_SHOWN]]
-    hidden = len(roots) - len(shown)
+    folders = {root.folder: root.is_there() for root in roots}  # roots that were relocated may share one
+    shown = [f"{folder}{'' if is_there else ' (not there)'}" for folder, is_there in folders.items()]
+    shown, hidden = shown[:MAX_SHOWN], len(shown) - MAX_SHOWN
     return "\n".join([*shown, *([f"and {hidden:,} more"] if hidden > 0 else [])])
 
 
@@ -332,6 +333,8 @@ def prune(
     if len(done.videos) > MAX_SHOWN:
         say(f"… and {len(done.videos) - MAX_SHOWN:,} more", quiet=quiet)
     say_absent(done.absent, quiet=quiet)
+    for folder in done.empty:
+        say(f"note: the store holds no video of {folder}; `vtr store info` shows its folders", quiet=quiet)
     result = "would be taken out" if dry_run else "taken out"
     stdout().print(f"{count(len(done.videos), 'video')} {result}", soft_wrap=True)
 

@@ -10,17 +10,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vtrcli.errors import InputError, VideoError
+from vtrcli.errors import InputError, StoreError, VideoError
 from vtrcli.extraction.collisions import settle_collisions
 from vtrcli.extraction.discover import Discovery, discover
 from vtrcli.extraction.pipeline import DecodeSettings, FailedVideo, FinishedVideo, run_pipeline
 from vtrcli.extraction.recognize import KnownRows
 from vtrcli.extraction.worklist import Job, Worklist, make_worklist
 from vtrcli.model.backbone import Backbone, BackboneInfo, backbone_info, default_batch_size, load_backbone
+from vtrcli.model.known_models import known_model
 from vtrcli.model.preprocess import PREPROCESSING
 from vtrcli.model.weight_sources import DEMO_NAME
 from vtrcli.store.compact import merge_small
-from vtrcli.store.config import BackboneTag, StoreConfig, create_config, writing
+from vtrcli.store.config import CONFIG_NAME, BackboneTag, StoreConfig, create_config, read_config, writing
 from vtrcli.store.failures import Failure, append_failure, make_failure, read_failures
 from vtrcli.store.prune import prune
 from vtrcli.store.reader import FeatureStore
@@ -171,6 +172,7 @@ def extract(
     found = discover(paths, must_exist=must_exist, exclude=exclude, not_yet=not_yet)
     if not may_be_empty:
         require_something(found, paths)
+    refuse_other_model(store, backbone)
     info = backbone_info(backbone, progress=on_download)
     config = store_config(info, sampling, aspect)
     with writing(store, config):
@@ -224,6 +226,23 @@ def extract(
     return run.result
 
 
+def refuse_other_model(store: Path, backbone: str) -> None:
+    """Say it before a download: two published models are never the same. Other names may be; their weights tell.
+
+    Raises:
+        StoreError: the store holds features of another published model, or of the demo's.
+    """
+    if known_model(backbone) is None or not (store / CONFIG_NAME).exists():
+        return
+    have = read_config(store).backbone.name
+    if have != backbone and (have == DEMO_NAME or known_model(have)):
+        raise StoreError(
+            f"store {store} holds features of {have}, not of {backbone}",
+            allowed="a store holds one backbone",
+            to_do=f"use `--store {store}-other` for {backbone}, or `--backbone {have}`",
+        )
+
+
 def store_config(info: BackboneInfo, sampling: Sampling, aspect: Aspect = "display") -> StoreConfig:
     """The `store.json` that features of this backbone, sampling and shape of pixels need."""
     return StoreConfig(
@@ -247,8 +266,9 @@ def demo_warnings(paths: Iterable[str]) -> list[str]:
             num_foreign += not is_drawn(path)
     if not num_foreign:
         return []
+    were = "was" if num_foreign == 1 else "were"
     return [
-        f"{num_foreign:,} of these videos were not drawn by `vtr demo`, and its backbone knows nothing else: what a "
+        f"{num_foreign:,} of these videos {were} not drawn by `vtr demo`, and its backbone knows nothing else: what a "
         "search finds in them means nothing; use --backbone ViT-B/32 with another --store"
     ]
 
@@ -256,8 +276,10 @@ def demo_warnings(paths: Iterable[str]) -> list[str]:
 def require_something(found: Discovery, paths: Sequence[Path]) -> None:
     """Raises InputError when there is no video at all."""
     if not found.candidates and not found.problems:
+        others = f"{found.num_ignored:,} other file{'s' * (found.num_ignored != 1)}"
+        excluded = f", {found.num_excluded:,} met by --exclude" * bool(found.num_excluded)
         raise InputError(
-            f"no video in {', '.join(map(str, paths)) or 'an empty list'} ({found.num_ignored} other files)",
+            f"no video in {', '.join(map(str, paths)) or 'an empty list'} ({others}{excluded})",
             allowed="files that ffmpeg reads, by name or content; hidden files are passed over",
             to_do="check the folder, or name the files themselves",
         )

@@ -20,10 +20,11 @@ from vtrcli.store.writer import remove_videos
 @dataclass(frozen=True)
 class Pruned:
     """What was taken out, or would be. `absent` are the roots that are not there, with the number of their videos that
-    were therefore kept."""
+    were therefore kept; `empty` those of the folders that were named that hold no video of the store."""
 
     videos: list[VideoRecord]
     absent: dict[str, int] = field(default_factory=dict)
+    empty: list[str] = field(default_factory=list)
 
 
 def prune(
@@ -59,9 +60,11 @@ def prune(
     opened = FeatureStore(store)
     chosen = [at.record for at in opened.videos.values()]
     names = list(names)
+    folders = [folder_named(opened.roots, given) for given in under]
+    places = [normal(record.path) for record in chosen]
+    empty = [one for one in folders if not any(is_below(path, one) for path in places)]
     if names:
         chosen = _named(chosen, names, store)
-    folders = [folder_named(opened.roots, given) for given in under]
     if folders:
         chosen = [record for record in chosen if any(is_below(normal(record.path), one) for one in folders)]
     absent: Counter[str] = Counter()
@@ -79,7 +82,7 @@ def prune(
             )
             forget_failures(store, failed)
         tidy_failures(store, (at.record for at in FeatureStore(store).videos.values()))
-    return Pruned(chosen, dict(sorted(absent.items())))
+    return Pruned(chosen, dict(sorted(absent.items())), empty)
 
 
 def folder_named(roots: Roots, given: str | os.PathLike[str]) -> str:
