@@ -58,6 +58,10 @@ def store_contents(store: Path) -> Contents:
     return found
 
 
+def failures_in(contents: Contents) -> set[str]:
+    return {key for key in contents if key.startswith("failure ")}
+
+
 def tensors_of(path: Path) -> Contents:
     file = TensorFile(path)
     return {name: file.tensor(name).tobytes() for name in sorted(file._tensors)}
@@ -190,9 +194,9 @@ WRITERS: dict[str, Writer] = {
             "--save-ranks",
             "ranks.jsonl",
             "--save-similarities",
-            "matrix.safetensors",
+            "matrix.npy",
         ],
-        lambda folder: files_in("ranks.jsonl")(folder) | files_in("matrix.safetensors")(folder),
+        lambda folder: files_in("ranks.jsonl")(folder) | files_in("matrix.npy")(folder),
     ),
     "models-import": Writer(
         ["models", "import", "other.safetensors", "--name", "mine"], files_in("home/.cache/clip"), root="home"
@@ -333,10 +337,12 @@ def test_killed_at_each_call_nothing_is_lost_and_the_next_run_ends_alike(
             assert killed.code == -9, f"{call}: {killed}"
         if name != "verify-repair":
             require_sound(folder, kept)
+        # A failure that the killed run had listed is known to the next one, which then has nothing new to tell.
+        is_told = writer.ok == 5 and failures_in(store_contents(folder / "store")) > failures_in(kept)
         if not changes_what_is_there(done_before[call.number]):
             continue
         again = run(forks, writer, folder, writer.again(folder) if writer.again else None)
-        assert again.code == writer.ok, f"after {call}: {again}"
+        assert again.code == (0 if is_told else writer.ok), f"after {call}: {again}"
         assert writer.contents(folder) == wanted, f"after {call}"
         require_sound(folder, kept)
 
