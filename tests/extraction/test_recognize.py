@@ -340,3 +340,28 @@ def test_an_old_record_whose_file_has_another_time_is_decoded_again(videos: Path
         discover([videos]).candidates, FeatureStore(tmp_path / "old store"), {}, retry_failed=False
     )
     assert [job.video_id for job in work.jobs] == ["b"]
+
+
+def test_a_folder_reached_by_a_link_holds_the_same_files(videos: Path, weights: str) -> None:
+    run(videos, weights, decodes=False)
+    before = paths_of(videos.parent / "store", videos)
+    link = videos.parent / "link"
+    link.symlink_to(videos)
+    for folder in (link, videos / "sub", link, videos):
+        result = run(folder, weights, store=videos.parent / "store", decodes=False)
+        assert (result.num_copied, result.num_skipped) == (0, 1 if folder.name == "sub" else 4)
+        assert list(paths_of(videos.parent / "store", videos)) == list(before)
+    assert paths_of(videos.parent / "store", videos) == before
+
+
+def test_known_failures_move_with_their_folder(videos: Path, weights: str) -> None:
+    (videos / "sub" / "bad.mp4").write_bytes(b"no video")
+    assert len(run(videos, weights).new_failures) == 1
+    elsewhere = videos.rename(videos.with_name("elsewhere"))
+    store = elsewhere.parent / "store"
+    for _ in range(2):
+        result = run(elsewhere, weights, store=store, decodes=False)
+        assert [failure.path for failure in result.known_failures] == [str(elsewhere / "sub" / "bad.mp4")]
+        assert not result.new_failures
+    (elsewhere / "sub" / "bad.mp4").write_bytes(b"still none")
+    assert len(run(elsewhere, weights, store=store).new_failures) == 1

@@ -104,15 +104,18 @@ import os, sys
 sys.path.insert(0, {os.getcwd()!r})
 from vtrcli.video.child import Child, Patience
 with Child(["/bin/sh", "-c", {script!r}], patience=Patience(60), max_file_bytes=4096) as child:
+    open("ready", "w").close()
     child.wait()
 """
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, start_new_session=True)
-    deadline = time.monotonic() + 20
-    while not (tmp_path / "pids").exists() and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    # started, and tied to its parent: a kill between the two is not what is tested
+    while not ((tmp_path / "pids").exists() and (tmp_path / "ready").exists()):
+        assert time.monotonic() < deadline and parent.poll() is None
         time.sleep(0.02)
     (os.killpg if whole_group else os.kill)(parent.pid, signal.SIGKILL)
     parent.wait()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     left = (tmp_path / "pids").read_text().split()
     while left and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -116,3 +116,9 @@ def test_hdr_is_shown_on_a_standard_screen(tmp_path: Path) -> None:
     path = make_video(tmp_path / "hdr.mp4", source, *codec)
     # 0x94 is 203 cd/m2: white on paper
     assert frame_at(path, 0.2).mean() > 200
+
+
+def test_a_seek_in_an_avi_counts_in_frames_and_does_not_land_on_the_next(tmp_path: Path) -> None:
+    clip = numbered(tmp_path / "a.avi", "-g", "1")
+    for seconds, number in ((0.26, 2), (0.3, 3), (2.37, 23), (5.99, 59)):
+        assert frame_number(frame_at(clip, seconds)) == number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import threading
 import time
 from pathlib import Path
@@ -285,3 +286,24 @@ def test_leaving_early_leaves_no_process(clip: Path) -> None:
 def test_numbers_out_of_bounds(clip: Path) -> None:
     with pytest.raises(UsageError, match="size is 0; at least 1; change size"):
         open_video(clip, FOUR, size=0)
+
+
+def test_key_frames_too_find_out_that_a_length_is_stated_too_long(tmp_path: Path) -> None:
+    clip = numbered(tmp_path / "clip.mkv")
+    content = bytearray(clip.read_bytes())
+    at = content.index(b"\x44\x89\x88") + 3  # Duration, a float of 8 bytes, in milliseconds
+    content[at : at + 8] = struct.pack(">d", 7_200_000.0)
+    clip.write_bytes(content)
+    with open_video(clip, Sampling(keyframes=True), size=32) as reader:
+        list(reader)
+    assert reader.info.duration_seconds == pytest.approx(6.0)
+
+
+def test_one_picture_of_a_second_and_a_song_last_as_long_as_the_song(tmp_path: Path) -> None:
+    song = tmp_path / "song.mp4"
+    picture = ("-f", "lavfi", "-i", "color=white:size=32x32:rate=1:duration=1")
+    run_ffmpeg(*picture, "-f", "lavfi", "-i", "sine=duration=10", "-c:v", "libx264", f"file:{song}")
+    for sampling in (Sampling(), Sampling(keyframes=True)):
+        with open_video(song, sampling, size=32) as reader:
+            list(reader)
+        assert reader.info.duration_seconds == pytest.approx(10.0, abs=0.1)

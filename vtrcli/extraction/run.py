@@ -301,6 +301,8 @@ class _Run:
             warnings=list(work.notes),
         )
         self._pass_over(work.known_failures)
+        for failure in work.moved_failures:
+            append_failure(store, failure)
         self.written: dict[str, str] = {}
         self._root_names: dict[str, str] | None = None
         self.writer = StoreWriter(store, backbone_sha256=config.backbone.sha256, config=config)

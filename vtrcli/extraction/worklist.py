@@ -59,6 +59,7 @@ class Worklist:
         num_moved: stored videos that were recognised at another place or under another name.
         removed: ids whose path now belongs to another stored video, while their own content is nowhere.
         refreshed: the same for stored videos that are known but not by this path or time of change.
+        moved_failures: those of `known_failures` whose file failed at another place.
         new_roots, moved_roots: what is to be said of the store's roots before any row is written.
     """
 
@@ -71,6 +72,7 @@ class Worklist:
     new_roots: list[Root] = field(default_factory=list)
     moved_roots: list[Root] = field(default_factory=list)
     known_failures: list[Failure] = field(default_factory=list)
+    moved_failures: list[Failure] = field(default_factory=list)
     new_failures: list[Failure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -108,6 +110,10 @@ class _Planner:
     ) -> None:
         self.work = Worklist()
         self.failures = failures
+        self.failed_files: dict[tuple[str, int | None, int | None], list[Failure]] = defaultdict(list)
+        for failure in failures.values():
+            name = normal(os.path.basename(failure.path))
+            self.failed_files[name, failure.num_bytes, failure.mtime_ns].append(failure)
         self.retry_failed = retry_failed
         self.again = again
         self.roots = store.roots
@@ -143,7 +149,7 @@ class _Planner:
         files = [file for file in map(self._look, candidates) if file is not None]
         find_contents(files, self.known)
         self.pending = {str(file.path) for file in files}
-        for step in (self._is_touched, self._is_elsewhere, self._is_renamed):
+        for step in (self._is_touched, self._is_linked, self._is_elsewhere, self._is_renamed):
             files = [file for file in files if not step(file)]
         self._settle_moves(files)
         for file in files:
@@ -174,10 +180,23 @@ class _Planner:
             reason = "no-permission" if isinstance(error, PermissionError) else "not-found"
             self.work.new_failures.append(make_failure(path, reason, error.strerror or "", state=None))
             return None
+        if failure is None:
+            failure = self._moved_failure(candidate, state)
         if failure is not None and failure.is_about(state) and not self.retry_failed:
             self.work.known_failures.append(failure)
             return None
         return File(candidate, state, record)
+
+    def _moved_failure(self, candidate: Candidate, state: FileState) -> Failure | None:
+        """What is known of a file that failed below another folder: its path there, size and time of change."""
+        key = (normal(candidate.path.name), state.num_bytes, state.mtime_ns)
+        for failure in self.failed_files.get(key, []):
+            if any(normal(failure.path).endswith(os.sep + name) for _, name in places(candidate, self.roots)):
+                moved = replace(failure, path=str(candidate.path))
+                if not self.retry_failed:
+                    self.work.moved_failures.append(moved)
+                return moved
+        return None
 
     def _record_at(self, path: str, status: os.stat_result) -> VideoRecord | None:
         """The stored video of a path, which may be recorded in Unicode's other form; of several the one that fits."""
@@ -199,6 +218,17 @@ class _Planner:
         self._settle(record.video_id, str(file.path))
         self._refresh(file, record)
         return True
+
+    def _is_linked(self, file: File) -> bool:
+        """1, too: the very file of a stored video, its folder reached by another link."""
+        if file.record is not None or not file.keys:
+            return False
+        for record in self._of_content(file):
+            is_free = record.video_id not in self.settled and record.path not in self.paths
+            if is_free and _in_real_folder(record.path) == _in_real_folder(str(file.path)):
+                self._move(file, record, None)
+                return True
+        return False
 
     def _is_elsewhere(self, file: File) -> bool:
         """2: the relative path and the content of a stored video, below another folder."""
@@ -399,6 +429,11 @@ def _holds(roots: Roots, path: str, given: dict[str, str]) -> bool:
     """Whether a root holds the path, and no mount point lies between the two."""
     root = roots.of(path)
     return root is not None and (len(root.folder) >= len(given[path]) or not os.path.ismount(given[path]))
+
+
+def _in_real_folder(path: str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(os.path.realpath(folder), name)
 
 
 def _job(file: File, video_id: str) -> Job:

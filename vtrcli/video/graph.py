@@ -164,7 +164,7 @@ def seek_command(
     options: dict[str, Any] = {"nofind_stream_info": None} if info.container == "mov" else {}
     branches = []
     for target in targets_seconds:
-        source = _input(ss=f"{target:.6f}", noaccurate_seek=None, **options, **_decoder(num_threads))
+        source = _input(ss=_seek_time(info, target), noaccurate_seek=None, **options, **_decoder(num_threads))
         branch = _grid(
             source[str(info.stream)], start_seconds=info.zero_seconds + target, rate=str(MICROSECONDS)
         )
@@ -266,8 +266,15 @@ def _clip_colors(info: VideoInfo) -> dict[str, str]:
 def _beginning(info: VideoInfo, seconds: float, *, may_seek: bool, num_threads: int) -> Any:
     """An input that is read from the key frame before a time, or from its begin."""
     if may_seek:
-        return _input(ss=f"{seconds:.6f}", noaccurate_seek=None, **_decoder(num_threads))
+        return _input(ss=_seek_time(info, seconds), noaccurate_seek=None, **_decoder(num_threads))
     return _input(**_clock(info), **_decoder(num_threads))
+
+
+def _seek_time(info: VideoInfo, seconds: float) -> str:
+    """What to seek to for the key frame before a time. AVI counts in frames, and the nearest one may come later."""
+    if info.container == "avi":
+        seconds = max(0.0, seconds - 0.499 / (info.frames_per_second or DEFAULT_RATE))
+    return f"{seconds:.6f}"
 
 
 def _whole(info: VideoInfo, num_threads: int) -> Any:
