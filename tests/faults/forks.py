@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from vtrcli.files import TEMPORARY_PREFIX
 
 SHIM_SOURCE = Path(__file__).with_name("shim.c")
 KILL, FAIL_ONCE, FAIL_ON = 1, 2, 3
+NEED_ROOM = ("write", "create", "link", "mkdir", "rename")
+_VARYING = re.compile(r"[0-9a-f]{8,}|\d+")
 
 Kind = Literal["kill", "ENOSPC", "EIO"]
 
@@ -142,16 +145,24 @@ class Forks:
         return [Call(int(number), name, path) for number, name, path in rows]
 
 
-def worth_a_fault(calls: list[Call]) -> list[Call]:
-    """All calls but those in the middle of many writes to one file, which leave what their neighbours leave, and the
-    attempts to delete a temporary file that was renamed already."""
+def worth_a_fault(calls: list[Call], kind: Kind) -> list[Call]:
+    """All calls but those in the middle of many writes to one file, which leave what their neighbours leave, the
+    attempts to delete a temporary file that was renamed already, and for a full disk those that need no room.
+
+    Of many calls alike on files of a kind (whose names differ in numbers) the first, the middle one and the last.
+    """
     kept: list[Call] = []
     for before, call, after in zip([None, *calls], calls, [*calls[1:], None], strict=False):
         same_before = before is not None and (before.name, before.path) == (call.name, call.path)
         same_after = after is not None and (after.name, after.path) == (call.name, call.path)
         if not (call.name == "write" and same_before and same_after) and not is_idle(call):
             kept.append(call)
-    return kept
+    alike: dict[tuple[str, str], list[Call]] = {}
+    for call in kept:
+        if kind != "ENOSPC" or call.name in NEED_ROOM:
+            alike.setdefault((call.name, _VARYING.sub("#", call.path)), []).append(call)
+    chosen = {calls[at].number for calls in alike.values() for at in (0, len(calls) // 2, -1)}
+    return [call for call in kept if call.number in chosen]
 
 
 def is_idle(call: Call) -> bool:

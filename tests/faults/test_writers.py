@@ -330,7 +330,7 @@ def test_killed_at_each_call_nothing_is_lost_and_the_next_run_ends_alike(
     calls, wanted = forks.calls(), writer.contents(folder)
     assert len(calls) >= 2
     done_before = dict(zip([call.number for call in calls], [None, *calls], strict=False))
-    for call in worth_a_fault(calls):
+    for call in worth_a_fault(calls, "kill"):
         folder = fresh(template, folder, writer)
         killed = run(forks, writer, folder, kind="kill", at=call.number)
         if not writer.program:
@@ -358,7 +358,7 @@ def test_a_full_or_broken_disk_at_each_call_is_told_in_a_line(
     kept = kept_by(writer, folder)
     assert run(forks, writer, folder, kind="kill", at=0).code == writer.ok
     calls, wanted = forks.calls(), writer.contents(folder)
-    for call in worth_a_fault(calls):
+    for call in worth_a_fault(calls, kind):
         folder = fresh(template, folder, writer)
         outcome = run(forks, writer, folder, kind=kind, at=call.number)
         context = f"{kind} at {call}"

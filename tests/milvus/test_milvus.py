@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -244,6 +245,40 @@ def test_a_push_that_was_stopped_ends_in_the_same_state(uri: str, tmp_path: Path
     server.close()
     assert counts(push(store, uri=uri, prefix="stopped"))[0] >= 5
     assert rows(uri, "stopped_frames") == rows(uri, "whole_frames")
+
+
+@pytest.mark.slow
+def test_a_push_stopped_after_any_of_its_calls_ends_in_the_same_state(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = make_records(6)
+    old = fill(tmp_path / "old", records[:4])
+    new = fill(tmp_path / "new", [*records[2:3], *records[4:]], seed=5, num_frames=3)  # new, changed and gone
+    calling, num_calls, stop_after = MilvusServer.calling, 0, 0
+
+    @contextmanager
+    def counted(server: MilvusServer, doing: str):
+        nonlocal num_calls
+        with calling(server, doing) as client:
+            yield client
+        num_calls += 1
+        if num_calls == stop_after:
+            raise KeyboardInterrupt
+
+    push(old, uri=uri, prefix="calm")
+    monkeypatch.setattr(MilvusServer, "calling", counted)
+    push(new, uri=uri, prefix="calm", batch_bytes=200)
+    total, wanted = num_calls, rows(uri, "calm_frames")
+    assert total > 5 and len(wanted) == 9
+    for after in range(1, total + 1):
+        stop_after = 0
+        push(old, uri=uri, prefix=f"after{after}")
+        num_calls, stop_after = 0, after
+        with pytest.raises(KeyboardInterrupt):
+            push(new, uri=uri, prefix=f"after{after}", batch_bytes=200)
+        push(new, uri=uri, prefix=f"after{after}", batch_bytes=200)
+        assert rows(uri, f"after{after}_frames") == wanted, f"stopped after call {after} of {total}"
+    print(f"stopped after each of {total} calls")
 
 
 def test_a_half_written_video_is_not_taken_for_whole(uri: str, tmp_path: Path) -> None:
