@@ -1,13 +1,15 @@
-"""Where `vtr train` writes."""
+"""Where `vtr train` writes, and what signals do to it."""
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.cli.runner import run
-from vtrcli.cli.train import new_folder, run_folder
+from vtrcli.cli.train import new_folder, run_folder, stop_on_signal
 from vtrcli.errors import WeightsError
 
 
@@ -36,3 +38,32 @@ def test_a_place_where_no_folder_can_be_made_is_one_clear_line(tmp_path: Path) -
 
 def test_a_seed_has_bounds() -> None:
     assert run("train", "--seed", "-1").exit_code == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_the_first_signal_asks_a_run_to_save_and_the_second_ends_it(name: str) -> None:
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    signal.signal(number, signal.default_int_handler)
+    try:
+        with stop_on_signal() as asked:
+            assert not asked()
+            os.kill(os.getpid(), number)
+            assert asked()
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), number)
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_run_under_nohup_goes_on_when_its_terminal_is_gone() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signal() as asked:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not asked()
+    finally:
+        signal.signal(signal.SIGHUP, before)
