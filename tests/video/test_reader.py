@@ -307,3 +307,13 @@ def test_one_picture_of_a_second_and_a_song_last_as_long_as_the_song(tmp_path: P
         with open_video(song, sampling, size=32) as reader:
             list(reader)
         assert reader.info.duration_seconds == pytest.approx(10.0, abs=0.1)
+
+
+def test_recordings_of_unknown_size_that_were_joined_follow_each_other(tmp_path: Path) -> None:
+    live, joined = numbered(tmp_path / "live.mkv", "-live", "1", "-bf", "0"), tmp_path / "joined.mkv"
+    assert not live.read_bytes().count(b"\x44\x89\x88")  # no length either
+    joined.write_bytes(live.read_bytes() * 2)
+    frames = read(joined, Sampling(fps=1, min_frames=1))
+    assert [frame_number(pixels) for pixels in frames.pixels] == [0, 10, 20, 30, 40, 50] * 2
+    with open_video(live, FOUR, size=32) as reader:
+        assert reader.info.duration_seconds == pytest.approx(6.0) and reader.info.can_seek

@@ -62,6 +62,7 @@ class VideoInfo:
     is_reordered: bool = True  # pictures may be stored in another order than shown
     lacks_times: bool = False  # the container does not tell when each picture is shown
     has_restarts: bool = False  # it holds several recordings, each with a clock of its own
+    may_go_on: bool = False  # its header does not say where it ends: another recording may follow
     is_torn: bool = False  # what stands at its end cannot be read: it opens only when it is read like a pipe
 
     @property
@@ -124,7 +125,9 @@ def probe(
     info = replace(info, is_torn=is_torn)
     segment_end = matroska_end(head)
     goes_on = segment_end is not None and segment_end < num_bytes  # another file was joined to this one
-    return replace(info, has_restarts=True) if goes_on else info
+    if goes_on:
+        return replace(info, has_restarts=True)
+    return replace(info, may_go_on=segment_end is None and info.container == "matroska")
 
 
 def refuse_encrypted(info: VideoInfo) -> None:

@@ -22,7 +22,7 @@ from vtrcli.video.decode import Decode, Frame, SeekMissed
 from vtrcli.video.failures import NO_REASON, decode_failure, first_complaint
 from vtrcli.video.files import check_file, check_unchanged
 from vtrcli.video.formats import SEEKABLE
-from vtrcli.video.graph import DEFAULT_RATE, Aspect
+from vtrcli.video.graph import DEFAULT_RATE, RESTART_SECONDS, Aspect
 from vtrcli.video.measure import count_frames, key_packets, last_decoded, measure_end
 from vtrcli.video.plan import Plan, keyframe_plan, make_plan
 from vtrcli.video.probe import VideoInfo, patience_for, probe, refuse_encrypted
@@ -102,9 +102,10 @@ def _measured(session: Session, info: VideoInfo, sampling: Sampling) -> VideoInf
     stated, end = info.duration_seconds, info.end_seconds
     if max(stated or 0.0, end or 0.0) > _INCREDIBLE_SECONDS:
         info = replace(info, has_restarts=True)
-    if end is None or info.has_restarts or info.container not in SEEKABLE:
-        end = measure_end(session, info)
-        info = replace(info, end_seconds=end)
+    if end is None or info.has_restarts or info.may_go_on or info.container not in SEEKABLE:
+        last, end = end, measure_end(session, info)
+        goes_on = info.may_go_on and last is not None and end is not None and end > last + RESTART_SECONDS
+        info = replace(info, end_seconds=end, has_restarts=info.has_restarts or goes_on)
     if end is None:
         return info
     if stated is None or stated > _INCREDIBLE_SECONDS or end > stated - _PRINTED_SECONDS:
