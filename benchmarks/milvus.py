@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from vtrcli.index.filters import Filters
 from vtrcli.milvus.push import push
 from vtrcli.milvus.reader import MilvusIndex
-from vtrcli.retrieval.frame_scores import score_videos, unit_rows
+from vtrcli.searching.filters import Filters
+from vtrcli.searching.frame_scores import score_videos
 from vtrcli.store.config import BackboneTag, StoreConfig, create_config
-from vtrcli.store.reader import FeatureStore
+from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.writer import StoreWriter
 

@@ -28,10 +28,10 @@ from vtrcli.demo.corpus import write_corpus
 from vtrcli.extraction.run import extract
 from vtrcli.model.towers import open_text_tower
 from vtrcli.model.weight_sources import DEMO_NAME
-from vtrcli.retrieval.frame_scores import pool_frame_scores, unit_rows
-from vtrcli.retrieval.moments import RULE, Moment, MomentRule, find_moments
-from vtrcli.retrieval.shots import shot_starts
-from vtrcli.store.reader import FeatureStore
+from vtrcli.searching.frame_scores import pool_frame_scores
+from vtrcli.searching.moments import RULE, Moment, MomentRule, find_moments
+from vtrcli.searching.shots import shot_starts
+from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.sampling import Sampling
 

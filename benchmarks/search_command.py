@@ -23,8 +23,8 @@ import numpy as np
 from extract import make_weights
 from synthetic import DIM, write_store
 
-from vtrcli.index.catalog_file import open_catalog
 from vtrcli.model.backbone import backbone_info
+from vtrcli.store.catalog_file import open_catalog
 
 NUM_FRAMES = 12
 RANK_LIKE_RCLIP = """

@@ -25,10 +25,10 @@ import torch
 from extract import make_weights
 from synthetic import Maker, write_store
 
-from vtrcli.index.scan import products
 from vtrcli.model.backbone import backbone_info
 from vtrcli.searching.options import SearchOptions
 from vtrcli.searching.presence import Presence
+from vtrcli.searching.scan import products
 from vtrcli.searching.searcher import Searcher
 
 TOP_K = 10

@@ -25,7 +25,7 @@ _PLACES = {
     "encode_texts": "vtrcli.api",
     "load_split": "vtrcli.datasets.registry",
     "FeatureStore": "vtrcli.store.reader",
-    "Filters": "vtrcli.index.filters",
+    "Filters": "vtrcli.searching.filters",
     "Query": "vtrcli.searching.query",
     "Searcher": "vtrcli.searching.searcher",
     "VtrError": "vtrcli.errors",
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from vtrcli.api import encode_texts, evaluate, extract, load_run, search, train
     from vtrcli.datasets.registry import load_split
     from vtrcli.errors import VtrError
-    from vtrcli.index.filters import Filters
+    from vtrcli.searching.filters import Filters
     from vtrcli.searching.query import Query
     from vtrcli.searching.searcher import Searcher
     from vtrcli.store.reader import FeatureStore

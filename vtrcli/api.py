@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from vtrcli.model.run_folder import RunConfig
     from vtrcli.ranking.methods import MethodName
     from vtrcli.ranking.truth import Truth
-    from vtrcli.retrieval.frame_scores import VideoScore
     from vtrcli.searching.background import SearchMethod
+    from vtrcli.searching.frame_scores import VideoScore
     from vtrcli.searching.query import Query
     from vtrcli.searching.results import SearchResult
     from vtrcli.text.taggers import TaggerName

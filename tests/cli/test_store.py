@@ -10,9 +10,9 @@ import pytest
 
 from tests.cli.runner import plain, run, run_json, run_on_terminal
 from tests.store.stores import SHA256, make_config, make_record
-from vtrcli.index.catalog_file import open_catalog
-from vtrcli.index.derived import Columns, derived_tables
+from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.config import create_config
+from vtrcli.store.derived import Columns, derived_tables
 from vtrcli.store.frames import FrameJpegs
 from vtrcli.store.roots import Root, add_roots
 from vtrcli.store.texts import TextRows, write_texts

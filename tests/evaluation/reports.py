@@ -12,7 +12,7 @@ from vtrcli.evaluation.run import EvaluationOptions, EvaluationResult, evaluate_
 from vtrcli.ranking.methods import MethodName
 from vtrcli.ranking.scores import VectorScores
 from vtrcli.ranking.truth import Truth
-from vtrcli.retrieval.frame_scores import unit_rows
+from vtrcli.store.reader import unit_rows
 
 NUM_VIDEOS = 30
 

@@ -26,14 +26,13 @@ from tests.milvus.stores import (
 )
 from tests.store.stores import make_record
 from vtrcli.errors import InputError, StoreError, UsageError
-from vtrcli.index.filters import Filters
 from vtrcli.milvus.filters import expression
 from vtrcli.milvus.push import PushResult, push
 from vtrcli.milvus.reader import FoundVideo, MilvusIndex
 from vtrcli.milvus.rows import LABEL, decode_text, encode_text
 from vtrcli.milvus.server import MilvusServer
-from vtrcli.retrieval.frame_scores import unit_rows
-from vtrcli.store.reader import FeatureStore
+from vtrcli.searching.filters import Filters
+from vtrcli.store.reader import FeatureStore, unit_rows
 
 pytest.importorskip("milvus_lite", reason="milvus-lite is not installed: pip install 'vtrcli[milvus]'")
 

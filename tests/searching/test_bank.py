@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.index.test_catalog import add
+from tests.store.test_catalog import add
 from vtrcli.errors import InputError, StoreError, UsageError
-from vtrcli.index.catalog_file import open_catalog
 from vtrcli.ranking.arrays import NumpyArrays
 from vtrcli.ranking.methods import Settings
 from vtrcli.ranking.rerank import plan_corrections
@@ -22,6 +21,7 @@ from vtrcli.searching.bank import build_bank, open_bank
 from vtrcli.searching.options import SearchOptions
 from vtrcli.searching.query import Query
 from vtrcli.searching.searcher import Searcher
+from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.config import read_config
 
 CAPTIONS = [f"a {colour} {shape}" for colour in "red green blue yellow pink".split() for shape in

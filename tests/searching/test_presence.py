@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.store.stores import SHA256, make_config, make_record
-from vtrcli.index.catalog_file import open_catalog
 from vtrcli.searching import presence as presence_module
 from vtrcli.searching.options import SearchOptions
 from vtrcli.searching.presence import Presence
@@ -21,6 +20,7 @@ from vtrcli.searching.query import Query
 from vtrcli.searching.ranking import best_present
 from vtrcli.searching.searcher import NO_RESULT, Searcher
 from vtrcli.searching.spaces import VideoScores
+from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.config import create_config
 from vtrcli.store.records import VideoRecord, file_content, file_state
 from vtrcli.store.writer import StoreWriter

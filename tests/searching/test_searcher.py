@@ -12,12 +12,11 @@ import pytest
 from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
-from vtrcli.index.filters import Filters
-from vtrcli.retrieval.frame_scores import unit_rows
+from vtrcli.searching.filters import Filters
 from vtrcli.searching.options import SearchOptions
 from vtrcli.searching.query import Query
 from vtrcli.searching.searcher import Searcher
-from vtrcli.store.reader import FeatureStore
+from vtrcli.store.reader import FeatureStore, unit_rows
 
 TEXTS = ("a red circle", "a small green arrow rises", "two shapes meet", "something else entirely")
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import vtrcli.store.compact as compacting
 from tests.store.stores import SHA256, make_config, make_record, make_store
 from vtrcli.errors import StoreError
-from vtrcli.index.catalog_file import open_catalog
+from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.compact import MERGE_AT, compact, merge_small
 from vtrcli.store.config import create_config
 from vtrcli.store.frames import FrameJpegs, frame_paths, frames_of

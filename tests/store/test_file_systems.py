@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.store.stores import SHA256, make_record, make_store
-from vtrcli.index.catalog_file import open_catalog
+from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.reader import FeatureStore, shard_paths
 from vtrcli.store.writer import StoreWriter
 
@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 from tests.store.stores import SHA256, make_record, make_store
 from vtrcli.errors import VtrError
-from vtrcli.index.catalog_file import open_catalog
-from vtrcli.index.derived import Columns, derived_tables
-from vtrcli.index.scan import products
+from vtrcli.store.catalog_file import open_catalog
+from vtrcli.store.derived import Columns, derived_tables
+from vtrcli.searching.scan import products
 from vtrcli.store.compact import compact
 from vtrcli.store.failures import append_failure, make_failure
 from vtrcli.store.frames import FrameJpegs
@@ -139,9 +139,9 @@ import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))
 from pathlib import Path
 import numpy as np
-from vtrcli.index.catalog_file import open_catalog
-from vtrcli.index.derived import Columns, derived_tables
-from vtrcli.index.scan import products
+from vtrcli.store.catalog_file import open_catalog
+from vtrcli.store.derived import Columns, derived_tables
+from vtrcli.searching.scan import products
 from vtrcli.store.compact import compact
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.verify import verify

@@ -9,7 +9,7 @@ import pytest
 
 from tests.store.test_prune import fill
 from vtrcli.errors import InputError
-from vtrcli.index.catalog_file import open_catalog
+from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.relocate import relocate
 from vtrcli.store.roots import ROOTS_NAME, Root, add_roots, move_roots, read_roots

@@ -95,7 +95,7 @@ def push(
 
 def run_vectors(store: Path, run: str | None, *, device: str, quiet: bool) -> dict[str, Any] | None:
     """The vectors of a run, by their name in Milvus; None for plain CLIP."""
-    from vtrcli.searching.milvus_searcher import space_name
+    from vtrcli.milvus.searcher import space_name
 
     searcher = open_searcher(store, run, device=device, quiet=quiet)
     found = searcher.run_vectors()

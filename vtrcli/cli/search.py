@@ -19,8 +19,8 @@ from vtrcli.errors import UsageError
 from vtrcli.milvus.server import shown
 
 if TYPE_CHECKING:
+    from vtrcli.milvus.searcher import MilvusSearcher
     from vtrcli.searching.background import SearchMethod
-    from vtrcli.searching.milvus_searcher import MilvusSearcher
     from vtrcli.searching.searcher import Searcher
     from vtrcli.searching.stores import StoresSearcher
 
@@ -248,7 +248,7 @@ def command(
     quiet: options.Quiet = False,
 ) -> None:
     """Rank the videos of a store by what they show, each with the moments that fit best."""
-    from vtrcli.index.filters import Filters
+    from vtrcli.searching.filters import Filters
     from vtrcli.searching.options import SearchOptions
     from vtrcli.searching.query import Query
 

@@ -14,8 +14,8 @@ from vtrcli.errors import UsageError
 
 if TYPE_CHECKING:
     from vtrcli.milvus.reader import MilvusIndex
-    from vtrcli.retrieval.frame_scores import VideoScore
-    from vtrcli.searching.milvus_searcher import MilvusSearcher
+    from vtrcli.milvus.searcher import MilvusSearcher
+    from vtrcli.searching.frame_scores import VideoScore
     from vtrcli.searching.searcher import Searcher
     from vtrcli.searching.stores import StoresSearcher
 
@@ -46,7 +46,7 @@ def _milvus_searcher(index: MilvusIndex, run: str | None, *, device: str, quiet:
     import platformdirs
 
     from vtrcli.errors import StoreError
-    from vtrcli.searching.milvus_searcher import MilvusSearcher
+    from vtrcli.milvus.searcher import MilvusSearcher
 
     cache = platformdirs.user_cache_path("vtr", appauthor=False) / "queries"
     if run is not None:

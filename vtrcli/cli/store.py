@@ -153,9 +153,9 @@ def compact(
 ) -> None:
     """Free what counts no more: rows of videos that were extracted again or taken out, derived tables of shards that
     have gone. Small shards become one. Searches and extractions may go on meanwhile."""
-    from vtrcli.index.catalog_file import CATALOG_NAME, INDEX_FOLDER, open_catalog
-    from vtrcli.index.derived import remove_orphans
     from vtrcli.store import compact as compacting
+    from vtrcli.store.catalog_file import CATALOG_NAME, INDEX_FOLDER, open_catalog
+    from vtrcli.store.derived import remove_orphans
 
     path = options.store_path(store)
     with StepBar(unit="MB", quiet=quiet, transient=True) as bar:
@@ -202,8 +202,8 @@ def verify(
     quiet: options.Quiet = False,
 ) -> None:
     """Read every byte of a store and compare it with its checksums. Exit code 4 when something is damaged."""
-    from vtrcli.index.catalog_file import open_catalog, vanished_shards
     from vtrcli.store import verify as checks
+    from vtrcli.store.catalog_file import open_catalog, vanished_shards
 
     path = options.store_path(store)
     report = checks.verify(path)

@@ -20,8 +20,7 @@ from vtrcli.ranking.matrices import read_similarities
 from vtrcli.ranking.scores import DenseScores, ScoreSource, VectorScores, check_matrix
 from vtrcli.ranking.truth import Truth
 from vtrcli.ranking.truth_files import read_text_to_video
-from vtrcli.retrieval.frame_scores import unit_rows
-from vtrcli.store.reader import FeatureStore
+from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.store.texts import TextRows
 from vtrcli.text.cache import cache_texts, open_text_cache
 from vtrcli.text.streams import STREAMS

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from vtrcli.index.filters import Filters
 from vtrcli.milvus.rows import decode_text, encode_text, known_seconds
+from vtrcli.searching.filters import Filters
 
 _MAX_INT64 = 2**63 - 1
 # Their meaning in an expression differs from server to server; _ stands for any one character.

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vtrcli.errors import InputError, StoreError
-from vtrcli.index.filters import Filters
 from vtrcli.milvus import filters as milvus_filters
 from vtrcli.milvus.push import spaces_of
 from vtrcli.milvus.rows import (
@@ -33,6 +32,7 @@ from vtrcli.milvus.rows import (
 )
 from vtrcli.milvus.server import TIMEOUT_SECONDS, MilvusServer
 from vtrcli.milvus.sync import num_rows
+from vtrcli.searching.filters import Filters
 from vtrcli.store.config import BackboneTag
 
 MAX_LIMIT = 16_384  # of Milvus, for one search

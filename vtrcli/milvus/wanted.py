@@ -10,8 +10,7 @@ import numpy as np
 
 from vtrcli.errors import InputError
 from vtrcli.milvus.rows import FRAMES, video_key
-from vtrcli.retrieval.frame_scores import unit_rows
-from vtrcli.store.reader import FeatureStore, Location
+from vtrcli.store.reader import FeatureStore, Location, unit_rows
 from vtrcli.store.records import VideoRecord
 
 RunVectors = Mapping[str, tuple[Sequence[str], np.ndarray]]

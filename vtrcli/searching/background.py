@@ -15,11 +15,11 @@ from typing import Literal, get_args
 import numpy as np
 
 from vtrcli.errors import StoreError, UsageError
-from vtrcli.index.catalog import Catalog
-from vtrcli.index.derived import Columns, current_rows, derived_tables
 from vtrcli.ranking.methods import CSLS_NEIGHBOURS, DEFAULT_ALPHA, NNN_NEIGHBOURS
 from vtrcli.searching.bank import Bank
 from vtrcli.searching.spaces import Space
+from vtrcli.store.catalog import Catalog
+from vtrcli.store.derived import Columns, current_rows, derived_tables
 from vtrcli.store.shard import Shard
 
 SearchMethod = Literal["dsl", "inverted-softmax", "nnn", "csls"]

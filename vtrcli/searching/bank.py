@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vtrcli.errors import InputError, StoreError
-from vtrcli.index.catalog_file import INDEX_FOLDER, require_videos
 from vtrcli.model.towers import open_text_tower
+from vtrcli.store.catalog_file import INDEX_FOLDER, require_videos
 from vtrcli.store.config import BackboneTag
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.shard import damaged

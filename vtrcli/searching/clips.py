@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vtrcli.errors import StoreError, VideoError
 from vtrcli.files import remove_abandoned
-from vtrcli.retrieval.moments import Moment
+from vtrcli.searching.moments import Moment
 from vtrcli.searching.results import Hit
 from vtrcli.video.clips import cut_clip
 from vtrcli.video.probe import probe

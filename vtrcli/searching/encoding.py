@@ -13,11 +13,11 @@ import numpy as np
 
 from vtrcli.errors import UsageError
 from vtrcli.model.towers import open_tower
-from vtrcli.retrieval.frame_scores import unit_rows
 from vtrcli.searching.image_file import read_image
 from vtrcli.searching.query import Query, Term
 from vtrcli.searching.query_cache import QueryCache
 from vtrcli.store.config import BackboneTag
+from vtrcli.store.reader import unit_rows
 
 if TYPE_CHECKING:
     from vtrcli.model.backbone import Backbone

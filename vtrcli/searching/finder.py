@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from vtrcli.index.catalog import Catalog
-from vtrcli.index.catalog_making import not_finite
 from vtrcli.searching.background import Background
 from vtrcli.searching.options import SearchOptions
 from vtrcli.searching.presence import Presence
 from vtrcli.searching.ranking import Correct, best_present
 from vtrcli.searching.spaces import Space, VideoScores
+from vtrcli.store.catalog import Catalog
+from vtrcli.store.catalog_making import not_finite
 
 
 class Finder:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from vtrcli.index.scan import exact_products
-from vtrcli.retrieval.frame_scores import unit_rows
-from vtrcli.retrieval.moments import Moment, find_moments
-from vtrcli.retrieval.shots import shot_starts
+from vtrcli.searching.moments import Moment, find_moments
+from vtrcli.searching.scan import exact_products
+from vtrcli.searching.shots import shot_starts
+from vtrcli.store.reader import unit_rows
 
 
 def moments_of(

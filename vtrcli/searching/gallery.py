@@ -10,8 +10,8 @@ from vtrcli import __version__
 from vtrcli.files import write_whole
 from vtrcli.html import Html, join, shortened, tag
 from vtrcli.page import document
-from vtrcli.retrieval.moments import Moment
 from vtrcli.searching.gallery_style import STYLE
+from vtrcli.searching.moments import Moment
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.searching.thumbnails import Thumbnail, Thumbnails
 from vtrcli.store.reader import FeatureStore

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vtrcli.index.filters import Filters
-from vtrcli.retrieval.frame_scores import VideoScore
 from vtrcli.searching.background import SearchMethod
+from vtrcli.searching.filters import Filters
+from vtrcli.searching.frame_scores import VideoScore
 
 TOP_K = 10
 PER_VIDEO = 3

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from vtrcli.errors import InputError
-from vtrcli.index.catalog import Catalog
 from vtrcli.searching.query import split_place
+from vtrcli.store.catalog import Catalog
 from vtrcli.times import clock
 
 MAX_NAMES_TO_COMPARE = 20_000

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.index.catalog import Catalog, hashed, masked
+from vtrcli.store.catalog import Catalog, hashed, masked
 from vtrcli.store.records import file_content, file_state
 from vtrcli.store.roots import read_roots
 

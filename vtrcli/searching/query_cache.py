@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.index.catalog_file import INDEX_FOLDER
+from vtrcli.store.catalog_file import INDEX_FOLDER
 from vtrcli.store.config import STORE_VERSION, make_folder
 from vtrcli.store.shard import open_tensors, write_tensors
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vtrcli.index.catalog import Catalog
-from vtrcli.index.derived import Columns, current_rows, derived_tables
-from vtrcli.index.scan import exact_products, products, rounding_error
 from vtrcli.searching.run_model import RunModel
+from vtrcli.searching.scan import exact_products, products, rounding_error
 from vtrcli.searching.spaces import VideoScores
+from vtrcli.store.catalog import Catalog
+from vtrcli.store.derived import Columns, current_rows, derived_tables
 
 if TYPE_CHECKING:
     from vtrcli.store.shard import Shard

@@ -12,16 +12,14 @@ from typing import Any
 import numpy as np
 
 from vtrcli.errors import StoreError, UsageError
-from vtrcli.index.catalog import Catalog
-from vtrcli.index.catalog_file import open_catalog, require_videos
-from vtrcli.index.filters import Filters
-from vtrcli.retrieval.frame_scores import VideoScore
-from vtrcli.retrieval.moments import Moment
 from vtrcli.searching.background import make_background
 from vtrcli.searching.bank import Bank, open_bank
 from vtrcli.searching.encoding import ClipEncoder
+from vtrcli.searching.filters import Filters
 from vtrcli.searching.finder import Finder
 from vtrcli.searching.frame_moments import moments_of
+from vtrcli.searching.frame_scores import VideoScore
+from vtrcli.searching.moments import Moment
 from vtrcli.searching.options import MIN_RUN_SHORTLIST, POOLING, SearchOptions
 from vtrcli.searching.places import CatalogPlaces
 from vtrcli.searching.presence import Presence
@@ -31,6 +29,8 @@ from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.searching.run_model import RunEncoder, RunModel
 from vtrcli.searching.run_space import RunSpace
 from vtrcli.searching.spaces import FrameSpace, Space
+from vtrcli.store.catalog import Catalog
+from vtrcli.store.catalog_file import open_catalog, require_videos
 from vtrcli.video.files import is_drawn
 
 MAX_DRAWN_LOOKS = 3

@@ -12,14 +12,14 @@ from typing import Protocol
 
 import numpy as np
 
-from vtrcli.index.catalog import Catalog
-from vtrcli.index.scan import exact_products, products, rounding_error
-from vtrcli.retrieval.frame_scores import (
+from vtrcli.searching.frame_scores import (
     VideoScore,
     pool_frame_scores,
     range_edges,
-    unit_rows,
 )
+from vtrcli.searching.scan import exact_products, products, rounding_error
+from vtrcli.store.catalog import Catalog
+from vtrcli.store.reader import unit_rows
 from vtrcli.store.shard import Shard
 from vtrcli.store.texts import TextRows
 from vtrcli.text.streams import STREAMS

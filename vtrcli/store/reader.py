@@ -102,6 +102,14 @@ class FeatureStore:
             yield self.shards[number], sorted(locations, key=lambda location: location.start)
 
 
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """float32 [num_rows, dim] with rows of length 1; a zero row stays zero."""
+    rows = vectors.astype(np.float32)
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    rows /= np.maximum(norms, np.finfo(np.float32).tiny)
+    return rows
+
+
 def shard_paths(store: Path) -> list[Path]:
     """The shard files in the order in which they supersede each other (their names begin with the time)."""
     return sorted((store / SHARD_FOLDER).glob("[!.]*.safetensors"))

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.index.catalog import TENSORS, Catalog
-from vtrcli.index.catalog_making import file_states, make_catalog
-from vtrcli.index.names import Names
+from vtrcli.store.catalog import TENSORS, Catalog
+from vtrcli.store.catalog_making import file_states, make_catalog
 from vtrcli.store.config import MALFORMED, STORE_VERSION, StoreConfig, make_folder, read_config
 from vtrcli.store.maps import again_if_gone
+from vtrcli.store.names import Names
 from vtrcli.store.reader import SHARD_FOLDER, shard_paths
 from vtrcli.store.roots import Roots, read_roots
 from vtrcli.store.shard import DTYPES, TensorFile, open_tensors, write_tensors

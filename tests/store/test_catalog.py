@@ -12,8 +12,8 @@ import pytest
 
 from tests.store.stores import SHA256, make_config, make_record, make_store
 from vtrcli.errors import StoreError, VideoError
-from vtrcli.index.catalog import Catalog
-from vtrcli.index.catalog_file import CATALOG_NAME, open_catalog, vanished_shards
+from vtrcli.store.catalog import Catalog
+from vtrcli.store.catalog_file import CATALOG_NAME, open_catalog, vanished_shards
 from vtrcli.store.compact import compact
 from vtrcli.store.config import create_config, read_config
 from vtrcli.store.reader import FeatureStore, open_shard_of
@@ -134,7 +134,7 @@ def test_when_a_shard_has_gone_only_those_are_read_again_whose_videos_it_hid(
     last.unlink()
     read: list[Path] = []
     monkeypatch.setattr(
-        "vtrcli.index.catalog_making.open_shard_of",
+        "vtrcli.store.catalog_making.open_shard_of",
         lambda config, path, roots: read.append(path) or open_shard_of(config, path, roots),
     )
     check(open_catalog(store), store)

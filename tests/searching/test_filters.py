@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vtrcli.errors import UsageError
 from vtrcli.files import path_matcher
-from vtrcli.index.filters import Filters
+from vtrcli.searching.filters import Filters
 
 PATHS = ("/home/me/kitchen/pasta.mp4", "/home/me/2019/camping.mov", "/kitchen sink/pasta.mp4")
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.index.catalog import Catalog
-from vtrcli.index.catalog_file import INDEX_FOLDER
+from vtrcli.store.catalog import Catalog
+from vtrcli.store.catalog_file import INDEX_FOLDER
 from vtrcli.store.compact import delete_file
 from vtrcli.store.config import STORE_VERSION, make_folder, require_inside
 from vtrcli.store.reader import SHARD_FOLDER, open_shard_of, shard_paths

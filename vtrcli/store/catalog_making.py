@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.index.catalog import TENSORS, Catalog, hashed, masked
-from vtrcli.index.names import Names
+from vtrcli.store.catalog import TENSORS, Catalog, hashed, masked
 from vtrcli.store.config import StoreConfig
+from vtrcli.store.names import Names
 from vtrcli.store.reader import open_shard_of, require_cut
 from vtrcli.store.records import unsound_videos
 from vtrcli.store.roots import NO_ROOTS, Roots

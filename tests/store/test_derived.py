@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.index.test_catalog import add, some_frames
 from tests.store.stores import make_store
-from vtrcli.index.catalog_file import open_catalog
-from vtrcli.index.derived import Columns, current_rows, derived_tables
+from tests.store.test_catalog import add, some_frames
+from vtrcli.store.catalog_file import open_catalog
+from vtrcli.store.derived import Columns, current_rows, derived_tables
 from vtrcli.store.shard import Shard
 from vtrcli.store.writer import remove_videos
 

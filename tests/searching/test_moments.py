@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtrcli.retrieval.moments import RULE, Moment, find_moments
+from vtrcli.searching.moments import RULE, Moment, find_moments
 
 TIMES = np.array([1.0, 3, 5, 7, 9])  # of a 10 s video
 videos = st.integers(1, 40).flatmap(

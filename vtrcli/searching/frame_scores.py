@@ -6,21 +6,13 @@ from typing import Literal
 
 import numpy as np
 
-from vtrcli.store.reader import FeatureStore, Location
+from vtrcli.store.reader import FeatureStore, Location, unit_rows
 
 FramePooling = Literal["max", "softmax"]  # what can be made of the frames' scores alone
 VideoScore = Literal["max", "mean", "softmax"]
 BLOCK_ROWS = 65_536
 # In units of the cosine: T = 2 on CLIP's logits, which are 100 times its cosines. By `benchmarks/moments.py`.
 SOFTMAX_TEMPERATURE = 0.02
-
-
-def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """float32 [num_rows, dim] with rows of length 1; a zero row stays zero."""
-    rows = vectors.astype(np.float32)
-    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
-    rows /= np.maximum(norms, np.finfo(np.float32).tiny)
-    return rows
 
 
 def pool_frame_scores(

@@ -11,9 +11,9 @@ import numpy as np
 
 from vtrcli.errors import InputError, UsageError
 from vtrcli.milvus.reader import FoundVideo, MilvusIndex, VideoFrames
-from vtrcli.retrieval.moments import Moment
 from vtrcli.searching.encoding import ClipEncoder
 from vtrcli.searching.frame_moments import moments_of
+from vtrcli.searching.moments import Moment
 from vtrcli.searching.options import MIN_RUN_SHORTLIST, SearchOptions
 from vtrcli.searching.places import nearest_frame
 from vtrcli.searching.query import Query, split_place

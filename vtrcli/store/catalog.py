@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.index.names import Names
 from vtrcli.store.config import StoreConfig
 from vtrcli.store.maps import PartFile, Rows, allow_open_files
+from vtrcli.store.names import Names
 from vtrcli.store.reader import SHARD_FOLDER
 
 FILES_PER_SHARD = 4  # itself, its mapping, and the same of a table derived from it

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtrcli.index import scan
+from vtrcli.searching import scan
 
 
 @given(sizes=st.lists(st.integers(0, 40), max_size=5), seed=st.integers(0, 1000))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtrcli.retrieval.frame_scores import unit_rows
-from vtrcli.retrieval.shots import SPREAD_FRAMES, shot_starts
+from vtrcli.searching.shots import SPREAD_FRAMES, shot_starts
+from vtrcli.store.reader import unit_rows
 
 
 def scenes(sizes: list[int], *, noise: float, seed: int = 0, dim: int = 64) -> np.ndarray:

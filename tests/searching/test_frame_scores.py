@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.store.stores import make_store
-from vtrcli.retrieval import frame_scores
-from vtrcli.retrieval.frame_scores import FramePooling, pool_frame_scores, score_videos, unit_rows
-from vtrcli.store.reader import FeatureStore
+from vtrcli.searching import frame_scores
+from vtrcli.searching.frame_scores import FramePooling, pool_frame_scores, score_videos
+from vtrcli.store.reader import FeatureStore, unit_rows
 
 
 @pytest.fixture
