@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vtrcli.video.info import VideoInfo
 from vtrcli.video.plan import keyframe_plan, make_plan
-from vtrcli.video.probe import VideoInfo
 from vtrcli.video.sampling import Sampling
 
 

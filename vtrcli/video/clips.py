@@ -14,8 +14,9 @@ from vtrcli.files import replacing
 from vtrcli.video import graph
 from vtrcli.video.child import Patience, Session
 from vtrcli.video.failures import NO_REASON, decode_failure, first_complaint
+from vtrcli.video.info import VideoInfo
 from vtrcli.video.one_frame import is_clean, ways
-from vtrcli.video.probe import VideoInfo, probe, refuse_encrypted
+from vtrcli.video.probe import probe, refuse_encrypted
 
 # Larger pictures are made smaller; an encoder of 8K pictures alone would use up the memory limit.
 LONGEST_SIDE = 1920

@@ -21,9 +21,9 @@ from vtrcli.video import graph
 from vtrcli.video.child import Child, Session
 from vtrcli.video.failures import first_complaint
 from vtrcli.video.graph import Aspect
+from vtrcli.video.info import VideoInfo
 from vtrcli.video.packets import NO_TIME
 from vtrcli.video.plan import Plan
-from vtrcli.video.probe import VideoInfo
 
 # Targets and time bases are rounded to microseconds, a few of them may add up.
 _TOLERANCE_SECONDS = 1e-5

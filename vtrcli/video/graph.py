@@ -10,15 +10,13 @@ import math
 import os
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import ffmpeg
 
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.formats import DEMUXERS
-
-if TYPE_CHECKING:
-    from vtrcli.video.probe import VideoInfo
+from vtrcli.video.info import VideoInfo
 
 Aspect = Literal["display", "pixels"]
 

@@ -8,8 +8,8 @@ import re
 from vtrcli.video import graph
 from vtrcli.video.child import Session
 from vtrcli.video.formats import STREAMS_WITHOUT_TIMES
+from vtrcli.video.info import VideoInfo
 from vtrcli.video.packets import Packets, lines_of, read_packets
-from vtrcli.video.probe import VideoInfo
 
 _PROGRESS_BYTES = 1 << 16
 

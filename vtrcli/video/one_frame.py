@@ -14,8 +14,9 @@ from vtrcli.errors import UsageError, VideoError
 from vtrcli.video import graph
 from vtrcli.video.child import Patience, Session, Sessions
 from vtrcli.video.failures import NO_REASON, decode_failure, first_complaint
+from vtrcli.video.info import VideoInfo
 from vtrcli.video.measure import last_decoded, measure_end
-from vtrcli.video.probe import VideoInfo, probe, refuse_encrypted
+from vtrcli.video.probe import probe, refuse_encrypted
 
 LONGEST_SIDE = 320
 TIMEOUT_SECONDS = 20.0

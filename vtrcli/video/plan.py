@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vtrcli.video.probe import VideoInfo
+from vtrcli.video.info import VideoInfo
 from vtrcli.video.sampling import Sampling, target_timestamps
 
 Method = Literal["linear", "seek", "keyframes"]

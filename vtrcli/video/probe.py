@@ -18,14 +18,12 @@ from vtrcli.video.encryption import looks_encrypted
 from vtrcli.video.failures import NO_REASON, first_complaint, open_failure
 from vtrcli.video.files import check_file, read_head
 from vtrcli.video.formats import (
-    CONSTANT_RATE,
-    SEEKABLE,
     SNIFF_BYTES,
-    STREAMS_WITHOUT_TIMES,
     is_indexed,
     matroska_end,
     sniff_bytes,
 )
+from vtrcli.video.info import VideoInfo
 from vtrcli.video.packets import Packets, lines_of, read_packets
 
 # Without a limit of the user's: this, and a second per so many bytes, because a broken index means reading it all.
@@ -33,52 +31,6 @@ PROBE_SECONDS = 60.0
 SLOWEST_BYTES_PER_SECOND = 20e6
 # Whether seeking pays in a file this small does not hang on the distance of its key frames: that is not looked for.
 _SMALL_BYTES = 4 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoInfo:
-    """One video as its header describes it. `width` x `height` is the displayed size: rotated, square pixels."""
-
-    path: Path
-    num_bytes: int
-    container: str
-    codec: str
-    pixel_format: str
-    width: int
-    height: int
-    rotation_degrees: int  # clockwise, to be applied for display; already in width and height
-    frames_per_second: float | None
-    duration_seconds: float | None
-    is_hdr: bool
-    # For the decoder, not for people:
-    start_seconds: float
-    keyframe_seconds: float | None  # median distance of the first key frames
-    has_color_matrix: bool
-    is_encrypted: bool
-    stream: int = 0  # number of the video stream among all streams
-    has_sound: bool = False
-    # From packets, where an index leads to the last ones:
-    end_seconds: float | None = None  # when the last picture's time is over; None: not known yet
-    is_reordered: bool = True  # pictures may be stored in another order than shown
-    lacks_times: bool = False  # the container does not tell when each picture is shown
-    has_restarts: bool = False  # it holds several recordings, each with a clock of its own
-    may_go_on: bool = False  # its header does not say where it ends: another recording may follow
-    is_torn: bool = False  # what stands at its end cannot be read: it opens only when it is read like a pipe
-
-    @property
-    def is_counted(self) -> bool:
-        """Whether frames have to be counted, since the container does not tell their times: a bare stream, old AVI."""
-        return self.lacks_times or self.container in STREAMS_WITHOUT_TIMES | CONSTANT_RATE
-
-    @property
-    def can_seek(self) -> bool:
-        """Whether an index leads to a time, and the time to a picture."""
-        return self.container in SEEKABLE and not (self.is_counted or self.has_restarts or self.is_torn)
-
-    @property
-    def zero_seconds(self) -> float:
-        """What the container's clock shows where the video begins."""
-        return 0.0 if self.is_counted else self.start_seconds
 
 
 def patience_for(num_bytes: int) -> float:
