@@ -50,7 +50,7 @@ def test_the_source_distribution_holds_docs_examples_tests_and_benchmarks(built:
         names = {name.partition("/")[2] for name in archive.getnames()}
     tracked = [
         path.relative_to(built / "tree").as_posix()
-        for room in ("docs", "examples", "tests", "benchmarks", "vtrcli")
+        for room in ("docs", "examples", "tests", "tools", "benchmarks", "vtrcli")
         for path in (built / "tree" / room).rglob("*")
         if path.is_file() and path.suffix in (".py", ".md", ".sh", ".safetensors", ".typed")
     ]

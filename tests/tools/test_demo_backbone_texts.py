@@ -4,9 +4,9 @@ import random
 
 import pytest
 
+from tools.demo_backbone.texts import frame_caption, reword
 from vtrcli.demo.captions import clip_captions
 from vtrcli.demo.scenes import ACTIONS, Scene, Thing, draw_scene
-from vtrcli.demo.training_texts import frame_caption, reword
 
 
 def test_a_frame_caption_tells_place_and_direction() -> None:

@@ -1,4 +1,4 @@
-"""Trains the tiny CLIP that the toolkit ships: `python -m vtrcli.demo.train_backbone --out FILE`.
+"""Trains the tiny CLIP that the toolkit ships: `python -m tools.demo_backbone.train --out FILE`.
 
 Two contrastive losses share each batch: every frame against a caption of that frame (place, size, angle), and the
 mean of a clip's frames against a caption of the clip. A mean knows no order, so the model alone cannot tell clips
@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from vtrcli.demo.training_data import GEOMETRY_DIM, TrainingBatch, draw_batch
+from tools.demo_backbone.data import GEOMETRY_DIM, TrainingBatch, draw_batch
 from vtrcli.model.clip_package import clip_model_module
 from vtrcli.model.image_tower import normalised_pixels
 from vtrcli.model.precision import cpu_has_bfloat16
@@ -193,7 +193,7 @@ def main() -> None:
             print(f"step {step}: {parts} after {time.monotonic() - began:.0f} s", flush=True)
 
     model = train(seed=options.seed, num_steps=options.steps, report=report)
-    save_converted(model.half(), options.out, name="demo", source="vtrcli.demo.train_backbone")
+    save_converted(model.half(), options.out, name="demo", source="tools.demo_backbone.train")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 
-from vtrcli.demo.training_data import GEOMETRY_DIM, draw_batch
+from tools.demo_backbone.data import GEOMETRY_DIM, draw_batch
 
 
 def test_a_batch_has_one_text_per_clip_and_per_frame() -> None:

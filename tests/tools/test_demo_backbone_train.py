@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vtrcli.demo.train_backbone import contrastive_loss, train
+from tools.demo_backbone.train import contrastive_loss, train
 
 
 def test_the_loss_is_small_when_each_text_finds_its_own_picture() -> None:
