@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 AnyPath = str | PathLike[str]
 
-DEFAULT_BACKBONE = "ViT-B/32"
 DEFAULT_ASPECT: Aspect = "display"
 
 
@@ -118,6 +117,7 @@ def follow_store(
     store: Path, backbone: str | None, choice: dict[str, object], aspect: Aspect | None
 ) -> tuple[str, Sampling, Aspect]:
     """Backbone, sampling and aspect to use: what was asked for, else what the store has, else the defaults."""
+    from vtrcli.model.known_models import DEFAULT_BACKBONE
     from vtrcli.store.config import CONFIG_NAME, read_config
     from vtrcli.video.sampling import Sampling
 

@@ -56,11 +56,9 @@ def _search_methods() -> Iterable[str]:
 def _runs() -> Iterable[str]:
     """`none`, and the runs beside vtr.toml, as paths from here, the newest first."""
     from vtrcli.cli.output import short_path
-    from vtrcli.cli.settings import find_settings
-    from vtrcli.cli.train import RUNS_FOLDER
+    from vtrcli.cli.settings import runs_folder
 
-    settings = find_settings(Path.cwd())
-    files = ((settings.parent if settings else Path.cwd()) / RUNS_FOLDER).glob("*/config.json")
+    files = runs_folder(Path.cwd()).glob("*/config.json")
     newest_first = sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True)
     return ["none", *(short_path(str(file.parent)) for file in newest_first)]
 

@@ -217,7 +217,7 @@ def refuse_idle_options(context: typer.Context, methods: list[str], *, from_file
 
 def run_to_evaluate(store: Path, run: str | None, *, quiet: bool) -> Path | None:
     """The run that was named, else the newest beside vtr.toml that fits; None for zero-shot."""
-    from vtrcli.cli.train import newest_run_of
+    from vtrcli.cli.settings import newest_run_of
     from vtrcli.store.config import read_config
 
     if run is not None:

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from vtrcli.api import DEFAULT_BACKBONE
 from vtrcli.cli import completion
 from vtrcli.errors import UsageError
+from vtrcli.model.known_models import DEFAULT_BACKBONE
 
 Store = Annotated[
     Path | None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vtrcli.cli.output import say
 from vtrcli.cli.progress import StepBar
-from vtrcli.cli.train import newest_run_of
+from vtrcli.cli.settings import newest_run_of
 from vtrcli.errors import UsageError
 
 if TYPE_CHECKING:

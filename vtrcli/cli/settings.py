@@ -16,10 +16,14 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from vtrcli.cli.output import say
 from vtrcli.errors import InputError, UsageError
 from vtrcli.text_files import decode_text
+
+if TYPE_CHECKING:
+    from vtrcli.store.config import BackboneTag
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,6 +31,7 @@ else:
     import tomli as tomllib
 
 SETTINGS_NAME = "vtr.toml"
+RUNS_FOLDER = "runs"  # beside it
 # These hold a word (`ViT-B/32`, `none`, `train`) or a path: a path where such a file exists beside the settings.
 WORDS_OR_PATHS = frozenset({"backbone", "run", "bank"})
 # What a file never decides: it may come with a folder that somebody else made.
@@ -192,3 +197,38 @@ def _located_text(name: str, value: Any, kind: OptionKind, folder: Path) -> Any:
     if kind.is_path or (name in WORDS_OR_PATHS and value not in WORDS and target.exists()):
         return str(target)
     return value
+
+
+def newest_run(start: Path) -> Path:
+    """The newest run beside vtr.toml, or here.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from vtrcli.model.run_folder import by_time
+
+    folder = runs_folder(start)
+    runs = by_time(folder)
+    if not runs:
+        raise UsageError(
+            f"no run in {folder}",
+            allowed="a run made by `vtr train`",
+            to_do="name it with --run (or --out for `vtr train --resume`), or train one",
+        )
+    return runs[0]
+
+
+def runs_folder(start: Path) -> Path:
+    """Where runs are kept: beside vtr.toml, or here."""
+    settings = find_settings(start)
+    return (settings.parent if settings else start) / RUNS_FOLDER
+
+
+def newest_run_of(store: Path, backbone: BackboneTag, *, quiet: bool) -> Path | None:
+    """The newest run beside vtr.toml, or here, that fits a store; where a newer one does not, that is told."""
+    from vtrcli.model.run_folder import newest_fitting_run
+
+    run, why = newest_fitting_run(runs_folder(Path.cwd()), store, backbone)
+    if why is not None:
+        say(f"vtr: {why}: {'plain CLIP' if run is None else f'run {run}'} ranks", quiet=quiet)
+    return run

@@ -8,23 +8,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from vtrcli.api import train
 from vtrcli.cli import completion, options
 from vtrcli.cli.output import print_json, say
-from vtrcli.cli.settings import find_settings
+from vtrcli.cli.settings import newest_run, runs_folder
 from vtrcli.cli.train_screen import Screen, print_result
 from vtrcli.errors import EXIT_INTERRUPTED, UsageError, WeightsError
 
-if TYPE_CHECKING:
-    from vtrcli.store.config import BackboneTag
-
 NAME = "train"
 EPILOG = "Example: [bold]vtr train --dataset msrvtt-1ka --annotations msrvtt/ --recipe msrvtt --out runs/first[/bold]"
-RUNS_FOLDER = "runs"
 LENGTHS = frozenset({"steps", "epochs"})
 
 
@@ -285,9 +281,7 @@ def run_folder(given: Path | None, *, resume: bool) -> Iterator[Path]:
             allowed="one run folder for all of them",
             to_do="add --out RUN",
         )
-    settings = find_settings(Path.cwd())
-    base = settings.parent if settings else Path.cwd()
-    run = new_folder(base / RUNS_FOLDER, datetime.now().strftime("%Y-%m-%dT%H-%M-%S"))
+    run = new_folder(runs_folder(Path.cwd()), datetime.now().strftime("%Y-%m-%dT%H-%M-%S"))
     try:
         yield run
     finally:
@@ -311,38 +305,3 @@ def new_folder(parent: Path, name: str) -> Path:
             allowed="a folder that can be written",
             to_do="choose another with --out",
         ) from cause
-
-
-def newest_run(start: Path) -> Path:
-    """The newest run beside vtr.toml, or here.
-
-    Raises:
-        UsageError: there is none.
-    """
-    from vtrcli.model.run_folder import by_time
-
-    folder = runs_folder(start)
-    runs = by_time(folder)
-    if not runs:
-        raise UsageError(
-            f"no run in {folder}",
-            allowed="a run made by `vtr train`",
-            to_do="name it with --run (or --out for `vtr train --resume`), or train one",
-        )
-    return runs[0]
-
-
-def runs_folder(start: Path) -> Path:
-    """Where runs are kept: beside vtr.toml, or here."""
-    settings = find_settings(start)
-    return (settings.parent if settings else start) / RUNS_FOLDER
-
-
-def newest_run_of(store: Path, backbone: BackboneTag, *, quiet: bool) -> Path | None:
-    """The newest run beside vtr.toml, or here, that fits a store; where a newer one does not, that is told."""
-    from vtrcli.model.run_folder import newest_fitting_run
-
-    run, why = newest_fitting_run(runs_folder(Path.cwd()), store, backbone)
-    if why is not None:
-        say(f"vtr: {why}: {'plain CLIP' if run is None else f'run {run}'} ranks", quiet=quiet)
-    return run

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+DEFAULT_BACKBONE = "ViT-B/32"
 # What a Hugging Face folder must hold; both decide whether it has changed.
 HUGGING_FACE_FILES = ("config.json", "model.safetensors")
 
