@@ -52,7 +52,7 @@ def test_the_source_distribution_holds_docs_examples_tests_and_benchmarks(built:
         path.relative_to(built / "tree").as_posix()
         for room in ("docs", "examples", "tests", "tools", "benchmarks", "vtrcli")
         for path in (built / "tree" / room).rglob("*")
-        if path.is_file() and path.suffix in (".py", ".md", ".sh", ".safetensors", ".typed")
+        if path.is_file() and path.suffix in (".py", ".md", ".sh", ".safetensors", ".typed", ".css")
     ]
     assert [name for name in tracked if name not in names] == []
     assert {
@@ -71,6 +71,8 @@ def test_the_wheel_is_typed_and_holds_the_demos_weights_and_nothing_else(built: 
     with zipfile.ZipFile(next(built.glob("*.whl"))) as archive:
         names = set(archive.namelist())
     assert {"vtrcli/py.typed", "vtrcli/demo/demo_clip.safetensors"} <= names
+    styles = {path.relative_to(PROJECT).as_posix() for path in (PROJECT / "vtrcli").rglob("*.css")}
+    assert styles and styles <= names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"vtrcli"}
 
 

@@ -11,12 +11,14 @@ from vtrcli.evaluation.report.lists import group_section, hub_section, worst_sec
 from vtrcli.evaluation.report.parts import Videos
 from vtrcli.evaluation.report.pictures import curve_section, rank_section
 from vtrcli.evaluation.report.series import arrival_section, sweep_section
-from vtrcli.evaluation.report.style import STYLE
 from vtrcli.evaluation.report.summary import facts, notes, result_section, tiles
 from vtrcli.evaluation.run import EvaluationResult
 from vtrcli.files import write_whole
 from vtrcli.html import tag
 from vtrcli.page import document
+
+# The colours of the charts are there too.
+_STYLE = Path(__file__).with_name("report.css")
 
 
 def write_report(result: EvaluationResult, path: Path) -> None:
@@ -57,4 +59,4 @@ def report_html(result: EvaluationResult, *, written_at: datetime) -> str:
             f"Written by vtr {__version__}. This page is one file: it holds no script and loads nothing.",
         ),
     )
-    return document(title, body, style=STYLE)
+    return document(title, body, style="\n" + _STYLE.read_text(encoding="utf-8"))
