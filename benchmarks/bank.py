@@ -10,7 +10,7 @@ Text to video only; no query is ever in its own bank, and no query knows another
 3. The same banks turn a score into a relevance: does one threshold mean the same for every query?
 
 All in float64. Before the tables the ranks of a few queries, every method, are compared to those of
-`vtrcli.ranking.evaluate.evaluate(..., bank=...)`; the formulas are in `vtrcli.ranking.corrections`. What is
+`vtrcli.ranking.evaluate.evaluate(..., bank=...)`; the formulas are in `vtrcli.ranking.methods`. What is
 computed here on its own is the leave-one-out over a thousand queries at once.
 """
 
@@ -23,9 +23,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from vtrcli.ranking.corrections import TINY
 from vtrcli.ranking.evaluate import evaluate
-from vtrcli.ranking.methods import COSINE_LOGIT_SCALE, DEFAULT_NUM_ROUNDS, MethodName
+from vtrcli.ranking.methods import COSINE_LOGIT_SCALE, DEFAULT_NUM_ROUNDS, TINY, MethodName
 from vtrcli.ranking.truth import Truth
 
 Floats = NDArray[np.float64]
@@ -173,7 +172,7 @@ def bias_kind(way: Way) -> tuple[str, float]:
 
 
 def apply_bias(scores: Floats, bank: Bank, way: Way, bias: Floats) -> Floats:
-    """The formulas of `vtrcli.ranking.corrections`; [num_queries, num_videos]."""
+    """The formulas of `vtrcli.ranking.methods`; [num_queries, num_videos]."""
     if way.method == "none":
         return scores
     if way.method in ("nnn", "csls"):

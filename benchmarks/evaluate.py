@@ -6,7 +6,7 @@ Random unit vectors, one correct pair per row. All ways take turns in one proces
 the processor time of that round stands beside it, which says more on a busy machine. The yardsticks are the product
 of all pairs in blocks, nothing else done (the better of two block sizes), and what research code does: the whole
 matrix, sorted twice per direction; it is left out above 20,000. Peak memory is that of the process after the
-blocked evaluations, inputs and libraries included. Where CUDA is present, the same is measured there.
+blocked evaluations, inputs and libraries included.
 """
 
 from __future__ import annotations
@@ -52,35 +52,32 @@ def main() -> None:
     options = parser.parse_args()
 
     texts, videos = vectors(options.size, options.dim)
-    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    report: dict[str, object] = {"size": options.size, "dim": options.dim, "threads": torch.get_num_threads()}
-    for device in devices:
-        timings = measure(blocked_ways(texts, videos, device), options.rounds)
-        base = min(t.seconds for t in timings if t.name.startswith("product"))
-        base_cpu = min(t.cpu_seconds for t in timings if t.name.startswith("product"))
-        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-            1 if sys.platform == "darwin" else 1024
+    timings = measure(blocked_ways(texts, videos), options.rounds)
+    base = min(t.seconds for t in timings if t.name.startswith("product"))
+    base_cpu = min(t.cpu_seconds for t in timings if t.name.startswith("product"))
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
+    if options.size <= MAX_SORTED and not options.no_sorting:
+        timings += measure({"whole matrix, sorted twice per direction": lambda: by_sorting(texts, videos)}, 1)
+    rows = [asdict(t) | {"ratio": t.seconds / base, "cpu_ratio": t.cpu_seconds / base_cpu} for t in timings]
+    report = {
+        "size": options.size,
+        "dim": options.dim,
+        "threads": torch.get_num_threads(),
+        "peak_bytes": peak_bytes,
+        "ways": rows,
+    }
+    if not options.json:
+        print(
+            f"\n{options.size} x {options.size} x {options.dim}, {torch.get_num_threads()} threads;", end=" "
         )
-        if device == "cpu" and options.size <= MAX_SORTED and not options.no_sorting:
-            timings += measure(
-                {"whole matrix, sorted twice per direction": lambda: by_sorting(texts, videos)}, 1
-            )
-        rows = [
-            asdict(t) | {"ratio": t.seconds / base, "cpu_ratio": t.cpu_seconds / base_cpu} for t in timings
-        ]
-        report[device] = {"peak_bytes": peak_bytes, "ways": rows}
-        if not options.json:
+        print(f"peak memory {peak_bytes / 2**30:.2f} GB")
+        for t, row in zip(timings, rows, strict=True):
             print(
-                f"\n{options.size} x {options.size} x {options.dim} on {device}, {torch.get_num_threads()} threads;",
-                end=" ",
+                f"{t.name:42} {t.seconds:9.2f} s {row['ratio']:6.2f} x   cpu {t.cpu_seconds:8.2f} s", end=" "
             )
-            print(f"peak memory {peak_bytes / 2**30:.2f} GB")
-            for t, row in zip(timings, rows, strict=True):
-                print(
-                    f"{t.name:42} {t.seconds:9.2f} s {row['ratio']:6.2f} x   cpu {t.cpu_seconds:8.2f} s",
-                    end=" ",
-                )
-                print(f"{row['cpu_ratio']:6.2f} x")
+            print(f"{row['cpu_ratio']:6.2f} x")
     if options.json:
         print(json.dumps(report))
 
@@ -97,25 +94,22 @@ def vectors(size: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
     return texts, videos
 
 
-def blocked_ways(texts: np.ndarray, videos: np.ndarray, device: str) -> dict[str, Callable[[], object]]:
-    left, right = (torch.from_numpy(rows).to(device) for rows in (texts, videos))
-    edges = PRODUCT_EDGES if device == "cpu" else (8192,)
+def blocked_ways(texts: np.ndarray, videos: np.ndarray) -> dict[str, Callable[[], object]]:
+    left, right = torch.from_numpy(texts), torch.from_numpy(videos)
 
     def product(edge: int) -> None:
         for row in range(0, len(left), edge):
             for column in range(0, len(right), edge):
                 torch.mm(left[row : row + edge], right[column : column + edge].T)
-        if device == "cuda":
-            torch.cuda.synchronize()
 
     source, truth = VectorScores(texts, videos), Truth.diagonal((len(texts), len(videos)))
 
     def ranks(method: MethodName) -> None:
-        evaluate(source, truth, method=method, device=device, num_bootstrap=0)
+        evaluate(source, truth, method=method, num_bootstrap=0)
 
     ways: dict[str, Callable[[], object]] = {
         f"product alone, blocks of {edge}": lambda edge=edge: product(edge)  # type: ignore[misc]
-        for edge in edges
+        for edge in PRODUCT_EDGES
     }
     ways["ranks, both directions"] = lambda: ranks("none")
     ways["ranks after dsl, both directions"] = lambda: ranks("dsl")

@@ -22,10 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from vtrcli.ranking.bootstrap import means_ci95
-from vtrcli.ranking.compare import compare
 from vtrcli.ranking.evaluate import Evaluation, evaluate
-from vtrcli.ranking.metrics import DirectionMetrics, recall_hits
+from vtrcli.ranking.metrics import DirectionMetrics, compare, means_ci95, recall_hits
 from vtrcli.ranking.truth import Truth
 
 DIM = 16

@@ -229,7 +229,7 @@ def evaluate(
 
     chosen_device = choose_device(device)
     names: tuple[MethodName, ...] = (*(("dsl",) if dsl else ()), *methods)
-    options = EvaluationOptions(methods=names, device=chosen_device, **settings)
+    options = EvaluationOptions(methods=names, **settings)
     if similarities is not None or text_vectors is not None or video_vectors is not None:
         inputs = _given_scores(similarities, text_vectors, video_vectors, text_to_video, bank)
         return evaluate_inputs(inputs, options)

@@ -3,7 +3,11 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ElementTree
 
-from vtrcli.evaluation.report.charts import Axes, Line, bar_chart, line_chart
+import pytest
+
+from vtrcli.evaluation.report.charts import NUM_COLORS, Axes, Line, bar_chart, line_chart
+from vtrcli.evaluation.report.parts import color_of
+from vtrcli.ranking.methods import METHODS, Method
 
 AXES = Axes(x_label="k", y_label="R@k, %", description="a <curve>", log_x=True, y_limits=(0, 100))
 LINES = [
@@ -44,3 +48,15 @@ def test_names_within_charts_differ_from_chart_to_chart() -> None:
 
 def test_the_same_chart_is_written_the_same() -> None:
     assert line_chart(LINES, AXES) == line_chart(LINES, AXES)
+
+
+def test_more_methods_than_colours_can_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    colors = {method: color_of(method) for method in METHODS}
+    assert sorted(colors.values()) == list(range(NUM_COLORS))
+    for number in range(NUM_COLORS):
+        monkeypatch.setitem(METHODS, f"more-{number}", Method())  # type: ignore[misc]
+    many = [color_of(method) for method in METHODS]
+    assert many[:NUM_COLORS] == list(colors.values())
+    assert 0 not in many[1:]  # the grey of plain scores
+    lines = [Line(x=[1, 10], y=[10, 50], color=color) for color in many]
+    assert line_chart(lines, AXES) and bar_chart(["1"], [(color, [60]) for color in many], AXES)

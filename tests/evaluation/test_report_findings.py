@@ -9,8 +9,8 @@ from tests.evaluation.reports import evaluated, make_inputs, small_result
 from vtrcli.evaluation.inputs import EvaluationInputs
 from vtrcli.evaluation.report import findings
 from vtrcli.ranking.metrics import metrics_from_ranks
+from vtrcli.ranking.ranks import TopItems
 from vtrcli.ranking.scores import DenseScores
-from vtrcli.ranking.top_items import TopItems
 from vtrcli.ranking.truth import Truth
 
 

@@ -377,7 +377,6 @@ def test_a_temperature_must_be_above_0(temperature: float) -> None:
             {"memory_bytes": 1000},
             "a memory limit of 1000 bytes; the smallest block needs 131072 bytes; raise the",
         ),
-        ({"device": "tpu"}, "device 'tpu'; an evaluation runs on cpu, auto, mps, or a CUDA device"),
         ({"method": "dsl", "video_bank": cosines(3, 3)}, "a bank of videos but none of texts"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from vtrcli.ranking.arrivals import arrivals
 from vtrcli.ranking.evaluate import evaluate
-from vtrcli.ranking.matrices import read_similarities
+from vtrcli.ranking.files import read_similarities
 from vtrcli.ranking.metrics import DirectionMetrics
 from vtrcli.ranking.truth import Truth
 

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtrcli.errors import InputError
-from vtrcli.ranking.arrays import TorchArrays
-from vtrcli.ranking.scores import DenseScores, TakenTexts, Transposed, VectorScores
+from vtrcli.errors import InputError, UsageError
+from vtrcli.ranking.scores import DenseScores, TakenTexts, Transposed, VectorScores, held, tile_edge, tiles
 
 GENERATOR = np.random.default_rng(0)
 
@@ -145,13 +143,40 @@ def test_taken_and_transposed_views() -> None:
     np.testing.assert_array_equal(both.block(slice(0, 1), slice(0, 4)), matrix.T[[1]])
 
 
-def test_torch_gives_the_same_blocks() -> None:
-    arrays = TorchArrays("cpu")
-    matrix, vectors = GENERATOR.random((4, 3)), unit(9, 16)
-    for source in (DenseScores(matrix), Transposed(DenseScores(matrix)), VectorScores(vectors, vectors)):
-        moved = source.on(arrays).block(slice(1, 3), slice(0, 2))
-        assert isinstance(moved, torch.Tensor)
-        np.testing.assert_array_equal(arrays.get(moved), source.block(slice(1, 3), slice(0, 2)))
+@pytest.mark.parametrize("edge", [1, 3, 16, 2048])
+def test_tiles_are_the_whole_source_once_with_the_columns_in_order(edge: int) -> None:
+    matrix = GENERATOR.random((9, 7))
+    for source, whole in ((DenseScores(matrix), matrix), (Transposed(DenseScores(matrix)), matrix.T)):
+        found, next_column = np.full(whole.shape, np.nan), np.zeros(len(whole), np.int64)
+        for tile in tiles(source, edge=edge):
+            assert (next_column[tile.rows] == tile.columns.start).all()
+            next_column[tile.rows] = tile.columns.stop
+            found[tile.rows, tile.columns] = tile.scores
+        np.testing.assert_array_equal(found, whole)
+
+
+def test_products_are_held_where_they_fit_with_the_same_bits() -> None:
+    source = VectorScores(unit(150, 16), unit(90, 16))
+    enough = 4 * (150 * 90 + 8 * 64 * 64)
+    matrix = held(source, edge=64, memory_bytes=enough)
+    whole = slice(0, 150), slice(0, 90)
+    assert isinstance(matrix, DenseScores)
+    np.testing.assert_array_equal(matrix.block(*whole), source.block(*whole))
+    assert held(source, edge=64, memory_bytes=enough - 1) is source
+    assert held(matrix, edge=64, memory_bytes=enough) is matrix
+
+
+def test_a_limit_halves_the_block_until_it_fits() -> None:
+    source = DenseScores(np.zeros((1, 1), np.float32))
+    edges = [tile_edge(source, memory_bytes=size) for size in (1 << 30, 1 << 27, (1 << 27) - 1, 131072)]
+    assert edges == [2048, 2048, 1024, 64]
+
+
+def test_a_limit_below_the_smallest_block_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match="a memory limit of 131071 bytes; the smallest block needs 131072 bytes; raise"
+    ):
+        tile_edge(DenseScores(np.zeros((1, 1), np.float32)), memory_bytes=131071)
 
 
 def test_a_mapped_file_is_read_by_blocks(tmp_path: Path) -> None:

@@ -11,11 +11,8 @@ import pytest
 
 from tests.store.test_catalog import add
 from vtrcli.errors import InputError, StoreError, UsageError
-from vtrcli.ranking.arrays import NumpyArrays
-from vtrcli.ranking.methods import Settings
-from vtrcli.ranking.rerank import plan_corrections
-from vtrcli.ranking.scores import DenseScores
-from vtrcli.ranking.tiles import Tiles
+from vtrcli.ranking.methods import Settings, correction
+from vtrcli.ranking.scores import DenseScores, tiles
 from vtrcli.searching.background import Background, require_method, statistics
 from vtrcli.searching.bank import build_bank, open_bank
 from vtrcli.searching.options import SearchOptions
@@ -53,10 +50,10 @@ def test_the_correction_is_that_of_eval_with_the_bank(store: Path, method: str, 
     query = scores_of_bank(searcher, ["two shapes meet"])
     settings = Settings(method=method)  # type: ignore[arg-type]  # what eval does unless told otherwise
     space = searcher.finder._space
-    tiles, banks = (Tiles(DenseScores(scores), arrays=NumpyArrays(), edge=64) for scores in (query, bank))
-    plan = plan_corrections(tiles, settings, logit_scale=space.logit_scale, banks={"t2v": banks})
-    (tile,) = tiles
-    corrected = np.asarray(plan.corrections["t2v"].apply(np, plan.terms.of(np, tile)))[0]
+    source = DenseScores(query)
+    found = correction(source, settings, logit_scale=space.logit_scale, edge=64, bank=DenseScores(bank))
+    (tile,) = tiles(source, edge=64)
+    corrected = found.apply(tile)[0]
     expected = [searcher.catalog.ids[int(video)] for video in np.argsort(-corrected, kind="stable")]
     result = searcher.search(
         Query(text="two shapes meet"),

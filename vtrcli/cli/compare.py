@@ -39,7 +39,7 @@ def command(
 ) -> None:
     """Test whether B is better than A, query by query: a permutation test of the paired differences."""
     from vtrcli.evaluation.ranks_file import choose_row, read_ranks, require_same_queries
-    from vtrcli.ranking.compare import compare
+    from vtrcli.ranking.metrics import compare
 
     files = read_ranks(first), read_ranks(second)
     doubt = require_same_queries(*files)
@@ -64,7 +64,7 @@ def command(
         print_json(NAME, {"a": str(first), "b": str(second), "results": results})
         return
     from vtrcli.cli.console import Column, print_columns
-    from vtrcli.ranking.bootstrap import MIN_CLUSTERS
+    from vtrcli.ranking.metrics import MIN_CLUSTERS
 
     headings = ("", "metric", "A", "B", "B - A", "95 %", "p")
     rows_shown = []

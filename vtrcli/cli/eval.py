@@ -280,7 +280,7 @@ def print_result(result: EvaluationResult, *, quiet: bool) -> None:
 
 def _meanings(result: EvaluationResult) -> list[str]:
     """What the ranks count and what the intervals resample, where it is not just queries."""
-    from vtrcli.ranking.bootstrap import MIN_CLUSTERS
+    from vtrcli.ranking.metrics import MIN_CLUSTERS
 
     first, lines = result.evaluations[0], []
     if result.inputs.truth.has_several_texts and first.v2t is not None:

@@ -16,10 +16,9 @@ from vtrcli.datasets.join import JoinedSplit, join_with_store, require_complete
 from vtrcli.datasets.registry import load_split, text_limit
 from vtrcli.errors import InputError
 from vtrcli.files import replacing, write_whole
-from vtrcli.ranking.matrices import read_similarities
+from vtrcli.ranking.files import read_similarities, read_text_to_video
 from vtrcli.ranking.scores import DenseScores, ScoreSource, VectorScores, check_matrix
 from vtrcli.ranking.truth import Truth
-from vtrcli.ranking.truth_files import read_text_to_video
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.store.texts import TextRows
 from vtrcli.text.cache import cache_texts, open_text_cache

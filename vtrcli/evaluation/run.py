@@ -7,10 +7,10 @@ from typing import Any
 
 from vtrcli.evaluation.inputs import EvaluationInputs
 from vtrcli.ranking.arrivals import Arrival, arrivals
-from vtrcli.ranking.bootstrap import DEFAULT_NUM_BOOTSTRAP
-from vtrcli.ranking.evaluate import DEFAULT_MEMORY_BYTES, Evaluation, evaluate, sweep
+from vtrcli.ranking.evaluate import Evaluation, evaluate, sweep
 from vtrcli.ranking.methods import DEFAULT_ALPHA, METHODS, MethodName
-from vtrcli.ranking.metrics import Direction, Over, Ties
+from vtrcli.ranking.metrics import DEFAULT_NUM_BOOTSTRAP, Direction, Over, Ties
+from vtrcli.ranking.scores import DEFAULT_MEMORY_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,6 @@ class EvaluationOptions:
     sweep_temperatures: tuple[float, ...] = ()
     num_bootstrap: int = DEFAULT_NUM_BOOTSTRAP
     memory_bytes: int = DEFAULT_MEMORY_BYTES
-    device: str = "cpu"
     seed: int = 0
 
 
@@ -108,7 +107,6 @@ def evaluate_inputs(inputs: EvaluationInputs, options: EvaluationOptions) -> Eva
         "logit_scale": options.logit_scale,
         "v2t_over": options.v2t_over,
         "ties": options.ties,
-        "device": options.device,
         "memory_bytes": options.memory_bytes,
         "num_bootstrap": options.num_bootstrap,
         "seed": options.seed,
@@ -165,7 +163,6 @@ def _arrivals(
             alpha=options.alpha,
             v2t_over=options.v2t_over,
             ties=options.ties,
-            device=options.device,
             memory_bytes=options.memory_bytes,
             seed=options.seed,
         )

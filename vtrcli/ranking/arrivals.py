@@ -12,25 +12,27 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vtrcli.errors import UsageError
-from vtrcli.ranking.evaluate import (
-    DEFAULT_MEMORY_BYTES,
-    as_source,
-    check_shape,
-    require_scored_truth,
-    resolve_logit_scale,
-    resolve_over,
-    workplace_for,
-)
+from vtrcli.ranking.evaluate import check_shape, require_scored_truth, resolve_over
 from vtrcli.ranking.methods import (
     DEFAULT_ALPHA,
     DEFAULT_NUM_ROUNDS,
     DEFAULT_TEMPERATURE,
     MethodName,
     Settings,
+    correction,
+    resolve_logit_scale,
 )
 from vtrcli.ranking.metrics import Direction, Over, Ties, metrics_from_ranks
-from vtrcli.ranking.ranking import Workplace, rank
-from vtrcli.ranking.scores import ScoreSource, TakenTexts, Transposed
+from vtrcli.ranking.ranks import count_ranks
+from vtrcli.ranking.scores import (
+    DEFAULT_MEMORY_BYTES,
+    ScoreSource,
+    TakenTexts,
+    Transposed,
+    as_source,
+    held,
+    tile_edge,
+)
 from vtrcli.ranking.truth import Truth
 
 DEFAULT_NUM_SHUFFLES = 5
@@ -63,7 +65,6 @@ def arrivals(
     ties: Ties = "average",
     num_shuffles: int = DEFAULT_NUM_SHUFFLES,
     seed: int = 0,
-    device: str = "cpu",
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
 ) -> tuple[Arrival, ...]:
     """One `Arrival` per batch size; a size above the number of queries means all at once.
@@ -79,7 +80,6 @@ def arrivals(
     check_shape(source, (truth.num_texts, truth.num_videos), "the scores")
     scale, _ = resolve_logit_scale(source, settings, logit_scale)
     require_scored_truth(source, truth)
-    workplace = workplace_for(source, device=device, memory_bytes=memory_bytes)
     groups = None
     if direction == "v2t":
         if resolve_over(truth, v2t_over) == "videos":
@@ -87,6 +87,8 @@ def arrivals(
             source, truth = TakenTexts(source, order), truth.take_texts(order)
             groups = truth.video_index
         source, truth = TakenTexts(Transposed(source), truth.videos_with_text), truth.transposed()
+    edge = tile_edge(source, memory_bytes=memory_bytes)
+    source = held(source, edge=edge, memory_bytes=memory_bytes)
     results = []
     for batch_size in batch_sizes:
         if batch_size < 1:
@@ -99,7 +101,7 @@ def arrivals(
         shuffles = 1 if batch_size == 1 or batch_size >= truth.num_texts else num_shuffles
         generator = np.random.default_rng(seed)
         orders = [generator.permutation(truth.num_texts) for _ in range(shuffles)]
-        ranks, tied = _ranks(source, truth, settings, orders, batch_size, scale, workplace, ties, groups)
+        ranks, tied = _ranks(source, truth, settings, orders, batch_size, scale, edge, ties, groups)
         metrics = metrics_from_ranks(ranks, direction=direction, num_tied=tied, ties=ties, num_bootstrap=0)
         results.append(
             Arrival(
@@ -120,7 +122,7 @@ def _ranks(
     orders: Sequence[np.ndarray],
     batch_size: int,
     logit_scale: float,
-    workplace: Workplace,
+    edge: int,
     ties: Ties,
     groups: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -129,16 +131,10 @@ def _ranks(
     for order in orders:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
+            scores, pairs = TakenTexts(source, batch), truth.take_texts(batch)
             k = None if settings.k is None else min(settings.k, len(batch))
-            counts = rank(
-                TakenTexts(source, batch),
-                truth.take_texts(batch),
-                replace(settings, k=k),
-                logit_scale=logit_scale,
-                workplace=workplace,
-                directions=("t2v",),
-                groups=groups,
-            )["t2v"]
+            found = correction(scores, replace(settings, k=k), logit_scale=logit_scale, edge=edge)
+            counts = count_ranks(scores, pairs.text_index, pairs.video_index, found, edge=edge, groups=groups)
             ranks.append(counts.ranks(ties))
             tied.append(counts.num_tied)
     return np.concatenate(ranks), np.concatenate(tied)

@@ -1,24 +1,21 @@
 """Scores and truth in, trusted numbers out: the one function behind `vtr eval`, with any method and any size.
 
-Reading files is `matrices`' and `truth_files`' work, drawing tables the command's.
+Reading files is `files`' work, drawing tables the command's.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from vtrcli.errors import InputError, UsageError
-from vtrcli.ranking.arrays import arrays_for, block_edge
-from vtrcli.ranking.bootstrap import DEFAULT_NUM_BOOTSTRAP
-from vtrcli.ranking.cautions import COSINE_TOLERANCE, cautions
 from vtrcli.ranking.methods import (
     CLIP_LOGIT_SPREAD,
     COSINE_LOGIT_SCALE,
+    COSINE_TOLERANCE,
     DEFAULT_ALPHA,
     DEFAULT_NUM_ROUNDS,
     DEFAULT_TEMPERATURE,
@@ -26,14 +23,30 @@ from vtrcli.ranking.methods import (
     METHODS,
     MethodName,
     Settings,
+    correction,
+    resolve_logit_scale,
+    score_spread,
 )
-from vtrcli.ranking.metrics import Direction, DirectionMetrics, Over, Ties, metrics_from_ranks
-from vtrcli.ranking.ranking import Workplace, rank
-from vtrcli.ranking.scores import DenseScores, ScoreSource
+from vtrcli.ranking.metrics import (
+    DEFAULT_NUM_BOOTSTRAP,
+    Direction,
+    DirectionMetrics,
+    Over,
+    Ties,
+    metrics_from_ranks,
+)
+from vtrcli.ranking.ranks import RankCounts, count_ranks
+from vtrcli.ranking.scores import (
+    DEFAULT_MEMORY_BYTES,
+    DenseScores,
+    ScoreSource,
+    TakenTexts,
+    Transposed,
+    as_source,
+    held,
+    tile_edge,
+)
 from vtrcli.ranking.truth import Truth
-
-DEFAULT_MEMORY_BYTES = 1 << 30
-SPREAD_TEXTS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +97,6 @@ def evaluate(
     video_bank: ScoreSource | np.ndarray | None = None,
     v2t_over: Over | None = None,
     ties: Ties = "average",
-    device: str = "cpu",
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
     num_bootstrap: int = DEFAULT_NUM_BOOTSTRAP,
     seed: int = 0,
@@ -117,24 +129,23 @@ def evaluate(
     banks = {} if method == "none" else _banks(source, settings, texts=bank, videos=video_bank)
     directions: tuple[Direction, ...] = tuple(banks) or ("t2v", "v2t")
     over: dict[Direction, Over] = {"t2v": "videos", "v2t": resolve_over(truth, v2t_over)}
-    text_clusters, video_clusters = truth.clusters()
-    counts = rank(
+    counts = _count(
         source,
         truth,
         settings,
         logit_scale=scale,
-        workplace=workplace_for(source, device=device, memory_bytes=memory_bytes),
-        directions=directions,
-        banks=banks,
+        memory_bytes=memory_bytes,
+        banks={direction: banks.get(direction) for direction in directions},
         over_videos=over["v2t"] == "videos",
     )
+    clusters = dict(zip(("t2v", "v2t"), truth.clusters(), strict=True))
     metrics = {
         direction: metrics_from_ranks(
             counted.ranks(ties),
             direction=direction,
             over=over[direction],
             num_tied=counted.num_tied,
-            clusters=text_clusters if direction == "t2v" else video_clusters,
+            clusters=clusters[direction],
             ties=ties,
             num_bootstrap=num_bootstrap,
             seed=seed,
@@ -152,13 +163,10 @@ def evaluate(
         num_videos=truth.num_videos,
         t2v=metrics["t2v"],
         v2t=metrics.get("v2t"),
-        warnings=cautions(
-            truth,
-            settings,
-            banks=banks,
-            logit_scale=scale,
-            bound=bound,
-            spread=None if logit_scale is not None else score_spread(source),
+        warnings=(
+            *_left_out(truth),
+            *_about_banks(truth, settings, banks),
+            *_about_scale(source, settings, logit_scale=scale, bound=bound, detected=logit_scale is None),
         ),
     )
 
@@ -170,9 +178,36 @@ def sweep(
     return tuple(evaluate(source, truth, temperature=value, **options) for value in temperatures)
 
 
-def as_source(scores: ScoreSource | np.ndarray) -> ScoreSource:
-    """A bare matrix becomes `DenseScores`."""
-    return DenseScores(scores) if isinstance(scores, np.ndarray) else scores
+def _count(
+    source: ScoreSource,
+    truth: Truth,
+    settings: Settings,
+    *,
+    logit_scale: float,
+    memory_bytes: int,
+    banks: Mapping[Direction, ScoreSource | None],
+    over_videos: bool,
+) -> dict[Direction, RankCounts]:
+    """Rank counts for the directions of `banks`; queries in the order of the truth's texts and `videos_with_text`."""
+    edge = tile_edge(source, memory_bytes=memory_bytes)
+    order = truth.texts_by_video()
+    in_order = bool((order[1:] > order[:-1]).all())
+    if not in_order:
+        source, truth = TakenTexts(source, order), truth.take_texts(order)
+    source = held(source, edge=edge, memory_bytes=memory_bytes)
+    counts = {}
+    for direction, bank in banks.items():
+        scores, groups, pairs = source, None, (truth.text_index, truth.video_index)
+        if direction == "v2t":
+            scores, pairs = Transposed(source), pairs[::-1]
+            groups = truth.video_index if over_videos else None
+            if bank is not None:
+                bank = Transposed(bank if in_order else TakenTexts(bank, order))
+        found = correction(scores, settings, logit_scale=logit_scale, edge=edge, bank=bank)
+        counts[direction] = count_ranks(scores, *pairs, found, edge=edge, groups=groups)
+    if "t2v" in counts and not in_order:
+        counts["t2v"] = counts["t2v"].take(np.argsort(order))
+    return counts
 
 
 def check_shape(source: ScoreSource, shape: tuple[int, int], name: str) -> None:
@@ -190,61 +225,6 @@ def require_scored_truth(source: ScoreSource, truth: Truth) -> None:
     """Raises InputError when a right answer has the score -inf, which is padding."""
     if isinstance(source, DenseScores):
         source.require_scored(truth.text_index, truth.video_index)
-
-
-def workplace_for(source: ScoreSource, *, device: str, memory_bytes: int) -> Workplace:
-    """Tiles on `device` within `memory_bytes`; UsageError where that cannot be."""
-    arrays = arrays_for(device)
-    return Workplace(arrays, block_edge(arrays, memory_bytes=memory_bytes, item_bytes=source.dtype.itemsize))
-
-
-def resolve_logit_scale(
-    source: ScoreSource, settings: Settings, logit_scale: float | None
-) -> tuple[float, float]:
-    """The given logit scale or the detected one, and the source's bound.
-
-    Detected: scores within -1 and 1 are cosines and get 100. Others are logits already, unless the deviation of a
-    text's scores is outside LOGIT_SPREADS: then they are in no known unit, and get the scale that makes it that of
-    100 x CLIP's cosines. Temperatures are for that unit.
-
-    Raises:
-        InputError: the scores are not finite.
-        UsageError: a scale of 0 or below, or a temperature so small that the logits overflow.
-    """
-    bound = source.bound()
-    if logit_scale is None:
-        logit_scale = COSINE_LOGIT_SCALE if bound <= 1 + COSINE_TOLERANCE else _scale_by_spread(source)
-    if not (math.isfinite(logit_scale) and logit_scale > 0):
-        raise UsageError(
-            f"a logit scale of {logit_scale:g}",
-            allowed="it multiplies the scores and is a number above 0",
-            to_do="use 100 for CLIP's cosines, 1 for scores that are logits already",
-        )
-    if 4 * bound * logit_scale / settings.temperature > float(np.finfo(source.dtype).max):
-        raise UsageError(
-            f"a temperature of {settings.temperature:g} with scores up to {bound:g}",
-            allowed=f"score x logit scale / temperature must fit in {source.dtype}",
-            to_do="use a temperature around 1",
-        )
-    return logit_scale, bound
-
-
-def score_spread(source: ScoreSource) -> float:
-    """The standard deviation of a text's finite scores, the median over some of the texts; 0 for equal scores."""
-    texts = np.unique(np.linspace(0, source.shape[0] - 1, SPREAD_TEXTS).astype(np.int64))
-    deviations = []
-    for text in texts.tolist():
-        row = np.asarray(source.block(slice(text, text + 1), slice(0, source.shape[1])), np.float64)
-        finite = row[np.isfinite(row)]
-        deviations.append(finite.std() if finite.size else 0.0)
-    return float(np.median(deviations))
-
-
-def _scale_by_spread(source: ScoreSource) -> float:
-    spread = score_spread(source)
-    if spread == 0 or LOGIT_SPREADS[0] <= spread <= LOGIT_SPREADS[1]:
-        return 1.0
-    return CLIP_LOGIT_SPREAD / spread
 
 
 def resolve_over(truth: Truth, v2t_over: Over | None) -> Over:
@@ -289,3 +269,79 @@ def _banks(
             bank.bound(padding=False)
         resolve_logit_scale(bank, settings, 1.0)
     return banks
+
+
+def _left_out(truth: Truth) -> list[str]:
+    without_text = truth.num_videos - len(truth.videos_with_text)
+    if not without_text:
+        return []
+    return [f"{without_text} of {truth.num_videos} videos have no text: they are no queries for v2t"]
+
+
+def _about_banks(truth: Truth, settings: Settings, banks: Mapping[Direction, ScoreSource]) -> list[str]:
+    if settings.method == "none":
+        return []
+    found = _bank_sizes(truth, banks)
+    if banks and "v2t" not in banks:
+        found.append("v2t is left out: the bank holds texts, and correcting v2t needs a bank of videos")
+    if settings.method == "qb-norm" and not banks:
+        found.append(
+            "qb-norm with the test queries as bank is inverted-softmax: the first hit of every query is in the bank"
+        )
+    return found
+
+
+def _about_scale(
+    source: ScoreSource, settings: Settings, *, logit_scale: float, bound: float, detected: bool
+) -> list[str]:
+    """A scale that makes a correction idle; and where it was detected, what the scores were taken for."""
+    if not METHODS[settings.method].uses_temperature:
+        return []
+    found = []
+    if bound <= 1 and logit_scale < COSINE_LOGIT_SCALE / 10:
+        found.append(
+            f"a logit scale of {logit_scale:g} leaves cosines so close together that the softmax is almost even and"
+            f" {settings.method} does little; CLIP's scale is {COSINE_LOGIT_SCALE:g}"
+        )
+    spread = score_spread(source) if detected else 0.0
+    return found + (_detected_scale(logit_scale, bound, spread) if spread else [])
+
+
+def _detected_scale(logit_scale: float, bound: float, spread: float) -> list[str]:
+    """What scores that are no cosines of CLIP's spread were taken for."""
+    if bound <= 1 + COSINE_TOLERANCE:
+        low, high = (value / COSINE_LOGIT_SCALE for value in LOGIT_SPREADS)
+        if low <= spread <= high:
+            return []
+        return [
+            f"scores within -1 and 1 are taken as cosines and multiplied by {COSINE_LOGIT_SCALE:g}, but a text's scores"
+            f" deviate by {spread:.2g} and CLIP's by about {CLIP_LOGIT_SPREAD / COSINE_LOGIT_SCALE:.2g}:"
+            " --logit-scale sets another factor"
+        ]
+    if logit_scale == 1:
+        return [
+            f"scores up to {bound:.3g} are no cosines and are taken as logits: --logit-scale multiplies them"
+        ]
+    return [
+        f"scores up to {bound:.3g} are neither cosines nor logits, by their spread: they are multiplied by"
+        f" {logit_scale:.3g}, so that they spread as {COSINE_LOGIT_SCALE:g} x CLIP's cosines do; --logit-scale sets"
+        " another factor"
+    ]
+
+
+def _bank_sizes(truth: Truth, banks: Mapping[Direction, ScoreSource]) -> list[str]:
+    sizes: dict[Direction, tuple[int, int]] = {"t2v": (truth.num_texts, truth.num_videos)}
+    if banks:
+        sizes = {direction: bank.shape for direction, bank in banks.items()}
+    else:
+        sizes["v2t"] = (truth.num_texts, truth.num_videos)
+    found = []
+    for direction, (num_texts, num_videos) in sizes.items():
+        queries, items = (num_texts, num_videos) if direction == "t2v" else (num_videos, num_texts)
+        query_name, item_name = ("texts", "videos") if direction == "t2v" else ("videos", "texts")
+        if queries < items:
+            found.append(
+                f"{direction}: a bank of {queries} {query_name} for {items} {item_name} is small: many {item_name}"
+                " are claimed by no query of the bank, and the correction may do harm"
+            )
+    return found

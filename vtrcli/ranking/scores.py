@@ -1,4 +1,4 @@
-"""Where similarities come from: a matrix (in memory or mapped from disk) or two sets of vectors. Read by blocks.
+"""Where similarities come from: a matrix (in memory or mapped from disk) or two sets of vectors. Read tile by tile.
 
 A block holds the same numbers whatever its size and position: only so do equal items tie and is a rank
 the same for every memory limit. For the products see `VectorScores.block`.
@@ -6,33 +6,43 @@ the same for every memory limit. For the products see `VectorScores.block`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from vtrcli.errors import InputError
-from vtrcli.ranking.arrays import Arrays, NumpyArrays
+from vtrcli.errors import InputError, UsageError
 
 Index = slice | np.ndarray
-# MKL's and cuBLAS' kernels for narrow products add in another order than those for wide ones (measured: below
-# about 32 rows or columns); padding to a multiple of this keeps every product away from them.
+DEFAULT_MEMORY_BYTES = 1 << 30
+# MKL's kernels for narrow products add in another order than those for wide ones (measured: below about 32 rows or
+# columns); padding to a multiple of this keeps every product away from them.
 _PAD = 64
+# Larger products are no faster; on a busy machine smaller ones are much slower (measured: 512 takes three times
+# as long as 2048 with a load of 7 on two cores, and as long without).
+_PREFERRED_EDGE = 2048
+_SMALLEST_EDGE = 64
+# Arrays of one block that are alive at once, operands and masks included.
+_BLOCKS_ALIVE = 8
+# Products are made in large squares, because each costs a round of waiting for all threads; they are handed out in
+# strips that stay in the cache while they are compared and summed.
+_STRIP_ITEMS = 1 << 19
 
 
 class ScoreSource(Protocol):
-    """Similarities of texts (rows) and videos (columns); larger is more similar.
+    """Similarities of texts (rows) and videos (columns); larger is more similar. What is ranked are the columns, for
+    each row: the other direction is `Transposed`.
 
-    `shape` is (num_texts, num_videos), `dtype` the precision of the blocks: float32 or float64.
+    `shape` is (num_texts, num_videos), `dtype` the precision of the blocks: float32 or float64. A block may be computed
+    anywhere, also on a GPU; it is handed over as a NumPy array.
     """
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
 
-    def block(self, texts: Index, videos: Index) -> Any:
-        """[texts, videos], a NumPy array (a tensor once `on` has moved the source to a GPU)."""
-
-    def on(self, arrays: Arrays) -> ScoreSource:
-        """The same scores, given as arrays of this backend."""
+    def block(self, texts: Index, videos: Index) -> np.ndarray:
+        """[texts, videos] in `dtype`; not to be written to."""
 
     def bound(self) -> float:
         """No score is larger than this, either way, but for -inf: padding, which is nobody's answer. Goes over the
@@ -46,22 +56,17 @@ class ScoreSource(Protocol):
 class DenseScores:
     """A similarity matrix, float [num_texts, num_videos]; a `numpy.memmap` is read by blocks and never held."""
 
-    def __init__(self, matrix: np.ndarray, *, arrays: Arrays | None = None) -> None:
+    def __init__(self, matrix: np.ndarray) -> None:
         check_matrix(matrix)
         self._matrix = matrix
-        self._arrays = arrays or NumpyArrays()
         self.shape: tuple[int, int] = (matrix.shape[0], matrix.shape[1])
         self.dtype = np.promote_types(matrix.dtype, np.float32)
 
-    def block(self, texts: Index, videos: Index) -> Any:
+    def block(self, texts: Index, videos: Index) -> np.ndarray:
         """[texts, videos] in `dtype`."""
-        if isinstance(texts, np.ndarray):
-            texts = texts[:, None] if isinstance(videos, np.ndarray) else texts
-        return self._arrays.put(np.ascontiguousarray(_fresh(self._matrix)[texts, videos], self.dtype))
-
-    def on(self, arrays: Arrays) -> DenseScores:
-        """The same matrix, given as arrays of this backend."""
-        return DenseScores(self._matrix, arrays=arrays)
+        if isinstance(texts, np.ndarray) and isinstance(videos, np.ndarray):
+            texts = texts[:, None]
+        return np.asarray(_fresh(self._matrix)[texts, videos], self.dtype)
 
     def bound(self, *, padding: bool = True) -> float:
         """The largest absolute score; InputError for NaN or infinity, and for -inf too without `padding`."""
@@ -108,45 +113,30 @@ class VectorScores:
                 to_do="use vectors of the same model and head",
             )
         self._texts, self._videos = text_vectors, video_vectors
-        self._arrays: Arrays | None = None
         self.shape: tuple[int, int] = (len(text_vectors), len(video_vectors))
         self.dtype = np.promote_types(np.promote_types(text_vectors.dtype, video_vectors.dtype), np.float32)
 
-    def block(self, texts: Index, videos: Index) -> Any:
+    def block(self, texts: Index, videos: Index) -> np.ndarray:
         """[texts, videos] in `dtype`.
 
         Always torch's product, of padded operands. NumPy's OpenBLAS gives the columns of identical vectors
-        different last bits depending on where they stand, which breaks ties; MKL and cuBLAS do not
-        (tests/ranking/test_scores.py holds them to it).
+        different last bits depending on where they stand, which breaks ties; MKL does not
+        (tests/ranking/test_scores.py holds it to that).
         """
         import torch
 
-        left, num_rows = self._operand(self._texts, texts)
-        right, num_columns = self._operand(self._videos, videos)
-        product = torch.mm(left, right.T)[:num_rows, :num_columns]
-        return product if self._arrays else product.numpy()
+        left, num_rows = self._operand(self._texts[texts])
+        right, num_columns = self._operand(self._videos[videos])
+        return np.asarray(torch.mm(left, right.T).numpy()[:num_rows, :num_columns])
 
-    def _operand(self, vectors: Any, index: Index) -> tuple[Any, int]:
-        """Rows of `vectors` as a tensor in `dtype`, padded with zero rows, and how many there were."""
+    def _operand(self, rows: np.ndarray) -> tuple[Any, int]:
+        """Rows as a tensor in `dtype`, padded with zero rows, and how many there were."""
         import torch
 
-        rows = vectors[index]
-        count = len(rows)
         # torch warns of read-only memory, such as that of a mapped file; `W` copies it.
-        tensor = torch.as_tensor(rows if self._arrays else np.require(rows, self.dtype, ["C", "W"]))
-        padding = -count % _PAD
-        return (torch.nn.functional.pad(tensor, (0, 0, 0, padding)) if padding else tensor), count
-
-    def on(self, arrays: Arrays) -> VectorScores:
-        """The same products, computed where `arrays` lie."""
-        if isinstance(arrays, NumpyArrays):
-            return self
-        moved = VectorScores(self._texts, self._videos)
-        moved._texts, moved._videos = (
-            arrays.put(np.ascontiguousarray(vectors, self.dtype)) for vectors in (self._texts, self._videos)
-        )
-        moved._arrays = arrays
-        return moved
+        tensor = torch.as_tensor(np.require(rows, self.dtype, ["C", "W"]))
+        padding = -len(rows) % _PAD
+        return (torch.nn.functional.pad(tensor, (0, 0, 0, padding)) if padding else tensor), len(rows)
 
     def bound(self) -> float:
         """The product of the longest text and video vector; InputError for NaN or infinity."""
@@ -173,13 +163,9 @@ class TakenTexts:
         self.shape: tuple[int, int] = (len(texts), source.shape[1])
         self.dtype = source.dtype
 
-    def block(self, texts: Index, videos: Index) -> Any:
+    def block(self, texts: Index, videos: Index) -> np.ndarray:
         """[texts, videos]."""
         return self._source.block(self._texts[texts], videos)
-
-    def on(self, arrays: Arrays) -> TakenTexts:
-        """The same texts of the moved source."""
-        return TakenTexts(self._source.on(arrays), self._texts)
 
     def bound(self) -> float:
         """That of the source."""
@@ -194,17 +180,93 @@ class Transposed:
         self.shape: tuple[int, int] = (source.shape[1], source.shape[0])
         self.dtype = source.dtype
 
-    def block(self, texts: Index, videos: Index) -> Any:
+    def block(self, texts: Index, videos: Index) -> np.ndarray:
         """[videos of the source, texts of the source]."""
         return self._source.block(videos, texts).T
-
-    def on(self, arrays: Arrays) -> Transposed:
-        """The moved source, transposed."""
-        return Transposed(self._source.on(arrays))
 
     def bound(self) -> float:
         """That of the source."""
         return self._source.bound()
+
+
+@dataclass(frozen=True)
+class Tile:
+    """`scores` [rows, columns] of two ranges of a source; not to be written to."""
+
+    rows: slice
+    columns: slice
+    scores: np.ndarray
+
+
+def square(source: ScoreSource, row: int, column: int, *, edge: int) -> Tile:
+    """The tile at this place of a grid of squares."""
+    rows, columns = _range(row, edge, source.shape[0]), _range(column, edge, source.shape[1])
+    return Tile(rows, columns, source.block(rows, columns))
+
+
+def tiles(source: ScoreSource, *, edge: int) -> Iterator[Tile]:
+    """The whole source in strips of the squares; for each row the columns come in their order."""
+    for row in range(-(-source.shape[0] // edge)):
+        for column in range(-(-source.shape[1] // edge)):
+            yield from _strips(square(source, row, column, edge=edge), max(1, _STRIP_ITEMS // edge))
+
+
+def _strips(tile: Tile, size: int) -> Iterator[Tile]:
+    """Strips along the axis that is the slow one in memory: the second one if the source was transposed."""
+    by_row = tile.scores.strides[0] >= tile.scores.strides[1]
+    whole = tile.rows if by_row else tile.columns
+    for start in range(whole.start, whole.stop, size):
+        part = slice(start, min(start + size, whole.stop))
+        within = slice(part.start - whole.start, part.stop - whole.start)
+        if by_row:
+            yield Tile(part, tile.columns, tile.scores[within])
+        else:
+            yield Tile(tile.rows, part, tile.scores[:, within])
+
+
+def tile_edge(source: ScoreSource, *, memory_bytes: int) -> int:
+    """Rows and columns of a square: the largest power of two that keeps the blocks alive within `memory_bytes`.
+
+    Raises:
+        UsageError: not even the smallest block fits.
+    """
+    item_bytes = source.dtype.itemsize
+    edge = _PREFERRED_EDGE
+    while edge >= _SMALLEST_EDGE and _BLOCKS_ALIVE * edge * edge * item_bytes > memory_bytes:
+        edge //= 2
+    if edge < _SMALLEST_EDGE:
+        smallest = _BLOCKS_ALIVE * _SMALLEST_EDGE**2 * item_bytes
+        raise UsageError(
+            f"a memory limit of {memory_bytes} bytes",
+            allowed=f"the smallest block needs {smallest} bytes",
+            to_do="raise the limit",
+        )
+    return edge
+
+
+def held(source: ScoreSource, *, edge: int, memory_bytes: int) -> ScoreSource:
+    """The same scores as a matrix where it and the blocks in work fit in `memory_bytes`; the source itself if not.
+
+    What is not held is computed once for each direction and once more for each pass of a correction.
+    """
+    num_items = source.shape[0] * source.shape[1] + _BLOCKS_ALIVE * edge * edge
+    if isinstance(source, DenseScores) or num_items * source.dtype.itemsize > memory_bytes:
+        return source
+    matrix = np.empty(source.shape, source.dtype)
+    for row in range(-(-source.shape[0] // edge)):
+        for column in range(-(-source.shape[1] // edge)):
+            tile = square(source, row, column, edge=edge)
+            matrix[tile.rows, tile.columns] = tile.scores
+    return DenseScores(matrix)
+
+
+def as_source(scores: ScoreSource | np.ndarray) -> ScoreSource:
+    """A bare matrix becomes `DenseScores`."""
+    return DenseScores(scores) if isinstance(scores, np.ndarray) else scores
+
+
+def _range(index: int, edge: int, size: int) -> slice:
+    return slice(index * edge, min(size, (index + 1) * edge))
 
 
 def check_matrix(matrix: np.ndarray) -> None:

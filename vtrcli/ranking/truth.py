@@ -1,4 +1,4 @@
-"""Which video is right for which text. Knows nothing of scores; reading it from a file is `truth_files`' work."""
+"""Which video is right for which text. Knows nothing of scores; reading it from a file is `files`' work."""
 
 from __future__ import annotations
 

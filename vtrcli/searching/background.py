@@ -1,7 +1,7 @@
 """What the captions of a bank score on each video: corrections for one live query, and a relevance that needs no other.
 
 Per video one number per correction is computed once, so that a query costs nothing more. The corrections are those
-of `vtrcli.ranking.corrections` with the bank in the place of the test queries.
+of `vtrcli.ranking.methods` with the bank in the place of the test queries.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SearchMethod = Literal["dsl", "inverted-softmax", "nnn", "csls"]
 # docs/search.md: with captions of other videos nnn is the one that does no harm, at the values of `vtr eval`.
 NNN_ALPHA, NNN_K, CSLS_K = DEFAULT_ALPHA, NNN_NEIGHBOURS, CSLS_NEIGHBOURS
 RULE_VERSION = 1  # to be raised with these, or with the temperature of a pooling
-TINY = float(np.finfo(np.float32).tiny)  # as vtrcli.ranking.corrections, which takes 10 ms to import
+TINY = float(np.finfo(np.float32).tiny)  # as vtrcli.ranking.methods
 MAX_SCORES, MAX_FRAMES = 1 << 24, 16_384
 _STATISTICS = ("mean", "mean_square", "log_sum_exp", "nnn", "csls")
 

@@ -9,11 +9,17 @@ import numpy as np
 
 from vtrcli.evaluation.inputs import EvaluationInputs
 from vtrcli.evaluation.run import EvaluationOptions, EvaluationResult
-from vtrcli.ranking.bootstrap import means_ci95
 from vtrcli.ranking.evaluate import Evaluation
 from vtrcli.ranking.methods import METHODS, Settings
-from vtrcli.ranking.metrics import Direction, DirectionMetrics, Ties, metrics_from_ranks, recall_hits
-from vtrcli.ranking.top_items import TopItems, top_videos
+from vtrcli.ranking.metrics import (
+    Direction,
+    DirectionMetrics,
+    Ties,
+    means_ci95,
+    metrics_from_ranks,
+    recall_hits,
+)
+from vtrcli.ranking.ranks import TopItems, top_videos
 
 TOP_K = 10
 NUM_HUBS = 10
@@ -146,7 +152,6 @@ def top_lists(result: EvaluationResult) -> tuple[TopItems, ...]:
             k=TOP_K,
             settings=_settings(evaluation, options),
             logit_scale=evaluation.logit_scale,
-            device=options.device,
             memory_bytes=options.memory_bytes,
         )
         for evaluation in plain_and_first(result)

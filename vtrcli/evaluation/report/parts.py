@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vtrcli.evaluation.inputs import EvaluationInputs
+from vtrcli.evaluation.report.charts import NUM_COLORS
 from vtrcli.evaluation.report.findings import label, uses_bank
 from vtrcli.evaluation.report.thumbnails import Thumbnails
 from vtrcli.html import Html, join, shortened, tag
@@ -30,8 +31,10 @@ def chart_pair(charts: Sequence[tuple[str, Html]], legend_: Html) -> Html:
 
 
 def color_of(method: MethodName) -> int:
-    """Each method has its colour wherever it is drawn."""
-    return list(METHODS).index(method)
+    """Each method has its colour wherever it is drawn; plain scores have the first one to themselves, and beyond the
+    last the others come again."""
+    number = list(METHODS).index(method)
+    return 1 + (number - 1) % (NUM_COLORS - 1) if number else 0
 
 
 def legend(evaluations: Sequence[Evaluation], inputs: EvaluationInputs) -> Html:

@@ -1,18 +1,18 @@
-"""Every method against its formula, in both directions, with and without a bank, on NumPy and on torch."""
+"""Every method against its formula, in both directions, with and without a bank; and what the formulas must keep."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from tests.ranking import brute_force
 from vtrcli.errors import UsageError
-from vtrcli.ranking.arrays import Arrays, NumpyArrays, TorchArrays
-from vtrcli.ranking.methods import METHODS, MethodName, Settings
+from vtrcli.ranking.methods import METHODS, Correction, MethodName, Settings, correction
 from vtrcli.ranking.metrics import Direction
-from vtrcli.ranking.rerank import plan_corrections
-from vtrcli.ranking.scores import DenseScores
-from vtrcli.ranking.tiles import Tiles
+from vtrcli.ranking.scores import DenseScores, Tile, Transposed, tiles
 
 GENERATOR = np.random.default_rng(5)
 # 90 texts, 70 videos, cosines of a plausible spread; tiles of 32 cut both sides unevenly.
@@ -21,19 +21,17 @@ TEXT_BANK = 0.02 + 0.3 * GENERATOR.random((45, 70))
 VIDEO_BANK = 0.02 + 0.3 * GENERATOR.random((90, 50))
 
 
-def corrected(
-    settings: Settings, direction: Direction, *, bank: np.ndarray | None = None, arrays: Arrays | None = None
-) -> np.ndarray:
+def corrected(settings: Settings, direction: Direction, *, bank: np.ndarray | None = None) -> np.ndarray:
     """[num_texts, num_videos], assembled tile by tile."""
-    arrays = arrays or NumpyArrays()
-    tiles = Tiles(DenseScores(SCORES), arrays=arrays, edge=32)
-    bank_tiles = tiles if bank is None else Tiles(DenseScores(bank), arrays=arrays, edge=32)
-    plan = plan_corrections(tiles, settings, logit_scale=100, banks={direction: bank_tiles})
-    result = np.empty_like(SCORES)
-    for tile in tiles:
-        terms = plan.terms.of(arrays.xp, tile)
-        result[tile.texts, tile.videos] = arrays.get(plan.corrections[direction].apply(arrays.xp, terms))
-    return result
+    source, other = (None if scores is None else DenseScores(scores) for scores in (SCORES, bank))
+    if direction == "v2t":
+        source, other = (None if scores is None else Transposed(scores) for scores in (source, other))
+    assert source is not None
+    found = correction(source, settings, logit_scale=100, edge=32, bank=other)
+    result = np.empty(source.shape)
+    for tile in tiles(source, edge=32):
+        result[tile.rows, tile.columns] = found.apply(tile)
+    return result if direction == "t2v" else result.T
 
 
 def order(scores: np.ndarray, direction: Direction) -> np.ndarray:
@@ -73,15 +71,17 @@ def test_log_scores_differ_from_the_log_of_the_formula_only_per_query(method: Me
     np.testing.assert_allclose(difference, np.broadcast_to(difference[:, :1], difference.shape), atol=1e-9)
 
 
-@pytest.mark.parametrize("direction", ["t2v", "v2t"])
 @pytest.mark.parametrize("method", list(METHODS))
-@pytest.mark.parametrize("bank", [False, True])
-def test_torch_computes_what_numpy_computes(method: MethodName, direction: Direction, bank: bool) -> None:
-    """The code for a GPU, run with tensors on the CPU."""
-    scores = (TEXT_BANK if direction == "t2v" else VIDEO_BANK) if bank else None
-    settings = Settings(method=method, num_rounds=2)
-    on_torch = corrected(settings, direction, bank=scores, arrays=TorchArrays("cpu"))
-    np.testing.assert_allclose(on_torch, corrected(settings, direction, bank=scores), rtol=1e-12, atol=1e-12)
+def test_a_single_pair_is_corrected_to_the_same_bits_as_its_tile(method: MethodName) -> None:
+    scores = SCORES.astype(np.float32)
+    source = DenseScores(scores)
+    found = correction(source, Settings(method=method, num_rounds=2), logit_scale=100, edge=64)
+    queries, items = (indices.ravel() for indices in np.indices(scores.shape))
+    one_by_one = found.of_pairs(scores[queries, items], queries, items)
+    for edge in (13, 64, 128):
+        for tile in tiles(source, edge=edge):
+            alone = one_by_one.reshape(scores.shape)[tile.rows, tile.columns]
+            np.testing.assert_array_equal(found.apply(tile), alone)
 
 
 def test_one_sinkhorn_round_is_the_inverted_softmax() -> None:
@@ -101,3 +101,30 @@ def test_more_neighbours_than_the_bank_has_are_refused() -> None:
 def test_a_default_k_goes_as_far_as_the_bank() -> None:
     few = corrected(Settings(method="csls"), "t2v", bank=TEXT_BANK[:4])
     np.testing.assert_array_equal(few, corrected(Settings(method="csls", k=4), "t2v", bank=TEXT_BANK[:4]))
+
+
+def dsl(scores: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    tile = Tile(slice(0, scores.shape[0]), slice(0, scores.shape[1]), scores)
+    return Correction(bias=bias, log_scale=1.0).apply(tile)
+
+
+@given(arrays(np.float64, 12, elements=st.floats(-40, 40)))
+def test_a_higher_score_of_the_same_item_is_never_worse(scores: np.ndarray) -> None:
+    column = np.sort(scores)[:, None]
+    assert (np.diff(dsl(column, np.zeros(1))[:, 0]) >= 0).all()
+
+
+def test_a_positive_score_stands_above_a_negative_one_whatever_the_bias() -> None:
+    corrected = dsl(np.array([[0.01, -0.01]]), np.array([30.0, 0.0]))
+    assert corrected[0, 0] > corrected[0, 1]
+
+
+def test_negative_scores_rank_as_under_inverted_softmax() -> None:
+    scores, bias = np.array([[-3.0, -1.0, -2.0, 0.0]]), np.array([-2.0, 1.0, 0.0, 0.0])
+    assert np.argsort(dsl(scores, bias))[0].tolist() == np.argsort(scores - bias)[0].tolist()
+
+
+def test_a_tile_is_left_as_it_was() -> None:
+    scores = np.array([[0.5, -1.0]])
+    dsl(scores, np.zeros(2))
+    assert scores.tolist() == [[0.5, -1.0]]
