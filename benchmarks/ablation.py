@@ -63,7 +63,7 @@ def run_one(demo: Path, setting: Setting, seed: int) -> Outcome:
     from vtrcli.demo.run import DATASET, RECIPE, find, split_inputs
     from vtrcli.model.train_settings import recipe_settings
     from vtrcli.ranking.evaluate import evaluate
-    from vtrcli.training.run import train
+    from vtrcli.training.train import train
 
     torch.set_num_threads(1)
     started = time.monotonic()

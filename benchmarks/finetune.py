@@ -38,12 +38,9 @@ from vtrcli.store.reader import FeatureStore
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.writer import StoreWriter
 from vtrcli.training.distributed import World
-from vtrcli.training.encoder import PairBatch, batch_loss
 from vtrcli.training.finetune import FinetuneEncoder
-from vtrcli.training.frame_batches import FrameBatches, FrameSet
-from vtrcli.training.kept_frames import KeptFrames
-from vtrcli.training.optimizer import make_optimizer
-from vtrcli.training.session import autocast
+from vtrcli.training.frames import FrameBatches, FrameSet, KeptFrames
+from vtrcli.training.step import PairBatch, autocast, batch_loss, make_optimizer
 
 END_TOKEN = 49407
 VIT_B_32 = ClipConfig(

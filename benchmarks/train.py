@@ -25,8 +25,7 @@ from vtrcli.model.camoe import Camoe, CamoeConfig
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.training.data import CachedBatches, FeatureSet
 from vtrcli.training.distributed import World
-from vtrcli.training.encoder import PairBatch, PairEncoder, batch_loss
-from vtrcli.training.optimizer import make_optimizer
+from vtrcli.training.step import PairBatch, PairEncoder, batch_loss, make_optimizer
 
 Step = Callable[[PairBatch], None]
 

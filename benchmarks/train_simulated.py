@@ -31,7 +31,6 @@ import numpy as np
 from synthetic import record
 
 from vtrcli.evaluation.inputs import from_store
-from vtrcli.model.run_folder import read_metrics
 from vtrcli.model.train_settings import RECIPES, TrainSettings, recipe_settings
 from vtrcli.ranking.evaluate import evaluate
 from vtrcli.store.config import BackboneTag, StoreConfig, create_config
@@ -39,7 +38,8 @@ from vtrcli.store.texts import TextRows, write_texts
 from vtrcli.store.writer import StoreWriter
 from vtrcli.text.streams import STREAMS
 from vtrcli.text.taggers import load_tagger
-from vtrcli.training.run import train
+from vtrcli.training.record import read_metrics
+from vtrcli.training.train import train
 
 DIM, NUM_FRAMES, LATENT = 512, 12, 160
 ORDER_SHARE = 0.25  # of the content's energy

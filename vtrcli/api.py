@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vtrcli.searching.query import Query
     from vtrcli.searching.results import SearchResult
     from vtrcli.text.taggers import TaggerName
-    from vtrcli.training.session import Display, TrainResult
+    from vtrcli.training.train import Display, TrainResult
     from vtrcli.video.graph import Aspect
     from vtrcli.video.sampling import Sampling
 
@@ -161,7 +161,7 @@ def train(
         StoreError, WeightsError: store, run or weights; InputError when the loss is no longer finite.
     """
     from vtrcli.model.train_settings import recipe_settings
-    from vtrcli.training.run import train as train_run
+    from vtrcli.training.train import train as train_run
 
     changes = _field_names(settings, frames="num_frames")
     length = {name: changes[name] for name in ("epochs", "steps") if resume and name in changes}

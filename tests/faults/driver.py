@@ -57,7 +57,7 @@ def warm_up() -> None:
     import vtrcli.searching.searcher
     import vtrcli.text.cache
     import vtrcli.text.taggers
-    import vtrcli.training.run
+    import vtrcli.training.train
 
     torch.set_num_threads(1)
     vtrcli.text.taggers.load_tagger("hanta")

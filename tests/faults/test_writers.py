@@ -19,7 +19,6 @@ import pytest
 from tests.faults.forks import Forks, Kind, Outcome, changes_what_is_there, worth_a_fault
 from tests.video_files import make_video
 from vtrcli.files import TEMPORARY_PREFIX
-from vtrcli.model.run_folder import read_metrics
 from vtrcli.store.failures import read_failures
 from vtrcli.store.frames import FrameJpegs, frames_of
 from vtrcli.store.reader import FeatureStore
@@ -27,6 +26,7 @@ from vtrcli.store.shard import TensorFile
 from vtrcli.store.texts import BANK_NAME, open_texts, text_paths, texts_of
 from vtrcli.store.verify import verify
 from vtrcli.store.writer import StoreWriter
+from vtrcli.training.record import read_metrics
 
 Contents = dict[str, Any]
 CPU = ["--device", "cpu"]

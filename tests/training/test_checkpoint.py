@@ -13,8 +13,8 @@ from vtrcli.errors import WeightsError
 from vtrcli.model.camoe import Camoe, CamoeConfig
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.model.trained_run import load_weights, save_weights
-from vtrcli.training.checkpoint import Progress, load_state, save_state
-from vtrcli.training.optimizer import make_optimizer
+from vtrcli.training.checkpoint import TrainState, load_state, save_state
+from vtrcli.training.step import make_optimizer
 
 
 def make(width: int = 8) -> tuple[Camoe, torch.optim.Optimizer]:
@@ -32,13 +32,15 @@ def step(camoe: Camoe, optimizer: torch.optim.Optimizer) -> None:
 def test_going_on_from_a_saved_state_equals_never_stopping(tmp_path: Path) -> None:
     camoe, optimizer = make()
     step(camoe, optimizer)
-    save_state(tmp_path / "last.safetensors", camoe, optimizer, Progress(epoch=2, batch=3, step=9, best=1.5))
+    save_state(
+        tmp_path / "last.safetensors", camoe, optimizer, TrainState(epoch=2, batch=3, step=9, best=1.5)
+    )
     step(camoe, optimizer)
     expected = [parameter.clone() for parameter in camoe.parameters()]
     torch.manual_seed(99)
     again, optimizer = make()
     progress = load_state(tmp_path / "last.safetensors", again, optimizer)
-    assert progress == Progress(epoch=2, batch=3, step=9, best=1.5)
+    assert progress == TrainState(epoch=2, batch=3, step=9, best=1.5)
     step(again, optimizer)
     for one, other in zip(expected, again.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -46,8 +48,8 @@ def test_going_on_from_a_saved_state_equals_never_stopping(tmp_path: Path) -> No
 
 def test_a_state_that_never_had_a_best_survives(tmp_path: Path) -> None:
     camoe, optimizer = make()
-    save_state(tmp_path / "last.safetensors", camoe, optimizer, Progress())
-    assert load_state(tmp_path / "last.safetensors", camoe, optimizer) == Progress()
+    save_state(tmp_path / "last.safetensors", camoe, optimizer, TrainState())
+    assert load_state(tmp_path / "last.safetensors", camoe, optimizer) == TrainState()
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ def test_a_damaged_or_foreign_checkpoint_is_one_clear_line(tmp_path: Path, damag
         save_weights(path, camoe)
         path.write_bytes(path.read_bytes()[:-20])
     elif damage == "foreign":
-        save_state(path, camoe, optimizer, Progress())
+        save_state(path, camoe, optimizer, TrainState())
     with pytest.raises(WeightsError) as caught:
         load_weights(path, camoe)
     assert caught.value.exit_code == 4
@@ -77,14 +79,14 @@ def test_a_full_disk_leaves_the_old_state_whole(tmp_path: Path) -> None:
 
     camoe, optimizer = make()
     path = tmp_path / "last.safetensors"
-    save_state(path, camoe, optimizer, Progress(epoch=1))
+    save_state(path, camoe, optimizer, TrainState(epoch=1))
     before = path.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
         with pytest.raises(WeightsError, match="cannot write"):
-            save_state(path, camoe, optimizer, Progress(epoch=2))
+            save_state(path, camoe, optimizer, TrainState(epoch=2))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, previous)

@@ -13,7 +13,7 @@ from tests.model.tiny_clip import write_tiny_clip
 from tests.training import test_finetune
 from vtrcli.model.camoe import Camoe, CamoeConfig
 from vtrcli.training.distributed import World, gather, joined_world
-from vtrcli.training.encoder import PairBatch, PairEncoder, batch_loss
+from vtrcli.training.step import PairBatch, PairEncoder, batch_loss
 
 BATCH, DIM = 8, 16
 

@@ -13,8 +13,8 @@ from vtrcli.model.camoe import Camoe, CamoeConfig
 from vtrcli.model.clip_config import ClipConfig
 from vtrcli.model.save_converted import save_converted
 from vtrcli.training.distributed import World
-from vtrcli.training.encoder import PairBatch, batch_loss
 from vtrcli.training.finetune import FinetuneEncoder, start_clip
+from vtrcli.training.step import PairBatch, batch_loss
 
 BATCH, FRAMES = 4, 3
 

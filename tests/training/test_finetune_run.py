@@ -17,17 +17,18 @@ from vtrcli.errors import InputError, StoreError
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.extraction.reencode import reencode_frames
 from vtrcli.model.backbone import backbone_info
-from vtrcli.model.run_folder import read_config, read_metrics
+from vtrcli.model.run_folder import read_config
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.model.trained_run import load_camoe
 from vtrcli.ranking.evaluate import evaluate
 from vtrcli.store.padding import padded_frames
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.cache import cache_texts, open_text_cache
+from vtrcli.training.data import join_splits
 from vtrcli.training.finetune import FinetuneEncoder, encode_set, start_clip
-from vtrcli.training.inputs import frame_sets, join_splits
-from vtrcli.training.run import train
-from vtrcli.training.session import Display, TrainResult
+from vtrcli.training.frames import frame_sets
+from vtrcli.training.record import read_metrics
+from vtrcli.training.train import TrainResult, train
 
 SETTINGS = TrainSettings(
     epochs=3, batch_size=6, num_frames=3, captions="all", patience=None, seed=1, finetune=True,
@@ -92,7 +93,6 @@ def test_validation_sees_the_features_that_a_store_of_the_run_has(toy: Path, tmp
         tagger="hanta",
         size=tag.input_size,
         context_length=77,
-        display=Display(),
     )[-1]
     found = encode_set(FinetuneEncoder(clip, camoe), val, device="cpu")
     frames, mask = padded_frames(new, val.video_ids, num_frames=config.settings.num_frames)

@@ -10,8 +10,8 @@ from vtrcli.times import clock
 
 if TYPE_CHECKING:
     from vtrcli.model.run_folder import RunConfig
-    from vtrcli.training.loop import EpochReport
-    from vtrcli.training.session import Display, TrainResult
+    from vtrcli.training.record import EpochReport
+    from vtrcli.training.train import Display, TrainResult
 
 
 class Screen:
@@ -31,7 +31,7 @@ class Screen:
 
     def display(self) -> Display:
         """The functions that `train` calls."""
-        from vtrcli.training.session import Display
+        from vtrcli.training.train import Display
 
         return Display(
             note=lambda text: say(text, quiet=self._quiet),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -32,37 +33,47 @@ class _Row:
     category: str
 
 
-def load(annotations: Path, split: str, *, format: Format) -> Split:
-    """One split of a caption file or of the folder that holds it; videos in the order of their first row.
+class OwnCaptions:
+    """A caption file, or the folder that holds it; read once, when a split is asked for.
 
     Raises:
-        InputError: not readable, a wrong row, a video in two splits, or no row of this split.
+        InputError: not readable, a wrong row, a video in two splits.
     """
-    path, rows = _read(annotations, format)
-    captions: dict[str, list[str]] = {}
-    for row in rows:
-        if split in row.splits:
-            captions.setdefault(row.video_id, []).append(row.text)
-    if not captions:
-        raise wrong(
-            path,
-            f"no row belongs to the split {split}",
-            allowed=f"it has rows of: {', '.join(_splits_of(rows)) or 'no split at all'}",
-            to_do="choose another --split, or write the split into the column `split`",
+
+    def __init__(self, annotations: Path, *, format: Format) -> None:
+        self._annotations, self._format = annotations, format
+
+    @cached_property
+    def _read(self) -> tuple[Path, list[_Row]]:
+        return _read(self._annotations, self._format)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have rows."""
+        return _splits_of(self._read[1])
+
+    def load(self, split: str) -> Split:
+        """One split; videos in the order of their first row. Raises InputError when it has no row."""
+        path, rows = self._read
+        captions: dict[str, list[str]] = {}
+        for row in rows:
+            if split in row.splits:
+                captions.setdefault(row.video_id, []).append(row.text)
+        if not captions:
+            raise wrong(
+                path,
+                f"no row belongs to the split {split}",
+                allowed=f"it has rows of: {', '.join(_splits_of(rows)) or 'no split at all'}",
+                to_do="choose another --split, or write the split into the column `split`",
+            )
+        return build_split(
+            split,
+            video_ids=list(captions),
+            listed_in=path,
+            captions_of=captions,
+            captions_in=path,
+            categories={row.video_id: row.category for row in rows if row.category},
         )
-    return build_split(
-        split,
-        video_ids=list(captions),
-        listed_in=path,
-        captions_of=captions,
-        captions_in=path,
-        categories={row.video_id: row.category for row in rows if row.category},
-    )
-
-
-def splits_in(annotations: Path, *, format: Format) -> tuple[str, ...]:
-    """The splits that have rows. Raises InputError as `load` does."""
-    return _splits_of(_read(annotations, format)[1])
 
 
 def _splits_of(rows: list[_Row]) -> tuple[str, ...]:

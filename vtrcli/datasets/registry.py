@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from vtrcli.datasets import activitynet, didemo, lsmdc, msrvtt, msvd, own
@@ -158,8 +157,6 @@ _LOADERS: Mapping[str, Callable[[Path, str], Split]] = {
     "lsmdc": lsmdc.load,
     "didemo": didemo.load,
     "activitynet": activitynet.load,
-    "csv": partial(own.load, format="csv"),
-    "jsonl": partial(own.load, format="jsonl"),
 }
 
 
@@ -173,35 +170,45 @@ def text_limit(name: str) -> int | None:
     return _info(name).max_tokens
 
 
-def available_splits(name: str, annotations: Path) -> tuple[str, ...]:
-    """The splits of a benchmark, or those that occur in one's own file.
+class Annotations:
+    """A data set in its files as researchers have them; one's own file is read once, when it is needed.
+
+    Args:
+        path: the folder of the files named in `DATASETS`; for csv and jsonl also the file itself.
 
     Raises:
         UsageError: no such data set.
-        InputError: one's own file cannot be read.
     """
-    own_format = next((format for format in own.FILES if format == name), None)
-    return tuple(own.splits_in(annotations, format=own_format)) if own_format else split_names(name)
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.info, self._path = _info(name), path
+        own_format = next((format for format in own.FILES if format == name), None)
+        self._own = own.OwnCaptions(path, format=own_format) if own_format else None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits of a benchmark, or those in one's own file. Raises InputError when that cannot be read."""
+        return self._own.splits if self._own else self.info.splits
+
+    def load(self, split: str) -> Split:
+        """One split.
+
+        Raises:
+            UsageError: the data set has no such split.
+            InputError: a file is missing, unreadable or does not hold what it must.
+        """
+        if split not in self.info.splits:
+            raise UsageError(
+                f"{self.info.name} has no split {split!r}",
+                allowed=f"its splits are {', '.join(self.info.splits)}",
+                to_do="choose one of them with --split",
+            )
+        return self._own.load(split) if self._own else _LOADERS[self.info.name](self._path, split)
 
 
 def load_split(name: str, annotations: str | Path, split: str) -> Split:
-    """Read one split from the annotation files as researchers have them.
-
-    Args:
-        annotations: the folder of the files named in `DATASETS`; for csv and jsonl also the file itself.
-
-    Raises:
-        UsageError: no such data set, or no such split of it.
-        InputError: a file is missing, unreadable or does not hold what it must.
-    """
-    splits = split_names(name)
-    if split not in splits:
-        raise UsageError(
-            f"{name} has no split {split!r}",
-            allowed=f"its splits are {', '.join(splits)}",
-            to_do="choose one of them with --split",
-        )
-    return _LOADERS[name](Path(annotations), split)
+    """As `Annotations.load`."""
+    return Annotations(name, Path(annotations)).load(split)
 
 
 def check_dataset(name: str, annotations: Path) -> list[SplitCheck]:
@@ -211,14 +218,14 @@ def check_dataset(name: str, annotations: Path) -> list[SplitCheck]:
         UsageError: no such data set.
         InputError: one's own file cannot be read at all. Problems of a benchmark's split are in its row.
     """
-    info = _info(name)
-    return [_check_split(info, annotations, split) for split in available_splits(name, annotations)]
+    files = Annotations(name, annotations)
+    return [_check_split(files, split) for split in files.splits]
 
 
-def _check_split(info: DatasetInfo, annotations: Path, split: str) -> SplitCheck:
-    expected = info.num_videos.get(split), info.num_captions.get(split)
+def _check_split(files: Annotations, split: str) -> SplitCheck:
+    expected = files.info.num_videos.get(split), files.info.num_captions.get(split)
     try:
-        found = _LOADERS[info.name](annotations, split)
+        found = files.load(split)
     except InputError as error:
         return SplitCheck(split, None, expected[0], None, expected[1], str(error))
     counts = len(found.video_ids), len(found.captions)

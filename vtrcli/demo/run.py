@@ -18,8 +18,7 @@ from vtrcli.model.train_settings import TrainSettings, recipe_settings
 from vtrcli.model.weight_sources import DEMO_NAME
 from vtrcli.ranking.evaluate import evaluate
 from vtrcli.ranking.metrics import DirectionMetrics
-from vtrcli.training.run import train
-from vtrcli.training.session import Display, TrainResult
+from vtrcli.training.train import Display, TrainResult, train
 from vtrcli.video.sampling import Sampling
 
 NUM_FRAMES = 12

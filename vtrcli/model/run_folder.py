@@ -10,10 +10,7 @@ backbone.safetensors the fine-tuned CLIP (--finetune), usable as --backbone
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,38 +138,6 @@ def by_time(runs: Path) -> list[Path]:
         with suppress(OSError):  # it has just gone
             found[path.parent] = path.stat().st_mtime_ns
     return sorted(found, key=lambda run: found[run], reverse=True)
-
-
-def append_metrics(run: Path, row: Mapping[str, Any]) -> None:
-    """Add one line to `metrics.jsonl`. Raises WeightsError when it cannot be written."""
-    try:
-        with open(run / METRICS, "ab+", buffering=0) as file:
-            # A kill or a full disk may have torn the last line; it must not swallow this one.
-            is_torn = (
-                file.seek(0, os.SEEK_END) > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
-            )
-            line = b"\n" * is_torn + json.dumps(row).encode() + b"\n"
-            if file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError as cause:
-        raise WeightsError(
-            f"cannot write {run / METRICS}: {cause.strerror}",
-            allowed="the run's folder must be writable and the disk must have room",
-            to_do="free some space, then go on with --resume",
-        ) from cause
-
-
-def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`, the last one per epoch; an unfinished last line is passed over."""
-    rows: dict[int, dict[str, Any]] = {}
-    path = run / METRICS
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line)
-            rows[int(row["epoch"])] = row
-        except (ValueError, KeyError, TypeError):
-            continue
-    return [rows[epoch] for epoch in sorted(rows)]
 
 
 def damaged_run(path: Path, detail: str) -> WeightsError:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.datasets.registry import available_splits, load_split, text_limit
+from vtrcli.datasets.registry import Annotations, text_limit
 from vtrcli.errors import InputError
 from vtrcli.model.backbone import Backbone
 from vtrcli.model.towers import open_text_tower
@@ -59,9 +59,10 @@ def cache_captions(
     opened = FeatureStore(store)
     texts: list[str] = []
     errors: dict[str, InputError] = {}
-    for name in splits or available_splits(dataset, annotations):
+    files = Annotations(dataset, annotations)
+    for name in splits or files.splits:
         try:
-            texts += [caption.text for caption in load_split(dataset, annotations, name).captions]
+            texts += [caption.text for caption in files.load(name).captions]
         except InputError as error:
             if splits:
                 raise

@@ -16,7 +16,7 @@ STATE_FORMAT = "vtr-train-state"
 
 
 @dataclass
-class Progress:
+class TrainState:
     """Where a run stands: the next batch is `batch` of `epoch` (from 0). `best` is the best validation score.
 
     `loss_sum` and `seconds` are of the steps since `reported_step`; patience counts from `waiting_since`.
@@ -34,21 +34,21 @@ class Progress:
 
 
 def save_state(
-    path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+    path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: TrainState
 ) -> None:
     """Write everything that `load_state` needs to go on bit for bit (on a CPU)."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        for name, value in state.items():
+    for number, moments in optimizer.state_dict()["state"].items():
+        for name, value in moments.items():
             tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value)
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    body = {**vars(progress), "best": None if progress.best == float("-inf") else progress.best}
+    body = {**vars(state), "best": None if state.best == float("-inf") else state.best}
     save_tensors(path, tensors, {"format": STATE_FORMAT, "progress": json.dumps(body)})
 
 
-def load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> TrainState:
     """Restore what `save_state` wrote: weights, optimizer, random state.
 
     Raises:
@@ -66,20 +66,20 @@ def load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimi
     torch.set_rng_state(tensors["random.cpu"].cpu())
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"].cpu())
-    return _progress(path, metadata)
+    return _train_state(path, metadata)
 
 
-def read_progress(path: Path) -> Progress:
+def read_train_state(path: Path) -> TrainState:
     """Where a saved run stands, without its weights.
 
     Raises:
         WeightsError: no such file, or damaged.
     """
     with open_tensors(path) as file:
-        return _progress(path, file.metadata() or {})
+        return _train_state(path, file.metadata() or {})
 
 
-def _progress(path: Path, metadata: dict[str, str]) -> Progress:
+def _train_state(path: Path, metadata: dict[str, str]) -> TrainState:
     try:
         body: dict[str, Any] = json.loads(metadata["progress"])
         best = float("-inf") if body["best"] is None else float(body["best"])
@@ -87,7 +87,7 @@ def _progress(path: Path, metadata: dict[str, str]) -> Progress:
             "waiting_since": body["step"],
             "reported_step": body["step"] - body["batch"],
         }  # runs before 0.1.0
-        return Progress(**{**since, **body, "best": best})
+        return TrainState(**{**since, **body, "best": best})
     except (KeyError, TypeError, ValueError) as cause:
         raise damaged_run(path, str(cause)) from cause
 

@@ -1,23 +1,52 @@
-"""Cached features in memory, and the batches of an epoch: the same for the same seed, whatever was done before."""
+"""The pairs that a run learns from: splits joined with a store, cached features in memory, the batches of an epoch."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 
-from vtrcli.datasets.join import JoinedSplit
+from vtrcli.datasets.join import JoinedSplit, join_with_store, require_complete
+from vtrcli.datasets.registry import Annotations
 from vtrcli.errors import InputError
 from vtrcli.model.train_settings import Captions, TrainSettings
 from vtrcli.store.padding import padded_frames
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.texts import TextCache
+from vtrcli.text.cache import cache_texts, open_text_cache
+from vtrcli.text.streams import STREAMS, Stream
+from vtrcli.text.taggers import TaggerName, load_tagger
 from vtrcli.training.distributed import World
-from vtrcli.training.encoder import PairBatch
+from vtrcli.training.step import PairBatch
+
+
+def join_splits(
+    store: FeatureStore,
+    dataset: str,
+    annotations: Path,
+    *,
+    allow_missing: bool,
+    note: Callable[[str], None],
+) -> list[JoinedSplit]:
+    """The training split and, where the data set has one, the validation split; never the test split.
+
+    Raises:
+        InputError: the data set's files, no training split, or videos that the store lacks (unless `allow_missing`).
+    """
+    files = Annotations(dataset, annotations)
+    parts: list[JoinedSplit] = []
+    for name in ("train", *({"val"} & set(files.splits))):
+        parts.append(join_with_store(files.load(name), store.videos, paths=store.paths))
+        require_complete(parts[-1], allow_missing=allow_missing)
+        if parts[-1].missing_videos:
+            note(f"{name}: {len(parts[-1].missing_videos):,} videos are not in the store, left out")
+    return parts
 
 
 @dataclass(frozen=True)
@@ -77,23 +106,60 @@ def rows_of_videos(
     return rows, number[video_of_text[rows]]
 
 
+def cached_sets(
+    store: FeatureStore,
+    parts: Sequence[JoinedSplit],
+    settings: TrainSettings,
+    *,
+    tagger: TaggerName,
+    device: str,
+    world: World,
+    note: Callable[[str], None],
+    on_progress: Callable[[int, int], None],
+) -> list[FeatureSet]:
+    """Cached features, the experts' streams only; captions that are not cached yet are encoded first."""
+    captions = [caption.text for part in parts for caption in part.captions]
+    tagger_id = load_tagger(tagger).id
+    limit = settings.max_tokens
+    if open_text_cache(store, tagger_id=tagger_id, max_tokens=limit).missing(captions):
+        if world.is_first:
+            note("encoding captions that are not cached yet")
+            cache_texts(
+                store,
+                captions,
+                tagger=tagger,
+                max_tokens=limit,
+                device=device,
+                on_progress=on_progress,
+            )
+        if world.size > 1:
+            torch.distributed.barrier()
+    texts = open_text_cache(store, tagger_id=tagger_id, max_tokens=limit)
+    return [
+        load_features(store, part, texts, num_frames=settings.num_frames, experts=settings.experts)
+        for part in parts
+    ]
+
+
 def load_features(
-    store: FeatureStore, split: JoinedSplit, texts: TextCache, *, num_frames: int
+    store: FeatureStore,
+    split: JoinedSplit,
+    texts: TextCache,
+    *,
+    num_frames: int,
+    experts: Sequence[Stream],
 ) -> FeatureSet:
-    """Copy a split's features into memory; videos with more frames are thinned evenly to `num_frames`.
+    """Copy a split's features into memory: the experts' streams, in their order, of every text; videos with more frames
+    are thinned evenly to `num_frames`.
 
     Raises:
         StoreError: a caption is not cached.
     """
     frames, mask = padded_frames(store, split.video_ids, num_frames=num_frames)
     rows = texts.rows([caption.text for caption in split.captions])
+    columns = [STREAMS.index(expert) for expert in experts]
     return FeatureSet(
-        split.video_ids,
-        frames,
-        mask,
-        rows.features,
-        rows.mask,
-        video_numbers(split),
+        split.video_ids, frames, mask, rows.features[:, columns], rows.mask[:, columns], video_numbers(split)
     )
 
 
@@ -101,6 +167,19 @@ def video_numbers(split: JoinedSplit) -> np.ndarray:
     """int64 [num_texts]: which video of the split each caption describes."""
     number = {video_id: row for row, video_id in enumerate(split.video_ids)}
     return np.array([number[caption.video_id] for caption in split.captions], np.int64)
+
+
+def train_and_val(sets: Sequence[AnySet], settings: TrainSettings) -> tuple[AnySet, AnySet]:
+    """What to train on and what to validate with; without a validation split a share of the training videos is.
+
+    Raises:
+        InputError: too few videos.
+    """
+    if len(sets) == 1:
+        return split_off(sets[0], share=settings.val_share, seed=settings.seed)
+    if len(sets[0].video_ids) < 2:
+        raise too_few(len(sets[0].video_ids), 2)
+    return sets[0], sets[1]
 
 
 def split_off(videos: AnySet, *, share: float, seed: int) -> tuple[AnySet, AnySet]:
@@ -148,11 +227,15 @@ def epoch_batches(
             yield batch
 
 
-class PairOrder:
-    """Which pairs make which batch, for every `BatchSource` of `vtrcli.training.loop`."""
+class PairOrder(ABC):
+    """Which pairs make which batch, whatever the batches are made of."""
 
     def __init__(self, pairs: VideoSet, settings: TrainSettings, world: World) -> None:
         self._pairs, self._settings, self._world = pairs, settings, world
+
+    @abstractmethod
+    def batches(self, epoch: int, first: int) -> Iterator[PairBatch]:
+        """This process's part of each batch, from number `first` of the epoch on."""
 
     def num_batches(self) -> int:
         """Batches per epoch; the same for every epoch."""

@@ -18,7 +18,6 @@ class World:
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0
 
     @property
     def is_first(self) -> bool:
@@ -41,14 +40,15 @@ def joined_world(device: str) -> Iterator[World]:
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) < 2:
         yield World()
         return
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     backend = "gloo"
     if device == "cuda":
-        torch.cuda.set_device(local_rank)  # from here on "cuda" is this process's own GPU
+        torch.cuda.set_device(
+            int(os.environ.get("LOCAL_RANK", "0"))
+        )  # from here on "cuda" is this process's own GPU
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend)
     try:
-        yield World(dist.get_rank(), dist.get_world_size(), local_rank)
+        yield World(dist.get_rank(), dist.get_world_size())
         dist.barrier()  # no process tears the group down under another one
     finally:
         dist.destroy_process_group()

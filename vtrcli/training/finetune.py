@@ -27,8 +27,7 @@ from vtrcli.model.save_converted import save_converted
 from vtrcli.model.weight_sources import find_weights, lasting_name
 from vtrcli.store.config import BackboneTag
 from vtrcli.training.data import FeatureSet
-from vtrcli.training.frame_batches import FrameSet
-from vtrcli.training.kept_frames import ClipRequest, load_clips
+from vtrcli.training.frames import ClipRequest, FrameSet, load_clips
 
 CHUNK_FRAMES, CHUNK_TEXTS = 512, 256  # encoded at a time in validation
 

@@ -16,12 +16,13 @@ from safetensors.torch import load_file
 from tests.training.toy import make_toy
 from tests.training.toy_frames import WORDS, make_toy_frames
 from vtrcli.errors import InputError, UsageError, WeightsError
-from vtrcli.model.run_folder import read_config, read_metrics
+from vtrcli.model.run_folder import read_config
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.model.trained_run import load_camoe
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.cache import cache_captions, cache_texts
-from vtrcli.training.run import TrainResult, train
+from vtrcli.training.record import read_metrics
+from vtrcli.training.train import TrainResult, train
 
 SETTINGS = TrainSettings(
     epochs=3, batch_size=8, learning_rate=3e-3, num_frames=4, patience=None, captions="all", seed=1
@@ -176,6 +177,16 @@ def test_missing_videos_are_counted_and_refused_unless_allowed(toy: Path, tmp_pa
     with pytest.raises(InputError, match=r"1 of 37 videos \(1 captions\) are not in the store: .*absent"):
         run_with()
     assert run_with(allow_missing=True).epochs == 3
+
+
+def test_captions_without_a_training_split_are_refused(toy: Path, tmp_path: Path) -> None:
+    (tmp_path / "captions.csv").write_text("video_id,caption,split\nv003,a caption,val\n")
+    with pytest.raises(InputError, match="no row belongs to the split train; it has rows of: val; "):
+        train(
+            store=toy / "store", dataset="csv", annotations=tmp_path, out=tmp_path / "run", settings=SETTINGS,
+            device="cpu",
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_resumed_run_must_see_the_same_data(toy: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from vtrcli.store.config import create_config
 from vtrcli.store.frames import FrameJpegs, decode_frame, encode_jpegs
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.writer import StoreWriter
-from vtrcli.training.kept_frames import ClipRequest, KeptFrames, decoded, load_clips
+from vtrcli.training.frames import ClipRequest, KeptFrames, decoded, load_clips
 
 SIZE = 16
 IMAGES = {name: encode_jpegs(np.full((count, SIZE, SIZE, 3), 20 * count, np.uint8)) for name, count in

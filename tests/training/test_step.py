@@ -6,7 +6,7 @@ import pytest
 
 from vtrcli.model.camoe import Camoe, CamoeConfig
 from vtrcli.model.train_settings import TrainSettings
-from vtrcli.training.optimizer import make_optimizer, rate_factor
+from vtrcli.training.step import make_optimizer, rate_factor
 
 
 @pytest.mark.parametrize(

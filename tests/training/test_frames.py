@@ -14,11 +14,9 @@ from tests.training.toy_frames import SIZE, WORDS, make_toy_frames
 from vtrcli.model.text_tower import tokenize
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.reader import FeatureStore
-from vtrcli.training.data import split_off
+from vtrcli.training.data import join_splits, split_off
 from vtrcli.training.distributed import World
-from vtrcli.training.frame_batches import FrameBatches, FrameSet, random_crop
-from vtrcli.training.inputs import frame_sets, join_splits
-from vtrcli.training.session import Display
+from vtrcli.training.frames import FrameBatches, FrameSet, frame_sets, random_crop
 
 SETTINGS = TrainSettings(batch_size=5, num_frames=3, captions="all", finetune=True)
 
@@ -28,9 +26,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> FrameSet:
     toy = make_toy_frames(tmp_path_factory.mktemp("frames"))
     store = FeatureStore(toy / "store")
     parts = join_splits(store, "csv", toy, allow_missing=False, note=print)
-    return frame_sets(
-        store, parts, SETTINGS, tagger="hanta", size=SIZE, context_length=77, display=Display()
-    )[0]
+    return frame_sets(store, parts, SETTINGS, tagger="hanta", size=SIZE, context_length=77)[0]
 
 
 def test_an_epoch_can_begin_at_any_batch_and_epochs_differ(frames: FrameSet) -> None:
@@ -63,7 +59,7 @@ def test_a_limit_cuts_captions_before_their_nouns_and_verbs_are_taken(frames: Fr
     store = FeatureStore(toy / "store")
     parts = join_splits(store, "csv", toy, allow_missing=False, note=print)
     limited = replace(SETTINGS, max_tokens=4)
-    few = frame_sets(store, parts, limited, tagger="hanta", size=SIZE, context_length=77, display=Display())
+    few = frame_sets(store, parts, limited, tagger="hanta", size=SIZE, context_length=77)
     caption = f"a {WORDS[0]} is running"
     expected = [tokenize(text, context_length=4)[0] for text in (caption, WORDS[0])]
     tokens = few[0].tokens[0].tolist()

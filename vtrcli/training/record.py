@@ -1,0 +1,147 @@
+"""What a run leaves to look at: metrics.jsonl, a line per validation; curves.svg, its picture; TensorBoard's events."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtrcli.errors import UsageError, WeightsError
+from vtrcli.files import write_whole
+from vtrcli.model.run_folder import CURVES, METRICS
+
+RECALLS = ("R@1", "R@5", "R@10")
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One line of `metrics.jsonl`: means over the steps since the line before. `data_seconds` was spent waiting for
+    batches; `val` are validation metrics."""
+
+    epoch: int
+    step: int
+    loss: float | None
+    learning_rate: float
+    gradient_norm: float | None
+    logit_scale: float
+    seconds: float
+    data_seconds: float
+    val: dict[str, Any]
+    is_best: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of the line."""
+        return dict(vars(self))
+
+
+def validation_score(val: dict[str, Any]) -> float:
+    """What decides which epoch is kept: the sum of R@1 of both directions (our choice)."""
+    return float(sum(metrics["R@1"] for metrics in val.values()))
+
+
+def append_metrics(run: Path, row: Mapping[str, Any]) -> None:
+    """Add one line to `metrics.jsonl`. Raises WeightsError when it cannot be written."""
+    try:
+        with open(run / METRICS, "ab+", buffering=0) as file:
+            # A kill or a full disk may have torn the last line; it must not swallow this one.
+            is_torn = (
+                file.seek(0, os.SEEK_END) > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
+            )
+            line = b"\n" * is_torn + json.dumps(row).encode() + b"\n"
+            if file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as cause:
+        raise WeightsError(
+            f"cannot write {run / METRICS}: {cause.strerror}",
+            allowed="the run's folder must be writable and the disk must have room",
+            to_do="free some space, then go on with --resume",
+        ) from cause
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, the last one per epoch; an unfinished last line is passed over."""
+    rows: dict[int, dict[str, Any]] = {}
+    path = run / METRICS
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+            rows[int(row["epoch"])] = row
+        except (ValueError, KeyError, TypeError):
+            continue
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def draw_run(run: Path) -> None:
+    """Bring curves.svg up to date. Raises WeightsError when it cannot be written."""
+    rows = read_metrics(run)
+    with suppress(KeyError, TypeError, ValueError):  # a damaged line costs the picture, not the run
+        best = max(rows, key=lambda row: (validation_score(row["val"]), -row["epoch"]))
+        draw_curves(run / CURVES, rows, best_epoch=best["epoch"])
+
+
+def draw_curves(path: Path, rows: Sequence[dict[str, Any]], *, best_epoch: int) -> None:
+    """Draw the lines of `metrics.jsonl`. Raises WeightsError when the picture cannot be written."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    FigureCanvasSVG(figure)
+    loss_axis, t2v_axis, v2t_axis = figure.subplots(1, 3)
+    trained = [row for row in rows if row["loss"] is not None]
+    loss_axis.plot([row["epoch"] for row in trained], [row["loss"] for row in trained], color="#444444")
+    loss_axis.set_title("training loss")
+    for axis, direction, title in (
+        (t2v_axis, "t2v", "validation, text to video"),
+        (v2t_axis, "v2t", "video to text"),
+    ):
+        for name, color in zip(RECALLS, ("#1b6ca8", "#5fa3d0", "#a9cde6"), strict=True):
+            axis.plot(
+                [row["epoch"] for row in rows],
+                [row["val"][direction][name] for row in rows],
+                color=color,
+                label=name,
+            )
+        axis.axvline(best_epoch, color="#c0392b", linewidth=0.8, linestyle="--", label="kept")
+        axis.set_ylim(0, 100)
+        axis.set_title(title)
+    v2t_axis.legend(frameon=False, fontsize="small")
+    for axis in (loss_axis, t2v_axis, v2t_axis):
+        axis.set_xlabel("epoch")
+        axis.spines[["top", "right"]].set_visible(False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    write_whole(path, buffer.getvalue(), error=WeightsError)
+
+
+def require_tensorboard() -> None:
+    """Raises UsageError when the extra is not installed, before a run folder is made."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise UsageError(
+            "--tensorboard without the package",
+            allowed="the extra vtrcli[tensorboard]",
+            to_do="pip install 'vtrcli[tensorboard]', or leave --tensorboard out",
+        )
+
+
+def open_tensorboard(out: Path) -> Any:
+    """A TensorBoard writer."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(out / "tensorboard"))
+
+
+def add_events(writer: Any, row: Mapping[str, Any]) -> None:
+    """A line of metrics.jsonl for TensorBoard."""
+    for direction, metrics in row["val"].items():
+        for name in RECALLS:
+            writer.add_scalar(f"val/{direction} {name}", metrics[name], row["epoch"])
+    for name in ("loss", "learning_rate", "gradient_norm", "logit_scale"):
+        if row[name] is not None:
+            writer.add_scalar(f"train/{name}", row[name], row["epoch"])
