@@ -11,6 +11,7 @@ import pytest
 from tests.cli.runner import run
 from vtrcli.cli.train import new_folder, run_folder, stop_on_signal
 from vtrcli.errors import WeightsError
+from vtrcli.model.run_folder import METRICS, read_metrics
 
 
 def test_two_runs_in_one_second_have_their_own_folders(tmp_path: Path) -> None:
@@ -67,3 +68,16 @@ def test_a_run_under_nohup_goes_on_when_its_terminal_is_gone() -> None:
             assert not asked()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_damaged_lines_of_the_metrics_cost_themselves_only(tmp_path: Path) -> None:
+    lines = [
+        b'{"epoch": 0, "step": 1}',
+        b'{"epoch": \xff\xc3}',
+        b'{"epoch": 1e999}',
+        b"[1]",
+        b'{"epoch": 1}',
+        b'{"ep',
+    ]
+    (tmp_path / METRICS).write_bytes(b"\n".join(lines))
+    assert [row["epoch"] for row in read_metrics(tmp_path)] == [0, 1]

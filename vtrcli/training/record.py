@@ -66,14 +66,14 @@ def append_metrics(run: Path, row: Mapping[str, Any]) -> None:
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`, the last one per epoch; an unfinished last line is passed over."""
+    """The lines of `metrics.jsonl`, the last one per epoch; unfinished and damaged lines are passed over."""
     rows: dict[int, dict[str, Any]] = {}
     path = run / METRICS
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         try:
             row = json.loads(line)
             rows[int(row["epoch"])] = row
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             continue
     return [rows[epoch] for epoch in sorted(rows)]
 
