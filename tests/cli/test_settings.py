@@ -72,7 +72,7 @@ def test_the_store_setting_reaches_the_store_group(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('stor = "x"', "names 'stor', which is no option; "),
+        ('stor = "x"', "names 'stor', which is no option; one of the "),
         ("[extrct]\nfps = 1", "names 'extrct', which is no command; "),
         ("[extract]\nfsp = 1", "names 'fsp', which is no option of `vtr extract`; "),
         ("store = ", "cannot be read: "),

@@ -48,20 +48,20 @@ def test_fine_tuning_with_every_option_and_its_json(toy: list[str], tmp_path: Pa
         ),
         (
             "--from-scratch",
-            "from_scratch is True; it must be used together with finetune; change from_scratch",
+            "--from-scratch is True; it must be used together with finetune; change --from-scratch",
         ),
         (
             "--finetune --from-scratch --freeze-layers 1",
-            "freeze_layers is 1; it must be 0 when training from scratch; change freeze_layers",
+            "--freeze-layers is 1; it must be 0 when training from scratch; change --freeze-layers",
         ),
         (
             "--finetune --resume",
-            "--resume together with finetune; a resumed run keeps the settings of its config.json; --epochs or --steps "
-            "may make it longer; leave them out, or begin a new run with another --out",
+            "--resume together with --finetune; a resumed run keeps the settings of its config.json; --epochs or "
+            "--steps may make it longer; leave them out, or begin a new run with another --out",
         ),
         (
             "--resume --recipe demo --frames 3 --epochs 9",
-            "--resume together with num_frames, recipe; a resumed run keeps the settings of its config.json; "
+            "--resume together with --frames, --recipe; a resumed run keeps the settings of its config.json; "
             "--epochs or --steps may make it longer; leave them out, or begin a new run with another --out",
         ),
         (

@@ -22,7 +22,7 @@ Made from the help texts by `make docs`; a test compares them. Every option can 
 | 2 | wrong usage |
 | 3 | an input is missing, cannot be read, or does not hold what it must |
 | 4 | store, run or weights: missing, damaged, of a newer format, or of another model |
-| 5 | finished, but some videos failed that had not failed before |
+| 5 | finished, but some videos failed that had not failed before, or again with --retry-failed |
 | 130 | interrupted; what was finished is kept |
 """
 

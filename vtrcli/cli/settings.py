@@ -141,13 +141,18 @@ def _parsed(path: Path) -> dict[str, Any]:
         ) from cause
 
 
+MAX_LISTED = 30  # more would hide what was meant
+
+
 def _require_known(path: Path, key: str, known: frozenset[str], kind: str) -> None:
     if key in known:
         return
     near = difflib.get_close_matches(key, known, n=1)
     raise UsageError(
         f"{path} names {key!r}, which is no {kind}",
-        allowed=f"known: {', '.join(sorted(known))}",
+        allowed=f"known: {', '.join(sorted(known))}"
+        if len(known) <= MAX_LISTED or not near
+        else f"one of the {len(known)} that docs/commands.md lists",
         to_do=f"did you mean {near[0]!r}?" if near else "remove it, or see `vtr --help`",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -192,7 +192,12 @@ def command(
         )
     is_first = os.environ.get("RANK", "0") == "0"  # torchrun numbers its processes
     screen = Screen(quiet=quiet or json_output or not is_first)
-    with run_folder(out, resume=resume) as run, stop_on_signal() as should_stop, screen:
+    with (
+        run_folder(out, resume=resume) as run,
+        stop_on_signal() as should_stop,
+        screen,
+        said_of_options(given),
+    ):
         result = train(
             options.store_path(store),
             dataset=name,
@@ -217,6 +222,25 @@ def command(
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
+def flag_of(setting: str) -> str:
+    """The option that gives a training setting."""
+    return "--frames" if setting == "num_frames" else f"--{setting.replace('_', '-')}"
+
+
+@contextmanager
+def said_of_options(settings: Collection[str]) -> Iterator[None]:
+    """What is wrong with one of the settings is said of its option. Raises UsageError."""
+    try:
+        yield
+    except UsageError as error:
+        for name in settings:
+            if error.to_do == f"change {name}":
+                error.came_in = error.came_in.replace(name, flag_of(name), 1)
+                error.to_do = f"change {flag_of(name)}"
+                break
+        raise
+
+
 def one_length(given: dict[str, Any], typed: set[str]) -> dict[str, Any]:
     """The options without a second length: what is typed wins over vtr.toml. Raises UsageError for two that are."""
     if not given.keys() >= LENGTHS:
@@ -233,7 +257,7 @@ def require_resumable(typed: set[str]) -> None:
     clashing = typed - LENGTHS
     if clashing:
         raise UsageError(
-            f"--resume together with {', '.join(sorted(clashing))}",
+            f"--resume together with {', '.join(sorted(map(flag_of, clashing)))}",
             allowed="a resumed run keeps the settings of its config.json; --epochs or --steps may make it longer",
             to_do="leave them out, or begin a new run with another --out",
         )
