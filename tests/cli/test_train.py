@@ -11,7 +11,8 @@ import pytest
 from tests.cli.runner import run
 from vtrcli.cli.train import new_folder, run_folder, stop_on_signal
 from vtrcli.errors import WeightsError
-from vtrcli.model.run_folder import METRICS, read_metrics
+from vtrcli.model.run_folder import METRICS
+from vtrcli.training.record import read_metrics
 
 
 def test_two_runs_in_one_second_have_their_own_folders(tmp_path: Path) -> None:
