@@ -73,7 +73,7 @@ def test_a_newest_run_without_weights_is_passed_over(demo: Path) -> None:
         result = run("search", "a red circle", "--json")
         older = str(demo / "runs" / "demo")
         assert result.exit_code == 0 and json.loads(result.stdout)["run"] == older
-        assert result.stderr == f"vtr: run {run_folder} has no weights yet: run {older} ranks\n"
+        assert result.stderr == f"note: run {run_folder} has no weights yet: run {older} ranks\n"
         assert run("search", "a red circle", "--run", str(run_folder)).exit_code == 4
         (demo / "vtr.toml").write_text('store = "store"\nrun = "none"\n')
         assert run_json("search", "a red circle")["run"] is None
@@ -154,7 +154,7 @@ def test_filters_are_options() -> None:
     assert run_json("search", "x", "--min-size", "1GB")["results"] == []
     nothing = run("search", "x", "--max-duration", "0:00.1")
     assert (nothing.exit_code, nothing.stdout.strip()) == (0, "")
-    assert nothing.stderr == "vtr: no result: --max-duration 0:00 left 0 of 24 videos\n"
+    assert nothing.stderr == "note: no result: --max-duration 0:00 left 0 of 24 videos\n"
 
 
 def test_many_queries_give_one_line_each_and_errors_their_own(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_video_that_is_gone_makes_room_or_is_marked_and_its_clip_is_a_failure(
         without = run("search", "a red circle", "-k", "24")
         assert without.exit_code == 0 and path.name not in without.stdout
         assert len(without.stdout.splitlines()) >= 23
-        assert "vtr: 1 better result is missing (--missing shows them" in without.stderr
+        assert "note: 1 better result is missing (--missing shows them" in without.stderr
         table = run("search", "a red circle", "-k", "1", "--missing")
         assert table.exit_code == 0 and f"{path.name} (missing)" in table.stdout
         body = run_json(

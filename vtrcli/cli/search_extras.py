@@ -37,7 +37,7 @@ class Output:
     def one(self, result: SearchResult) -> None:
         """The answer to one query. Exit code 5 when a clip could not be cut."""
         for note in result.notes:
-            say(f"vtr: {note}", quiet=self.quiet)
+            say(f"note: {note}", quiet=self.quiet)
         run = result.run
         if run is not None and result.hits and not self.json_output and self.path_end is None:
             say(f"ranked by {short_path(run)} (--run none: plain CLIP)", quiet=self.quiet, dim=True)
@@ -100,9 +100,9 @@ def open_best(hits: Sequence[Hit], *, player: str | None, quiet: bool) -> None:
 
     hit = next((hit for hit in hits if hit.can_be_opened), None)
     if hit is None:
-        say("vtr: there is nothing to open", quiet=quiet)
+        say("note: there is nothing to open", quiet=quiet)
         return
     sys.stdout.flush()
     opened = open_at(hit.path, hit.moment.start_seconds, template=player)
     if not opened.at_time:
-        say(f"vtr: {opened.command[0]} cannot be told the time; mpv, vlc and --player can", quiet=quiet)
+        say(f"note: {opened.command[0]} cannot be told the time; mpv, vlc and --player can", quiet=quiet)

@@ -57,7 +57,7 @@ def _milvus_searcher(index: MilvusIndex, run: str | None, *, device: str, quiet:
         try:
             return MilvusSearcher(index, cache=cache, run=newest, device=device)
         except StoreError as error:  # its vectors were not pushed
-            say(f"vtr: {error.came_in}: plain CLIP ranks", quiet=quiet)
+            say(f"note: {error.came_in}: plain CLIP ranks", quiet=quiet)
     return MilvusSearcher(index, cache=cache, device=device)
 
 

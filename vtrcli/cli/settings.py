@@ -235,5 +235,5 @@ def newest_run_of(store: Path, backbone: BackboneTag, *, quiet: bool) -> Path | 
 
     run, why = newest_fitting_run(runs_folder(Path.cwd()), store, backbone)
     if why is not None:
-        say(f"vtr: {why}: {'plain CLIP' if run is None else f'run {run}'} ranks", quiet=quiet)
+        say(f"note: {why}: {'plain CLIP' if run is None else f'run {run}'} ranks", quiet=quiet)
     return run
