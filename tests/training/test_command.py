@@ -94,7 +94,7 @@ def test_a_backbone_in_the_environment_is_for_other_commands(
 ) -> None:
     monkeypatch.setenv("VTR_BACKBONE", "demo")
     result = run("train", *toy, "--from-scratch", "--out", str(tmp_path / "run"))
-    assert result.stderr.startswith("vtr: from_scratch is True; ")
+    assert result.stderr.startswith("vtr: --from-scratch is True; ")
 
 
 def test_several_processes_need_one_folder(toy: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
