@@ -176,7 +176,9 @@ def test_ctrl_c_while_it_starts_shows_no_traceback(after_seconds: float, tmp_pat
     """From when our code runs on; what Python does before that is Python's."""
     code = (
         "import os, signal, threading\n"
-        f"threading.Timer({after_seconds}, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        f"timer = threading.Timer({after_seconds}, os.kill, (os.getpid(), signal.SIGINT))\n"
+        "timer.daemon = True  # Python must not wait for it where the command was faster\n"
+        "timer.start()\n"
         "from vtrcli.__main__ import main\n"
         f"main()"
     )

@@ -83,6 +83,6 @@ def command(
         num = tests["R@1"].num_clusters
         few = "" if num >= MIN_CLUSTERS else f"; below {MIN_CLUSTERS} there is no interval"
         say(
-            f"{way}: {count(num, 'video')} were swapped and resampled with all their queries{few}",
+            f"{way}: {count(num, 'video')} resampled with all their queries{few}",
             quiet=quiet,
         )

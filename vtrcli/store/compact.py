@@ -91,8 +91,10 @@ def compact(
 
     Raises:
         StoreError: no store, a damaged shard (nothing is rewritten that its checksums do not vouch for), a shard of
-            a newer format, or it cannot be written.
+            a newer format, a folder of the store that leads out of it, or it cannot be written.
     """
+    for name in (SHARD_FOLDER, FRAME_FOLDER):
+        require_inside(store / name)
     before = shard_paths(store), _sizes(store)
     num_dropped = _compacted(store, drop_frames=drop_frames, on_progress=on_progress)
     if drop_frames:
