@@ -11,10 +11,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vtrcli.datasets.building import build_split, clean_text
-from vtrcli.datasets.json_values import as_list, as_object, as_string, member, parse_json
-from vtrcli.datasets.reading import find_file, read_text, wrong
-from vtrcli.datasets.types import Split
+from vtrcli.datasets.files import (
+    as_list,
+    as_object,
+    as_string,
+    find_file,
+    member,
+    parse_json,
+    read_text,
+    wrong,
+)
+from vtrcli.datasets.split import Split, build_split, clean_text
 
 FILES = {"train": "train.json", "test": "val_1.json"}
 

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vtrcli.datasets.building import build_split, clean_text
-from vtrcli.datasets.json_values import as_list, as_object, as_string, member, parse_json
-from vtrcli.datasets.reading import find_file, read_text, read_video_ids
-from vtrcli.datasets.types import Split
+from vtrcli.datasets.files import (
+    as_list,
+    as_object,
+    as_string,
+    find_file,
+    member,
+    parse_json,
+    read_text,
+    read_video_ids,
+)
+from vtrcli.datasets.split import Split, build_split, clean_text
 
 LISTS = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
 DATA = {"train": "train_data.json", "val": "val_data.json", "test": "test_data.json"}

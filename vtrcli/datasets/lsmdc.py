@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vtrcli.datasets.building import build_split, clean_text
-from vtrcli.datasets.reading import find_file, read_text, wrong
-from vtrcli.datasets.types import Split
+from vtrcli.datasets.files import find_file, read_text, wrong
+from vtrcli.datasets.split import Split, build_split, clean_text
 
 FILES = {
     "train": "LSMDC16_annos_training.csv",

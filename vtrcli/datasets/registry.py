@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vtrcli.datasets import activitynet, didemo, lsmdc, msrvtt, msvd, own
-from vtrcli.datasets.types import Split
+from vtrcli.datasets import activitynet, captions_file, didemo, lsmdc, msrvtt, msvd
+from vtrcli.datasets.split import Split
 from vtrcli.errors import InputError, UsageError
 
 # What CLIP4Clip's family reads of a text (the `--max_words` of its scripts), start and end included.
@@ -132,7 +132,7 @@ _INFOS = (
         summary="your own captions in a table",
         files=("captions.csv: video_id, caption, and if wanted split and category",),
         source="yourself; `vtr demo` writes one",
-        splits=own.SPLITS,
+        splits=captions_file.SPLITS,
         num_videos={},
         num_captions={},
     ),
@@ -141,7 +141,7 @@ _INFOS = (
         summary="your own captions, one JSON object per line",
         files=("captions.jsonl: video_id, caption, and if wanted split and category",),
         source="yourself",
-        splits=own.SPLITS,
+        splits=captions_file.SPLITS,
         num_videos={},
         num_captions={},
     ),
@@ -182,8 +182,8 @@ class Annotations:
 
     def __init__(self, name: str, path: Path) -> None:
         self.info, self._path = _info(name), path
-        own_format = next((format for format in own.FILES if format == name), None)
-        self._own = own.OwnCaptions(path, format=own_format) if own_format else None
+        own_format = next((format for format in captions_file.FILES if format == name), None)
+        self._own = captions_file.OwnCaptions(path, format=own_format) if own_format else None
 
     @property
     def splits(self) -> tuple[str, ...]:

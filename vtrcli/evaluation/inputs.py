@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vtrcli.datasets.join import JoinedSplit, join_with_store, require_complete
+from vtrcli.datasets.match_store import JoinedSplit, join_with_store, require_complete
 from vtrcli.datasets.registry import load_split, text_limit
 from vtrcli.errors import InputError
 from vtrcli.files import replacing, write_whole

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 
-from vtrcli.datasets.join import JoinedSplit, join_with_store, require_complete
+from vtrcli.datasets.match_store import JoinedSplit, join_with_store, require_complete
 from vtrcli.datasets.registry import Annotations
 from vtrcli.errors import InputError
 from vtrcli.model.train_settings import Captions, TrainSettings

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from vtrcli.datasets.join import JoinedSplit
+from vtrcli.datasets.match_store import JoinedSplit
 from vtrcli.errors import StoreError
 from vtrcli.model.text_tower import cut_text, token_limit, tokenize
 from vtrcli.model.train_settings import TrainSettings

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.datasets.layouts import message
-from vtrcli.datasets.building import build_split, clean_text
-from vtrcli.datasets.types import Caption, Split
+from vtrcli.datasets.split import Caption, Split, build_split, clean_text
 from vtrcli.errors import InputError
 
 LIST, TEXTS = Path("list.txt"), Path("texts.json")

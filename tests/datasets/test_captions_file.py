@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.datasets.layouts import message
-from vtrcli.datasets import own
+from vtrcli.datasets import captions_file
 from vtrcli.demo.corpus import captions_csv, plan_corpus
 from vtrcli.errors import InputError
 
@@ -35,13 +35,15 @@ def test_a_table_and_json_lines_say_the_same(tmp_path: Path) -> None:
     lines = [",".join(f'"{cell}"' for cell in row.values()) for row in ROWS]
     path = _csv(tmp_path, "\n".join(["video_id,caption,split,category", *lines]))
     _jsonl(tmp_path, *ROWS)
-    of_csv = own.OwnCaptions(path, format="csv").load("test")
-    of_folder, of_jsonl = (own.OwnCaptions(tmp_path, format=format).load("test") for format in own.FILES)
+    of_csv = captions_file.OwnCaptions(path, format="csv").load("test")
+    of_folder, of_jsonl = (
+        captions_file.OwnCaptions(tmp_path, format=format).load("test") for format in captions_file.FILES
+    )
     assert of_csv == of_folder == of_jsonl
     assert of_csv.video_ids == ("b",)
     assert [caption.text for caption in of_csv.captions] == ["a dog, asleep", "one two"]
     assert of_csv.categories == {"b": "pets"}
-    assert own.OwnCaptions(path, format="csv").splits == ("train", "test")
+    assert captions_file.OwnCaptions(path, format="csv").splits == ("train", "test")
 
 
 @pytest.mark.parametrize("key", ["caption", "sentence", "text"])
@@ -49,15 +51,15 @@ def test_captions_may_be_called_sentence_or_text(tmp_path: Path, key: str) -> No
     _csv(tmp_path, f"{key};video_id\na dog;v\n")
     _jsonl(tmp_path, {"video_id": "v", key: "a dog"})
     for format in ("csv", "jsonl"):
-        split = own.OwnCaptions(tmp_path, format=format).load("test")  # type: ignore[arg-type]
+        split = captions_file.OwnCaptions(tmp_path, format=format).load("test")  # type: ignore[arg-type]
         assert [caption.text for caption in split.captions] == ["a dog"]
 
 
 def test_without_a_split_column_rows_train_and_test(tmp_path: Path) -> None:
     path = _csv(tmp_path, "video_id,caption\nv,a dog\n")
-    assert own.OwnCaptions(path, format="csv").splits == ("train", "test")
+    assert captions_file.OwnCaptions(path, format="csv").splits == ("train", "test")
     with pytest.raises(InputError) as caught:
-        own.OwnCaptions(path, format="csv").load("val")
+        captions_file.OwnCaptions(path, format="csv").load("val")
     assert message(caught) == (
         f"{path}: no row belongs to the split val; it has rows of: train, test; "
         "choose another --split, or write the split into the column `split`"
@@ -67,8 +69,8 @@ def test_without_a_split_column_rows_train_and_test(tmp_path: Path) -> None:
 def test_the_captions_of_the_demo_are_read(tmp_path: Path) -> None:
     clips = plan_corpus(num_videos=12)
     _csv(tmp_path, captions_csv(clips))
-    for name in own.SPLITS:
-        split = own.OwnCaptions(tmp_path, format="csv").load(name)
+    for name in captions_file.SPLITS:
+        split = captions_file.OwnCaptions(tmp_path, format="csv").load(name)
         wanted = [clip for clip in clips if clip.split == name]
         assert split.video_ids == tuple(clip.video_id for clip in wanted)
         assert [caption.text for caption in split.captions] == [
@@ -102,7 +104,7 @@ def test_the_captions_of_the_demo_are_read(tmp_path: Path) -> None:
 def test_a_wrong_table_is_refused(tmp_path: Path, text: str, expected: str) -> None:
     path = _csv(tmp_path, text)
     with pytest.raises(InputError) as caught:
-        own.OwnCaptions(path, format="csv").load("test")
+        captions_file.OwnCaptions(path, format="csv").load("test")
     assert message(caught).startswith(f"{path}: {expected}")
 
 
@@ -127,7 +129,7 @@ def test_a_wrong_table_is_refused(tmp_path: Path, text: str, expected: str) -> N
 def test_wrong_json_lines_are_refused(tmp_path: Path, row: object, expected: str) -> None:
     path = _jsonl(tmp_path, row)
     with pytest.raises(InputError) as caught:
-        own.OwnCaptions(tmp_path, format="jsonl").load("test")
+        captions_file.OwnCaptions(tmp_path, format="jsonl").load("test")
     assert message(caught).startswith(f"{path}: {expected}")
 
 
@@ -137,17 +139,17 @@ def test_a_line_that_is_not_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"captions\.jsonl: line 3 is not JSON: .*; it must be whole, valid JSON; "
     ):
-        own.OwnCaptions(tmp_path, format="jsonl").load("test")
+        captions_file.OwnCaptions(tmp_path, format="jsonl").load("test")
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no\.csv: No such file or directory; the file must be readable; "):
-        own.OwnCaptions(tmp_path / "no.csv", format="csv").load("test")
+        captions_file.OwnCaptions(tmp_path / "no.csv", format="csv").load("test")
 
 
 def test_a_file_is_read_once_for_all_splits(tmp_path: Path) -> None:
     path = _csv(tmp_path, "video_id,caption,split\na,a cat,train\nb,a dog,val\n")
-    captions = own.OwnCaptions(tmp_path, format="csv")
+    captions = captions_file.OwnCaptions(tmp_path, format="csv")
     assert captions.splits == ("train", "val")
     path.unlink()
     assert [captions.load(name).video_ids for name in captions.splits] == [("a",), ("b",)]

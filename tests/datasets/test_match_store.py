@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.datasets.layouts import message
-from vtrcli.datasets.join import join_with_store, require_complete
-from vtrcli.datasets.types import Caption, Split
+from vtrcli.datasets.match_store import join_with_store, require_complete
+from vtrcli.datasets.split import Caption, Split
 from vtrcli.errors import InputError
 
 

@@ -12,11 +12,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from vtrcli.datasets.building import build_split, clean_text
-from vtrcli.datasets.json_values import as_object, as_string, member, parse_json
-from vtrcli.datasets.reading import find_file, read_text, wrong
-from vtrcli.datasets.tables import read_table
-from vtrcli.datasets.types import Split
+from vtrcli.datasets.files import (
+    as_object,
+    as_string,
+    find_file,
+    member,
+    parse_json,
+    read_table,
+    read_text,
+    wrong,
+)
+from vtrcli.datasets.split import Split, build_split, clean_text
 
 Format = Literal["csv", "jsonl"]
 FILES: dict[Format, str] = {"csv": "captions.csv", "jsonl": "captions.jsonl"}

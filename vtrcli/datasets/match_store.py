@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from vtrcli.datasets.reading import first_few
-from vtrcli.datasets.types import Caption, Split
+from vtrcli.datasets.files import first_few
+from vtrcli.datasets.split import Caption, Split
 from vtrcli.errors import InputError
 from vtrcli.store.roots import normal
 from vtrcli.video.formats import VIDEO_SUFFIXES
