@@ -60,7 +60,7 @@ def run_one(demo: Path, setting: Setting, seed: int) -> Outcome:
     import torch
 
     from vtrcli.demo.corpus import plan_corpus
-    from vtrcli.demo.run import DATASET, RECIPE, find, split_inputs
+    from vtrcli.demo.demo import DATASET, RECIPE, find, split_inputs
     from vtrcli.model.train_settings import recipe_settings
     from vtrcli.ranking.evaluate import evaluate
     from vtrcli.training.train import train

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vtrcli.extraction.extract import extract
 from vtrcli.extraction.pipeline import DecodeSettings, run_pipeline
-from vtrcli.extraction.run import extract
 from vtrcli.extraction.worklist import Job
 from vtrcli.model.backbone import CPU_BATCH_SIZE, Backbone, FrameBatcher, load_backbone
 from vtrcli.store.records import file_state

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.demo.corpus import write_corpus
-from vtrcli.extraction.run import extract
+from vtrcli.extraction.extract import extract
 from vtrcli.model.towers import open_text_tower
 from vtrcli.model.weight_sources import DEMO_NAME
 from vtrcli.searching.frame_scores import pool_frame_scores

@@ -29,7 +29,7 @@ def test_data() -> Path:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small demo folder: 24 drawn clips, a store with kept frames, a run of two epochs, captions.csv. What is changed
     in it must be put back."""
-    from vtrcli.demo.run import run_demo
+    from vtrcli.demo.demo import run_demo
 
     folder = tmp_path_factory.mktemp("demo")
     run_demo(folder, num_videos=24, epochs=2, num_workers=1)

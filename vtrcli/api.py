@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from vtrcli.evaluation.inputs import EvaluationInputs
     from vtrcli.evaluation.run import EvaluationResult
-    from vtrcli.extraction.run import ExtractResult
+    from vtrcli.extraction.extract import ExtractResult
     from vtrcli.model.camoe import Camoe
     from vtrcli.model.run_folder import RunConfig
     from vtrcli.ranking.methods import MethodName
@@ -69,7 +69,7 @@ def extract(
         WeightsError: the backbone cannot be loaded.
     """
     choice = sampling_choice(fps, min_frames, frames, keyframes, max_frames)
-    from vtrcli.extraction.run import extract as extract_features
+    from vtrcli.extraction.extract import extract as extract_features
 
     name, sampling, shape = follow_store(Path(store), backbone, choice, aspect)
     return extract_features(

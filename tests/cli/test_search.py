@@ -225,7 +225,7 @@ def test_a_replaced_file_is_marked_and_neither_cut_nor_opened_nor_printed(demo: 
 
 
 def test_several_stores_are_searched_as_one(demo: Path, tmp_path: Path) -> None:
-    from vtrcli.extraction.run import extract
+    from vtrcli.extraction.extract import extract
     from vtrcli.video.sampling import Sampling
 
     videos = sorted((demo / "videos").glob("*.mp4"))

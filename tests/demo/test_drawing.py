@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 
 from vtrcli.demo.drawing import draw_clip, draw_frame
-from vtrcli.demo.scenes import ACTIONS, FRAME_SIZE, ORDERED_ACTIONS, draw_scene
-from vtrcli.demo.shapes import OBJECT_COLOURS, SURFACES, outlines
+from vtrcli.demo.scenes import (
+    ACTIONS,
+    FRAME_SIZE,
+    OBJECT_COLOURS,
+    ORDERED_ACTIONS,
+    SURFACES,
+    draw_scene,
+    outlines,
+)
 
 
 @pytest.mark.parametrize("action", ACTIONS)

@@ -16,7 +16,7 @@ import pytest
 
 import vtrcli.extraction.pipeline as pipeline
 from tests.model.tiny_clip import write_tiny_clip
-from vtrcli.extraction.run import extract
+from vtrcli.extraction.extract import extract
 from vtrcli.store.compact import compact
 from vtrcli.store.prune import prune
 from vtrcli.store.reader import FeatureStore

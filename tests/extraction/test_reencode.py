@@ -10,8 +10,8 @@ import pytest
 from tests.model.tiny_clip import write_tiny_clip
 from tests.video_files import make_video
 from vtrcli.errors import StoreError
+from vtrcli.extraction.extract import extract
 from vtrcli.extraction.reencode import reencode_frames
-from vtrcli.extraction.run import extract
 from vtrcli.store.reader import FeatureStore
 from vtrcli.video.sampling import Sampling
 

@@ -49,8 +49,8 @@ def warm_up() -> None:
     from safetensors import torch as _  # noqa: F401
 
     import vtrcli.evaluation.run
+    import vtrcli.extraction.extract
     import vtrcli.extraction.reencode
-    import vtrcli.extraction.run
     import vtrcli.model.weight_care
     import vtrcli.searching.bank
     import vtrcli.searching.gallery

@@ -10,7 +10,7 @@ from tests.model.tiny_clip import write_tiny_clip
 from tests.store.stores import make_store
 from tests.video_files import make_video
 from vtrcli.errors import InputError, StoreError
-from vtrcli.extraction.run import extract
+from vtrcli.extraction.extract import extract
 from vtrcli.searching.encoding import QUERY_WAS_CUT
 from vtrcli.searching.options import SearchOptions
 from vtrcli.searching.run import search

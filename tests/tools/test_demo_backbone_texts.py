@@ -5,8 +5,7 @@ import random
 import pytest
 
 from tools.demo_backbone.texts import frame_caption, reword
-from vtrcli.demo.captions import clip_captions
-from vtrcli.demo.scenes import ACTIONS, Scene, Thing, draw_scene
+from vtrcli.demo.scenes import ACTIONS, Scene, Thing, clip_captions, draw_scene
 
 
 def test_a_frame_caption_tells_place_and_direction() -> None:

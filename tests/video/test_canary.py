@@ -25,10 +25,9 @@ from tests.video.clips import make_video, run_ffmpeg
 from vtrcli.errors import VtrError
 from vtrcli.searching.image_file import read_image
 from vtrcli.video import graph
-from vtrcli.video.clips import cut_clip
+from vtrcli.video.cut import cut_clip, frame_at
 from vtrcli.video.ffmpeg import ffmpeg_binary
-from vtrcli.video.formats import DEMUXERS
-from vtrcli.video.one_frame import frame_at
+from vtrcli.video.files import DEMUXERS
 from vtrcli.video.reader import open_video
 from vtrcli.video.sampling import Sampling
 

@@ -17,12 +17,11 @@ import pytest
 
 from tests.video.clips import NUMBERED, frame_number, make_video, numbered, read, run_ffmpeg
 from vtrcli.errors import VideoError
-from vtrcli.video import plan
+from vtrcli.video import decode
 from vtrcli.video import probe as probing
-from vtrcli.video.clips import cut_clip
-from vtrcli.video.encryption import looks_encrypted
+from vtrcli.video.cut import cut_clip, frame_at
 from vtrcli.video.ffmpeg import ffmpeg_binary
-from vtrcli.video.one_frame import frame_at
+from vtrcli.video.files import looks_encrypted
 from vtrcli.video.reader import open_video
 from vtrcli.video.sampling import Sampling
 
@@ -77,7 +76,7 @@ def slow_but(first: str, *others: object) -> list[object]:
 def test_an_interrupted_download_gives_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    monkeypatch.setattr(plan, "_OPENING_PIXELS", 0.0)  # seeking pays for tiny pictures too
+    monkeypatch.setattr(decode, "_OPENING_PIXELS", 0.0)  # seeking pays for tiny pictures too
     monkeypatch.setattr(probing, "_SMALL_BYTES", 0)
     whole = write(tmp_path / f"whole{suffix}").read_bytes()
     for share in (0.58, 0.75, 0.98):

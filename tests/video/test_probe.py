@@ -12,7 +12,7 @@ import pytest
 from tests.video.clips import make_video, read, run_ffmpeg
 from vtrcli.errors import VideoError
 from vtrcli.video import probe as probing
-from vtrcli.video.one_frame import frame_at
+from vtrcli.video.cut import frame_at
 from vtrcli.video.probe import probe
 from vtrcli.video.sampling import Sampling
 

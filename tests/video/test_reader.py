@@ -14,7 +14,7 @@ import pytest
 
 from tests.video.clips import frame_number, make_video, numbered, read, run_ffmpeg
 from vtrcli.errors import UsageError, VideoError
-from vtrcli.video import child, plan
+from vtrcli.video import child, decode
 from vtrcli.video import probe as probing
 from vtrcli.video.reader import open_video
 from vtrcli.video.sampling import Sampling
@@ -73,7 +73,7 @@ def test_key_frames_can_be_limited(clip: Path) -> None:
 def test_seeking_is_used_where_it_pays_and_replaced_where_it_fails(
     tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "_OPENING_PIXELS", 0.0)  # pays for tiny pictures too
+    monkeypatch.setattr(decode, "_OPENING_PIXELS", 0.0)  # pays for tiny pictures too
     monkeypatch.setattr(probing, "_SMALL_BYTES", 0)
     same, late = tmp_path / "same.mkv", tmp_path / "late.mkv"
     run_ffmpeg("-i", str(clip), "-c", "copy", str(same))

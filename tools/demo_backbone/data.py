@@ -15,10 +15,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from tools.demo_backbone.texts import frame_caption, reword
-from vtrcli.demo.captions import clip_captions
 from vtrcli.demo.drawing import draw_frame
-from vtrcli.demo.scenes import ACTIONS, ORDERED_ACTIONS, Scene, draw_lookalike, draw_scene, things_at
-from vtrcli.demo.shapes import POINTED_SHAPES
+from vtrcli.demo.scenes import (
+    ACTIONS,
+    ORDERED_ACTIONS,
+    POINTED_SHAPES,
+    Scene,
+    clip_captions,
+    draw_lookalike,
+    draw_scene,
+    things_at,
+)
 
 GEOMETRY_DIM = 8
 

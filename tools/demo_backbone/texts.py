@@ -8,9 +8,15 @@ from __future__ import annotations
 import random
 from math import dist
 
-from vtrcli.demo.captions import name_surface, name_thing, with_article
-from vtrcli.demo.scenes import Placed, Scene, things_at
-from vtrcli.demo.shapes import POINTED_SHAPES
+from vtrcli.demo.scenes import (
+    POINTED_SHAPES,
+    Placed,
+    Scene,
+    name_surface,
+    name_thing,
+    things_at,
+    with_article,
+)
 
 # Degrees clockwise from "up" to where the tip (or the opening of the moon) points when nothing is turned.
 _TIP_ANGLES = {"triangle": 0, "arrow": 0, "heart": 180, "moon": 90}

@@ -22,7 +22,7 @@ from vtrcli.files import write_whole
 from vtrcli.times import clock
 
 if TYPE_CHECKING:
-    from vtrcli.demo.run import DemoReport
+    from vtrcli.demo.demo import DemoReport
 
 NAME = "demo"
 EPILOG = 'Example: [bold]vtr demo --out demo[/bold], then [bold]cd demo && vtr search "a red circle"[/bold]'
@@ -43,7 +43,7 @@ def command(
     quiet: options.Quiet = False,
 ) -> None:
     """Make short videos, extract them, train on them, search them, and print how well that went. Needs no network."""
-    from vtrcli.demo.run import DemoDisplay, run_demo
+    from vtrcli.demo.demo import DemoDisplay, run_demo
 
     refuse_foreign_settings(out)
     quiet = quiet or json_output

@@ -29,7 +29,7 @@ from vtrcli.text_files import path_list
 from vtrcli.times import clock
 
 if TYPE_CHECKING:
-    from vtrcli.extraction.run import ExtractResult, Plan, Progress
+    from vtrcli.extraction.extract import ExtractResult, Plan, Progress
 
 NAME = "extract"
 EPILOG = "Example: [bold]vtr extract ~/Videos --store kitchen.store --frames 12[/bold]"

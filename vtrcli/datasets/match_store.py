@@ -10,7 +10,7 @@ from vtrcli.datasets.files import first_few
 from vtrcli.datasets.split import Caption, Split
 from vtrcli.errors import InputError
 from vtrcli.store.roots import normal
-from vtrcli.video.formats import VIDEO_SUFFIXES
+from vtrcli.video.files import VIDEO_SUFFIXES
 
 # What extraction takes off an id, and the other endings in DiDeMo's names (172 end in a bare dot). Nothing else:
 # LSMDC ids end in `.644` and a user's in `.one`.

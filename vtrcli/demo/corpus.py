@@ -17,14 +17,13 @@ from itertools import cycle
 from pathlib import Path
 from typing import Literal
 
-from vtrcli.demo.captions import clip_captions
-from vtrcli.demo.drawing import draw_clip
-from vtrcli.demo.encoding import encode_clip
+from vtrcli.demo.drawing import draw_clip, encode_clip
 from vtrcli.demo.scenes import (
     FRAMES_PER_SECOND,
     ORDERED_ACTIONS,
     OTHER_ACTIONS,
     Scene,
+    clip_captions,
     draw_lookalike,
     draw_scene,
 )

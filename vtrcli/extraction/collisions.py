@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vtrcli.extraction.discover import Candidate
-from vtrcli.extraction.identify import choose_video_id
+from vtrcli.extraction.recognize import choose_video_id
 from vtrcli.store.frames import FrameJpegs, frames_of
 from vtrcli.store.reader import FeatureStore, Location
 from vtrcli.store.records import VideoRecord

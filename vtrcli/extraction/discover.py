@@ -12,7 +12,7 @@ from pathlib import Path
 from vtrcli.errors import InputError
 from vtrcli.files import as_on_disk, path_matcher
 from vtrcli.store.config import CONFIG_NAME, STORE_FOLDERS, is_store
-from vtrcli.video.formats import (
+from vtrcli.video.files import (
     VIDEO_SUFFIXES,
     is_unfinished,
     looks_like_video,

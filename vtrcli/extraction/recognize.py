@@ -1,7 +1,8 @@
-"""Which stored video a file is: by its place and its stat where that is enough, else by its content.
+"""Which video a file is: a stored one, by place and stat where that is enough, else by content; or a new one.
 
 A file may have been renamed, moved, copied, swapped with another or replaced since it was extracted; its disk may
-have another mount point. What is recognised costs no decoding.
+have another mount point. What is recognised costs no decoding. A new id is the path below the folder that was given,
+without the suffix; two files never share one silently.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,8 +23,42 @@ from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, FrameShard
 from vtrcli.store.reader import FeatureStore, Location, require_cut
 from vtrcli.store.records import FileState, VideoRecord, file_content
 from vtrcli.store.roots import Roots, below, is_below, mount_below, normal
+from vtrcli.video.files import VIDEO_SUFFIXES
 
 MAX_HASHERS = 8
+
+
+def choose_video_id(candidate: Candidate, taken: Mapping[str, str]) -> tuple[str, str | None]:
+    """The first free name for a file, and a note when its natural id belongs to another file.
+
+    Args:
+        taken: video id -> path of the file that owns it.
+    """
+    names = _possible_ids(candidate)
+    wanted = next(names)
+    path = str(candidate.path)
+    if taken.get(wanted, path) == path:
+        return wanted, None
+    for name in names:
+        if taken.get(name, path) == path:
+            return name, f"id {wanted!r} belongs to {taken[wanted]}; {path} is stored as {name!r}"
+    raise AssertionError("unreachable: the names do not end")
+
+
+def _possible_ids(candidate: Candidate) -> Iterator[str]:
+    """kitchen/pasta, kitchen/pasta.mp4, Videos/kitchen/pasta.mp4, home/Videos/kitchen/pasta.mp4 …, then ~2, ~3."""
+    relative = candidate.path.relative_to(candidate.root).as_posix()
+    suffix = candidate.path.suffix
+    yield relative[: -len(suffix)] if suffix.lower() in VIDEO_SUFFIXES else relative
+    yield relative
+    name = relative
+    for part in reversed(candidate.root.parts[1:]):
+        name = f"{part}/{name}"
+        yield name
+    number = 2
+    while True:
+        yield f"{name}~{number}"
+        number += 1
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.extraction.run import store_config
+from vtrcli.extraction.extract import store_config
 from vtrcli.model.backbone import Backbone, FrameBatcher, default_batch_size, load_backbone
 from vtrcli.store.config import writing
 from vtrcli.store.frames import FrameJpegs, decode_frame, frames_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vtrcli.errors import UsageError
-from vtrcli.video.formats import is_unfinished
+from vtrcli.video.files import is_unfinished
 
 # A file that is still being copied changes all the time: nothing is done with it before it was quiet for so long.
 SETTLE_SECONDS = 2.0

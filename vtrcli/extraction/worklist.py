@@ -17,11 +17,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vtrcli.extraction.discover import Candidate
-from vtrcli.extraction.identify import choose_video_id
 from vtrcli.extraction.recognize import (
     File,
     all_rows,
     are_apart,
+    choose_video_id,
     content_key,
     find_contents,
     is_displaced,

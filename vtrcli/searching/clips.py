@@ -10,7 +10,7 @@ from vtrcli.errors import StoreError, VideoError
 from vtrcli.files import remove_abandoned
 from vtrcli.searching.moments import Moment
 from vtrcli.searching.results import Hit
-from vtrcli.video.clips import cut_clip
+from vtrcli.video.cut import cut_clip
 from vtrcli.video.probe import probe
 
 # Shorter moments get some of what surrounds them: one sees nothing in half a second.

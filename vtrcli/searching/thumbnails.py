@@ -19,7 +19,7 @@ from vtrcli.searching.results import Hit
 from vtrcli.store.frames import frames_of, open_frame
 from vtrcli.store.reader import FeatureStore
 from vtrcli.video.child import Sessions
-from vtrcli.video.one_frame import frame_at
+from vtrcli.video.cut import frame_at
 
 if TYPE_CHECKING:
     from PIL import Image

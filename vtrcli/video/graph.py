@@ -15,7 +15,7 @@ from typing import Any, Literal
 import ffmpeg
 
 from vtrcli.video.ffmpeg import ffmpeg_binary
-from vtrcli.video.formats import DEMUXERS
+from vtrcli.video.files import DEMUXERS
 from vtrcli.video.info import VideoInfo
 
 Aspect = Literal["display", "pixels"]

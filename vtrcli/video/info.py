@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vtrcli.video.formats import CONSTANT_RATE, SEEKABLE, STREAMS_WITHOUT_TIMES
+from vtrcli.video.files import CONSTANT_RATE, SEEKABLE, STREAMS_WITHOUT_TIMES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,36 +1,70 @@
-"""What a file says about its video stream, read from `ffmpeg -i` (no ffprobe needed). Decodes nothing.
+"""What a file says about its video stream: its header, its packets, and whole passes where neither can be believed.
 
-What a header says can be wrong; `vtrcli.video.reader` checks it against what really decodes.
+The header is read from `ffmpeg -i` (no ffprobe needed), packets from ffmpeg's listings of them (its formats framecrc
+and framehash). What is said here can be wrong; `vtrcli.video.reader` checks it against what really decodes.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
+import statistics
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vtrcli.errors import VideoError
 from vtrcli.video import graph
-from vtrcli.video.child import Patience, Session, Sessions
-from vtrcli.video.encryption import looks_encrypted
-from vtrcli.video.failures import NO_REASON, first_complaint, open_failure
-from vtrcli.video.files import check_file, read_head
-from vtrcli.video.formats import (
+from vtrcli.video.child import Child, Patience, Session, Sessions
+from vtrcli.video.ffmpeg import NO_REASON, first_complaint, open_failure
+from vtrcli.video.files import (
     SNIFF_BYTES,
+    STREAMS_WITHOUT_TIMES,
+    check_file,
     is_indexed,
+    looks_encrypted,
     matroska_end,
+    read_head,
     sniff_bytes,
 )
 from vtrcli.video.info import VideoInfo
-from vtrcli.video.packets import Packets, lines_of, read_packets
 
 # Without a limit of the user's: this, and a second per so many bytes, because a broken index means reading it all.
 PROBE_SECONDS = 60.0
 SLOWEST_BYTES_PER_SECOND = 20e6
 # Whether seeking pays in a file this small does not hang on the distance of its key frames: that is not looked for.
 _SMALL_BYTES = 4 << 20
+_AFTER_INPUT = re.compile(rb"^\[info\] (?:Input #1|Stream mapping:|Output #0)", re.MULTILINE)
+# Metadata lines are indented by four spaces or more (ffmpeg indents each line of a value with many lines), so
+# these lines, two spaces after the tag, are ffmpeg's own.
+_DURATION = re.compile(
+    r"^\[info\]   Duration: (?:(\d+):(\d\d):(\d\d\.\d+)|[^,\n]*)(?:, start: (-?\d+\.\d+))?", re.MULTILINE
+)
+_STREAM = re.compile(
+    r"^\[info\]   Stream #0:(?P<index>\d+)(?:\[0x(?P<id>[0-9a-f]+)\])?(?:\(.*?\))?: (?P<kind>\w+): (?P<words>.*)$",
+    re.MULTILINE,
+)
+_ROUNDING_OF_RATES = 0.00501
+# Tracks of still pictures beside a video: covers and previews.
+_STILLS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000", "jpegls", "ljpeg")
+_PICTURE = re.compile(
+    r"^(?P<codec>\w+)(?: \([^)]*\))*"
+    r"(?:, (?P<pixels>[a-z0-9_]+)(?:\((?P<color>[^)]*)\))?)?"
+    r"(?:, (?P<width>\d+)x(?P<height>\d+)(?:,| \[)?(?: ?SAR (?P<sar_x>\d+):(?P<sar_y>\d+))?)?"
+)
+_ROTATION = re.compile(
+    r"^\[info\] {5,}display ?matrix: rotation of (-?\d+\.\d+) degrees", re.MULTILINE | re.IGNORECASE
+)
+# FFmpeg's mark for "no time stamp" (the smallest 64-bit integer).
+NO_TIME = -(1 << 63)
+_KEY, _DISCARDED = 1, 4  # AV_PKT_FLAG_*
+_CHUNK_BYTES = 1 << 16
+# "stream, dts, pts, duration, size, checksum[, F=flags]": flags are absent where a packet is a key frame and no more.
+_LINE = re.compile(rb"(\d+), *(-?\d+), *(-?\d+), *(\d+), *\d+, *(0x)?[0-9a-f]+(?:, F=0x([0-9A-F]+))?")
+_TIME_BASE = re.compile(rb"#tb (\d+): (\d+)/(\d+)")
+_PROGRESS_BYTES = 1 << 16
 
 
 def patience_for(num_bytes: int) -> float:
@@ -116,29 +150,6 @@ def _own_part(log: bytes, path: str | os.PathLike[str]) -> str | None:
         return None
     end = _AFTER_INPUT.search(log, start.end())
     return log[start.start() : end.start() if end else None].decode(errors="replace")
-
-
-_AFTER_INPUT = re.compile(rb"^\[info\] (?:Input #1|Stream mapping:|Output #0)", re.MULTILINE)
-# Metadata lines are indented by four spaces or more (ffmpeg indents each line of a value with many lines), so
-# these lines, two spaces after the tag, are ffmpeg's own.
-_DURATION = re.compile(
-    r"^\[info\]   Duration: (?:(\d+):(\d\d):(\d\d\.\d+)|[^,\n]*)(?:, start: (-?\d+\.\d+))?", re.MULTILINE
-)
-_STREAM = re.compile(
-    r"^\[info\]   Stream #0:(?P<index>\d+)(?:\[0x(?P<id>[0-9a-f]+)\])?(?:\(.*?\))?: (?P<kind>\w+): (?P<words>.*)$",
-    re.MULTILINE,
-)
-_ROUNDING_OF_RATES = 0.00501
-# Tracks of still pictures beside a video: covers and previews.
-_STILLS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000", "jpegls", "ljpeg")
-_PICTURE = re.compile(
-    r"^(?P<codec>\w+)(?: \([^)]*\))*"
-    r"(?:, (?P<pixels>[a-z0-9_]+)(?:\((?P<color>[^)]*)\))?)?"
-    r"(?:, (?P<width>\d+)x(?P<height>\d+)(?:,| \[)?(?: ?SAR (?P<sar_x>\d+):(?P<sar_y>\d+))?)?"
-)
-_ROTATION = re.compile(
-    r"^\[info\] {5,}display ?matrix: rotation of (-?\d+\.\d+) degrees", re.MULTILINE | re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -235,3 +246,126 @@ def _seconds(duration: re.Match[str] | None) -> float | None:
     if duration is None or duration[1] is None:
         return None
     return int(duration[1]) * 3600 + int(duration[2]) * 60 + float(duration[3])
+
+
+class Packets:
+    """The sum of a stream's packets, in seconds on the container's clock. `take` them in order of decoding."""
+
+    def __init__(self) -> None:
+        self.num_shown = 0
+        self.end_seconds = -math.inf  # when the last picture's time is over, -inf without any packet
+        self.key_seconds: list[float] = []
+        self.lacks_times = False  # not every packet tells when its picture is shown: AVI with B-frames
+        self.is_reordered = False  # pictures are stored in another order than shown
+        self.restarts = False  # another recording begins: what was joined has a clock of its own
+        self._next_seconds: float | None = None
+        self._delay: int | None = None  # of display behind decoding, at the first packet
+
+    def take(self, dts: int, pts: int, duration: int, flags: int, base: float) -> None:
+        """One packet; times in units of `base` seconds."""
+        if dts != NO_TIME:
+            if self._next_seconds is not None:
+                step = dts * base - self._next_seconds
+                self.restarts |= not -graph.RESTART_SECONDS <= step <= graph.LEAP_SECONDS
+            self._next_seconds = (dts + duration) * base
+        if flags & _DISCARDED:
+            return
+        self.num_shown += 1
+        self.lacks_times |= pts == NO_TIME
+        self.is_reordered |= pts not in (dts, NO_TIME)
+        if self._delay is None:
+            self._delay = 0 if NO_TIME in (dts, pts) else pts - dts
+        if NO_TIME == dts == pts:
+            return
+        # pictures appear at the decoding times in their order, later by the delay
+        shown = dts + self._delay if pts == NO_TIME else pts
+        self.end_seconds = max(self.end_seconds, (shown + duration) * base)
+        if flags & _KEY:
+            self.key_seconds.append(shown * base)
+
+    @property
+    def keyframe_seconds(self) -> float | None:
+        """Median distance of key frames; None for fewer than two."""
+        steps = [b - a for a, b in itertools.pairwise(self.key_seconds) if b > a]
+        return statistics.median(steps) if steps else None
+
+
+def read_packets(lines: Iterable[bytes]) -> tuple[dict[int, Packets], dict[int, Packets]]:
+    """Listings of packets, those with checksums (framecrc) and those with hashes (framehash), per number of stream."""
+    found: tuple[dict[int, Packets], dict[int, Packets]] = ({}, {})
+    bases: dict[int, float] = {}
+    for line in lines:
+        packet = _LINE.match(line)
+        if packet:
+            stream, dts, pts, duration = (int(field) for field in packet.groups()[:4])
+            flags = int(packet[6], 16) if packet[6] else _KEY
+            listing = found[0 if packet[5] else 1]
+            listing.setdefault(stream, Packets()).take(dts, pts, duration, flags, bases.get(stream, 1.0))
+        elif base := _TIME_BASE.match(line):
+            bases[int(base[1])] = int(base[2]) / int(base[3])
+    return found
+
+
+def lines_of(child: Child) -> Iterator[bytes]:
+    """Standard output, line by line, in bounded memory."""
+    rest = b""
+    buffer = memoryview(bytearray(_CHUNK_BYTES))
+    while filled := child.read_into(buffer):
+        *lines, rest = (rest + bytes(buffer[:filled])).split(b"\n")
+        yield from lines
+        if len(rest) > _CHUNK_BYTES:
+            rest = b""
+
+
+def measure(session: Session, info: VideoInfo) -> Packets:
+    """One pass over all packets of the video stream, on the clock that decoding has (restarts closed up)."""
+    return _listed(session, graph.measure_command(info))
+
+
+def measure_end(session: Session, info: VideoInfo) -> float | None:
+    """When the last picture's time is over, in seconds from the start of the video; None when no packet tells.
+
+    One pass over the file: its packets, or, where even these have no times, its frames.
+    """
+    if info.container in STREAMS_WITHOUT_TIMES:
+        num_frames = count_frames(session, info)
+        return num_frames / (info.frames_per_second or graph.DEFAULT_RATE) if num_frames else None
+    packets = measure(session, info)
+    if not packets.num_shown or not math.isfinite(packets.end_seconds):
+        return None
+    return max(0.0, packets.end_seconds - info.zero_seconds)
+
+
+def key_packets(session: Session, info: VideoInfo) -> Packets:
+    """As `measure`, of the key frames alone; not for streams whose times are counted."""
+    return _listed(session, graph.key_packets_command(info))
+
+
+def _listed(session: Session, command: list[str]) -> Packets:
+    with session.run(command) as child:
+        listings, _ = read_packets(lines_of(child))
+        child.wait()
+    session.check_time()
+    return listings.get(0, Packets())
+
+
+def last_decoded(session: Session, info: VideoInfo) -> float | None:
+    """When the last frame that decodes appears, by decoding all; None when none does."""
+    last = None
+    with session.run(graph.times_command(info)) as child:
+        for line in lines_of(child):
+            seconds = int(line) / graph.MICROSECONDS - info.zero_seconds
+            last = seconds if last is None else max(last, seconds)
+        child.wait()
+    session.check_time()
+    return last
+
+
+def count_frames(session: Session, info: VideoInfo, *, keyframes: bool = False) -> int:
+    """How many frames, or key frames, decode: for streams without times, and where no packet can be relied on."""
+    with session.run(graph.count_command(info, keyframes=keyframes)) as child:
+        report = child.read_all(_PROGRESS_BYTES)
+        child.wait()
+    session.check_time()
+    values = re.findall(rb"^frame=\s*(\d+)", report, re.MULTILINE)
+    return int(values[-1]) if values else 0

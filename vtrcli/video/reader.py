@@ -18,15 +18,20 @@ from numpy.typing import NDArray
 
 from vtrcli.errors import UsageError, VideoError
 from vtrcli.video.child import Patience, Session, Sessions
-from vtrcli.video.decode import Decode, Frame, SeekMissed
-from vtrcli.video.failures import NO_REASON, decode_failure, first_complaint
-from vtrcli.video.files import check_file, check_unchanged
-from vtrcli.video.formats import SEEKABLE
+from vtrcli.video.decode import Decode, Frame, Plan, SeekMissed, keyframe_plan, make_plan
+from vtrcli.video.ffmpeg import NO_REASON, decode_failure, first_complaint
+from vtrcli.video.files import SEEKABLE, check_file, check_unchanged
 from vtrcli.video.graph import DEFAULT_RATE, RESTART_SECONDS, Aspect
 from vtrcli.video.info import VideoInfo
-from vtrcli.video.measure import count_frames, key_packets, last_decoded, measure_end
-from vtrcli.video.plan import Plan, keyframe_plan, make_plan
-from vtrcli.video.probe import patience_for, probe, refuse_encrypted
+from vtrcli.video.probe import (
+    count_frames,
+    key_packets,
+    last_decoded,
+    measure_end,
+    patience_for,
+    probe,
+    refuse_encrypted,
+)
 from vtrcli.video.sampling import Sampling, target_timestamps
 
 # Without a limit of the user's: what measuring may take, plus so much per second of video.

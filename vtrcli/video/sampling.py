@@ -1,6 +1,6 @@
 """Which moments of a video to take: a policy (`Sampling`) and the times it means for a given length.
 
-Numbers only; which decoding method reaches those times is `vtrcli.video.plan`'s decision.
+Numbers only; which decoding method reaches those times is `vtrcli.video.decode`'s decision.
 """
 
 from __future__ import annotations

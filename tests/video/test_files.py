@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.video.clips import make_video, run_ffmpeg
-from vtrcli.video.formats import DEMUXERS, SEEKABLE, STREAMS_WITHOUT_TIMES, VIDEO_SUFFIXES, sniff, sniff_bytes
+from vtrcli.video.files import DEMUXERS, SEEKABLE, STREAMS_WITHOUT_TIMES, VIDEO_SUFFIXES, sniff, sniff_bytes
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".flv", ".ts", ".h264", ".gif", ".nut"])

@@ -1,25 +1,40 @@
-"""A part of a video as a file of its own, encoded anew so that it begins exactly where it should."""
+"""For people: the picture on display at one time of a video, and a part of it as a file of its own.
+
+One seek each, not a reader. A clip is encoded anew, so that it begins exactly where it should.
+"""
 
 from __future__ import annotations
 
 import errno
+import io
 import math
 import os
 import re
 import signal
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vtrcli.errors import InputError, UsageError, VideoError
 from vtrcli.files import replacing
 from vtrcli.video import graph
-from vtrcli.video.child import Patience, Session
-from vtrcli.video.failures import NO_REASON, decode_failure, first_complaint
+from vtrcli.video.child import Patience, Session, Sessions
+from vtrcli.video.ffmpeg import NO_REASON, decode_failure, first_complaint
 from vtrcli.video.info import VideoInfo
-from vtrcli.video.one_frame import is_clean, ways
-from vtrcli.video.probe import probe, refuse_encrypted
+from vtrcli.video.probe import last_decoded, measure_end, probe, refuse_encrypted
 
-# Larger pictures are made smaller; an encoder of 8K pictures alone would use up the memory limit.
-LONGEST_SIDE = 1920
+PICTURE_SIDE = 320
+PICTURE_TIMEOUT_SECONDS = 20.0
+# Where a seek led to a picture that does not decode cleanly, all before it is decoded instead; beyond this time that
+# would take too long, and the picture is taken as it is.
+START_OVER_SECONDS = 600.0
+_HEADER_BYTES = 64
+# The last frame is asked for so long before the end of its time.
+_LAST_SECONDS = 0.002
+# Larger clips are made smaller; an encoder of 8K pictures alone would use up the memory limit.
+CLIP_SIDE = 1920
 # About 20 minutes of busy 1080p. On Linux the system stops a child that writes more.
 MAX_CLIP_BYTES = 2 << 30
 # Without a limit of the user's: this, so much per second of clip, and so much per second before it (which is decoded
@@ -31,6 +46,102 @@ NUM_THREADS = 2
 _PROGRESS_BYTES = 1 << 16
 
 
+class _Picture(NamedTuple):
+    """The pixels if they came, what ffmpeg said, and its exit status."""
+
+    pixels: NDArray[np.uint8] | None
+    log: bytes
+    status: int
+
+
+def frame_at(
+    path: str | os.PathLike[str],
+    seconds: float,
+    *,
+    longest_side: int = PICTURE_SIDE,
+    timeout_seconds: float = PICTURE_TIMEOUT_SECONDS,
+    sessions: Sessions | None = None,
+) -> NDArray[np.uint8]:
+    """The frame on display at `seconds` from the start: uint8 [height, width, 3], RGB.
+
+    Turned as the file says, with square pixels, in standard dynamic range, its longer side at most `longest_side`
+    pixels; a smaller picture is not enlarged. A time beyond the end means the last frame.
+
+    `sessions`: whose closing, in another thread, ends it with a ValueError.
+
+    Raises:
+        VideoError: what is no video, does not decode there, or takes longer than `timeout_seconds`.
+        UsageError: a time or a side that cannot be.
+    """
+    if not (math.isfinite(seconds) and seconds >= 0 and longest_side >= 1):
+        raise UsageError(
+            f"a frame at {seconds} s, {longest_side} pixels wide",
+            allowed="a time from 0 on, at least 1 pixel",
+            to_do="change the time or the side",
+        )
+    info = probe(path, timeout_seconds=timeout_seconds, sessions=sessions)
+    session = Session(path, Patience(timeout_seconds), sessions=sessions)
+    refuse_encrypted(info)
+    at_seconds = _inside(seconds, info)
+    pixels, log, status = _best(session, info, at_seconds, longest_side)
+    if pixels is None and seconds > 0:  # the pictures end before, nobody has told where
+        for find_end in (measure_end, last_decoded):
+            end_seconds = find_end(session, info)
+            if pixels is None and end_seconds is not None and end_seconds <= seconds:
+                at_seconds = max(0.0, end_seconds - (_LAST_SECONDS if find_end is measure_end else 0.0))
+                pixels, log, status = _best(session, info, at_seconds, longest_side)
+    if pixels is None:
+        reason = decode_failure(log, status, is_encrypted=info.is_encrypted)
+        raise VideoError(reason, first_complaint(log) or NO_REASON, path=os.fspath(path))
+    return pixels
+
+
+def _inside(seconds: float, info: VideoInfo) -> float:
+    """A time at which a picture is on display: the packets at the end of the file tell how far they go."""
+    if info.end_seconds is None or info.has_restarts or seconds < info.end_seconds:
+        return seconds
+    return max(0.0, info.end_seconds - _LAST_SECONDS)
+
+
+def _best(session: Session, info: VideoInfo, seconds: float, longest_side: int) -> _Picture:
+    """The picture by a seek, where that gives a clean one, else by decoding all before it."""
+    for may_seek in ways(info, seconds):
+        picture = _decode(session, info, seconds, longest_side=longest_side, may_seek=may_seek)
+        if picture.pixels is not None and is_clean(picture.log, seconds):
+            break
+    return picture
+
+
+def is_clean(log: bytes, seconds: float) -> bool:
+    """Whether what a seek led to may be kept: ffmpeg did not complain, or starting over would take too long."""
+    return not first_complaint(log) or seconds > START_OVER_SECONDS
+
+
+def ways(info: VideoInfo, seconds: float) -> tuple[bool, ...]:
+    """Whether to seek to a time or to decode all before it: what to try, in this order."""
+    return (True, False) if seconds > 0 and info.can_seek else (False,)
+
+
+def _decode(
+    session: Session, info: VideoInfo, seconds: float, *, longest_side: int, may_seek: bool
+) -> _Picture:
+    from PIL import Image
+
+    command = graph.picture_command(info, seconds=seconds, longest_side=longest_side, may_seek=may_seek)
+    with session.run(command) as child:
+        picture = child.read_all(longest_side**2 * 3 + _HEADER_BYTES)
+        status = child.wait()
+        log = child.log
+    session.check_time()
+    if not picture:
+        return _Picture(None, log, status)
+    try:
+        with Image.open(io.BytesIO(picture), formats=["PPM"]) as image:
+            return _Picture(np.asarray(image.convert("RGB")), log, status)
+    except OSError:  # ffmpeg died while it wrote
+        return _Picture(None, log, status)
+
+
 def cut_clip(
     source: str | os.PathLike[str],
     target: Path,
@@ -38,7 +149,7 @@ def cut_clip(
     start_seconds: float,
     end_seconds: float,
     info: VideoInfo | None = None,
-    longest_side: int = LONGEST_SIDE,
+    longest_side: int = CLIP_SIDE,
     timeout_seconds: float | None = None,
     num_threads: int = NUM_THREADS,
 ) -> None:
@@ -72,9 +183,8 @@ def cut_clip(
     automatic += AUTO_TIMEOUT_PER_SECOND_BEFORE * start_seconds
     session = Session(source, Patience(automatic if timeout_seconds is None else timeout_seconds))
     with replacing(target) as temporary:
-        temporary.open(
-            "xb"
-        ).close()  # here a folder that cannot be written shows, before ffmpeg takes it for the video's fault
+        # here a folder that cannot be written shows, before ffmpeg takes it for the video's fault
+        temporary.open("xb").close()
         _write(
             session,
             info,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.store.stores import make_config
-from vtrcli.demo.run import choose_run
+from vtrcli.demo.demo import choose_run
 from vtrcli.model.run_folder import LAST, RunConfig, write_config
 from vtrcli.model.train_settings import TrainSettings, recipe_settings
 

@@ -17,7 +17,7 @@ from tests.video.clips import make_video as encode_clip
 from tests.video_files import make_video
 from vtrcli.errors import InputError, StoreError
 from vtrcli.extraction import pipeline
-from vtrcli.extraction.run import ExtractResult, extract
+from vtrcli.extraction.extract import ExtractResult, extract
 from vtrcli.store.config import BackboneTag, create_config
 from vtrcli.store.failures import read_failures
 from vtrcli.store.reader import FeatureStore
