@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from search_vectors import TOP_K, make_queries
 
-from vtrcli.searching.scan import products
+from vtrcli.searching.scores import products
 from vtrcli.searching.searcher import Searcher
 
 NUM_CELLS, ROWS_PER_CELL, NUM_STEPS = 1024, 64, 8

@@ -21,7 +21,7 @@ import numpy as np
 from vtrcli.milvus.push import push
 from vtrcli.milvus.reader import MilvusIndex
 from vtrcli.searching.filters import Filters
-from vtrcli.searching.frame_scores import score_videos
+from vtrcli.searching.frames import score_videos
 from vtrcli.store.config import BackboneTag, StoreConfig, create_config
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.store.records import VideoRecord

@@ -28,9 +28,8 @@ from vtrcli.demo.corpus import write_corpus
 from vtrcli.extraction.extract import extract
 from vtrcli.model.towers import open_text_tower
 from vtrcli.model.weight_sources import DEMO_NAME
-from vtrcli.searching.frame_scores import pool_frame_scores
-from vtrcli.searching.moments import RULE, Moment, MomentRule, find_moments
-from vtrcli.searching.shots import shot_starts
+from vtrcli.searching.frames import pool_frame_scores
+from vtrcli.searching.moments import RULE, Moment, MomentRule, find_moments, shot_starts
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.sampling import Sampling

@@ -17,11 +17,9 @@ from vtrcli.datasets.registry import load_split
 from vtrcli.evaluation.inputs import EvaluationInputs, from_store
 from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
 from vtrcli.ranking.evaluate import Evaluation
-from vtrcli.searching.background import SearchMethod
 from vtrcli.searching.bank import build_bank
 from vtrcli.searching.filters import Filters
-from vtrcli.searching.options import SearchOptions
-from vtrcli.searching.query import Query
+from vtrcli.searching.query import Query, SearchMethod, SearchOptions
 from vtrcli.searching.searcher import Searcher
 
 DATASET = "csv"

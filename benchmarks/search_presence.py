@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.searching.options import SearchOptions
-from vtrcli.searching.query import Query
+from vtrcli.searching.query import Query, SearchOptions
 from vtrcli.searching.searcher import QueryVectors, Searcher
 from vtrcli.store.config import BackboneTag, StoreConfig, create_config
 from vtrcli.store.records import VideoRecord

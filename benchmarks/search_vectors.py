@@ -26,9 +26,9 @@ from extract import make_weights
 from synthetic import Maker, write_store
 
 from vtrcli.model.backbone import backbone_info
-from vtrcli.searching.options import SearchOptions
 from vtrcli.searching.presence import Presence
-from vtrcli.searching.scan import products
+from vtrcli.searching.query import SearchOptions
+from vtrcli.searching.scores import products
 from vtrcli.searching.searcher import Searcher
 
 TOP_K = 10

@@ -21,7 +21,7 @@ from vtrcli.cli import train as train_command
 from vtrcli.errors import UsageError
 from vtrcli.evaluation.run import EvaluationOptions
 from vtrcli.model.train_settings import TrainSettings
-from vtrcli.searching.options import POOLING, SearchOptions
+from vtrcli.searching.query import POOLING, SearchOptions
 
 PROJECT = Path(__file__).parents[1]
 FENCE = re.compile(r"^```python\n(.*?)^```", flags=re.S | re.M)

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from vtrcli.model.run_folder import RunConfig
     from vtrcli.ranking.methods import MethodName
     from vtrcli.ranking.truth import Truth
-    from vtrcli.searching.background import SearchMethod
-    from vtrcli.searching.frame_scores import VideoScore
-    from vtrcli.searching.query import Query
+    from vtrcli.searching.query import Query, SearchMethod, VideoScore
     from vtrcli.searching.results import SearchResult
     from vtrcli.text.taggers import TaggerName
     from vtrcli.training.train import Display, TrainResult
@@ -308,14 +306,14 @@ def search(
         method: a correction by the store's query bank; `dsl` is short for the one of that name.
         score: how frames become a video's score, for plain CLIP: max, mean or softmax; None: max.
         **settings: top_k, moments, per_video, filters (`vtr.Filters`), min_relevance, missing: see
-            `vtrcli.searching.options.SearchOptions`, with its defaults.
+            `vtrcli.searching.query.SearchOptions`, with its defaults.
 
     Raises:
         InputError, UsageError: a query that cannot be used, or arguments that do not fit together.
         StoreError: no store, a damaged one, one without videos, or one of another backbone than the run's.
         WeightsError: no run there, or the backbone's weights are missing.
     """
-    from vtrcli.searching.options import POOLING, SearchOptions
+    from vtrcli.searching.query import POOLING, SearchOptions
     from vtrcli.searching.searcher import Searcher
     from vtrcli.searching.stores import StoresSearcher
 

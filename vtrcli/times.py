@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 
 def clock(seconds: float) -> str:
@@ -18,3 +19,12 @@ def time_span(start_seconds: float, end_seconds: float) -> str:
         return f"{clock(start_seconds)}-{clock(math.ceil(end_seconds))}"
     tenths = (round(seconds * 10) for seconds in (start_seconds, end_seconds))
     return "-".join(f"{clock(number // 10)}.{number % 10}" for number in tenths)
+
+
+def parse_seconds(text: str) -> float | None:
+    """Seconds of `72`, `72.5`, `1:12` or `1:02:07.5`; None for anything else."""
+    match = re.fullmatch(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,7}(?:\.\d{1,9})?)", text, re.ASCII)
+    if match is None:
+        return None
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds

@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.store.stores import SHA256, make_config, make_record
 from vtrcli.searching.filters import Filters
-from vtrcli.searching.frame_scores import score_videos
+from vtrcli.searching.frames import score_videos
 from vtrcli.store.config import create_config
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.records import VideoRecord

@@ -13,10 +13,8 @@ from tests.store.test_catalog import add
 from vtrcli.errors import InputError, StoreError, UsageError
 from vtrcli.ranking.methods import Settings, correction
 from vtrcli.ranking.scores import DenseScores, tiles
-from vtrcli.searching.background import Background, require_method, statistics
-from vtrcli.searching.bank import build_bank, open_bank
-from vtrcli.searching.options import SearchOptions
-from vtrcli.searching.query import Query
+from vtrcli.searching.bank import Background, build_bank, open_bank, statistics
+from vtrcli.searching.query import Query, SearchOptions, require_method
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.config import read_config
@@ -95,8 +93,8 @@ def test_moments_with_a_correction_leave_out_nothing_that_is_relevant(store: Pat
 def test_a_large_bank_is_worked_off_in_parts(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Searcher(store, device="cpu").finder.background
     shutil.rmtree(store / "index")
-    monkeypatch.setattr("vtrcli.searching.background.MAX_SCORES", 61)
-    monkeypatch.setattr("vtrcli.searching.spaces.MAX_PRODUCTS", 100)
+    monkeypatch.setattr("vtrcli.searching.bank.MAX_SCORES", 61)
+    monkeypatch.setattr("vtrcli.searching.frames.MAX_PRODUCTS", 100)
     parts = Searcher(store, device="cpu").finder.background
     assert whole is not None and parts is not None
     for name, values in whole.statistics.items():

@@ -18,7 +18,7 @@ from tests.searching.hits import make_hit
 from tests.store.stores import SHA256, make_config, make_record
 from tests.video_files import make_video
 from vtrcli.errors import StoreError
-from vtrcli.searching import gallery, thumbnails
+from vtrcli.searching import gallery
 from vtrcli.searching.gallery import gallery_html, write_gallery
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.store.config import create_config
@@ -200,7 +200,7 @@ def test_the_page_stays_small(video: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_pictures_end_after_so_many(video: Path) -> None:
     hits = [make_hit(video, (at, at)) for at in (0.0, 1.0, 0.0)]
-    made = thumbnails.Thumbnails(hits, [], max_thumbnails=2)
+    made = gallery.Thumbnails(hits, [], max_thumbnails=2)
     assert [made.of(hit) is not None for hit in hits] == [True, True, False]
 
 

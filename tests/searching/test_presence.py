@@ -14,12 +14,10 @@ from hypothesis import strategies as st
 
 from tests.store.stores import SHA256, make_config, make_record
 from vtrcli.searching import presence as presence_module
-from vtrcli.searching.options import SearchOptions
-from vtrcli.searching.presence import Presence
-from vtrcli.searching.query import Query
-from vtrcli.searching.ranking import best_present
+from vtrcli.searching.presence import Presence, best_present
+from vtrcli.searching.query import Query, SearchOptions
+from vtrcli.searching.scores import VideoScores
 from vtrcli.searching.searcher import NO_RESULT, Searcher
-from vtrcli.searching.spaces import VideoScores
 from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.config import create_config
 from vtrcli.store.records import VideoRecord, file_content, file_state

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from vtrcli.errors import InputError, UsageError
-from vtrcli.searching.query import Query, Term, parse_seconds, split_place
+from vtrcli.searching.query import Query, Term, split_place
+from vtrcli.times import parse_seconds
 
 
 def test_a_text_alone_is_one_term_and_described_as_it_stands() -> None:

@@ -26,7 +26,7 @@ from tests.store.stores import SHA256, make_record, make_store
 from vtrcli.errors import VtrError
 from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.derived import Columns, derived_tables
-from vtrcli.searching.scan import products
+from vtrcli.searching.scores import products
 from vtrcli.store.compact import compact
 from vtrcli.store.failures import append_failure, make_failure
 from vtrcli.store.frames import FrameJpegs
@@ -141,7 +141,7 @@ from pathlib import Path
 import numpy as np
 from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.derived import Columns, derived_tables
-from vtrcli.searching.scan import products
+from vtrcli.searching.scores import products
 from vtrcli.store.compact import compact
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.verify import verify

@@ -23,7 +23,7 @@ import pytest
 
 from tests.video.clips import make_video, run_ffmpeg
 from vtrcli.errors import VtrError
-from vtrcli.searching.image_file import read_image
+from vtrcli.searching.encoding import read_image
 from vtrcli.video import graph
 from vtrcli.video.cut import cut_clip, frame_at
 from vtrcli.video.ffmpeg import ffmpeg_binary

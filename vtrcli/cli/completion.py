@@ -48,7 +48,7 @@ def _methods() -> Iterable[str]:
 
 
 def _search_methods() -> Iterable[str]:
-    from vtrcli.searching.background import SearchMethod
+    from vtrcli.searching.query import SearchMethod
 
     return get_args(SearchMethod)
 

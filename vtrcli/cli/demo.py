@@ -110,8 +110,8 @@ def print_report(report: DemoReport) -> None:
     """What was made, how well it is found, three searches, and what to try next."""
     from rich.text import Text
 
+    from vtrcli.api import search
     from vtrcli.cli.search_output import print_table
-    from vtrcli.searching.run import search
 
     console = stdout()
     console.print()
@@ -135,7 +135,7 @@ def print_report(report: DemoReport) -> None:
         console.print(Text("$", style="dim"), f'vtr search "{query}" -k {SHOWN_HITS}', soft_wrap=True)
         found = search(
             query,
-            store=report.folder / "store",
+            report.folder / "store",
             run=report.training.run,
             top_k=SHOWN_HITS,
             device="cpu",

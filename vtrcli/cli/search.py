@@ -20,7 +20,7 @@ from vtrcli.milvus.server import shown
 
 if TYPE_CHECKING:
     from vtrcli.milvus.searcher import MilvusSearcher
-    from vtrcli.searching.background import SearchMethod
+    from vtrcli.searching.query import SearchMethod
     from vtrcli.searching.searcher import Searcher
     from vtrcli.searching.stores import StoresSearcher
 
@@ -249,8 +249,7 @@ def command(
 ) -> None:
     """Rank the videos of a store by what they show, each with the moments that fit best."""
     from vtrcli.searching.filters import Filters
-    from vtrcli.searching.options import SearchOptions
-    from vtrcli.searching.query import Query
+    from vtrcli.searching.query import Query, SearchOptions
 
     folders = list(dict.fromkeys(map(Path, store or [options.store_path(None)])))
     refuse_two_outputs(json_output=json_output, paths=paths_only or null, queries=queries is not None)
@@ -350,7 +349,7 @@ def refuse_two_outputs(*, json_output: bool, paths: bool, queries: bool) -> None
 
 def to_method(name: str | None, *, dsl: bool) -> SearchMethod | None:
     """The correction that was asked for. Raises UsageError for an unknown one, or two."""
-    from vtrcli.searching.background import require_method
+    from vtrcli.searching.query import require_method
 
     if dsl and name not in (None, "dsl"):
         raise UsageError(

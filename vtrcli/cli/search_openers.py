@@ -15,7 +15,7 @@ from vtrcli.errors import UsageError
 if TYPE_CHECKING:
     from vtrcli.milvus.reader import MilvusIndex
     from vtrcli.milvus.searcher import MilvusSearcher
-    from vtrcli.searching.frame_scores import VideoScore
+    from vtrcli.searching.query import VideoScore
     from vtrcli.searching.searcher import Searcher
     from vtrcli.searching.stores import StoresSearcher
 
@@ -65,7 +65,7 @@ def open_stores(
     stores: Sequence[Path], run: str | None, *, score: VideoScore | None = None, device: str, quiet: bool
 ) -> Searcher | StoresSearcher:
     """The searcher of one store or of several; see `open_searcher`. Raises StoreError for several backbones."""
-    from vtrcli.searching.options import POOLING
+    from vtrcli.searching.query import POOLING
     from vtrcli.searching.stores import StoresSearcher
 
     if len(stores) == 1:
@@ -85,7 +85,7 @@ def open_searcher(
     Raises:
         UsageError: a run and a score: a run has its own.
     """
-    from vtrcli.searching.options import POOLING
+    from vtrcli.searching.query import POOLING
     from vtrcli.searching.searcher import Searcher
 
     named = chosen_run(store, run, score=score, quiet=quiet)

@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 
 from vtrcli.errors import UsageError
-from vtrcli.searching.query import parse_seconds
+from vtrcli.times import parse_seconds
 
 _FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 

@@ -1,37 +1,39 @@
 """A query -> one vector: its terms encoded by the towers that made the store's features, weighed and added.
 
-Text vectors are kept (query_cache.py); torch and a tower are loaded only for a term that was never asked before.
+Text vectors are kept; torch and a tower are loaded only for a term that was never asked before.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+import math
+import struct
+import warnings
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vtrcli.errors import UsageError
+from vtrcli.errors import InputError, StoreError, UsageError
 from vtrcli.model.towers import open_tower
-from vtrcli.searching.image_file import read_image
-from vtrcli.searching.query import Query, Term
-from vtrcli.searching.query_cache import QueryCache
-from vtrcli.store.config import BackboneTag
+from vtrcli.searching.query import Places, Query, Term
+from vtrcli.store.catalog_file import INDEX_FOLDER
+from vtrcli.store.config import STORE_VERSION, BackboneTag, make_folder
 from vtrcli.store.reader import unit_rows
+from vtrcli.store.shard import open_tensors, write_tensors
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from vtrcli.model.backbone import Backbone
     from vtrcli.store.texts import TextRows
     from vtrcli.text.taggers import Tagger
 
+
 QUERY_WAS_CUT = "the query is longer than 77 tokens; CLIP reads only its beginning"
-
-
-class Places(Protocol):
-    """Finds what VIDEO[@SECONDS] names."""
-
-    def frames_at(self, value: str) -> np.ndarray:
-        """float [num_frames, dim]: the frame nearest to the time, or all frames of the video. Raises InputError."""
 
 
 class ClipEncoder:
@@ -109,3 +111,152 @@ def combine(terms: list[tuple[Term, np.ndarray]]) -> np.ndarray:
         )
     unit: np.ndarray = (total / length).astype(np.float32)
     return unit
+
+
+QUERY_FORMAT = "vtr-query"
+MAX_QUERIES = 4096  # 2 kB each with ViT-B/32
+VECTOR, WAS_CUT = "vector", "was_cut"
+
+
+def cache_folder(store: Path) -> Path:
+    """Where the vectors of queries to a store are kept."""
+    return store / INDEX_FOLDER / "queries"
+
+
+class QueryCache:
+    """Vectors of texts for one model, found by the text.
+
+    Args:
+        folder: where the files lie (`cache_folder` for a store).
+        model_id: names the weights (and the tagger) that make the vectors.
+    """
+
+    def __init__(self, folder: Path, *, model_id: str, width: int) -> None:
+        self._folder = folder
+        self._model_id, self._width = model_id, width
+
+    def get(self, text: str) -> tuple[np.ndarray, bool] | None:
+        """float32 [width] and whether CLIP had to cut the text; None when it was not asked before."""
+        path = self._path(text)
+        try:
+            file = open_tensors(path, file_format=QUERY_FORMAT, called="the vector of a query")
+            file.require(VECTOR, "F32", (self._width,))
+            vector = np.array(file.tensor(VECTOR))
+            if file.wrong_checksums() or not np.isfinite(vector).all():
+                return None
+            with contextlib.suppress(OSError):  # what is asked again stays longest
+                path.touch()
+            return vector, file.metadata.get(WAS_CUT) == "1"
+        except (OSError, StoreError):
+            return None
+
+    def put(self, text: str, vector: np.ndarray, *, was_cut: bool) -> None:
+        """Keep a vector; the oldest go when there are too many."""
+        metadata = {"format": QUERY_FORMAT, "version": str(STORE_VERSION), WAS_CUT: str(int(was_cut))}
+        with contextlib.suppress(StoreError, OSError):
+            make_folder(self._folder)
+            write_tensors(self._path(text), {VECTOR: vector.astype("<f4")}, metadata)
+            self._prune()
+
+    def _path(self, text: str) -> Path:
+        key = json.dumps([self._model_id, text]).encode()
+        return self._folder / f"{hashlib.sha256(key).hexdigest()[:32]}.safetensors"
+
+    def _prune(self) -> None:
+        paths = list(self._folder.glob("[!.]*.safetensors"))
+        if len(paths) > MAX_QUERIES:
+            oldest_first = sorted(paths, key=lambda path: path.stat().st_mtime_ns)
+            for path in oldest_first[: len(paths) - MAX_QUERIES * 3 // 4]:
+                path.unlink(missing_ok=True)
+
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_PIXELS = 134_000_000
+# A picture of several times this size, squared, is averaged down before anything else is made of it.
+REDUCED_SIDE = 2048
+_ORIENTATION = 0x0112  # of EXIF
+
+
+def read_image(path: Path, *, size: int) -> np.ndarray:
+    """uint8 RGB [size, size, 3]: upright, shorter side resized (bicubic) to `size`, the centre cut out, as CLIP does.
+
+    Little more than the decoded picture is ever in memory.
+
+    Raises:
+        InputError: no such file, no picture of a known format, or one with too many pixels.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is odd in a picture that can be read is no concern of ours
+            with Image.open(path, formats=FORMATS) as opened:
+                if opened.width * opened.height > MAX_PIXELS:
+                    raise ValueError(f"it has {opened.width} x {opened.height} pixels")
+                opened.draft("RGB", (size, size))  # a JPEG is decoded at a size near the one that is needed
+                orientation = opened.getexif().get(_ORIENTATION)
+                image = _eight_bits(_reduced(opened)).convert("RGB")
+        fitted = ImageOps.fit(_upright(image, orientation), (size, size), Image.Resampling.BICUBIC)
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        MemoryError,
+        struct.error,
+        Image.DecompressionBombError,
+    ) as cause:
+        why = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+        raise InputError(
+            f"{path} cannot be used as an image: {why or 'there is not enough memory for it'}",
+            allowed=f"a picture ({', '.join(FORMATS)}) of at most {MAX_PIXELS // 1_000_000} million pixels",
+            to_do="check the path, or convert the picture to PNG or JPEG",
+        ) from cause
+    return np.asarray(fitted)
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """A large picture with blocks of its pixels averaged, at least REDUCED_SIDE squared; any other as it is."""
+    from PIL import Image
+
+    factor = math.isqrt(image.width * image.height // REDUCED_SIDE**2)
+    factor = min(factor, image.width, image.height)
+    if factor < 2:
+        return image
+    if not image.mode.startswith("I;"):
+        return (image.convert("RGB") if image.mode in ("1", "P", "PA") else image).reduce(factor)
+    height, width = image.height // factor, image.width // factor
+    pixels = np.asarray(image)[: height * factor, : width * factor]
+    blocks = pixels.reshape(height, factor, width, factor)
+    return Image.fromarray(blocks.mean(axis=(1, 3), dtype=np.float32).round().astype(np.int32))
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits as grey of 8, where Pillow would cut off what lies above 255."""
+    from PIL import Image
+
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.nan_to_num(np.asarray(image).astype(np.float32))
+    lowest, highest = 0.0, 65535.0 if image.mode.startswith("I") else 1.0
+    if values.min() < lowest or values.max() > highest:  # of another scale: its own range then
+        lowest, highest = float(values.min()), float(values.max())
+    grey = (values - lowest) * (255.0 / max(highest - lowest, 1e-12))
+    return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
+
+
+def _upright(image: Image.Image, orientation: object) -> Image.Image:
+    """As the camera was held; the values are those of EXIF 2.3."""
+    from PIL.Image import Transpose
+
+    methods = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    method = methods.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)

@@ -1,14 +1,21 @@
-"""What is searched for: texts, images and places in stored videos, each with its weight."""
+"""What is searched for: texts, images and places in stored videos, each with its weight; and how it is answered."""
 
 from __future__ import annotations
 
+import difflib
 import math
-import re
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, get_args
+
+import numpy as np
 
 from vtrcli.errors import InputError, UsageError
+from vtrcli.searching.filters import Filters
+from vtrcli.store.catalog import Catalog
+from vtrcli.times import clock, parse_seconds
 
 MAX_QUERY_CHARACTERS = 10_000
 MAX_WEIGHT = 100.0
@@ -17,6 +24,8 @@ MAX_WEIGHT = 100.0
 MINUS_WEIGHT = 0.5
 
 Kind = Literal["text", "image", "like"]
+SearchMethod = Literal["dsl", "inverted-softmax", "nnn", "csls"]
+VideoScore = Literal["max", "mean", "softmax"]
 
 
 @dataclass(frozen=True)
@@ -127,10 +136,116 @@ def split_place(value: str) -> tuple[str, float | None]:
     return (value, None) if seconds is None else (name, seconds)
 
 
-def parse_seconds(text: str) -> float | None:
-    """Seconds of `72`, `72.5`, `1:12` or `1:02:07.5`; None for anything else."""
-    match = re.fullmatch(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,7}(?:\.\d{1,9})?)", text, re.ASCII)
-    if match is None:
-        return None
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
+MAX_NAMES_TO_COMPARE = 20_000
+
+
+class Places(Protocol):
+    """Finds what VIDEO[@SECONDS] names."""
+
+    def frames_at(self, value: str) -> np.ndarray:
+        """float [num_frames, dim]: the frame nearest to the time, or all frames of the video. Raises InputError."""
+
+
+class CatalogPlaces:
+    """Places in the videos of stores; those of the first come first."""
+
+    def __init__(self, catalogs: Sequence[Catalog]) -> None:
+        self._catalogs = catalogs
+
+    def frames_at(self, value: str) -> np.ndarray:
+        """float16 [num_frames, dim]; see `Places`."""
+        catalog, video, seconds = self.find(value)
+        timestamps = catalog.timestamps(video)
+        length = max(catalog.duration(video) or 0.0, float(timestamps[-1]))
+        if seconds is not None and seconds > length + 0.5:
+            raise InputError(
+                f"--like {value}: the video is {clock(length)} long",
+                allowed="a time within the video",
+                to_do="correct the time behind the @",
+            )
+        return nearest_frame(catalog.features(video), timestamps, seconds)
+
+    def find(self, value: str) -> tuple[Catalog, int, float | None]:
+        """The video that VIDEO[@SECONDS] names, and the time. Raises InputError unless it is one video."""
+        name, seconds = split_place(value)
+        for wanted, at in ((value, None), (name, seconds)):
+            for catalog in self._catalogs:
+                matches = _videos_named(catalog, wanted)
+                if len(matches) == 1:
+                    return catalog, matches[0], at
+                if matches:
+                    paths = ", ".join(catalog.paths[match] for match in matches[:2])
+                    raise _not_one(
+                        f"{len(matches)} videos are called {wanted!r}, such as {paths}",
+                        "name more of the path",
+                    )
+        ids = [video_id for catalog in self._catalogs for video_id in catalog.ids[:MAX_NAMES_TO_COMPARE]]
+        near = difflib.get_close_matches(name, ids, n=1, cutoff=0.5)
+        raise _not_one(
+            f"no video {value!r} in store {' or '.join(str(catalog.store) for catalog in self._catalogs)}",
+            f"did you mean {near[0]!r}?" if near else "extract it first (`vtr extract`)",
+        )
+
+
+def _not_one(came_in: str, to_do: str) -> InputError:
+    return InputError(
+        came_in, allowed="--like takes the id, the path or the end of the path of one video", to_do=to_do
+    )
+
+
+def nearest_frame(features: np.ndarray, timestamps: np.ndarray, seconds: float | None) -> np.ndarray:
+    """[1, dim]: the frame nearest to a time; all frames for None."""
+    if seconds is None:
+        return features
+    nearest = int(np.argmin(np.abs(timestamps - seconds)))
+    return features[nearest : nearest + 1]
+
+
+def _videos_named(catalog: Catalog, name: str) -> list[int]:
+    """By id, else by path, else by the end of a path."""
+    if name in catalog.number_of:
+        return [catalog.number_of[name]]
+    paths = catalog.paths.all()
+    absolute = os.path.abspath(name)
+    exact = [number for number, path in enumerate(paths) if path == absolute]
+    return exact or [number for number, path in enumerate(paths) if path.endswith(f"/{name}")]
+
+
+TOP_K = 10
+PER_VIDEO = 3
+POOLING: VideoScore = "max"
+# A run ranks whole videos: the moments of so many of its best are then ranked by their frames.
+MIN_RUN_SHORTLIST = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How to answer.
+
+    Attributes:
+        moments: rank moments instead of videos.
+        per_video: moments of one video at most.
+        method: a correction by the store's query bank, for this query alone.
+        min_relevance: leave out what lies less far above the bank's background.
+        missing: also show videos whose file is gone.
+    """
+
+    top_k: int = TOP_K
+    moments: bool = False
+    per_video: int = PER_VIDEO
+    filters: Filters = field(default_factory=Filters)
+    method: SearchMethod | None = None
+    min_relevance: float | None = None
+    missing: bool = False
+
+
+def require_method(name: str) -> SearchMethod:
+    """Raises UsageError for a correction that one live query cannot have."""
+    for method in get_args(SearchMethod):
+        if method == name:
+            return method  # type: ignore[no-any-return]
+    raise UsageError(
+        f"--method {name} in a search",
+        allowed=f"one query alone can be corrected by {', '.join(get_args(SearchMethod))}",
+        to_do="choose one of them; the others need all queries at once (`vtr eval`)",
+    )

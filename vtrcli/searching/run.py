@@ -1,40 +1,207 @@
-"""`search`: a sentence to ranked videos with their best moments, in one call."""
+"""Videos ranked by a trained run: queries and videos as vectors of its space, these kept in the store's `index/`."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vtrcli.searching.options import SearchOptions
-from vtrcli.searching.query import Query
-from vtrcli.searching.results import SearchResult
-from vtrcli.searching.searcher import Searcher
+import numpy as np
+
+from vtrcli.errors import InputError, WeightsError
+from vtrcli.model.run_folder import CONFIG, MODEL, RunConfig, damaged_run, read_config, require_run_fits
+from vtrcli.searching.encoding import ClipEncoder, QueryCache, combine
+from vtrcli.searching.query import Places, Query, Term
+from vtrcli.searching.scores import VideoScores, exact_products, products, rounding_error
+from vtrcli.store.catalog import Catalog
+from vtrcli.store.config import BackboneTag
+from vtrcli.store.derived import Columns, current_rows, derived_tables
+
+if TYPE_CHECKING:
+    from vtrcli.model.trained_run import CamoeVectors
+    from vtrcli.store.shard import Shard
+    from vtrcli.store.texts import TextRows
+    from vtrcli.text.taggers import Tagger
 
 
-def search(
-    query: str | Query,
-    *,
-    store: Path,
-    run: Path | None = None,
-    top_k: int | None = None,
-    options: SearchOptions | None = None,
-    device: str = "auto",
-) -> SearchResult:
-    """Rank the videos of a store by a sentence (or another `Query`), with the store's own backbone.
+MAX_LOGIT_SCALE = 100.0
 
-    For several queries make a `Searcher` once.
+
+class RunModel:
+    """The run; torch is loaded only when its heads are needed.
 
     Args:
-        run: a trained run that ranks instead of plain CLIP.
-        top_k: how many results; None for the options' number, which is 10 unless they say otherwise.
-        options: everything else.
+        source, backbone: the store (or index) and what made its features.
 
     Raises:
-        InputError, UsageError: a query that cannot be used.
-        StoreError: no store, a damaged one, or one without videos.
-        WeightsError: the backbone's weights are not there, or are not those that made the store.
+        WeightsError: no run, or a damaged one.
+        StoreError: a run of another backbone.
     """
-    searcher = Searcher(store, run=run, device=device)
-    asked = Query(text=query) if isinstance(query, str) else query
-    options = options or SearchOptions()
-    return searcher.search(asked, options if top_k is None else replace(options, top_k=top_k))
+
+    def __init__(self, run: Path, *, source: Path, backbone: BackboneTag, device: str) -> None:
+        self.config: RunConfig = read_config(run)
+        require_run_fits(run, self.config, source, backbone)
+        self.run, self._device = run, device
+        self.key = f"run-{run_id(run)}"
+        self.num_experts = len(self.config.camoe["experts"])
+        self.width = self.num_experts * int(self.config.camoe["dim"])
+
+    @cached_property
+    def logit_scale(self) -> float:
+        """The one that training ended with; read from the weights' file without torch."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        path = self.run / MODEL
+        try:  # a few megabytes; not mapped, which some shared folders and network mounts refuse
+            return min(MAX_LOGIT_SCALE, math.exp(float(load(path.read_bytes())["log_scale"])))
+        except (OSError, KeyError, SafetensorError, OverflowError, TypeError) as cause:
+            raise damaged_run(path, str(cause)) from cause
+
+    @cached_property
+    def heads(self) -> CamoeVectors:
+        """The trained heads."""
+        from vtrcli.model.trained_run import CamoeVectors
+
+        heads = CamoeVectors(self.run, device=self._device)
+        if f"run-{run_id(self.run)}" != self.key:
+            raise WeightsError(
+                f"run {self.run} changed while it was read",
+                allowed="a run that stays as it is; training replaces its weights when they got better",
+                to_do="search again, or wait until it is trained",
+            )
+        return heads
+
+    @cached_property
+    def tagger(self) -> Tagger:
+        """The tagger that the run was trained with. Raises InputError when another version is installed."""
+        from vtrcli.text.taggers import load_tagger
+
+        trained = self.config.tagger_id
+        tagger = load_tagger("spacy" if trained.startswith("spacy") else "hanta")
+        if tagger.id != trained:
+            raise InputError(
+                f"run {self.run} was trained with the tagger {trained}, now it is {tagger.id}",
+                allowed="the tagger that the run was trained with",
+                to_do="install that version",
+            )
+        return tagger
+
+
+class RunEncoder:
+    """Queries as vectors of a run's space. A text is split into the run's streams; an image is a video of one frame."""
+
+    def __init__(self, model: RunModel, clip: ClipEncoder, places: Places, *, folder: Path) -> None:
+        self._model, self._clip, self._places = model, clip, places
+        model_id = f"{clip.tag.sha256} {model.key} {model.config.tagger_id}"
+        self._cache = QueryCache(folder, model_id=model_id, width=model.width)
+
+    def encode(self, query: Query) -> np.ndarray:
+        """float32 [width]; one text alone has the length that it has in `vtr eval`, so that scores are the same.
+
+        Raises:
+            As ClipEncoder.encode; InputError when another version of the tagger is installed.
+        """
+        terms = [(term, self._term(term)) for term in query.terms]
+        lengths = [float(np.linalg.norm(vector)) for term, vector in terms if term.kind == "text"]
+        vector: np.ndarray = combine(terms) * np.float32(np.mean(lengths) if lengths else 1.0)
+        return vector
+
+    def _term(self, term: Term) -> np.ndarray:
+        if term.kind == "text":
+            return self._text(term.value)
+        if term.kind == "image":
+            frames = self._clip.image(term.value)[None]
+        else:
+            frames = self._places.frames_at(term.value)
+        return np.asarray(self._model.heads.of_frames([frames])[0])
+
+    def _text(self, text: str) -> np.ndarray:
+        kept = self._cache.get(text)
+        if kept is not None:
+            return kept[0]
+        rows = self._clip.streams(text, self._model.tagger)
+        vector = np.asarray(self._model.heads.texts(rows)[0])
+        self._cache.put(text, vector, was_cut=False)
+        return vector
+
+
+def run_id(run: Path) -> str:
+    """Names the content of a run: its settings and its weights. Raises WeightsError when they are not there."""
+    digest = hashlib.sha256()
+    for name in (CONFIG, MODEL):
+        try:
+            digest.update((run / name).read_bytes())
+        except OSError as cause:
+            raise WeightsError(
+                f"{run / name} cannot be read: {cause.strerror}",
+                allowed="a run that saved at least once",
+                to_do="check --run, or train again",
+            ) from cause
+    return digest.hexdigest()[:16]
+
+
+VECTORS = "vectors"
+
+
+class RunSpace:
+    """Videos by the inner product of their CAMoE vector with the query's."""
+
+    def __init__(self, catalog: Catalog, model: RunModel) -> None:
+        self._catalog, self.model = catalog, model
+        self.key = model.key
+        self.width = model.width
+        self._blocks: list[np.ndarray] | None = None
+
+    @property
+    def logit_scale(self) -> float:
+        """The one that training ended with."""
+        return self.model.logit_scale
+
+    def prepare(
+        self, on_progress: Callable[[int, int], None] = lambda num_done, total: None
+    ) -> list[np.ndarray]:
+        """Per shard float16 [shard_videos, width]; computes those of new shards."""
+        if self._blocks is None:
+            columns = Columns(name=self.key, tensors={VECTORS: ("F16", self.width)}, version=1)
+            tables = derived_tables(self._catalog, columns, self._vectors_of, on_progress=on_progress)
+            self._blocks = [table[VECTORS] for table in tables]
+        return self._blocks
+
+    def score(self, query: np.ndarray) -> VideoScores:
+        """float [width] -> scores, in the units of `vtr eval`."""
+        blocks, rows = self.prepare(), current_rows(self._catalog)
+        # A video's vector is at most as long as the gate allows: sqrt(experts).
+        error = rounding_error(query) * math.sqrt(self.model.num_experts)
+        values = products(blocks, query)[rows]
+        return VideoScores(values, error, lambda videos: self.exact_scores(query, videos))
+
+    def exact_scores(self, query: np.ndarray, videos: Sequence[int]) -> np.ndarray:
+        """float32 [num_videos] of some videos."""
+        return exact_products(self.vectors(videos), query)
+
+    def bank_vectors(self, rows: TextRows) -> np.ndarray:
+        """float32 [num_texts, width]."""
+        return self.model.heads.texts(rows)
+
+    def score_part(self, shard: Shard, videos: slice, queries: np.ndarray) -> np.ndarray:
+        """float32 [num_videos, num_queries]."""
+        block = self.prepare()[self._catalog.shard_names.index(shard.path.name)]
+        scores: np.ndarray = block[videos].astype(np.float32) @ queries.T
+        return scores
+
+    def vectors(self, videos: Sequence[int]) -> np.ndarray:
+        """float16 [num_videos, width] of some videos."""
+        catalog, blocks = self._catalog, self.prepare()
+        at = zip(catalog["video_shard"][list(videos)], catalog["video_position"][list(videos)], strict=True)
+        found = [blocks[shard][position] for shard, position in at]
+        return np.stack(found) if found else np.zeros((0, self.width), np.float16)
+
+    def _vectors_of(self, shard: Shard) -> dict[str, np.ndarray]:
+        features = shard.features
+        videos = [features[start:stop] for start, stop in itertools.pairwise(shard.offsets.tolist())]
+        return {VECTORS: self.model.heads.of_frames(videos)}

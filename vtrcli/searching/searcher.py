@@ -12,26 +12,70 @@ from typing import Any
 import numpy as np
 
 from vtrcli.errors import StoreError, UsageError
-from vtrcli.searching.background import make_background
-from vtrcli.searching.bank import Bank, open_bank
-from vtrcli.searching.encoding import ClipEncoder
+from vtrcli.searching.bank import Background, Bank, make_background, open_bank
+from vtrcli.searching.encoding import ClipEncoder, cache_folder
 from vtrcli.searching.filters import Filters
-from vtrcli.searching.finder import Finder
-from vtrcli.searching.frame_moments import moments_of
-from vtrcli.searching.frame_scores import VideoScore
-from vtrcli.searching.moments import Moment
-from vtrcli.searching.options import MIN_RUN_SHORTLIST, POOLING, SearchOptions
-from vtrcli.searching.places import CatalogPlaces
-from vtrcli.searching.presence import Presence
-from vtrcli.searching.query import Query
-from vtrcli.searching.query_cache import cache_folder
+from vtrcli.searching.frames import FrameSpace
+from vtrcli.searching.moments import Moment, moments_of
+from vtrcli.searching.presence import Presence, best_present
+from vtrcli.searching.query import MIN_RUN_SHORTLIST, POOLING, CatalogPlaces, Query, SearchOptions, VideoScore
 from vtrcli.searching.results import Hit, SearchResult
-from vtrcli.searching.run_model import RunEncoder, RunModel
-from vtrcli.searching.run_space import RunSpace
-from vtrcli.searching.spaces import FrameSpace, Space
+from vtrcli.searching.run import RunEncoder, RunModel, RunSpace
+from vtrcli.searching.scores import Correct, Space, VideoScores
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.catalog_file import open_catalog, require_videos
+from vtrcli.store.catalog_making import not_finite
 from vtrcli.video.files import is_drawn
+
+
+class Finder:
+    """Ranks the videos of a catalogue in one space, with the corrections of a background if there is one."""
+
+    def __init__(self, catalog: Catalog, space: Space, background: Background | None) -> None:
+        self._catalog, self._space, self.background = catalog, space, background
+
+    def best(
+        self,
+        vector: np.ndarray,
+        passes: np.ndarray,
+        options: SearchOptions,
+        presence: Presence,
+        *,
+        top_k: int,
+    ) -> tuple[list[int], np.ndarray]:
+        """The best videos that pass (bool [num_videos]) and can be shown, best first, and their exact scores.
+
+        Raises:
+            StoreError: features that are not finite.
+        """
+        scores = self._space.score(vector)
+        self._require_finite(scores.values)
+        relevant = passes & self._relevant(scores, options)
+        return best_present(scores, presence, top_k=top_k, passes=relevant, correct=self.correction(options))
+
+    def correction(self, options: SearchOptions) -> Correct | None:
+        """What the options rank by; None for the plain scores."""
+        background, method = self.background, options.method
+        if method is None or background is None:
+            return None
+        return lambda scores, videos: background.correct(method, scores, videos)
+
+    def _relevant(self, scores: VideoScores, options: SearchOptions) -> np.ndarray:
+        """bool, one per score: whose exact score lies far enough above the bank's background."""
+        least = options.min_relevance
+        if least is None or self.background is None:
+            return np.ones(len(scores.values), bool)
+        relevant: np.ndarray = self.background.relevance(scores.values - scores.error) >= least
+        unsure = np.flatnonzero(
+            ~relevant & (self.background.relevance(scores.values + scores.error) >= least)
+        )
+        relevant[unsure] = self.background.relevance(scores.exact(unsure.tolist())) >= least
+        return relevant
+
+    def _require_finite(self, scores: np.ndarray) -> None:
+        if not np.isfinite(scores.sum(dtype=np.float64)):  # NaN and infinity go through a sum
+            raise not_finite(self._catalog.store)
+
 
 MAX_DRAWN_LOOKS = 3
 NO_RESULT = "no result: "  # how a remark on nothing found begins

@@ -8,9 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vtrcli.errors import StoreError, UsageError
-from vtrcli.searching.frame_scores import VideoScore
-from vtrcli.searching.options import POOLING, SearchOptions
-from vtrcli.searching.query import Query
+from vtrcli.searching.query import POOLING, Query, SearchOptions, VideoScore
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.searching.searcher import NO_RESULT, Searcher
 from vtrcli.store.catalog_file import open_catalog

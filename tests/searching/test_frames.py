@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.store.stores import make_store
-from vtrcli.searching import frame_scores
-from vtrcli.searching.frame_scores import FramePooling, pool_frame_scores, score_videos
+from vtrcli.searching import frames as video_frames
+from vtrcli.searching.frames import FramePooling, pool_frame_scores, score_videos
+from vtrcli.searching.query import VideoScore
 from vtrcli.store.reader import FeatureStore, unit_rows
 
 
@@ -35,9 +36,9 @@ def weighted_mean(scores: np.ndarray, temperature: float) -> float:
 @pytest.mark.parametrize("pooling", ["max", "mean", "softmax"])
 @pytest.mark.parametrize("block_rows", [1, 5, 1000])
 def test_scores_equal_the_definition_for_any_block_size(
-    store: FeatureStore, pooling: frame_scores.VideoScore, block_rows: int, monkeypatch: pytest.MonkeyPatch
+    store: FeatureStore, pooling: VideoScore, block_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frame_scores, "BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(video_frames, "BLOCK_ROWS", block_rows)
     texts = np.random.default_rng(1).normal(size=(3, 4))
     videos, scores = score_videos(store, texts, pooling=pooling, temperature=0.3)
     assert sorted(at.record.video_id for at in videos) == list(store.videos)

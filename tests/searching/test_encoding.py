@@ -1,4 +1,4 @@
-"""A picture is read upright and cut as CLIP does; what is no picture is one clear line."""
+"""Vectors of queries are kept; pictures of users are read whatever they are."""
 
 from __future__ import annotations
 
@@ -11,8 +11,52 @@ import pytest
 from PIL import Image
 
 from vtrcli.errors import InputError
-from vtrcli.searching import image_file
-from vtrcli.searching.image_file import read_image
+from vtrcli.searching import encoding
+from vtrcli.searching.encoding import QueryCache, cache_folder, read_image
+
+VECTOR = np.arange(4, dtype=np.float32) / 3
+
+
+def cache(store: Path, model_id: str = "one", width: int = 4) -> QueryCache:
+    return QueryCache(cache_folder(store), model_id=model_id, width=width)
+
+
+def test_what_was_put_is_got_back_by_text_and_model(tmp_path: Path) -> None:
+    cache(tmp_path).put("a dog 🐕 \udce9", VECTOR, was_cut=True)
+    vector, was_cut = cache(tmp_path).get("a dog 🐕 \udce9") or (None, None)
+    assert vector is not None and vector.tolist() == VECTOR.tolist() and was_cut is True
+    assert cache(tmp_path).get("a dog") is None
+    assert cache(tmp_path, model_id="two").get("a dog 🐕 \udce9") is None
+    assert cache(tmp_path, width=5).get("a dog 🐕 \udce9") is None
+
+
+@pytest.mark.parametrize("where", [0, 9, -1, -9])
+def test_a_damaged_file_is_as_if_it_was_not_there(tmp_path: Path, where: int) -> None:
+    cache(tmp_path).put("a dog", VECTOR, was_cut=False)
+    (path,) = (tmp_path / "index" / "queries").iterdir()
+    body = bytearray(path.read_bytes())
+    body[where] ^= 0xFF
+    path.write_bytes(body)
+    assert cache(tmp_path).get("a dog") is None
+
+
+def test_vectors_that_are_not_finite_are_not_used(tmp_path: Path) -> None:
+    cache(tmp_path).put("a dog", VECTOR * np.nan, was_cut=False)
+    assert cache(tmp_path).get("a dog") is None
+
+
+def test_the_oldest_go_when_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "MAX_QUERIES", 8)
+    for number in range(12):
+        cache(tmp_path).put(str(number), VECTOR, was_cut=False)
+    assert cache(tmp_path).get("11") is not None
+    assert len(list((tmp_path / "index" / "queries").iterdir())) <= 8
+
+
+def test_a_store_that_cannot_be_written_keeps_nothing_and_complains_of_nothing(tmp_path: Path) -> None:
+    (tmp_path / "index").write_text("not a folder")
+    cache(tmp_path).put("a dog", VECTOR, was_cut=False)
+    assert cache(tmp_path).get("a dog") is None
 
 
 def test_the_centre_is_cut_out_of_a_wide_picture(tmp_path: Path) -> None:
@@ -70,7 +114,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.new("L", (100, 100)).save(tmp_path / "large.png")
-    monkeypatch.setattr(image_file, "MAX_PIXELS", 9_999)
+    monkeypatch.setattr(encoding, "MAX_PIXELS", 9_999)
     with pytest.raises(InputError, match="it has 100 x 100 pixels"):
         read_image(tmp_path / "large.png", size=8)
 
@@ -107,7 +151,7 @@ def test_a_large_picture_looks_like_the_same_picture_made_small(
     exif[0x0112] = 6
     image.save(tmp_path / "large.png", exif=exif)
     expected = read_image(tmp_path / "large.png", size=16).astype(int)
-    monkeypatch.setattr(image_file, "REDUCED_SIDE", 64)
+    monkeypatch.setattr(encoding, "REDUCED_SIDE", 64)
     assert np.abs(read_image(tmp_path / "large.png", size=16).astype(int) - expected).mean() < 3
 
 
@@ -119,7 +163,7 @@ def test_108_million_pixels_fit_into_little_more_than_the_picture(tmp_path: Path
         tmp_path / name, **({"compress_level": 1} if kind != "jpg" else {})
     )
     code = (
-        "import resource, sys; from pathlib import Path; from vtrcli.searching.image_file import read_image; "
+        "import resource, sys; from pathlib import Path; from vtrcli.searching.encoding import read_image; "
         "read_image(Path(sys.argv[1]), size=8); before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
         "print(read_image(Path(sys.argv[2]), size=224).mean(axis=(0, 1)).round().tolist(), "
         "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
