@@ -23,13 +23,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from vtrcli.model.backbone import Backbone, load_backbone
-from vtrcli.model.clip_config import ClipConfig
-from vtrcli.model.clip_package import clip_model_module
-from vtrcli.model.image_tower import normalised_pixels
-from vtrcli.model.precision import Precision
-from vtrcli.model.save_converted import save_converted
-from vtrcli.model.text_tower import pad_tokens, tokenize
+from vtrcli.model.backbone import Backbone, Precision
+from vtrcli.model.clip.converted import ClipConfig
+from vtrcli.model.clip.model import clip_model_module, save_converted
+from vtrcli.model.clip.towers import ClipBackbone, normalised_pixels, pad_tokens, tokenize
+from vtrcli.model.families import load_backbone
 
 VIT_B32 = ClipConfig(
     embed_dim=512,
@@ -47,8 +45,8 @@ PLAIN_BATCH_SIZE = 16
 QUERY = "a man cooking"
 _LOAD = """
 import sys, time
-from vtrcli.model import clip_loading, image_tower, precision, text_tower  # torch is not what is measured
-from vtrcli.model.backbone import load_backbone
+from vtrcli.model.clip import model, towers  # torch is not what is measured
+from vtrcli.model.families import load_backbone
 
 def resident():
     fields = dict(line.split(":", 1) for line in open("/proc/self/status"))
@@ -94,6 +92,7 @@ def measure_frames(name: str, *, device: str, num_rounds: int) -> None:
     """Frames per second of ours at several batch sizes against the plain loop."""
     ours = load_backbone(name, device=device)
     plain = load_backbone(name, device=device, precision="float32")
+    assert isinstance(plain, ClipBackbone)
     size = ours.info.input_size
     batch_sizes = (8, 16, 32) if device == "cpu" else (24, 64, 256, 1024)
     num_frames = max(batch_sizes)
@@ -134,6 +133,7 @@ def measure_texts(name: str, *, device: str, num_rounds: int) -> None:
     precisions: tuple[Precision, ...] = ("float32", "float16" if device == "cuda" else "bfloat16")
     for precision in precisions:
         backbone = load_backbone(name, device=device, precision=precision, towers="text")
+        assert isinstance(backbone, ClipBackbone)
         tokens = pad_tokens([tokenize(QUERY, context_length=77)[0]])
         full = torch.nn.functional.pad(tokens, (0, 77 - tokens.shape[1])).to(device)
 

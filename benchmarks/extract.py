@@ -24,7 +24,8 @@ import numpy as np
 from vtrcli.extraction.extract import extract
 from vtrcli.extraction.pipeline import DecodeSettings, run_pipeline
 from vtrcli.extraction.worklist import Job
-from vtrcli.model.backbone import CPU_BATCH_SIZE, Backbone, FrameBatcher, load_backbone
+from vtrcli.model.backbone import CPU_BATCH_SIZE, Backbone, FrameBatcher
+from vtrcli.model.families import load_backbone
 from vtrcli.store.records import file_state
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.sampling import Sampling
@@ -47,8 +48,7 @@ def make_weights(path: Path) -> Path:
     if not path.exists():
         import torch
 
-        from vtrcli.model.clip_package import clip_model_module
-        from vtrcli.model.save_converted import save_converted
+        from vtrcli.model.clip.model import clip_model_module, save_converted
 
         torch.manual_seed(0)
         model = clip_model_module().CLIP(512, 224, 12, 768, 32, 77, 49408, 512, 8, 12)

@@ -28,8 +28,8 @@ import numpy as np
 import torch
 
 from vtrcli.model.camoe import Camoe, CamoeConfig
-from vtrcli.model.clip_config import ClipConfig
-from vtrcli.model.clip_package import clip_model_module
+from vtrcli.model.clip.converted import ClipConfig
+from vtrcli.model.clip.model import clip_model_module
 from vtrcli.model.preprocess import PREPROCESSING
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.config import BackboneTag, StoreConfig, create_config

@@ -23,7 +23,7 @@ import numpy as np
 from extract import make_weights
 from synthetic import DIM, write_store
 
-from vtrcli.model.backbone import backbone_info
+from vtrcli.model.families import backbone_info
 from vtrcli.store.catalog_file import open_catalog
 
 NUM_FRAMES = 12

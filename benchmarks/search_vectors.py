@@ -25,7 +25,7 @@ import torch
 from extract import make_weights
 from synthetic import Maker, write_store
 
-from vtrcli.model.backbone import backbone_info
+from vtrcli.model.families import backbone_info
 from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import SearchOptions
 from vtrcli.searching.scores import products

@@ -36,8 +36,7 @@ from vtrcli.ranking.evaluate import evaluate
 from vtrcli.store.config import BackboneTag, StoreConfig, create_config
 from vtrcli.store.texts import TextRows, write_texts
 from vtrcli.store.writer import StoreWriter
-from vtrcli.text.streams import STREAMS
-from vtrcli.text.taggers import load_tagger
+from vtrcli.text.streams import STREAMS, load_tagger
 from vtrcli.training.record import read_metrics
 from vtrcli.training.train import train
 

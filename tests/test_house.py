@@ -19,7 +19,7 @@ FLOORS = [
     {"demo", "milvus"},
     {"vtrcli"},
     {"api"},
-    {"searching", "evaluation", "training", "extraction", "checking"},
+    {"searching", "evaluation", "training", "extraction"},
     {"ranking"},
     {"video", "store", "model", "datasets", "text"},
     {"files", "text_files", "threads", "times", "html", "page"},

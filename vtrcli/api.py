@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vtrcli.ranking.truth import Truth
     from vtrcli.searching.query import Query, SearchMethod, VideoScore
     from vtrcli.searching.results import SearchResult
-    from vtrcli.text.taggers import TaggerName
+    from vtrcli.text.streams import TaggerName
     from vtrcli.training.train import Display, TrainResult
     from vtrcli.video.graph import Aspect
     from vtrcli.video.sampling import Sampling
@@ -115,7 +115,7 @@ def follow_store(
     store: Path, backbone: str | None, choice: dict[str, object], aspect: Aspect | None
 ) -> tuple[str, Sampling, Aspect]:
     """Backbone, sampling and aspect to use: what was asked for, else what the store has, else the defaults."""
-    from vtrcli.model.known_models import DEFAULT_BACKBONE
+    from vtrcli.model.families import DEFAULT_BACKBONE
     from vtrcli.store.config import CONFIG_NAME, read_config
     from vtrcli.video.sampling import Sampling
 
@@ -223,7 +223,7 @@ def evaluate(
     """
     from vtrcli.evaluation.inputs import from_store
     from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
-    from vtrcli.model.precision import choose_device
+    from vtrcli.model.backbone import choose_device
 
     chosen_device = choose_device(device)
     names: tuple[MethodName, ...] = (*(("dsl",) if dsl else ()), *methods)
@@ -350,7 +350,7 @@ def encode_texts(
     Raises:
         StoreError, WeightsError: no store, or its backbone's weights are missing or changed.
     """
-    from vtrcli.model.towers import open_text_tower
+    from vtrcli.model.families import open_text_tower
     from vtrcli.store.reader import FeatureStore
 
     tower = open_text_tower(FeatureStore(Path(store)), device=device)

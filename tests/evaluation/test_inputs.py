@@ -17,8 +17,7 @@ from vtrcli.ranking.scores import DenseScores
 from vtrcli.ranking.truth import Truth
 from vtrcli.store.texts import TextRows, write_texts
 from vtrcli.text.cache import reading_id
-from vtrcli.text.streams import STREAMS
-from vtrcli.text.taggers import load_tagger
+from vtrcli.text.streams import STREAMS, load_tagger
 from vtrcli.training.train import train
 
 SETTINGS = TrainSettings(epochs=2, batch_size=8, learning_rate=3e-3, num_frames=4, captions="all", seed=1)

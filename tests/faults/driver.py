@@ -51,16 +51,16 @@ def warm_up() -> None:
     import vtrcli.evaluation.run
     import vtrcli.extraction.extract
     import vtrcli.extraction.reencode
-    import vtrcli.model.weight_care
+    import vtrcli.model.models
     import vtrcli.searching.bank
     import vtrcli.searching.gallery
     import vtrcli.searching.searcher
     import vtrcli.text.cache
-    import vtrcli.text.taggers
+    import vtrcli.text.streams
     import vtrcli.training.train
 
     torch.set_num_threads(1)
-    vtrcli.text.taggers.load_tagger("hanta")
+    vtrcli.text.streams.load_tagger("hanta")
 
 
 def serve() -> None:

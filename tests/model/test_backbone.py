@@ -5,10 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.model.tiny_clip import write_tiny_clip
 from vtrcli.errors import UsageError
-from vtrcli.model.backbone import BackboneInfo, backbone_info, load_backbone
+from vtrcli.model.backbone import (
+    BackboneInfo,
+    FrameBatcher,
+    choose_device,
+    choose_precision,
+    cpu_has_bfloat16,
+)
+from vtrcli.model.families import backbone_info, load_backbone
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +75,65 @@ def test_half_precision_on_the_gpu_points_where_float32_points(tiny):
     rounded = half.encode_images(frames)
     norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(rounded, axis=1)
     assert ((exact * rounded).sum(axis=1) / norms).min() >= 0.999
+
+
+def test_auto_takes_the_best_that_is_there():
+    expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert choose_device("auto") == expected
+
+
+def test_auto_precision_follows_the_device_and_the_tower():
+    assert choose_precision("auto", device="cuda:1", towers="text") == "float16"
+    assert choose_precision("auto", device="mps", towers="both") == "float32"
+    assert choose_precision("auto", device="cpu", towers="text") == "float32"
+    expected = "bfloat16" if cpu_has_bfloat16() else "float32"
+    assert choose_precision("auto", device="cpu", towers="image") == expected
+    assert choose_precision("auto", device="cpu", towers="both") == expected
+
+
+def test_a_precision_that_was_asked_for_is_kept():
+    assert choose_precision("float16", device="cpu", towers="text") == "float16"
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:x"])
+def test_a_device_that_is_not_there_is_a_usage_error(device):
+    with pytest.raises(UsageError) as error:
+        choose_device(device)
+    assert str(error.value) == (
+        f"device {device!r} cannot be used here; auto, cpu, cuda, cuda:N or mps, "
+        "as far as this machine has them; use --device auto"
+    )
+
+
+def test_an_unknown_precision_is_a_usage_error():
+    with pytest.raises(UsageError) as error:
+        choose_precision("int8", device="cpu", towers="both")
+    assert str(error.value) == (
+        "precision 'int8' is not known; auto, float16, bfloat16, float32; use --precision auto"
+    )
+
+
+@given(counts=st.lists(st.integers(1, 7), max_size=8), batch_size=st.integers(1, 6))
+def test_each_video_gets_its_own_rows_back_in_order(counts: list[int], batch_size: int) -> None:
+    shapes = []
+
+    def encode(pixels: np.ndarray) -> np.ndarray:
+        shapes.append(pixels.shape)
+        return pixels[:, 0, 0, :1].astype(np.float32)
+
+    batcher = FrameBatcher(encode, batch_size=batch_size, input_size=2)
+    got: dict[int, list[float]] = {owner: [] for owner in range(len(counts))}
+    sent: dict[int, list[float]] = {}
+    value = 0
+    for owner, count in enumerate(counts):
+        pixels = np.zeros((count, 2, 2, 3), np.uint8)
+        pixels[:] = np.arange(value, value + count).reshape(-1, 1, 1, 1)
+        sent[owner] = [float(number) for number in range(value, value + count)]
+        value += count
+        for name, rows in batcher.push(owner, pixels):
+            got[name] += rows[:, 0].tolist()
+    for name, rows in batcher.flush():
+        got[name] += rows[:, 0].tolist()
+    assert got == sent
+    assert set(shapes) <= {(batch_size, 2, 2, 3)}
+    assert batcher.flush() == []

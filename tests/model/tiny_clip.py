@@ -10,9 +10,8 @@ from pathlib import Path
 
 import torch
 
-from vtrcli.model.clip_config import ClipConfig
-from vtrcli.model.clip_loading import empty_clip
-from vtrcli.model.save_converted import save_converted
+from vtrcli.model.clip.converted import ClipConfig
+from vtrcli.model.clip.model import empty_clip, save_converted
 
 TINY_CONFIG = ClipConfig(
     embed_dim=32,

@@ -11,7 +11,7 @@ from tests.model.tiny_clip import write_tiny_clip
 from tests.video_files import make_video
 from vtrcli.errors import InputError
 from vtrcli.extraction.extract import extract
-from vtrcli.model.backbone import load_backbone
+from vtrcli.model.families import load_backbone
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.cache import cache_captions, cache_texts, open_text_cache
 from vtrcli.video.sampling import Sampling

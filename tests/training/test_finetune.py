@@ -10,8 +10,8 @@ import torch
 from tests.model.tiny_clip import TINY_CONFIG, random_state_dict, write_tiny_clip
 from vtrcli.errors import UsageError
 from vtrcli.model.camoe import Camoe, CamoeConfig
-from vtrcli.model.clip_config import ClipConfig
-from vtrcli.model.save_converted import save_converted
+from vtrcli.model.clip.converted import ClipConfig
+from vtrcli.model.clip.model import save_converted
 from vtrcli.training.distributed import World
 from vtrcli.training.finetune import FinetuneEncoder, start_clip
 from vtrcli.training.step import PairBatch, batch_loss

@@ -16,7 +16,7 @@ from tests.training.toy_frames import WORDS, make_toy_frames
 from vtrcli.errors import InputError, StoreError
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.extraction.reencode import reencode_frames
-from vtrcli.model.backbone import backbone_info
+from vtrcli.model.families import backbone_info
 from vtrcli.model.run_folder import read_config
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.model.trained_run import load_camoe

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.toy_frames import SIZE, WORDS, make_toy_frames
-from vtrcli.model.text_tower import tokenize
+from vtrcli.model.clip.towers import tokenize
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.reader import FeatureStore
 from vtrcli.training.data import join_splits, split_off

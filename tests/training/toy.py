@@ -9,8 +9,7 @@ import numpy as np
 
 from tests.store.stores import SHA256, make_store
 from vtrcli.store.texts import TextRows, write_texts
-from vtrcli.text.streams import STREAMS
-from vtrcli.text.taggers import load_tagger
+from vtrcli.text.streams import STREAMS, load_tagger
 
 DIM = 16
 

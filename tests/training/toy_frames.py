@@ -10,7 +10,7 @@ import numpy as np
 from tests.model.tiny_clip import write_tiny_clip
 from tests.store.stores import make_record
 from vtrcli.extraction.extract import store_config
-from vtrcli.model.backbone import backbone_info
+from vtrcli.model.families import backbone_info
 from vtrcli.store.config import create_config
 from vtrcli.store.frames import FrameJpegs, encode_jpegs
 from vtrcli.store.writer import StoreWriter

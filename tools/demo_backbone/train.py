@@ -26,11 +26,9 @@ import torch
 from torch.nn import functional
 
 from tools.demo_backbone.data import GEOMETRY_DIM, TrainingBatch, draw_batch
-from vtrcli.model.clip_package import clip_model_module
-from vtrcli.model.image_tower import normalised_pixels
-from vtrcli.model.precision import cpu_has_bfloat16
-from vtrcli.model.save_converted import save_converted
-from vtrcli.model.text_tower import pad_tokens, tokenize
+from vtrcli.model.backbone import cpu_has_bfloat16
+from vtrcli.model.clip.model import clip_model_module, save_converted
+from vtrcli.model.clip.towers import normalised_pixels, pad_tokens, tokenize
 
 # The arguments of clip.model.CLIP; its loaders find them again from the shapes (heads = width / 64).
 SIZES: dict[str, int] = {

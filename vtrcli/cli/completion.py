@@ -24,7 +24,7 @@ def _of(names: Callable[[], Iterable[str]]) -> Completion:
 
 
 def _backbones() -> list[str]:
-    from vtrcli.model.weight_care import list_models
+    from vtrcli.model.models import list_models
 
     return [entry.name for entry in list_models()]
 

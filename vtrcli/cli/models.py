@@ -30,7 +30,7 @@ MIN_GOLDEN_COSINE = 0.99
 @app.command("list", cls=VtrCommand, epilog="Example: [bold]vtr models list --json[/bold]")
 def list_command(json_output: options.Json = False) -> None:
     """List the backbones: OpenAI's, the demo's, and what was imported."""
-    from vtrcli.model.weight_care import list_models
+    from vtrcli.model.models import list_models
 
     entries = list_models()
     if json_output:
@@ -64,7 +64,7 @@ def list_command(json_output: options.Json = False) -> None:
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr models pull ViT-B/32[/bold]")
 def pull(name: Name, json_output: options.Json = False, quiet: options.Quiet = False) -> None:
     """Download one of OpenAI's models (resumed, checked) and convert it."""
-    from vtrcli.model.weight_care import pull_model
+    from vtrcli.model.models import pull_model
 
     path = pull_model(name, progress=download_progress(quiet=quiet))
     _report("models pull", name, path, json_output=json_output)
@@ -81,7 +81,7 @@ def import_command(
     json_output: options.Json = False,
 ) -> None:
     """Convert weights that lie elsewhere, so that --backbone finds them by name."""
-    from vtrcli.model.weight_care import import_weights
+    from vtrcli.model.models import import_weights
 
     _report("models import", name or path.stem, import_weights(path, name=name), json_output=json_output)
 
@@ -107,12 +107,12 @@ def check(
             allowed="a video together with its known features",
             to_do=f"add {missing}, or leave {given} out",
         )
-    from vtrcli.model.weight_care import check_weights
+    from vtrcli.model.models import check_weights
 
     info = check_weights(name)
     body: dict[str, object] = {**vars(info)}
     if video is not None and features is not None:
-        from vtrcli.checking import compare_with_golden
+        from vtrcli.model.models import compare_with_golden
 
         compared = compare_with_golden(name, video=video, features=features, fps=fps, device=device)
         body["golden"] = vars(compared)

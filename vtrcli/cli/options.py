@@ -10,7 +10,7 @@ import typer
 
 from vtrcli.cli import completion
 from vtrcli.errors import UsageError
-from vtrcli.model.known_models import DEFAULT_BACKBONE
+from vtrcli.model.families import DEFAULT_BACKBONE
 
 Store = Annotated[
     Path | None,

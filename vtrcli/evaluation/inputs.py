@@ -22,8 +22,7 @@ from vtrcli.ranking.truth import Truth
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.store.texts import TextRows
 from vtrcli.text.cache import cache_texts, open_text_cache
-from vtrcli.text.streams import STREAMS
-from vtrcli.text.taggers import TaggerName, load_tagger
+from vtrcli.text.streams import STREAMS, TaggerName, load_tagger
 from vtrcli.text_files import decode_text
 
 AnyScores = str | PathLike[str] | np.ndarray

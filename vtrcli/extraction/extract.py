@@ -16,10 +16,11 @@ from vtrcli.extraction.discover import Discovery, discover
 from vtrcli.extraction.pipeline import DecodeSettings, FailedVideo, FinishedVideo, run_pipeline
 from vtrcli.extraction.recognize import KnownRows
 from vtrcli.extraction.worklist import Job, Worklist, make_worklist
-from vtrcli.model.backbone import Backbone, BackboneInfo, backbone_info, default_batch_size, load_backbone
-from vtrcli.model.known_models import known_model
+from vtrcli.model.backbone import Backbone, BackboneInfo, default_batch_size
+from vtrcli.model.clip.download import known_model
+from vtrcli.model.clip.weights import DEMO_NAME
+from vtrcli.model.families import backbone_info, load_backbone
 from vtrcli.model.preprocess import PREPROCESSING
-from vtrcli.model.weight_sources import DEMO_NAME
 from vtrcli.store.compact import merge_small
 from vtrcli.store.config import CONFIG_NAME, BackboneTag, StoreConfig, create_config, read_config, writing
 from vtrcli.store.failures import Failure, append_failure, make_failure, read_failures

@@ -10,7 +10,8 @@ import numpy as np
 
 from vtrcli.errors import StoreError
 from vtrcli.extraction.extract import store_config
-from vtrcli.model.backbone import Backbone, FrameBatcher, default_batch_size, load_backbone
+from vtrcli.model.backbone import Backbone, FrameBatcher, default_batch_size
+from vtrcli.model.families import load_backbone
 from vtrcli.store.config import writing
 from vtrcli.store.frames import FrameJpegs, decode_frame, frames_of
 from vtrcli.store.reader import FeatureStore, Location

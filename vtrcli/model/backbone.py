@@ -1,28 +1,27 @@
-"""The backbone: frames and texts -> features of one CLIP, by name or from a file.
+"""The backbone as the other rooms see it: frames and texts -> features, whatever model makes them.
 
-torch is imported inside the functions, so that `backbone_info` answers from a file's header in milliseconds.
-Where the weights come from is left to weight_sources.py, resizing frames to the decoder.
+Here is what every family of backbones shares: what a store must know, device and number format, batches of frames.
+Who loads a name is told in families.py; resizing frames is left to the decoder. torch is imported inside the functions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from vtrcli.errors import UsageError
-from vtrcli.model.converted import ConvertedHeader, read_header
-from vtrcli.model.weight_sources import find_weights, lasting_name
-from vtrcli.threads import let_idle_threads_sleep
 
 if TYPE_CHECKING:
-    from vtrcli.model.text_tower import TextFeatures
-
+    import torch
 
 CPU_BATCH_SIZE, GPU_BATCH_SIZE = 16, 256  # frames
+
+Precision = Literal["auto", "float16", "bfloat16", "float32"]
+Towers = Literal["both", "text", "image"]
+_PRECISIONS = ("float16", "bfloat16", "float32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,23 +36,28 @@ class BackboneInfo:
     logit_scale: float  # factor of the cosines, about 100
 
 
-class Backbone:
-    """One loaded CLIP. Made by `load_backbone`."""
+@dataclass(frozen=True, kw_only=True)
+class TextFeatures:
+    """float32 [num_texts, dim], not normalised, and how many texts did not fit into the context and were cut."""
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        info: BackboneInfo,
-        device: str,
-        precision: str,
-        towers: Literal["both", "text", "image"],
-    ) -> None:
-        self.model = model  # clip.model.CLIP; a tower that was not loaded is on the meta device
-        self.info = info
-        self.device = device
-        self.precision = precision
-        self._towers = towers
+    features: np.ndarray
+    num_cut: int
+
+
+class Backbone(Protocol):
+    """One loaded model, or one tower of it; `load_backbone` gives it."""
+
+    @property
+    def info(self) -> BackboneInfo:
+        """What a store must know of it."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes, in torch's words."""
+
+    @property
+    def precision(self) -> str:
+        """The number format it computes in."""
 
     def encode_images(self, frames: np.ndarray) -> np.ndarray:
         """uint8 RGB [batch, input_size, input_size, 3] -> float32 [batch, dim], not normalised.
@@ -61,10 +65,6 @@ class Backbone:
         Rows are bit-identical whatever else is in the batch, as long as the batch has the same size: pad the
         last one. Raises InputError for other frames.
         """
-        from vtrcli.model.image_tower import encode_images
-
-        self._require("image")
-        return encode_images(self.model, frames, device=self.device)
 
     def encode_texts(
         self, texts: Sequence[str], *, batch_size: int | None = None, max_tokens: int | None = None
@@ -74,70 +74,6 @@ class Backbone:
         `max_tokens` counts start and end; None, and at most: the model's context, 77. With a `batch_size` rows are
         bit-identical whatever else is encoded; None is faster for a few texts.
         """
-        from vtrcli.model.text_tower import encode_texts
-
-        self._require("text")
-        return encode_texts(
-            self.model, texts, device=self.device, batch_size=batch_size, max_tokens=max_tokens
-        )
-
-    def _require(self, tower: str) -> None:
-        if self._towers not in ("both", tower):
-            raise UsageError(
-                f"only the {self._towers} tower of {self.info.name} is loaded",
-                allowed=f"this needs the {tower} tower",
-                to_do=f"load the backbone with towers='both' or towers='{tower}'",
-            )
-
-
-def load_backbone(
-    name: str,
-    *,
-    device: str = "auto",
-    precision: Literal["auto", "float16", "bfloat16", "float32"] = "auto",
-    towers: Literal["both", "text", "image"] = "both",
-    sha256: str | None = None,
-    cache_dir: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Backbone:
-    """Load a CLIP by OpenAI name, file, folder, imported name, or `demo`; download or convert it first if needed.
-
-    `sha256` finds weights that were converted before also when their file has gone; it is not compared otherwise.
-    `progress` is called with (bytes there, bytes in all) while downloading. Raises WeightsError, UsageError.
-    """
-    let_idle_threads_sleep()
-    from vtrcli.model.clip_loading import load_clip
-    from vtrcli.model.precision import choose_device, choose_precision, torch_dtype
-
-    chosen_device = choose_device(device)
-    chosen_precision = choose_precision(precision, device=chosen_device, towers=towers)
-    path = find_weights(name, sha256=sha256, cache_dir=cache_dir, progress=progress)
-    return Backbone(
-        load_clip(path, device=chosen_device, dtype=torch_dtype(chosen_precision), towers=towers),
-        info=_info(read_header(path), name=lasting_name(name, cache_dir=cache_dir)),
-        device=chosen_device,
-        precision=chosen_precision,
-        towers=towers,
-    )
-
-
-def backbone_info(
-    name: str, *, cache_dir: Path | None = None, progress: Callable[[int, int], None] | None = None
-) -> BackboneInfo:
-    """Name, identity and sizes, as `load_backbone` would give them; without torch once the weights are converted."""
-    path = find_weights(name, cache_dir=cache_dir, progress=progress)
-    return _info(read_header(path), name=lasting_name(name, cache_dir=cache_dir))
-
-
-def _info(header: ConvertedHeader, *, name: str) -> BackboneInfo:
-    return BackboneInfo(
-        name=name,
-        sha256=header.sha256,
-        dim=header.config.embed_dim,
-        input_size=header.config.image_resolution,
-        context_length=header.config.context_length,
-        logit_scale=header.logit_scale,
-    )
 
 
 def default_batch_size(device: str) -> int:
@@ -191,3 +127,57 @@ class FrameBatcher:
             row += count
         self._owners, self._filled = [], 0
         return done
+
+
+def choose_device(device: str) -> str:
+    """`auto` is CUDA, else Apple's MPS, else the CPU; anything else must be there. Raises UsageError."""
+    import torch
+
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises AssertionError for a build without CUDA
+        raise UsageError(
+            f"device {device!r} cannot be used here",
+            allowed="auto, cpu, cuda, cuda:N or mps, as far as this machine has them",
+            to_do="use --device auto",
+        ) from error
+    return device
+
+
+def choose_precision(precision: Precision, *, device: str, towers: Towers) -> str:
+    """`auto` is float16 on CUDA, bfloat16 on a CPU that computes in it, else float32. Raises UsageError.
+
+    The text tower alone stays float32 on a CPU: one query takes milliseconds in either, and in float32 its feature
+    does not depend on how the batch was cut (1e-7 of its length, against 2e-3).
+    """
+    if precision == "auto":
+        if device.startswith("cuda"):
+            return "float16"
+        return "bfloat16" if device == "cpu" and towers != "text" and cpu_has_bfloat16() else "float32"
+    if precision not in _PRECISIONS:
+        raise UsageError(
+            f"precision {precision!r} is not known",
+            allowed=f"auto, {', '.join(_PRECISIONS)}",
+            to_do="use --precision auto",
+        )
+    return precision
+
+
+def torch_dtype(precision: str) -> torch.dtype:
+    """The torch dtype of a precision's name."""
+    import torch
+
+    found: torch.dtype = getattr(torch, precision)
+    return found
+
+
+def cpu_has_bfloat16() -> bool:
+    """True where the CPU multiplies bfloat16 itself (AVX512-BF16 or AMX); elsewhere it is slower than float32."""
+    import torch
+
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # absent from older torch
+    return any(probe() for name in probes if (probe := getattr(torch.cpu, name, None)))

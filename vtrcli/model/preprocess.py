@@ -1,6 +1,6 @@
 """What CLIP does to a picture before its image tower (no torch here), in the words that `store.json` records.
 
-Resizing and cropping is done by the video decoder, scaling and normalising by image_tower.py.
+Resizing and cropping is done by the video decoder, scaling and normalising by the backbone.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from safetensors.torch import load, save_file
 
 from vtrcli.errors import WeightsError
 from vtrcli.files import replacing
+from vtrcli.model.backbone import choose_device
 from vtrcli.model.camoe import Camoe, CamoeConfig
-from vtrcli.model.precision import choose_device
 from vtrcli.model.run_folder import MODEL, RunConfig, damaged_run, read_config, require_run_fits
 from vtrcli.store.padding import padded
 from vtrcli.store.reader import FeatureStore

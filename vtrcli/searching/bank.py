@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vtrcli.errors import InputError, StoreError
-from vtrcli.model.towers import open_text_tower
+from vtrcli.model.families import open_text_tower
 from vtrcli.ranking.methods import CSLS_NEIGHBOURS, DEFAULT_ALPHA, NNN_NEIGHBOURS
 from vtrcli.searching.query import SearchMethod
 from vtrcli.searching.scores import Space
@@ -33,7 +33,7 @@ from vtrcli.store.texts import BANK_NAME, TextRows, open_texts, write_text_file
 from vtrcli.text.streams import STREAMS
 
 if TYPE_CHECKING:
-    from vtrcli.text.taggers import TaggerName
+    from vtrcli.text.streams import TaggerName
 
 
 # Below, the background is not known well enough: docs/search.md has the figures.
@@ -83,7 +83,7 @@ def build_bank(
     """
     # Imports that take 0.1 s, which a search must not pay.
     from vtrcli.text.cache import CHUNK_TEXTS, encode_streams
-    from vtrcli.text.taggers import load_tagger
+    from vtrcli.text.streams import load_tagger
 
     opened = FeatureStore(store)
     require_videos(store, len(opened.videos))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vtrcli.errors import InputError, StoreError, UsageError
-from vtrcli.model.towers import open_tower
+from vtrcli.model.families import open_tower
 from vtrcli.searching.query import Places, Query, Term
 from vtrcli.store.catalog_file import INDEX_FOLDER
 from vtrcli.store.config import STORE_VERSION, BackboneTag, make_folder
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from vtrcli.model.backbone import Backbone
     from vtrcli.store.texts import TextRows
-    from vtrcli.text.taggers import Tagger
+    from vtrcli.text.streams import Tagger
 
 
 QUERY_WAS_CUT = "the query is longer than 77 tokens; CLIP reads only its beginning"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vtrcli.model.trained_run import CamoeVectors
     from vtrcli.store.shard import Shard
     from vtrcli.store.texts import TextRows
-    from vtrcli.text.taggers import Tagger
+    from vtrcli.text.streams import Tagger
 
 
 MAX_LOGIT_SCALE = 100.0
@@ -79,7 +79,7 @@ class RunModel:
     @cached_property
     def tagger(self) -> Tagger:
         """The tagger that the run was trained with. Raises InputError when another version is installed."""
-        from vtrcli.text.taggers import load_tagger
+        from vtrcli.text.streams import load_tagger
 
         trained = self.config.tagger_id
         tagger = load_tagger("spacy" if trained.startswith("spacy") else "hanta")

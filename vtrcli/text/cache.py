@@ -11,11 +11,10 @@ import numpy as np
 from vtrcli.datasets.registry import Annotations, text_limit
 from vtrcli.errors import InputError
 from vtrcli.model.backbone import Backbone
-from vtrcli.model.towers import open_text_tower
+from vtrcli.model.families import open_text_tower
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.texts import TextCache, TextRows, write_texts
-from vtrcli.text.streams import STREAMS, Stream, split_streams
-from vtrcli.text.taggers import Tagger, TaggerName, load_tagger
+from vtrcli.text.streams import STREAMS, Stream, Tagger, TaggerName, load_tagger, split_streams
 
 CHUNK_TEXTS = 8192  # captions per text file: what an interruption loses at most
 TEXT_BATCH_SIZE = 64
@@ -126,7 +125,7 @@ def encode_streams(
 
     Under `max_tokens` nouns and verbs are those of the words that are read; `batch_size` as in `Backbone.encode_texts`.
     """
-    from vtrcli.model.text_tower import cut_text
+    from vtrcli.model.clip.towers import cut_text
 
     streams = [replace(split_streams(cut_text(text, max_tokens), tagger), fusion=text) for text in texts]
     by_stream = [[getattr(streamed, name) for streamed in streams] for name in STREAMS]

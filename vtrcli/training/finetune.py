@@ -16,15 +16,12 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from vtrcli.errors import UsageError
-from vtrcli.model.backbone import FrameBatcher, default_batch_size
+from vtrcli.model.backbone import FrameBatcher, Towers, choose_precision, default_batch_size, torch_dtype
 from vtrcli.model.camoe import Camoe
-from vtrcli.model.clip_loading import load_clip, recast_clip
-from vtrcli.model.clip_package import clip_model_module
-from vtrcli.model.converted import read_header
-from vtrcli.model.image_tower import encode_images, scaled_pixels
-from vtrcli.model.precision import Towers, choose_precision, torch_dtype
-from vtrcli.model.save_converted import save_converted
-from vtrcli.model.weight_sources import find_weights, lasting_name
+from vtrcli.model.clip.converted import read_header
+from vtrcli.model.clip.model import clip_model_module, load_clip, recast_clip, save_converted
+from vtrcli.model.clip.towers import encode_images, scaled_pixels
+from vtrcli.model.clip.weights import find_weights, lasting_name
 from vtrcli.store.config import BackboneTag
 from vtrcli.training.data import FeatureSet
 from vtrcli.training.frames import ClipRequest, FrameSet, load_clips

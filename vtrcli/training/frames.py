@@ -18,14 +18,13 @@ import torch
 
 from vtrcli.datasets.match_store import JoinedSplit
 from vtrcli.errors import StoreError
-from vtrcli.model.text_tower import cut_text, token_limit, tokenize
+from vtrcli.model.clip.towers import cut_text, token_limit, tokenize
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.frames import FrameShard, decode_frame, open_frame
 from vtrcli.store.padding import spread
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.shard import damaged
-from vtrcli.text.streams import STREAMS, Stream, split_streams
-from vtrcli.text.taggers import Tagger, TaggerName, load_tagger
+from vtrcli.text.streams import STREAMS, Stream, Tagger, TaggerName, load_tagger, split_streams
 from vtrcli.training.data import PairOrder, rows_of_videos, video_numbers
 from vtrcli.training.distributed import World
 from vtrcli.training.step import PairBatch

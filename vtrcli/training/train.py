@@ -19,8 +19,8 @@ from vtrcli.datasets.registry import text_limit
 from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.files import remove_abandoned
 from vtrcli.model import run_folder
+from vtrcli.model.backbone import choose_device
 from vtrcli.model.camoe import Camoe, CamoeConfig
-from vtrcli.model.precision import choose_device
 from vtrcli.model.run_folder import RunConfig
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.model.trained_run import encode_texts, encode_videos, save_weights
@@ -29,7 +29,7 @@ from vtrcli.ranking.scores import VectorScores
 from vtrcli.ranking.truth import Truth
 from vtrcli.store.config import BackboneTag
 from vtrcli.store.reader import FeatureStore
-from vtrcli.text.taggers import TaggerName, load_tagger
+from vtrcli.text.streams import TaggerName, load_tagger
 from vtrcli.training import record
 from vtrcli.training.checkpoint import TrainState, load_state, read_train_state, save_state
 from vtrcli.training.data import (

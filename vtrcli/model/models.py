@@ -1,6 +1,6 @@
-"""What `vtr models` does: list, pull, import and check weights.
+"""What `vtr models` does: list, pull, import and check weights, and compare their features with known good ones.
 
-Printing is left to the command line, decoding the video of a golden comparison to the caller.
+Printing is left to the command line.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from typing import Literal
 import numpy as np
 
 from vtrcli.errors import InputError, UsageError, WeightsError
-from vtrcli.model.backbone import BackboneInfo, backbone_info
-from vtrcli.model.converted import damaged, is_converted, read_header
-from vtrcli.model.download import file_sha256
-from vtrcli.model.known_models import KNOWN_MODELS, KnownModel, default_cache_dir, known_model
-from vtrcli.model.weight_sources import (
+from vtrcli.model.backbone import BackboneInfo
+from vtrcli.model.clip.converted import damaged, is_converted, read_header
+from vtrcli.model.clip.download import KNOWN_MODELS, KnownModel, default_cache_dir, file_sha256, known_model
+from vtrcli.model.clip.weights import (
     CONVERTED_SUFFIX,
     DEMO_NAME,
     DEMO_WEIGHTS,
@@ -29,6 +28,7 @@ from vtrcli.model.weight_sources import (
     known_target,
     locked,
 )
+from vtrcli.model.families import backbone_info
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +108,8 @@ def check_weights(name: str, *, cache_dir: Path | None = None) -> BackboneInfo:
 
     Raises WeightsError when they differ, or as `load_backbone` does.
     """
-    from vtrcli.model.save_converted import checked_state, content_sha256
-    from vtrcli.model.weight_files import read_state_dict
+    from vtrcli.model.clip.formats import read_state_dict
+    from vtrcli.model.clip.model import checked_state, content_sha256
 
     path = find_weights(name, cache_dir=cache_dir)
     state, _ = checked_state(read_state_dict(path), source=str(path))
@@ -176,3 +176,48 @@ def _entry(name: str, kind: Literal["demo", "imported"], path: Path) -> ModelEnt
         path=path,
         num_bytes=path.stat().st_size,
     )
+
+
+def compare_with_golden(
+    name: str, *, video: Path, features: Path, fps: float, device: str = "auto"
+) -> FeatureComparison:
+    """Cosines between our features and golden ones; both are cut to the shorter of the two.
+
+    Args:
+        features: .npy of float [num_frames, dim], frame i shown at i / fps seconds.
+
+    Raises:
+        InputError: the golden file is no such table.
+        VideoError, WeightsError: the video or the weights cannot be used.
+    """
+    from vtrcli.model.families import load_backbone
+    from vtrcli.video.reader import open_video
+    from vtrcli.video.sampling import Sampling
+
+    golden = read_table(features)
+    backbone = load_backbone(name, device=device, towers="image")
+    sampling = Sampling(fps=fps, min_frames=1)  # takes the frames shown at 0, 1 / fps, 2 / fps …
+    with open_video(video, sampling, size=backbone.info.input_size) as reader:
+        batches = [backbone.encode_images(batch.pixels) for batch in reader]
+    ours = np.concatenate(batches)
+    num_rows = min(len(ours), len(golden))
+    return compare_features(ours[:num_rows], golden[:num_rows])
+
+
+def read_table(path: Path) -> np.ndarray:
+    """The finite numbers [num_rows, dim] of a .npy file. Raises InputError for anything else."""
+    try:
+        table = np.load(path, allow_pickle=False)
+        if not isinstance(table, np.ndarray):
+            raise ValueError("it holds several arrays")
+        if table.ndim != 2 or table.dtype.kind not in "fiu":
+            raise ValueError(f"it holds {table.dtype} of shape {list(table.shape)}")
+        if not np.isfinite(table).all():
+            raise ValueError("not all of its numbers are finite")
+    except (OSError, EOFError, ValueError) as cause:
+        raise InputError(
+            f"{path} cannot be read: {cause}",
+            allowed="a .npy file of numbers, [num_frames, dim]",
+            to_do="check the file",
+        ) from cause
+    return table

@@ -2,7 +2,7 @@
 
 A name wins over a file of the same name (write ./NAME for the file). Converted files lie in the cache folder:
 `ViT-B-32.vtr.safetensors` beside `ViT-B-32.pt`, `NAME.vtr.safetensors` for an import, and
-`from-files/…` for weights that were passed as a file. Reading the formats is left to weight_files.py.
+`from-files/…` for weights that were passed as a file. Reading the formats is left to formats.py.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from pathlib import Path
 from filelock import FileLock
 
 from vtrcli.errors import WeightsError
-from vtrcli.model.converted import is_converted, read_header
-from vtrcli.model.download import download, file_sha256
-from vtrcli.model.known_models import (
+from vtrcli.model.clip.converted import is_converted, read_header
+from vtrcli.model.clip.download import (
     HUGGING_FACE_FILES,
     KNOWN_MODELS,
     KnownModel,
     default_cache_dir,
+    download,
+    file_sha256,
     known_model,
 )
 
@@ -119,8 +120,8 @@ def convert_known(model: KnownModel, archive: Path, target: Path) -> Path:
 
 def convert(source: Path, target: Path, *, name: str) -> Path:
     """Read any supported weights and write them as a converted file. Raises WeightsError."""
-    from vtrcli.model.save_converted import save_converted
-    from vtrcli.model.weight_files import read_state_dict
+    from vtrcli.model.clip.formats import read_state_dict
+    from vtrcli.model.clip.model import save_converted
 
     return save_converted(read_state_dict(source), target, name=name, source=source.name)
 

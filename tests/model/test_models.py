@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from tests.cli.runner import run
 from tests.model.tiny_clip import tiny_state_dict, write_tiny_clip
+from tests.video_files import make_video
 from vtrcli.errors import InputError, UsageError, WeightsError
-from vtrcli.model.backbone import load_backbone
-from vtrcli.model.weight_care import (
+from vtrcli.model.families import load_backbone
+from vtrcli.model.models import (
     check_weights,
     compare_features,
+    compare_with_golden,
     import_weights,
     list_models,
     pull_model,
+    read_table,
 )
+from vtrcli.video.reader import open_video
+from vtrcli.video.sampling import Sampling
 
 
 @pytest.fixture
@@ -117,3 +125,111 @@ def test_features_are_compared_row_by_row():
 def test_tables_of_other_shapes_cannot_be_compared(shape):
     with pytest.raises(InputError, match=r"features of shape \[.*\] against \[.*\]"):
         compare_features(np.zeros((3, 2) if shape != (0, 2) else shape), np.zeros(shape))
+
+
+@pytest.fixture
+def golden(tmp_path: Path) -> Path:
+    """A video of 10 frames per second, and the features of its frames at 0, 200, 400 … ms."""
+    video = make_video(tmp_path / "a.mp4", seconds=2.0)
+    backbone = load_backbone(
+        str(write_tiny_clip(tmp_path / "tiny.safetensors")), device="cpu", precision="float32"
+    )
+    with open_video(video, Sampling(fps=10, min_frames=1), size=32) as reader:
+        frames = np.concatenate([batch.pixels for batch in reader])
+    np.save(tmp_path / "golden.npy", backbone.encode_images(frames[::2]))
+    return tmp_path
+
+
+def test_the_same_weights_agree(golden: Path) -> None:
+    name = str(golden / "tiny.safetensors")
+    found = compare_with_golden(
+        name, video=golden / "a.mp4", features=golden / "golden.npy", fps=5, device="cpu"
+    )
+    assert found.num_rows == 10
+    assert found.min_cosine > 0.999
+    result = run(
+        "models",
+        "check",
+        name,
+        "--video",
+        str(golden / "a.mp4"),
+        "--features",
+        str(golden / "golden.npy"),
+        "--device",
+        "cpu",
+    )
+    assert result.exit_code == 0, result.output
+    assert "10 frames" in result.stdout
+
+
+def test_other_weights_do_not_and_that_is_exit_4(golden: Path) -> None:
+    other = str(write_tiny_clip(golden / "other.safetensors", seed=1))
+    result = run(
+        "models",
+        "check",
+        other,
+        "--video",
+        str(golden / "a.mp4"),
+        "--features",
+        str(golden / "golden.npy"),
+        "--device",
+        "cpu",
+    )
+    assert result.exit_code == 4
+    assert "lowest cosine" in result.stderr
+
+
+def test_a_file_that_is_no_table_is_one_clear_line(golden: Path) -> None:
+    (golden / "golden.npy").write_bytes(b"no numpy")
+    with pytest.raises(
+        InputError, match=r"cannot be read: .*; a \.npy file of numbers, \[num_frames, dim\]; "
+    ):
+        compare_with_golden(
+            str(golden / "tiny.safetensors"), video=golden / "a.mp4", features=golden / "golden.npy", fps=5
+        )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read: "),
+        (np.array([["a", "b"]]), "it holds <U1 of shape [1, 2]; "),
+        (np.ones(3), "it holds float64 of shape [3]; "),
+        (np.array([[1.0, np.nan]]), "not all of its numbers are finite; "),
+    ],
+)
+def test_only_a_table_of_finite_numbers_is_read(
+    tmp_path: Path, content: np.ndarray | None, message: str
+) -> None:
+    path = tmp_path / "golden.npy"
+    path.write_bytes(b"") if content is None else np.save(path, content)
+    with pytest.raises(InputError) as caught:
+        read_table(path)
+    assert message in str(caught.value)
+
+
+def test_several_arrays_are_no_table(tmp_path: Path) -> None:
+    with open(tmp_path / "golden.npy", "wb") as file:
+        np.savez(file, a=np.ones((2, 2)))
+    with pytest.raises(InputError, match="it holds several arrays; "):
+        read_table(tmp_path / "golden.npy")
+
+
+@pytest.mark.parametrize(("given", "missing"), [("--video", "--features"), ("--features", "--video")])
+def test_a_video_and_its_features_go_together(given: str, missing: str) -> None:
+    result = run("models", "check", "demo", given, "x")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"vtr: {given} without {missing}; ")
+
+
+def test_real_weights_give_the_published_features(test_data):
+    if next(entry for entry in list_models() if entry.name == "ViT-B/32").state == "absent":
+        pytest.skip("the weights of ViT-B/32 are not in ~/.cache/clip (vtr models pull ViT-B/32)")
+    comparison = compare_with_golden(
+        "ViT-B/32",
+        video=test_data / "videos" / "natural" / "anet_v_GGSY1Qvo990.mp4",
+        features=test_data / "features" / "v_GGSY1Qvo990_clip_vitb32_5fps.npy",
+        fps=5,
+    )
+    assert comparison.num_rows == 90
+    assert comparison.min_cosine > 0.99

@@ -9,15 +9,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.model.file_server import serving
-from tests.model.test_hugging_face import write_folder
+from tests.model.clip.file_server import serving
+from tests.model.clip.test_formats import write_folder
 from tests.model.tiny_clip import tiny_state_dict, write_tiny_clip
 from vtrcli.errors import WeightsError
-from vtrcli.model.backbone import backbone_info, load_backbone
-from vtrcli.model.converted import read_header
-from vtrcli.model.known_models import KnownModel
-from vtrcli.model.save_converted import content_sha256
-from vtrcli.model.weight_sources import fetch_known, find_weights
+from vtrcli.model.clip.converted import read_header
+from vtrcli.model.clip.download import KnownModel
+from vtrcli.model.clip.model import content_sha256
+from vtrcli.model.clip.weights import fetch_known, find_weights
+from vtrcli.model.families import backbone_info, load_backbone
 
 _FORMATS = {
     "state dict": lambda path: torch.save(tiny_state_dict(), path),
