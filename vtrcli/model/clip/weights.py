@@ -28,7 +28,7 @@ from vtrcli.model.clip.download import (
 )
 
 DEMO_NAME = "demo"
-DEMO_WEIGHTS = Path(__file__).parent.parent / "demo" / "demo_clip.safetensors"
+DEMO_WEIGHTS = Path(__file__).parents[2] / "demo" / "demo_clip.safetensors"
 CONVERTED_SUFFIX = ".vtr.safetensors"
 
 Progress = Callable[[int, int], None]
