@@ -77,6 +77,7 @@ def test_results_go_to_stdout_and_all_else_to_stderr(demo: Path) -> None:
         (demo / "broken.mp4").unlink()
 
 
+@pytest.mark.slow
 def test_a_list_of_paths_comes_from_stdin(demo: Path) -> None:
     present = sorted(path.name for path in (demo / "videos").glob("*.mp4"))[:2]
     names = "\0".join([*present, "absent.mp4"])
@@ -102,6 +103,7 @@ def test_a_list_of_paths_comes_from_stdin(demo: Path) -> None:
     assert (body["num_extracted"], [row["reason"] for row in body["failures"]]) == (2, ["not-found"])
 
 
+@pytest.mark.slow
 def test_watching_extracts_what_comes_until_it_is_told_to_stop(demo: Path, tmp_path: Path) -> None:
     folder, source = tmp_path / "videos", sorted((demo / "videos").glob("*.mp4"))
     folder.mkdir()

@@ -22,6 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", PROGRAMS, ids=lambda path: path.name)
 def test_every_example_runs_as_it_stands(folder: Path, example: Path) -> None:
     command = ["bash", str(example)] if example.suffix == ".sh" else [sys.executable, str(example)]

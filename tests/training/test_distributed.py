@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.model.tiny_clip import write_tiny_clip
@@ -69,6 +70,7 @@ def loss_and_gradients(
     return {"loss": loss.detach(), **gradients}
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     code = (
         "import os, sys, torch; from tests.training.test_distributed import losses_and_gradients; "

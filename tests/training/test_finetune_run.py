@@ -104,7 +104,7 @@ def test_validation_sees_the_features_that_a_store_of_the_run_has(toy: Path, tmp
     np.testing.assert_allclose(found.texts.astype(float), rows.features.astype(float), rtol=2e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("num_steps", [1, 4])
+@pytest.mark.parametrize("num_steps", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_resuming_equals_never_stopping_to_the_bit(toy: Path, tmp_path: Path, num_steps: int) -> None:
     run(toy, tmp_path / "whole")
     assert run(toy, tmp_path / "parts", should_stop=stop_after(num_steps)).was_interrupted
@@ -130,6 +130,7 @@ def test_frozen_layers_stay_as_they_were_and_the_starting_file_is_never_touched(
     assert not same & {"visual.transformer.resblocks.1.mlp.c_fc.weight", "text_projection", "visual.proj"}
 
 
+@pytest.mark.slow
 def test_another_backbone_can_be_the_start(toy: Path, tmp_path: Path) -> None:
     settings = replace(SETTINGS, from_scratch=False, epochs=1)
     run(toy, tmp_path / "first", settings=settings)

@@ -67,7 +67,9 @@ def test_training_beats_the_untrained_model_and_the_run_rebuilds_it(toy: Path, t
     assert names == {"config.json", "metrics.jsonl", "model.safetensors", "last.safetensors", "curves.svg"}
 
 
-@pytest.mark.parametrize("num_steps", [1, 9, 13])
+@pytest.mark.parametrize(
+    "num_steps", [pytest.param(1, marks=pytest.mark.slow), 9, pytest.param(13, marks=pytest.mark.slow)]
+)
 def test_resuming_equals_never_stopping_to_the_bit(toy: Path, tmp_path: Path, num_steps: int) -> None:
     run(toy, tmp_path / "whole")
     stopped = run(toy, tmp_path / "parts", should_stop=stop_after(num_steps))
@@ -96,7 +98,10 @@ def test_an_old_run_is_never_written_over(toy: Path, tmp_path: Path) -> None:
         run(toy, tmp_path / "run")
 
 
-@pytest.mark.parametrize(("patience", "warmup_share", "epochs"), [(18, 0.0, 2), (19, 0.0, 3), (18, 0.5, 7)])
+@pytest.mark.parametrize(
+    ("patience", "warmup_share", "epochs"),
+    [(18, 0.0, 2), (19, 0.0, 3), pytest.param(18, 0.5, 7, marks=pytest.mark.slow)],
+)
 def test_patience_counts_steps_and_waits_for_the_warm_up(
     toy: Path, tmp_path: Path, patience: int, warmup_share: float, epochs: int
 ) -> None:
@@ -109,6 +114,7 @@ def test_patience_counts_steps_and_waits_for_the_warm_up(
     assert prolonged.epochs == epochs + math.ceil(patience / 9)
 
 
+@pytest.mark.slow
 def test_a_length_in_steps_is_rounded_up_to_epochs_and_validated_some_thirty_times(
     toy: Path, tmp_path: Path
 ) -> None:
