@@ -26,10 +26,9 @@ from tests.milvus.stores import (
 )
 from tests.store.stores import make_record
 from vtrcli.errors import InputError, StoreError, UsageError
-from vtrcli.milvus.filters import expression
 from vtrcli.milvus.push import PushResult, push
 from vtrcli.milvus.reader import FoundVideo, MilvusIndex
-from vtrcli.milvus.rows import LABEL, decode_text, encode_text
+from vtrcli.milvus.rows import LABEL, decode_text, encode_text, expression
 from vtrcli.milvus.server import MilvusServer
 from vtrcli.searching.filters import Filters
 from vtrcli.store.reader import FeatureStore, unit_rows

@@ -134,7 +134,7 @@ def test_when_a_shard_has_gone_only_those_are_read_again_whose_videos_it_hid(
     last.unlink()
     read: list[Path] = []
     monkeypatch.setattr(
-        "vtrcli.store.catalog_making.open_shard_of",
+        "vtrcli.store.catalog_file.open_shard_of",
         lambda config, path, roots: read.append(path) or open_shard_of(config, path, roots),
     )
     check(open_catalog(store), store)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vtrcli.errors import InputError
 from vtrcli.model.train_settings import TrainSettings
-from vtrcli.store.padding import spread
+from vtrcli.store.reader import spread
 from vtrcli.training.data import CachedBatches, FeatureSet, epoch_batches, split_off
 from vtrcli.training.distributed import World
 

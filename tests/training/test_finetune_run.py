@@ -21,8 +21,7 @@ from vtrcli.model.run_folder import read_config
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.model.trained_run import load_camoe
 from vtrcli.ranking.evaluate import evaluate
-from vtrcli.store.padding import padded_frames
-from vtrcli.store.reader import FeatureStore
+from vtrcli.store.reader import FeatureStore, padded_frames
 from vtrcli.text.cache import cache_texts, open_text_cache
 from vtrcli.training.data import join_splits
 from vtrcli.training.finetune import FinetuneEncoder, encode_set, start_clip

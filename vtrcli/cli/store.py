@@ -26,7 +26,7 @@ from vtrcli.errors import StoreError
 from vtrcli.times import clock
 
 if TYPE_CHECKING:
-    from vtrcli.store.contents import Contents, Kind
+    from vtrcli.store.compact import Contents, Kind
     from vtrcli.store.roots import Root
 
 NAME = "store"
@@ -42,7 +42,7 @@ app = typer.Typer(
 def info(store: options.Store = None, json_output: options.Json = False) -> None:
     """Show what a store holds, by kind (features, kept frames, captions, derived tables), and what is missing or
     superseded."""
-    from vtrcli.store.contents import contents
+    from vtrcli.store.compact import contents
     from vtrcli.store.failures import read_failures
     from vtrcli.store.reader import FeatureStore
     from vtrcli.video.sampling import Sampling
@@ -154,7 +154,8 @@ def compact(
     """Free what counts no more: rows of videos that were extracted again or taken out, derived tables of shards that
     have gone. Small shards become one. Searches and extractions may go on meanwhile."""
     from vtrcli.store import compact as compacting
-    from vtrcli.store.catalog_file import CATALOG_NAME, INDEX_FOLDER, open_catalog
+    from vtrcli.store.catalog_file import CATALOG_NAME, open_catalog
+    from vtrcli.store.config import INDEX_FOLDER
     from vtrcli.store.derived import remove_orphans
 
     path = options.store_path(store)

@@ -14,16 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vtrcli.errors import InputError, StoreError
-from vtrcli.milvus import filters as milvus_filters
-from vtrcli.milvus.push import spaces_of
+from vtrcli.milvus.push import num_rows, spaces_of
 from vtrcli.milvus.rows import (
     ABOUT_VIDEO,
     FRAMES,
     PREFIX,
     collection_name,
     decode_text,
+    expression,
     in_list,
     known_seconds,
+    mask,
     read_label,
     ready,
     row_id,
@@ -31,7 +32,6 @@ from vtrcli.milvus.rows import (
     video_key,
 )
 from vtrcli.milvus.server import TIMEOUT_SECONDS, MilvusServer
-from vtrcli.milvus.sync import num_rows
 from vtrcli.searching.filters import Filters
 from vtrcli.store.config import BackboneTag
 
@@ -233,14 +233,14 @@ class MilvusIndex:
         """
         found: list[FoundVideo] = []
         seen: list[str] = []
-        where = milvus_filters.expression(filters)
+        where = expression(filters)
         limit = max(1, min(top_k, MAX_LIMIT))
         while len(found) < top_k:
             without_seen = f"not ({in_list('video_key', seen)})" if seen else ""
             rows = self._ask(name, query, limit, [where, without_seen], grouped=grouped)
             if not rows:
                 break
-            passes = milvus_filters.mask(filters, rows)
+            passes = mask(filters, rows)
             found += [_found(row) for row, passed in zip(rows, passes.tolist(), strict=True) if passed]
             seen += [row["video_key"] for row in rows]
             limit = min(4 * limit, MAX_LIMIT)

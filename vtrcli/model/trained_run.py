@@ -19,8 +19,7 @@ from vtrcli.files import replacing
 from vtrcli.model.backbone import choose_device
 from vtrcli.model.camoe import Camoe, CamoeConfig
 from vtrcli.model.run_folder import MODEL, RunConfig, damaged_run, read_config, require_run_fits
-from vtrcli.store.padding import padded
-from vtrcli.store.reader import FeatureStore
+from vtrcli.store.reader import FeatureStore, padded
 from vtrcli.store.texts import TextRows
 from vtrcli.text.streams import STREAMS
 

@@ -24,10 +24,9 @@ from vtrcli.ranking.methods import CSLS_NEIGHBOURS, DEFAULT_ALPHA, NNN_NEIGHBOUR
 from vtrcli.searching.query import SearchMethod
 from vtrcli.searching.scores import Space
 from vtrcli.store.catalog import Catalog
-from vtrcli.store.catalog_file import INDEX_FOLDER, require_videos
-from vtrcli.store.config import BackboneTag
+from vtrcli.store.config import INDEX_FOLDER, BackboneTag
 from vtrcli.store.derived import Columns, current_rows, derived_tables
-from vtrcli.store.reader import FeatureStore
+from vtrcli.store.reader import FeatureStore, require_videos
 from vtrcli.store.shard import Shard, damaged
 from vtrcli.store.texts import BANK_NAME, TextRows, open_texts, write_text_file
 from vtrcli.text.streams import STREAMS

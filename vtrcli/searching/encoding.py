@@ -20,8 +20,7 @@ import numpy as np
 from vtrcli.errors import InputError, StoreError, UsageError
 from vtrcli.model.families import open_tower
 from vtrcli.searching.query import Places, Query, Term
-from vtrcli.store.catalog_file import INDEX_FOLDER
-from vtrcli.store.config import STORE_VERSION, BackboneTag, make_folder
+from vtrcli.store.config import INDEX_FOLDER, STORE_VERSION, BackboneTag, make_folder
 from vtrcli.store.reader import unit_rows
 from vtrcli.store.shard import open_tensors, write_tensors
 

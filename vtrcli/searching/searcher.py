@@ -23,8 +23,8 @@ from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.searching.run import RunEncoder, RunModel, RunSpace
 from vtrcli.searching.scores import Correct, Space, VideoScores
 from vtrcli.store.catalog import Catalog
-from vtrcli.store.catalog_file import open_catalog, require_videos
-from vtrcli.store.catalog_making import not_finite
+from vtrcli.store.catalog_file import not_finite, open_catalog
+from vtrcli.store.reader import require_videos
 from vtrcli.video.files import is_drawn
 
 

@@ -17,7 +17,8 @@ from vtrcli.store.maps import unreadable
 
 STORE_VERSION = 1
 CONFIG_NAME = "store.json"
-STORE_FOLDERS = frozenset({"shards", "frames", "text", "index"})
+INDEX_FOLDER = "index"  # of what is derived
+STORE_FOLDERS = frozenset({"shards", "frames", "text", INDEX_FOLDER})
 # Which shape pixels were taken to have, in words.
 _SHAPES = {"display": "made square, as players show them", "pixels": "as they are stored"}
 # What reading foreign or damaged JSON can raise; deep nesting ends in RecursionError.
@@ -261,6 +262,19 @@ def require_inside(folder: Path) -> None:
             allowed="folders that lie in the store; the store itself may be a link",
             to_do="move the whole store to where there is room and link that, or put the folder back in its place",
         )
+
+
+def delete_file(path: Path) -> None:
+    """Delete a file of a store unless it is gone. Raises StoreError where that cannot be done or leads out of it."""
+    require_inside(path.parent)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as cause:
+        raise StoreError(
+            f"cannot delete {path}: {cause.strerror or cause}",
+            allowed="the store's folders must be writable",
+            to_do="change their permissions, then run the same command again; nothing is lost",
+        ) from cause
 
 
 def _damaged(path: Path, detail: str) -> StoreError:

@@ -17,12 +17,9 @@ import numpy as np
 
 from vtrcli.errors import StoreError
 from vtrcli.store.catalog import Catalog
-from vtrcli.store.catalog_file import INDEX_FOLDER
-from vtrcli.store.compact import delete_file
-from vtrcli.store.config import STORE_VERSION, make_folder, require_inside
-from vtrcli.store.reader import SHARD_FOLDER, open_shard_of, shard_paths
+from vtrcli.store.config import INDEX_FOLDER, STORE_VERSION, delete_file, make_folder, require_inside
+from vtrcli.store.reader import NUMBER_DIGITS, SHARD_FOLDER, open_shard_of, shard_paths
 from vtrcli.store.shard import DTYPES, Shard, open_tensors, write_tensors
-from vtrcli.store.writer import NUMBER_DIGITS
 
 DERIVED_FORMAT = "vtr-derived"
 

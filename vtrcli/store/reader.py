@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from vtrcli.errors import StoreError
 from vtrcli.store.config import StoreConfig, read_config
 from vtrcli.store.maps import again_if_gone, allow_open_files
 from vtrcli.store.records import VideoRecord
@@ -16,6 +17,9 @@ from vtrcli.store.roots import NO_ROOTS, Roots, read_roots
 from vtrcli.store.shard import Shard, cuts, damaged, open_shard
 
 SHARD_FOLDER = "shards"
+NUMBER_DIGITS = (
+    20  # of nanoseconds since 1970, which names of shards begin with: those of equal length sort by them
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,21 @@ def shard_paths(store: Path) -> list[Path]:
     return sorted((store / SHARD_FOLDER).glob("[!.]*.safetensors"))
 
 
+def is_compacted(path: Path) -> bool:
+    """Whether a shard holds rows of earlier shards. `_` sorts behind the `-` of other names."""
+    return path.name[NUMBER_DIGITS : NUMBER_DIGITS + 1] == "_"
+
+
+def require_videos(store: Path, num_videos: int) -> None:
+    """Raises StoreError for a store that holds no video yet."""
+    if not num_videos:
+        raise StoreError(
+            f"store {store} holds no video yet",
+            allowed="a store with at least one video",
+            to_do=f"fill it with `vtr extract FOLDER --store {store}`",
+        )
+
+
 def open_shard_of(config: StoreConfig, path: Path, roots: Roots = NO_ROOTS) -> Shard:
     """Open a shard by its header. Raises StoreError where it is damaged or does not belong to the store of `config`."""
     shard = open_shard(path, roots)
@@ -147,3 +166,34 @@ def offsets_problem(shard: Shard) -> str | None:
 def _refuse(shard: Shard, problem: str | None) -> None:
     if problem:
         raise damaged(shard.path, problem)
+
+
+def padded_frames(
+    store: FeatureStore, video_ids: Sequence[str], *, num_frames: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features and mask of videos of a store, as `padded`."""
+    features = [store.features(video_id) for video_id in video_ids]
+    return padded(features, num_frames=num_frames, dim=store.config.backbone.dim)
+
+
+def padded(features: Sequence[np.ndarray], *, num_frames: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features float16 [num_videos, num_frames, dim], zeros behind the last frame, and their mask, bool
+    [num_videos, num_frames]; videos with more frames are thinned evenly.
+
+    Args:
+        features: per video float [its frames, dim].
+    """
+    frames = np.zeros((len(features), num_frames, dim), np.float16)
+    mask = np.zeros((len(features), num_frames), bool)
+    for row, rows in enumerate(features):
+        chosen = rows[spread(len(rows), num_frames)]
+        frames[row, : len(chosen)] = chosen
+        mask[row, : len(chosen)] = True
+    return frames, mask
+
+
+def spread(num_there: int, num_wanted: int) -> np.ndarray:
+    """Indices of `num_wanted` of `num_there` things, the centres of equal parts; all of them when fewer."""
+    if num_there <= num_wanted:
+        return np.arange(num_there)
+    return ((np.arange(num_wanted) + 0.5) * num_there / num_wanted).astype(np.int64)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.files import TEMPORARY_PREFIX, is_abandoned
-from vtrcli.store.config import CONFIG_NAME, StoreConfig, read_config, require_inside
+from vtrcli.files import is_abandoned
+from vtrcli.store.config import StoreConfig, read_config, require_inside
 from vtrcli.store.frames import FRAME_FOLDER, FrameShard, frame_paths
 from vtrcli.store.reader import SHARD_FOLDER, backbone_problem, offsets_problem, shard_paths
 from vtrcli.store.records import unsound_videos
 from vtrcli.store.roots import ROOTS_NAME, read_roots
 from vtrcli.store.shard import NewerFormatError, Shard, open_shard
 from vtrcli.store.texts import BANK_NAME, open_texts, text_paths, texts_of
-from vtrcli.store.writer import remove_videos
+from vtrcli.store.writer import leftovers, remove_videos
 
 BLOCK_ROWS = 16_384
 
@@ -161,16 +161,6 @@ def _text_problem(path: Path) -> str | None:
         return f"the bytes of {', '.join(wrong)} are not those that were written"
     texts_of(file)
     return None
-
-
-def leftovers(store: Path) -> Iterator[Path]:
-    """What writers that are gone left; never what a running one may still finish."""
-    unfinished = [
-        *store.glob(f"{TEMPORARY_PREFIX}*"),
-        *store.glob(f".{CONFIG_NAME}-*"),
-        *store.glob(f"*/{TEMPORARY_PREFIX}*"),
-    ]
-    yield from filter(is_abandoned, sorted(unfinished))
 
 
 def _lonely_frames(store: Path) -> list[tuple[Path, str]]:

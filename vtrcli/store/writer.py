@@ -6,21 +6,20 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from vtrcli.errors import VideoError
-from vtrcli.files import publish, staged
-from vtrcli.store.config import StoreConfig, create_config, make_folder
+from vtrcli.files import TEMPORARY_PREFIX, is_abandoned, publish, staged
+from vtrcli.store.config import CONFIG_NAME, StoreConfig, create_config, make_folder
 from vtrcli.store.failures import forget_failures
 from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, frame_shard_bytes
-from vtrcli.store.reader import SHARD_FOLDER, FeatureStore, shard_paths
+from vtrcli.store.reader import NUMBER_DIGITS, SHARD_FOLDER, FeatureStore, is_compacted, shard_paths
 from vtrcli.store.records import VideoRecord, unsound_videos
 from vtrcli.store.shard import shard_bytes, tombstone_bytes
 
-NUMBER_DIGITS = 20  # nanoseconds since 1970; names of equal length sort by it
 SUFFIX = ".safetensors"
 MAX_SHARD_VIDEOS = 4096
 MAX_SHARD_BYTES = 64 * 1024 * 1024
@@ -197,11 +196,6 @@ def compacted_name(newest: Path) -> str:
     return f"{number}_{count:08d}-{secrets.token_hex(4)}{SUFFIX}"
 
 
-def is_compacted(path: Path) -> bool:
-    """Whether a shard holds rows of earlier shards. `_` sorts behind the `-` of other names."""
-    return path.name[NUMBER_DIGITS : NUMBER_DIGITS + 1] == "_"
-
-
 def _new_name(store: Path) -> str:
     """A name behind those of all shards there, although the clock may have been set back."""
     beginnings = [path.name[:NUMBER_DIGITS] for path in shard_paths(store)]
@@ -210,3 +204,13 @@ def _new_name(store: Path) -> str:
     )
     number = max(time.time_ns(), newest + 1)
     return f"{number:0{NUMBER_DIGITS}d}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
+
+
+def leftovers(store: Path) -> Iterator[Path]:
+    """What writers that are gone left; never what a running one may still finish."""
+    unfinished = [
+        *store.glob(f"{TEMPORARY_PREFIX}*"),
+        *store.glob(f".{CONFIG_NAME}-*"),
+        *store.glob(f"*/{TEMPORARY_PREFIX}*"),
+    ]
+    yield from filter(is_abandoned, sorted(unfinished))

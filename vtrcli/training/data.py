@@ -16,8 +16,7 @@ from vtrcli.datasets.match_store import JoinedSplit, join_with_store, require_co
 from vtrcli.datasets.registry import Annotations
 from vtrcli.errors import InputError
 from vtrcli.model.train_settings import Captions, TrainSettings
-from vtrcli.store.padding import padded_frames
-from vtrcli.store.reader import FeatureStore
+from vtrcli.store.reader import FeatureStore, padded_frames
 from vtrcli.store.texts import TextCache
 from vtrcli.text.cache import cache_texts, open_text_cache
 from vtrcli.text.streams import STREAMS, Stream, TaggerName, load_tagger

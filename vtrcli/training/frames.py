@@ -21,8 +21,7 @@ from vtrcli.errors import StoreError
 from vtrcli.model.clip.towers import cut_text, token_limit, tokenize
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.frames import FrameShard, decode_frame, open_frame
-from vtrcli.store.padding import spread
-from vtrcli.store.reader import FeatureStore
+from vtrcli.store.reader import FeatureStore, spread
 from vtrcli.store.shard import damaged
 from vtrcli.text.streams import STREAMS, Stream, Tagger, TaggerName, load_tagger, split_streams
 from vtrcli.training.data import PairOrder, rows_of_videos, video_numbers
