@@ -14,8 +14,8 @@ from typer.core import TyperOption
 from tests.cli.runner import run, run_json
 from tests.store.stores import make_store
 from vtrcli.cli.app import app
-from vtrcli.cli.app_parts import NOT_SETTINGS, TypedCommand
 from vtrcli.cli.config import _leaf_commands
+from vtrcli.cli.settings import NOT_SETTINGS, TypedCommand
 from vtrcli.store.reader import FeatureStore
 
 

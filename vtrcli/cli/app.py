@@ -17,9 +17,8 @@ from typer._click.exceptions import UsageError as ParseError
 from typer.core import TyperGroup
 
 from vtrcli.cli import init
-from vtrcli.cli.app_parts import VtrCommand, option_kinds, usage_error
 from vtrcli.cli.output import home_relative, say, say_error
-from vtrcli.cli.settings import find_settings, load_settings
+from vtrcli.cli.settings import VtrCommand, find_settings, load_settings, option_kinds, usage_error
 from vtrcli.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, InputError, UsageError, VtrError
 
 # Who asks for these wants no remarks.

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from vtrcli.cli import options
-from vtrcli.cli.app_parts import VtrCommand
-from vtrcli.cli.output import count, print_json, print_rows, say, stdout
-from vtrcli.cli.progress import StepBar
+from vtrcli.cli.options import opt
+from vtrcli.cli.output import StepBar, count, print_json, print_rows, say, stdout
 from vtrcli.cli.search_openers import open_searcher
+from vtrcli.cli.settings import VtrCommand
 from vtrcli.errors import InputError, UsageError
 from vtrcli.text_files import decode_text
 
@@ -24,22 +23,19 @@ app = typer.Typer(
 
 @app.command(cls=VtrCommand, epilog=EPILOG)
 def build(
-    store: options.Store = None,
-    texts: Annotated[
-        Path | None,
-        typer.Option("--texts", metavar="FILE", help="One caption per line.", show_default="the data set's"),
-    ] = None,
-    dataset: options.Dataset = None,
-    annotations: options.Annotations = None,
-    split: Annotated[str, typer.Option("--split", help="Split whose captions are taken.")] = "train",
-    max_captions: Annotated[
-        int, typer.Option("--max-captions", min=25, max=100_000, help="A random choice of so many.")
-    ] = 10_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=options.MAX_SEED, help="Of that choice.")] = 0,
-    tagger: options.Tagger = "hanta",
-    device: options.Device = options.DEVICE_DEFAULT,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
+    store: Path | None = options.STORE,
+    texts: Path | None = opt("--texts FILE", "One caption per line.", shown="the data set's"),
+    dataset: str | None = options.DATASET,
+    annotations: Path | None = options.ANNOTATIONS,
+    split: str = opt("--split", "Split whose captions are taken.", default="train"),
+    max_captions: int = opt(
+        "--max-captions", "A random choice of so many.", default=10_000, min=25, max=100_000
+    ),
+    seed: int = opt("--seed", "Of that choice.", default=0, min=0, max=options.MAX_SEED),
+    tagger: options.TaggerName = options.TAGGER,
+    device: str = options.DEVICE,
+    json_output: bool = options.JSON,
+    quiet: bool = options.QUIET,
 ) -> None:
     """Make the bank of a store from captions: a data set's, or any text file's."""
     from vtrcli.searching.bank import build_bank
@@ -85,7 +81,7 @@ def prepare(store: Path, *, device: str, quiet: bool) -> int:
 
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr bank info --store kitchen.store[/bold]")
-def info(store: options.Store = None, json_output: options.Json = False) -> None:
+def info(store: Path | None = options.STORE, json_output: bool = options.JSON) -> None:
     """Show the bank of a store, and what its captions score on the videos."""
     from vtrcli.errors import StoreError
     from vtrcli.searching.searcher import Searcher

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from vtrcli.cli import completion, options
-from vtrcli.cli.output import count, print_json, say, stdout
-from vtrcli.cli.progress import StepBar
+from vtrcli.cli import options
+from vtrcli.cli.options import opt
+from vtrcli.cli.output import StepBar, count, print_json, say, stdout
 from vtrcli.errors import UsageError
 
 NAME = "cache"
@@ -18,24 +15,21 @@ EPILOG = "Example: [bold]vtr cache --store msrvtt.store --dataset msrvtt-1ka --a
 
 
 def command(
-    store: options.Store = None,
-    dataset: options.Dataset = None,
-    annotations: options.Annotations = None,
-    tagger: options.Tagger = "hanta",
-    max_tokens: options.MaxTokens = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            "--backbone",
-            autocompletion=completion.backbones,
-            help="Encode the kept frames with this backbone into --out.",
-            show_default="none",
-        ),
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="New store for --backbone.")] = None,
-    device: options.Device = options.DEVICE_DEFAULT,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
+    store: Path | None = options.STORE,
+    dataset: str | None = options.DATASET,
+    annotations: Path | None = options.ANNOTATIONS,
+    tagger: options.TaggerName = options.TAGGER,
+    max_tokens: int | None = options.MAX_TOKENS,
+    backbone: str | None = opt(
+        "--backbone",
+        "Encode the kept frames with this backbone into --out.",
+        shown="none",
+        complete=options.backbones,
+    ),
+    out: Path | None = opt("--out", "New store for --backbone."),
+    device: str = options.DEVICE,
+    json_output: bool = options.JSON,
+    quiet: bool = options.QUIET,
 ) -> None:
     """Encode a data set's captions, once per text stream; or kept frames with another backbone (--out)."""
     path = options.store_path(store)

@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import typer
-
-from vtrcli.cli import completion, options
-from vtrcli.cli.output import count, print_json, say
+from vtrcli.cli import options
+from vtrcli.cli.options import arg, opt
+from vtrcli.cli.output import Column, count, print_columns, print_json, say
 
 NAME = "compare"
 EPILOG = "Example: [bold]vtr eval --save-ranks a.json[/bold] (and b.json), then [bold]vtr compare a.json b.json[/bold]"
 
 
 def command(
-    first: Annotated[Path, typer.Argument(metavar="A", help="Ranks that `vtr eval --save-ranks` wrote.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Ranks of the same queries.")],
-    direction: Annotated[
-        Literal["t2v", "v2t"] | None, typer.Option("--direction", help="One direction.", show_default="both")
-    ] = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method",
-            autocompletion=completion.methods,
-            help="Row of A: none, dsl, dsl+bank (with `vtr eval --bank`) …",
-        ),
-    ] = "none",
-    method_b: Annotated[
-        str | None,
-        typer.Option(
-            "--method-b", autocompletion=completion.methods, help="Row of B.", show_default="as --method"
-        ),
-    ] = None,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
+    first: Path = arg("A", "Ranks that `vtr eval --save-ranks` wrote."),
+    second: Path = arg("B", "Ranks of the same queries."),
+    direction: Literal["t2v", "v2t"] | None = opt("--direction", "One direction.", shown="both"),
+    method: str = opt(
+        "--method",
+        "Row of A: none, dsl, dsl+bank (with `vtr eval --bank`) …",
+        default="none",
+        complete=options.methods,
+    ),
+    method_b: str | None = opt("--method-b", "Row of B.", shown="as --method", complete=options.methods),
+    json_output: bool = options.JSON,
+    quiet: bool = options.QUIET,
 ) -> None:
     """Test whether B is better than A, query by query: a permutation test of the paired differences."""
     from vtrcli.evaluation.ranks_file import choose_row, read_ranks, require_same_queries
@@ -63,7 +53,6 @@ def command(
         ]
         print_json(NAME, {"a": str(first), "b": str(second), "results": results})
         return
-    from vtrcli.cli.console import Column, print_columns
     from vtrcli.ranking.metrics import MIN_CLUSTERS
 
     headings = ("", "metric", "A", "B", "B - A", "95 %", "p")

@@ -10,23 +10,22 @@ from typing import Any
 import typer
 
 from vtrcli.cli import options
-from vtrcli.cli.output import print_json, short_path
+from vtrcli.cli.output import Column, print_columns, print_json, short_path
 from vtrcli.cli.settings import environment_name, find_settings
+from vtrcli.model.families import DEFAULT_BACKBONE
 
 NAME = "config"
 EPILOG = "Example: [bold]VTR_STORE=films.store vtr config[/bold]"
 WRONG = " (not a value that this option can have)"
 
 
-def command(ctx: typer.Context, json_output: options.Json = False) -> None:
+def command(ctx: typer.Context, json_output: bool = options.JSON) -> None:
     """Show every option that is set, by the environment or vtr.toml, and the defaults that matter."""
     settings = find_settings(Path.cwd())
     rows = effective_values(ctx, settings)
     if json_output:
         print_json(NAME, {"settings": str(settings) if settings else None, "values": rows})
         return
-    from vtrcli.cli.console import Column, print_columns
-
     columns = [
         Column("option", style="bold"),
         Column("value", folds=True),
@@ -91,7 +90,7 @@ def _leaf_commands(root: Any) -> list[tuple[tuple[str, ...], Any]]:
 def _default(name: str, value: Any) -> Any:
     if value:  # no list, or an empty one
         return value
-    return options.store_path(None) if name == "store" else options.BACKBONE_DEFAULT
+    return options.store_path(None) if name == "store" else DEFAULT_BACKBONE
 
 
 def _text(value: Any) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from vtrcli.cli import completion, options
-from vtrcli.cli.app_parts import VtrCommand
-from vtrcli.cli.output import count, print_json, stdout
+from vtrcli.cli import options
+from vtrcli.cli.options import arg, opt
+from vtrcli.cli.output import Column, count, print_columns, print_json, stdout
+from vtrcli.cli.settings import VtrCommand
 from vtrcli.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ app = typer.Typer(
 
 
 @app.command("list", cls=VtrCommand, epilog="Example: [bold]vtr datasets list[/bold]")
-def list_command(json_output: options.Json = False) -> None:
+def list_command(json_output: bool = options.JSON) -> None:
     """List the data sets with the files that they need and where researchers get them."""
     from vtrcli.datasets.registry import DATASETS
 
@@ -62,11 +63,9 @@ def list_command(json_output: options.Json = False) -> None:
     cls=VtrCommand, epilog="Example: [bold]vtr datasets check msrvtt-1ka --annotations msrvtt/[/bold]"
 )
 def check(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", autocompletion=completion.datasets, help="Name of the data set.")
-    ],
-    annotations: Annotated[Path, typer.Option("--annotations", metavar="DIR", help="Folder of its files.")],
-    json_output: options.Json = False,
+    name: str = arg("NAME", "Name of the data set.", complete=options.datasets),
+    annotations: Path = opt("--annotations DIR", "Folder of its files.", default=...),
+    json_output: bool = options.JSON,
 ) -> None:
     """Count the videos and captions of each split and compare with what is known. Exit code 3 when they differ."""
     from vtrcli.datasets.registry import check_dataset
@@ -92,8 +91,6 @@ def _row_json(row: SplitCheck) -> dict[str, object]:
 
 
 def _print_rows(rows: Sequence[SplitCheck]) -> None:
-    from vtrcli.cli.console import Column, print_columns
-
     numbers = [Column(heading, is_right=True) for heading in ("videos", "expected", "captions", "expected")]
     shown = []
     for row in rows:

@@ -7,15 +7,12 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from vtrcli.cli import options
 from vtrcli.cli.init import settings_text
-from vtrcli.cli.output import count, print_json, say, stdout
-from vtrcli.cli.printable import printable
-from vtrcli.cli.progress import StepBar
+from vtrcli.cli.options import opt
+from vtrcli.cli.output import Column, StepBar, count, print_columns, print_json, printable, say, stdout
 from vtrcli.cli.settings import SETTINGS_NAME
 from vtrcli.errors import InputError, UsageError
 from vtrcli.files import write_whole
@@ -31,16 +28,12 @@ SETTINGS_HEAD = "# Written by `vtr demo`."
 
 
 def command(
-    out: Annotated[Path, typer.Option("--out", help="Folder for corpus, store, run and vtr.toml.")] = Path(
-        "demo"
-    ),
-    num_videos: Annotated[int, typer.Option("--num-videos", min=6, help="Clips to make.")] = 400,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Epochs of training.", show_default="the recipe's")
-    ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Clips made and decoded at a time.")] = 2,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
+    out: Path = opt("--out", "Folder for corpus, store, run and vtr.toml.", default=Path("demo")),
+    num_videos: int = opt("--num-videos", "Clips to make.", default=400, min=6),
+    epochs: int | None = opt("--epochs", "Epochs of training.", min=1, shown="the recipe's"),
+    workers: int = opt("--workers", "Clips made and decoded at a time.", default=2, min=1),
+    json_output: bool = options.JSON,
+    quiet: bool = options.QUIET,
 ) -> None:
     """Make short videos, extract them, train on them, search them, and print how well that went. Needs no network."""
     from vtrcli.demo.demo import DemoDisplay, run_demo
@@ -168,8 +161,6 @@ def program(folder: Path) -> str:
 
 def print_findings(report: DemoReport) -> None:
     """One row per model, and chance."""
-    from vtrcli.cli.console import Column, print_columns
-
     headings = ("R@1", "R@5", "R@10", "median rank", "order of frames")
     rows = []
     for row in report.findings:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from vtrcli.api import evaluate
-from vtrcli.cli import completion, options
-from vtrcli.cli.output import count, print_json, say, stdout
+from vtrcli.cli import options
+from vtrcli.cli.options import flag, opt
+from vtrcli.cli.output import Column, count, print_columns, print_json, say, stdout
 from vtrcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,110 +27,62 @@ METHOD_HELP = (
 
 def command(
     context: typer.Context,
-    store: options.Store = None,
-    run: Annotated[
-        str | None,
-        typer.Option(
-            "--run",
-            autocompletion=completion.runs,
-            metavar="RUN",
-            help="Trained run, or none for zero-shot.",
-            show_default="the newest",
-        ),
-    ] = None,
-    dataset: options.Dataset = None,
-    annotations: options.Annotations = None,
-    split: Annotated[str, typer.Option("--split", help="Split to evaluate.")] = "test",
-    similarities: Annotated[
-        Path | None,
-        typer.Option("--similarities", help="Any model's matrix [texts, videos]: .npy .npz .safetensors .pt"),
-    ] = None,
-    text_vectors: Annotated[
-        Path | None,
-        typer.Option("--text-vectors", help="[texts, dim], with --video-vectors instead of a matrix."),
-    ] = None,
-    video_vectors: Annotated[Path | None, typer.Option("--video-vectors", help="[videos, dim].")] = None,
-    text_to_video: Annotated[
-        Path | None,
-        typer.Option(
-            "--text-to-video",
-            help="Index of each text's video: .txt .csv .json .npy",
-            show_default="diagonal",
-        ),
-    ] = None,
-    dsl: Annotated[bool, typer.Option("--dsl", help="Dual softmax as well; short for --method dsl.")] = False,
-    method: Annotated[
-        list[str] | None, typer.Option("--method", autocompletion=completion.methods, help=METHOD_HELP)
-    ] = None,
-    temperature: Annotated[
-        float, typer.Option("--temperature", help="Of the corrections, on logit scale x score.")
-    ] = 1.0,
-    logit_scale: Annotated[
-        float | None,
-        typer.Option(
-            "--logit-scale",
-            help="What scores are multiplied by.",
-            show_default="the model's own, else detected",
-        ),
-    ] = None,
-    bank: Annotated[
-        str,
-        typer.Option(
-            "--bank", help="test: the test queries themselves. train, or a FILE of bank scores: usable live."
-        ),
-    ] = "test",
-    k: Annotated[
-        int | None, typer.Option("--k", min=1, help="Neighbours, for csls, nnn and qb-norm.")
-    ] = None,
-    alpha: Annotated[
-        float, typer.Option("--alpha", help="Weight of the neighbours' mean, for nnn; the paper has 0.75.")
-    ] = 0.25,
-    ties: Annotated[
-        Literal["average", "optimistic", "pessimistic"],
-        typer.Option("--ties", help="Rank among equal scores."),
-    ] = "average",
-    v2t_over: Annotated[
-        Literal["videos", "captions"] | None,
-        typer.Option(
-            "--v2t-over",
-            help="What video-to-text ranks: videos, each by its best caption, or captions.",
-            show_default="videos, where a video has several captions",
-        ),
-    ] = None,
-    arrivals: Annotated[
-        str | None, typer.Option("--arrivals", help="Queries in batches of these sizes: 1,16,256,1000")
-    ] = None,
-    sweep: Annotated[
-        str | None, typer.Option("--sweep", help=f"Temperatures to try; all for {DEFAULT_SWEEP}")
-    ] = None,
-    report: Annotated[Path | None, typer.Option("--report", help="Write a self-contained page.")] = None,
-    save_similarities: Annotated[
-        Path | None,
-        typer.Option(
-            "--save-similarities", help="Write the matrix as .npy; --similarities reads it with its truth."
-        ),
-    ] = None,
-    save_ranks: Annotated[
-        Path | None,
-        typer.Option("--save-ranks", help="Write every query's ranks as JSON, for `vtr compare`."),
-    ] = None,
-    memory: Annotated[
-        float, typer.Option("--memory", min=0.01, max=100_000, help="Gigabytes for blocks in work.")
-    ] = 1.0,
-    bootstrap: Annotated[
-        int, typer.Option("--bootstrap", min=0, help="Resamples for the intervals; 0: none.")
-    ] = 1000,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, max=options.MAX_SEED, help="Of resampling and shuffling.")
-    ] = 0,
-    tagger: options.Tagger = "hanta",
-    max_tokens: options.MaxTokens = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Evaluate although the store lacks videos of the split.")
-    ] = False,
-    device: options.Device = options.DEVICE_DEFAULT,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
+    store: Path | None = options.STORE,
+    run: str | None = opt(
+        "--run RUN", "Trained run, or none for zero-shot.", shown="the newest", complete=options.runs
+    ),
+    dataset: str | None = options.DATASET,
+    annotations: Path | None = options.ANNOTATIONS,
+    split: str = opt("--split", "Split to evaluate.", default="test"),
+    similarities: Path | None = opt(
+        "--similarities", "Any model's matrix [texts, videos]: .npy .npz .safetensors .pt"
+    ),
+    text_vectors: Path | None = opt(
+        "--text-vectors", "[texts, dim], with --video-vectors instead of a matrix."
+    ),
+    video_vectors: Path | None = opt("--video-vectors", "[videos, dim]."),
+    text_to_video: Path | None = opt(
+        "--text-to-video", "Index of each text's video: .txt .csv .json .npy", shown="diagonal"
+    ),
+    dsl: bool = flag("--dsl", "Dual softmax as well; short for --method dsl."),
+    method: list[str] | None = opt("--method", METHOD_HELP, complete=options.methods),
+    temperature: float = opt("--temperature", "Of the corrections, on logit scale x score.", default=1.0),
+    logit_scale: float | None = opt(
+        "--logit-scale", "What scores are multiplied by.", shown="the model's own, else detected"
+    ),
+    bank: str = opt(
+        "--bank",
+        "test: the test queries themselves. train, or a FILE of bank scores: usable live.",
+        default="test",
+    ),
+    k: int | None = opt("--k", "Neighbours, for csls, nnn and qb-norm.", min=1),
+    alpha: float = opt(
+        "--alpha", "Weight of the neighbours' mean, for nnn; the paper has 0.75.", default=0.25
+    ),
+    ties: Literal["average", "optimistic", "pessimistic"] = opt(
+        "--ties", "Rank among equal scores.", default="average"
+    ),
+    v2t_over: Literal["videos", "captions"] | None = opt(
+        "--v2t-over",
+        "What video-to-text ranks: videos, each by its best caption, or captions.",
+        shown="videos, where a video has several captions",
+    ),
+    arrivals: str | None = opt("--arrivals", "Queries in batches of these sizes: 1,16,256,1000"),
+    sweep: str | None = opt("--sweep", f"Temperatures to try; all for {DEFAULT_SWEEP}"),
+    report: Path | None = opt("--report", "Write a self-contained page."),
+    save_similarities: Path | None = opt(
+        "--save-similarities", "Write the matrix as .npy; --similarities reads it with its truth."
+    ),
+    save_ranks: Path | None = opt("--save-ranks", "Write every query's ranks as JSON, for `vtr compare`."),
+    memory: float = opt("--memory", "Gigabytes for blocks in work.", default=1.0, min=0.01, max=100_000),
+    bootstrap: int = opt("--bootstrap", "Resamples for the intervals; 0: none.", default=1000, min=0),
+    seed: int = opt("--seed", "Of resampling and shuffling.", default=0, min=0, max=options.MAX_SEED),
+    tagger: options.TaggerName = options.TAGGER,
+    max_tokens: int | None = options.MAX_TOKENS,
+    allow_missing: bool = flag("--allow-missing", "Evaluate although the store lacks videos of the split."),
+    device: str = options.DEVICE,
+    json_output: bool = options.JSON,
+    quiet: bool = options.QUIET,
 ) -> None:
     """Evaluate retrieval in both directions: a data set through a store and a run, or any model's matrix."""
     for path in (report, save_ranks, save_similarities):
@@ -300,8 +253,6 @@ def _meanings(result: EvaluationResult) -> list[str]:
 
 
 def _print_table(evaluations: tuple[Evaluation, ...], *, has_several: bool) -> None:
-    from vtrcli.cli.console import Column, print_columns
-
     # On a narrow terminal the less usual metrics go first; --json has all.
     leaves = {"R@50": 1, "MRR": 2, "95 %": 3}
     headings = ("T", "R@1", "95 %", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR")

@@ -6,13 +6,15 @@ import os
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from vtrcli.api import extract
-from vtrcli.cli import completion, options
+from vtrcli.cli import options
+from vtrcli.cli.options import arg, flag, opt
 from vtrcli.cli.output import (
+    ProgressBar,
     anchored,
     byte_size,
     count,
@@ -23,8 +25,8 @@ from vtrcli.cli.output import (
     say_absent,
     stdout,
 )
-from vtrcli.cli.progress import ProgressBar
 from vtrcli.errors import EXIT_SOME_FAILED, UsageError
+from vtrcli.model.families import DEFAULT_BACKBONE
 from vtrcli.text_files import path_list
 from vtrcli.times import clock
 
@@ -38,96 +40,46 @@ MAX_TIMEOUT_SECONDS = 7 * 24 * 3600
 
 
 def command(
-    videos: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="PATH",
-            help="Files, folders (searched below), or - for a list on stdin. "
-            "Without any: VTR_VIDEOS, several with : between them (; on Windows).",
-        ),
-    ] = None,
-    store: options.Store = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            "--backbone",
-            autocompletion=completion.backbones,
-            help=options.BACKBONE_HELP,
-            show_default=f"the store's, else {options.BACKBONE_DEFAULT}",
-        ),
-    ] = None,
-    fps: Annotated[
-        float | None,
-        typer.Option(
-            "--fps", min=0.001, help="Frames per second of video.", show_default="the store's, else 0.5"
-        ),
-    ] = None,
-    min_frames: Annotated[
-        int | None,
-        typer.Option(
-            "--min-frames",
-            min=1,
-            help="At least so many, evenly spread.",
-            show_default="the store's, else 12",
-        ),
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option("--frames", min=1, help="Exactly so many, evenly spread, instead of a rate.")
-    ] = None,
-    keyframes: Annotated[
-        bool, typer.Option("--keyframes", help="The key frames instead: fastest, uneven.")
-    ] = False,
-    max_frames: Annotated[
-        int | None, typer.Option("--max-frames", min=1, help="Thin longer videos to so many frames.")
-    ] = None,
-    keep_frames: Annotated[
-        bool, typer.Option("--keep-frames", help="Keep the frames, for thumbnails and fine-tuning.")
-    ] = False,
-    aspect: Annotated[
-        Literal["display", "pixels"] | None,
-        typer.Option(
-            "--aspect",
-            help="Pixels made square, as players show them, or as they are stored, as benchmarks' pipelines take them.",
-            show_default="the store's, else display",
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Decoders at a time.", show_default="one per core")
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option("--batch-size", min=1, help="Frames per step of the encoder.", show_default="by device"),
-    ] = None,
-    device: options.Device = options.DEVICE_DEFAULT,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            "--timeout",
-            min=0.1,
-            max=MAX_TIMEOUT_SECONDS,
-            help="Seconds per video.",
-            show_default="60 + twice its length",
-        ),
-    ] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try again what failed before.")
-    ] = False,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--exclude",
-            metavar="GLOB",
-            help="Pass over such files or folders: '*.gif', raw, 'raw/*.mov'; may be repeated.",
-        ),
-    ] = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Take videos whose files are gone from PATH out of the store.")
-    ] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Go on: extract what is added or changed, until Ctrl-C.")
-    ] = False,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
+    videos: list[Path] | None = arg(
+        "PATH",
+        "Files, folders (searched below), or - for a list on stdin. "
+        "Without any: VTR_VIDEOS, several with : between them (; on Windows).",
+        default=None,
+    ),
+    store: Path | None = options.STORE,
+    backbone: str | None = opt(
+        "--backbone",
+        options.BACKBONE_HELP,
+        shown=f"the store's, else {DEFAULT_BACKBONE}",
+        complete=options.backbones,
+    ),
+    fps: float | None = opt("--fps", "Frames per second of video.", min=0.001, shown="the store's, else 0.5"),
+    min_frames: int | None = opt(
+        "--min-frames", "At least so many, evenly spread.", min=1, shown="the store's, else 12"
+    ),
+    frames: int | None = opt("--frames", "Exactly so many, evenly spread, instead of a rate.", min=1),
+    keyframes: bool = flag("--keyframes", "The key frames instead: fastest, uneven."),
+    max_frames: int | None = opt("--max-frames", "Thin longer videos to so many frames.", min=1),
+    keep_frames: bool = flag("--keep-frames", "Keep the frames, for thumbnails and fine-tuning."),
+    aspect: Literal["display", "pixels"] | None = opt(
+        "--aspect",
+        "Pixels made square, as players show them, or as they are stored, as benchmarks' pipelines take them.",
+        shown="the store's, else display",
+    ),
+    workers: int | None = opt("--workers", "Decoders at a time.", min=1, shown="one per core"),
+    batch_size: int | None = opt("--batch-size", "Frames per step of the encoder.", min=1, shown="by device"),
+    device: str = options.DEVICE,
+    timeout: float | None = opt(
+        "--timeout", "Seconds per video.", min=0.1, max=MAX_TIMEOUT_SECONDS, shown="60 + twice its length"
+    ),
+    retry_failed: bool = flag("--retry-failed", "Try again what failed before."),
+    exclude: list[str] | None = opt(
+        "--exclude GLOB", "Pass over such files or folders: '*.gif', raw, 'raw/*.mov'; may be repeated."
+    ),
+    prune: bool = flag("--prune", "Take videos whose files are gone from PATH out of the store."),
+    watch: bool = flag("--watch", "Go on: extract what is added or changed, until Ctrl-C."),
+    json_output: bool = options.JSON,
+    quiet: bool = options.QUIET,
 ) -> None:
     """Decode frames of videos and store their CLIP features. Run it again: only new or changed files are done."""
     paths, is_list = input_paths(videos)

@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from vtrcli.cli import completion, options
+from vtrcli.cli import options
+from vtrcli.cli.options import flag, opt
 from vtrcli.cli.output import print_json, say
 from vtrcli.cli.settings import SETTINGS_NAME
 from vtrcli.errors import InputError, UsageError
 from vtrcli.files import write_whole
+from vtrcli.model.families import DEFAULT_BACKBONE
 
 NAME = "init"
 EPILOG = "Example: [bold]vtr init --videos ~/Videos --backbone ViT-B/16[/bold]"
 
 
 def command(
-    videos: Annotated[str | None, typer.Option("--videos", help="Folder that `vtr extract` reads.")] = None,
-    store: Annotated[str, typer.Option("--store", help="Feature store, relative to vtr.toml.")] = "store",
-    backbone: Annotated[
-        str, typer.Option("--backbone", autocompletion=completion.backbones, help=options.BACKBONE_HELP)
-    ] = options.BACKBONE_DEFAULT,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            "--dataset", autocompletion=completion.datasets, help="Data set to train and evaluate on."
-        ),
-    ] = None,
-    annotations: Annotated[str | None, typer.Option("--annotations", help="Folder of its files.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a vtr.toml that is there.")] = False,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
+    videos: str | None = opt("--videos", "Folder that `vtr extract` reads."),
+    store: str = opt("--store", "Feature store, relative to vtr.toml.", default="store"),
+    backbone: str = opt(
+        "--backbone", options.BACKBONE_HELP, default=DEFAULT_BACKBONE, complete=options.backbones
+    ),
+    dataset: str | None = opt("--dataset", "Data set to train and evaluate on.", complete=options.datasets),
+    annotations: str | None = opt("--annotations", "Folder of its files."),
+    force: bool = flag("--force", "Replace a vtr.toml that is there."),
+    json_output: bool = options.JSON,
+    quiet: bool = options.QUIET,
 ) -> None:
     """Write vtr.toml into this folder; every command run here or below reads it."""
     path = Path.cwd() / SETTINGS_NAME

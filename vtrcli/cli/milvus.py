@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from vtrcli.cli import completion, options
-from vtrcli.cli.app_parts import VtrCommand
-from vtrcli.cli.output import count, print_json, say, stdout
-from vtrcli.cli.progress import StepBar
+from vtrcli.cli import options
+from vtrcli.cli.options import opt
+from vtrcli.cli.output import StepBar, count, print_json, say, stdout
 from vtrcli.cli.search_openers import open_searcher
+from vtrcli.cli.settings import VtrCommand
 from vtrcli.milvus.server import shown
 
 NAME = "milvus"
@@ -22,16 +22,6 @@ app = typer.Typer(
     help="A store in Milvus, for what outgrows one machine; search it with `vtr search --milvus`.",
 )
 MAX_SHOWN = 10
-Run = Annotated[
-    str | None,
-    typer.Option(
-        "--run",
-        autocompletion=completion.runs,
-        metavar="RUN",
-        help="For a trained run, or none for plain CLIP.",
-        show_default="the newest beside vtr.toml",
-    ),
-]
 
 
 @app.callback()
@@ -41,15 +31,20 @@ def _group() -> None:
 
 @app.command(cls=VtrCommand, epilog=EPILOG)
 def push(
-    milvus: options.Milvus,
-    store: options.Store = None,
-    run: Run = None,
-    prefix: options.MilvusPrefix = options.MILVUS_PREFIX,
-    token: options.MilvusToken = None,
-    timeout: options.MilvusTimeout = options.MILVUS_TIMEOUT,
-    device: options.Device = options.DEVICE_DEFAULT,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
+    milvus: str = options.MILVUS_URI,
+    store: Path | None = options.STORE,
+    run: str | None = opt(
+        "--run RUN",
+        "For a trained run, or none for plain CLIP.",
+        shown="the newest beside vtr.toml",
+        complete=options.runs,
+    ),
+    prefix: str = options.MILVUS_PREFIX,
+    token: str | None = options.MILVUS_TOKEN,
+    timeout: float = options.MILVUS_TIMEOUT,
+    device: str = options.DEVICE,
+    json_output: bool = options.JSON,
+    quiet: bool = options.QUIET,
 ) -> None:
     """Copy a store into Milvus: frames, and with --run its vectors. Again: only what is new, changed or gone."""
     from vtrcli.milvus.push import push as push_store

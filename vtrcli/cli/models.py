@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from vtrcli.cli import completion, options
-from vtrcli.cli.app_parts import VtrCommand
-from vtrcli.cli.output import byte_size, home_relative, print_json, print_rows, stdout
-from vtrcli.cli.progress import StepBar
+from vtrcli.cli import options
+from vtrcli.cli.options import arg, opt
+from vtrcli.cli.output import (
+    Column,
+    StepBar,
+    byte_size,
+    home_relative,
+    print_columns,
+    print_json,
+    print_rows,
+    stdout,
+)
+from vtrcli.cli.settings import VtrCommand
 from vtrcli.errors import UsageError, WeightsError
 
 NAME = "models"
@@ -20,15 +28,13 @@ app = typer.Typer(
     no_args_is_help=True, help="Look after the backbones: which there are, download, import, check."
 )
 
-Name = Annotated[
-    str, typer.Argument(metavar="NAME", autocompletion=completion.backbones, help=options.BACKBONE_HELP)
-]
+NAME_ARGUMENT: str = arg("NAME", options.BACKBONE_HELP, complete=options.backbones)
 # Rounding in half precision and another ffmpeg's scaler stay well above this; another model falls far below.
 MIN_GOLDEN_COSINE = 0.99
 
 
 @app.command("list", cls=VtrCommand, epilog="Example: [bold]vtr models list --json[/bold]")
-def list_command(json_output: options.Json = False) -> None:
+def list_command(json_output: bool = options.JSON) -> None:
     """List the backbones: OpenAI's, the demo's, and what was imported."""
     from vtrcli.model.models import list_models
 
@@ -37,8 +43,6 @@ def list_command(json_output: options.Json = False) -> None:
         body = [{**vars(entry), "path": str(entry.path) if entry.path else None} for entry in entries]
         print_json("models list", {"models": body})
         return
-    from vtrcli.cli.console import Column, print_columns
-
     columns = [
         Column("name", style="bold"),
         Column("dim", is_right=True),
@@ -62,7 +66,7 @@ def list_command(json_output: options.Json = False) -> None:
 
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr models pull ViT-B/32[/bold]")
-def pull(name: Name, json_output: options.Json = False, quiet: options.Quiet = False) -> None:
+def pull(name: str = NAME_ARGUMENT, json_output: bool = options.JSON, quiet: bool = options.QUIET) -> None:
     """Download one of OpenAI's models (resumed, checked) and convert it."""
     from vtrcli.model.models import pull_model
 
@@ -74,11 +78,9 @@ def pull(name: Name, json_output: options.Json = False, quiet: options.Quiet = F
     "import", cls=VtrCommand, epilog="Example: [bold]vtr models import finetuned.pt --name mine[/bold]"
 )
 def import_command(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="File or folder of weights.")],
-    name: Annotated[
-        str | None, typer.Option("--name", help="What to call it.", show_default="after the file")
-    ] = None,
-    json_output: options.Json = False,
+    path: Path = arg("PATH", "File or folder of weights."),
+    name: str | None = opt("--name", "What to call it.", shown="after the file"),
+    json_output: bool = options.JSON,
 ) -> None:
     """Convert weights that lie elsewhere, so that --backbone finds them by name."""
     from vtrcli.model.models import import_weights
@@ -88,16 +90,12 @@ def import_command(
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr models check ViT-B/32[/bold]")
 def check(
-    name: Name,
-    video: Annotated[
-        Path | None, typer.Option("--video", help="A video whose features are known; needs --features.")
-    ] = None,
-    features: Annotated[
-        Path | None, typer.Option("--features", help=".npy [num_frames, dim] of that video at --fps.")
-    ] = None,
-    fps: Annotated[float, typer.Option("--fps", min=0.001, help="Frames per second of --features.")] = 5.0,
-    device: options.Device = options.DEVICE_DEFAULT,
-    json_output: options.Json = False,
+    name: str = NAME_ARGUMENT,
+    video: Path | None = opt("--video", "A video whose features are known; needs --features."),
+    features: Path | None = opt("--features", ".npy [num_frames, dim] of that video at --fps."),
+    fps: float = opt("--fps", "Frames per second of --features.", default=5.0, min=0.001),
+    device: str = options.DEVICE,
+    json_output: bool = options.JSON,
 ) -> None:
     """Read every tensor and compare its checksum; with --video and --features, compare the features too."""
     if (video is None) != (features is None):

@@ -1,32 +1,124 @@
-"""Options that several commands share, so that the same flag means the same everywhere."""
+"""Options: one line each (`opt`), those that several commands share, so that the same flag means the same everywhere,
+what the shell proposes for them, and what people write into them: sizes, lengths, dates.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal, get_args
 
 import typer
 
-from vtrcli.cli import completion
-from vtrcli.errors import UsageError
-from vtrcli.model.families import DEFAULT_BACKBONE
+from vtrcli.cli.output import short_path
+from vtrcli.cli.settings import runs_folder
+from vtrcli.errors import UsageError, VtrError
+from vtrcli.times import parse_seconds
 
-Store = Annotated[
-    Path | None,
-    typer.Option("--store", metavar="DIR", help="Feature store.", show_default="the user's data folder"),
-]
-Stores = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--store",
-        metavar="DIR",
-        help="Feature store; may be repeated, to search several of one backbone.",
-        show_default="the user's data folder",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks.")]
+MAX_SEED = 2**32 - 1
+BACKBONE_HELP = "ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px, a file or folder of weights, or demo."
+_BYTES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
+
+
+def opt(
+    usage: str,
+    words: str | None = None,
+    panel: str | None = None,
+    *,
+    default: Any = None,
+    shown: str | None = None,
+    complete: Callable[[], Iterable[str]] | None = None,
+    **more: Any,
+) -> Any:
+    """One option: `queries: Path | None = opt("--queries, -q FILE", "One query per line.")`.
+
+    Args:
+        usage: its flags, and if wanted what stands behind them.
+        words: its help.
+        panel: the part of the help that it stands in.
+        shown: what the help gives as its default, where that is no plain value.
+        complete: the values that the shell proposes.
+        more: as `typer.Option` has them: min, max …
+    """
+    flags, _, metavar = usage.replace(", ", ",").partition(" ")
+    return typer.Option(
+        default,
+        *flags.split(","),
+        metavar=metavar or None,
+        help=words,
+        rich_help_panel=panel,
+        show_default=shown or True,
+        autocompletion=_completion(complete) if complete else None,
+        **more,
+    )
+
+
+def flag(usage: str, words: str, panel: str | None = None) -> Any:
+    """An option that is given or not."""
+    return opt(usage, words, panel, default=False)
+
+
+def arg(
+    metavar: str, words: str, *, default: Any = ..., complete: Callable[[], Iterable[str]] | None = None
+) -> Any:
+    """One argument; without a `default` it must be given."""
+    return typer.Argument(
+        default, metavar=metavar, help=words, autocompletion=_completion(complete) if complete else None
+    )
+
+
+def _completion(names: Callable[[], Iterable[str]]) -> Callable[[typer.Context, str], list[str]]:
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        try:
+            return [name for name in names() if name.startswith(incomplete)]
+        except (VtrError, OSError):  # Tab is no place for an error; the command itself will say it
+            return []
+
+    return complete
+
+
+def backbones() -> list[str]:
+    """The names of the backbones that are known or were imported."""
+    from vtrcli.model.models import list_models
+
+    return [entry.name for entry in list_models()]
+
+
+def datasets() -> Iterable[str]:
+    """The names of the data sets."""
+    from vtrcli.datasets.registry import DATASETS
+
+    return DATASETS
+
+
+def recipes() -> Iterable[str]:
+    """The names of the published settings."""
+    from vtrcli.model.train_settings import RECIPES
+
+    return RECIPES
+
+
+def methods() -> Iterable[str]:
+    """The corrections of an evaluation."""
+    from vtrcli.ranking.methods import METHODS
+
+    return METHODS
+
+
+def search_methods() -> Iterable[str]:
+    """The corrections of one live query."""
+    from vtrcli.searching.query import SearchMethod
+
+    return get_args(SearchMethod)
+
+
+def runs() -> list[str]:
+    """`none`, and the runs beside vtr.toml, as paths from here, the newest first."""
+    files = runs_folder(Path.cwd()).glob("*/config.json")
+    newest_first = sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    return ["none", *(short_path(str(file.parent)) for file in newest_first)]
 
 
 def _known_device(device: str) -> str:
@@ -36,70 +128,39 @@ def _known_device(device: str) -> str:
     return device
 
 
-Device = Annotated[
-    str, typer.Option("--device", callback=_known_device, help="auto, cpu, cuda, cuda:N or mps.")
-]
-Dataset = Annotated[
-    str | None,
-    typer.Option(
-        "--dataset",
-        autocompletion=completion.datasets,
-        help="Data set, see `vtr datasets list`; csv or jsonl for your own.",
-    ),
-]
-Annotations = Annotated[
-    Path | None, typer.Option("--annotations", metavar="DIR", help="Folder of the data set's files.")
-]
-Tagger = Annotated[Literal["hanta", "spacy"], typer.Option("--tagger", help="Finds nouns and verbs.")]
-
-MaxTokens = Annotated[
-    int | None,
-    typer.Option(
-        "--max-tokens",
-        min=3,
-        help="Tokens of a text that are read, with start and end.",
-        show_default="32 or 64, as published for the data set; your own: 77",
-    ),
-]
-
-Milvus = Annotated[
-    str,
-    typer.Option(
-        "--milvus",
-        rich_help_panel="Milvus",
-        metavar="URI",
-        help="http://host:19530, or a local file that ends in .db.",
-    ),
-]
-MilvusPrefix = Annotated[
-    str, typer.Option("--prefix", rich_help_panel="Milvus", help="Begins the names of the collections.")
-]
-MilvusToken = Annotated[
-    str | None,
-    typer.Option(
-        "--token",
-        rich_help_panel="Milvus",
-        help="USER:PASSWORD or a key; better by VTR_TOKEN.",
-        show_default="none",
-    ),
-]
-MilvusTimeout = Annotated[
-    float,
-    typer.Option(
-        "--milvus-timeout",
-        rich_help_panel="Milvus",
-        min=0.1,
-        max=3600,
-        help="Seconds that a call to Milvus may take.",
-    ),
-]
-MILVUS_PREFIX = "vtr"
-MILVUS_TIMEOUT = 10.0
-
-DEVICE_DEFAULT = "auto"
-MAX_SEED = 2**32 - 1
-BACKBONE_DEFAULT = DEFAULT_BACKBONE
-BACKBONE_HELP = "ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px, a file or folder of weights, or demo."
+# What several commands share, each with its default.
+STORE: Path | None = opt("--store DIR", "Feature store.", shown="the user's data folder")
+STORES: list[Path] | None = opt(
+    "--store DIR",
+    "Feature store; may be repeated, to search several of one backbone.",
+    shown="the user's data folder",
+)
+JSON: bool = flag("--json", "Print one JSON object instead of a table.")
+QUIET: bool = flag("--quiet, -q", "No progress and no remarks.")
+DEVICE: str = opt("--device", "auto, cpu, cuda, cuda:N or mps.", default="auto", callback=_known_device)
+DATASET: str | None = opt(
+    "--dataset", "Data set, see `vtr datasets list`; csv or jsonl for your own.", complete=datasets
+)
+ANNOTATIONS: Path | None = opt("--annotations DIR", "Folder of the data set's files.")
+TaggerName = Literal["hanta", "spacy"]
+TAGGER: TaggerName = opt("--tagger", "Finds nouns and verbs.", default="hanta")
+MAX_TOKENS: int | None = opt(
+    "--max-tokens",
+    "Tokens of a text that are read, with start and end.",
+    min=3,
+    shown="32 or 64, as published for the data set; your own: 77",
+)
+MILVUS = "Milvus"  # a panel
+MILVUS_URI: str = opt(
+    "--milvus URI", "http://host:19530, or a local file that ends in .db.", MILVUS, default=...
+)
+MILVUS_PREFIX: str = opt("--prefix", "Begins the names of the collections.", MILVUS, default="vtr")
+MILVUS_TOKEN: str | None = opt(
+    "--token", "USER:PASSWORD or a key; better by VTR_TOKEN.", MILVUS, shown="none"
+)
+MILVUS_TIMEOUT: float = opt(
+    "--milvus-timeout", "Seconds that a call to Milvus may take.", MILVUS, default=10.0, min=0.1, max=3600
+)
 
 
 def was_typed(context: typer.Context, name: str) -> bool:
@@ -145,3 +206,68 @@ def require_dataset(dataset: str | None, annotations: Path | None) -> tuple[str,
             to_do=f"add {missing}, or set it in vtr.toml",
         )
     return dataset, annotations
+
+
+def to_seconds(text: str | None, *, option: str) -> float | None:
+    """`90`, `1:30` or `1:02:03` -> seconds. Raises UsageError for anything else."""
+    if text is None:
+        return None
+    seconds = parse_seconds(text)
+    if seconds is None:
+        raise UsageError(
+            f"{option} {text!r}",
+            allowed="seconds, M:SS or H:MM:SS",
+            to_do=f"write `{option} 90` or `{option} 1:30`",
+        )
+    return seconds
+
+
+def to_bytes(text: str | None, *, option: str) -> int | None:
+    """`500`, `20MB` or `1.5G` -> bytes; powers of 1000, as in the tables. Raises UsageError for anything else."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?)\s*([kmgt]?)b?", text.strip().lower(), re.ASCII)
+    if match is None:
+        raise UsageError(
+            f"{option} {text!r}",
+            allowed="bytes, or a number with kB, MB, GB or TB",
+            to_do=f"write `{option} 20MB`",
+        )
+    return int(float(match[1]) * _BYTES[match[2]])
+
+
+def to_timestamp(text: str | None, *, option: str) -> float | None:
+    """`2019`, `2019-06`, `2019-06-30` or `2019-06-30T12:00` (local time) -> seconds since 1970 of its beginning.
+
+    Raises:
+        UsageError: no such date.
+    """
+    if text is None:
+        return None
+    for form in ("%Y", "%Y-%m", "%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"):
+        try:
+            return datetime.strptime(text.strip(), form).timestamp()
+        except (ValueError, OverflowError, OSError):
+            continue
+    raise UsageError(
+        f"{option} {text!r}",
+        allowed="a date: 2019, 2019-06, 2019-06-30 or 2019-06-30T12:00",
+        to_do=f"write `{option} 2019-06-30`",
+    )
+
+
+def to_numbers(text: str | None, *, option: str, whole: bool = False) -> tuple[float, ...]:
+    """1,16,256 as numbers above 0. Raises UsageError for anything else."""
+    if text is None:
+        return ()
+    try:
+        values = tuple(float(int(part)) if whole else float(part) for part in text.split(","))
+        if any(not value > 0 for value in values):
+            raise ValueError
+        return values
+    except ValueError:
+        raise UsageError(
+            f"{option} {text}",
+            allowed=f"{'whole ' * whole}numbers above 0, separated by commas",
+            to_do=f"write for example {option} {'1,16,256' if whole else '0.5,1,2'}",
+        ) from None

@@ -1,23 +1,42 @@
-"""What a person or a script sees: results on stdout, all else on stderr. Numbers, times and names as text."""
+"""What a person or a script sees: results on stdout, all else on stderr. Numbers, times and names as text; progress."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vtrcli.cli.printable import printable
-
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
+    from rich.text import Text
 
     from vtrcli.errors import VtrError
 
-SCHEMA = 1
+
+SCHEMA = 1  # of what --json prints
+PIPE_WIDTH = 200
+GAP = 2
+# A text that folds keeps so much room, so that it stays a text and not a column of syllables.
+MIN_FOLD_WIDTH = 24
+LINE_SECONDS = 10.0  # between two lines of progress, where there is no terminal
+
+
+def printable(text: str) -> str:
+    """File names and captions without control characters: a name must not steer the terminal."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def print_json(command: str, body: dict[str, Any]) -> None:
@@ -25,11 +44,33 @@ def print_json(command: str, body: dict[str, Any]) -> None:
     typer.echo(json.dumps({"schema": SCHEMA, "command": command, **body}, default=str))
 
 
-def stdout() -> Console:
-    """The console for results; takes text, no markup."""
-    from vtrcli.cli.console import PlainConsole
+def stdout(*, pipe_width: int = PIPE_WIDTH) -> Console:
+    """The console for results: what it is given is text, never markup and never a command to the terminal.
 
-    return PlainConsole()
+    Names come from other people's files and stores, so every string, in tables too, passes `printable`.
+    """
+    from rich.console import Console
+
+    class PlainConsole(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            """Print; in a pipe or a file no line ends with the blanks that fill a table's last column."""
+            if self.is_terminal:
+                super().print(*objects, **options)
+                return
+            with self.capture() as captured:
+                super().print(*objects, **options)
+            self.file.write(re.sub(r" +$", "", captured.get(), flags=re.MULTILINE))
+
+        def on_broken_pipe(self) -> None:
+            """Leave it to `main`, so that all commands end alike; rich would end the program with 1."""
+            raise BrokenPipeError
+
+        def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+            """All strings that are printed or stand in a table go through here; `Text` objects do not."""
+            return super().render_str(printable(text), **options)
+
+    width = None if sys.stdout.isatty() else pipe_width  # not wrapped to 80 columns when piped
+    return PlainConsole(width=width, highlight=False, markup=False, emoji=False)
 
 
 def print_rows(rows: dict[str, str]) -> None:
@@ -41,6 +82,76 @@ def print_rows(rows: dict[str, str]) -> None:
     for name, value in rows.items():
         table.add_row(Text(name, style="dim"), value)
     stdout().print(table)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table. Its cells never shrink, unless it `folds` (a path, a sentence).
+
+    Attributes:
+        short: shorter words for a cell, where the terminal is too narrow.
+        leaves: where that is not enough, columns with a number are left out, the lowest first.
+    """
+
+    heading: str
+    is_right: bool = False
+    folds: bool = False
+    style: str = ""
+    short: Callable[[str], str] | None = None
+    leaves: int = 0
+
+
+def print_columns(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table that fits the terminal, and say which columns were left out for that. A pipe gets all."""
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [[printable(cell) for cell in column] for column in zip(*rows, strict=True)] or [
+        [] for _ in columns
+    ]
+    whole = _width(list(zip(columns, cells, strict=True)), folded=False)
+    console = stdout(pipe_width=max(PIPE_WIDTH, whole))
+    shown = list(zip(columns, cells, strict=True))
+    if _width(shown) > console.width:
+        shown = [
+            (column, [column.short(text) for text in texts] if column.short else texts)
+            for column, texts in shown
+        ]
+    left_out = []
+    for column in sorted((column for column in columns if column.leaves), key=lambda column: column.leaves):
+        if _width(shown) > console.width:
+            shown = [pair for pair in shown if pair[0] is not column]
+            left_out.append(column.heading)
+    table = Table(box=None, padding=(0, GAP, 0, 0), header_style="dim", pad_edge=False)
+    for column, texts in shown:
+        table.add_column(
+            column.heading,
+            justify="right" if column.is_right else "left",
+            style=column.style,
+            overflow="fold",
+            no_wrap=not column.folds,
+            min_width=None if column.folds else _longest(column, texts),
+        )
+    for row in zip(*(texts for _, texts in shown), strict=True):
+        table.add_row(*row)
+    console.print(table)
+    if left_out:
+        console.print(Text(f"not shown, for want of room: {', '.join(left_out)}", style="dim"))
+
+
+def _width(shown: Sequence[tuple[Column, Sequence[str]]], *, folded: bool = True) -> int:
+    """What a table takes, with the columns that fold as narrow as they may be."""
+    widths = (
+        min(_longest(column, texts), MIN_FOLD_WIDTH) if column.folds and folded else _longest(column, texts)
+        for column, texts in shown
+    )
+    return sum(width + GAP for width in widths)
+
+
+def _longest(column: Column, texts: Sequence[str]) -> int:
+    from rich.cells import cell_len
+
+    return max(cell_len(text) for text in (column.heading, *texts))
 
 
 def say(text: str, *, quiet: bool = False, dim: bool = False) -> None:
@@ -118,3 +229,99 @@ def byte_size(num_bytes: int) -> str:
 def count(number: int, noun: str) -> str:
     """1 video, 1,284 videos."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+class ProgressBar:
+    """A bar over `total` things; `update` takes the absolute number done and a short text beside it."""
+
+    def __init__(self, total: int, *, unit: str, quiet: bool, transient: bool = False) -> None:
+        self._total = total
+        self._unit = unit
+        self._quiet = quiet or total == 0
+        self._started = self._last_line = time.monotonic()
+        self._first: int | None = None
+        self._bar: Progress | None = None
+        if not self._quiet and sys.stderr.isatty():
+            self._bar = _rich_bar(transient=transient)
+            self._task = self._bar.add_task("", total=total, rate="", note="")
+
+    def __enter__(self) -> ProgressBar:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def update(self, num_done: int, note: str = "") -> None:
+        """Show that `num_done` of the total are done."""
+        if self._quiet:
+            return
+        now = time.monotonic()
+        if self._first is None:  # a run that goes on: what was done before does not count for the rate
+            self._first = num_done - 1 if num_done > 0 else 0
+        rate = (num_done - self._first) / max(now - self._started, 1e-9)
+        speed = f"{rate:.{0 if rate >= 10 else 1 if rate >= 1 else 2}f}"
+        if self._bar:
+            self._bar.update(self._task, completed=num_done, rate=f"{speed} {self._unit}/s", note=note)
+        elif now - self._last_line >= LINE_SECONDS:
+            self._last_line = now
+            text = f"{num_done:,}/{self._total:,} {self._unit} · {speed} {self._unit}/s"
+            typer.echo(text + (f" · {note}" if note else ""), err=True)
+
+
+class StepBar:
+    """A bar whose total is known only with the first call of `update(num_done, total)`."""
+
+    def __init__(self, *, unit: str, quiet: bool, transient: bool = False) -> None:
+        self._unit, self._quiet, self._transient = unit, quiet, transient
+        self._bar: ProgressBar | None = None
+
+    def __enter__(self) -> StepBar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish()
+
+    def update(self, num_done: int, total: int, note: str = "") -> None:
+        """Show that `num_done` of `total` are done."""
+        if self._bar is None:
+            self._bar = ProgressBar(total, unit=self._unit, quiet=self._quiet, transient=self._transient)
+            self._bar.__enter__()
+        self._bar.update(num_done, note)
+
+    def update_unit(self, num_done: int, total: int, unit: str) -> None:
+        """As `update`, for a caller whose things change; another unit begins another bar."""
+        if unit != self._unit:
+            self.finish()
+            self._unit = unit
+        self.update(num_done, total)
+
+    def finish(self) -> None:
+        """Leave the bar as it is; the next `update` begins another."""
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None
+
+
+def _rich_bar(*, transient: bool) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    separator = TextColumn("[dim]·[/dim]")
+    return Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        separator,
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[note]}"),
+        separator,
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+        transient=transient,
+    )

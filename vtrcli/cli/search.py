@@ -5,16 +5,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import typer
-
-from vtrcli.cli import completion, options
+from vtrcli.cli import options
+from vtrcli.cli.options import arg, flag, opt, to_bytes, to_seconds, to_timestamp
 from vtrcli.cli.output import anchored
 from vtrcli.cli.search_extras import Output
 from vtrcli.cli.search_openers import open_milvus, open_stores
 from vtrcli.cli.search_output import read_lines
-from vtrcli.cli.units import to_bytes, to_seconds, to_timestamp
 from vtrcli.errors import UsageError
 from vtrcli.milvus.server import shown
 
@@ -25,227 +23,86 @@ if TYPE_CHECKING:
     from vtrcli.searching.stores import StoresSearcher
 
 NAME = "search"
+QUERY, RANKING, FILTERS, RESULTS = "Query", "Ranking", "Filters", "Results"  # panels of the help
 EPILOG = 'Example: [bold]vtr search "a man cooking" --moments --not "a woman" --gallery found.html[/bold]'
 
 
 def command(
-    query: Annotated[
-        list[str] | None, typer.Argument(metavar="QUERY", help="What the video shows, as a sentence.")
-    ] = None,
-    store: options.Stores = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many results.")] = 10,
-    plus: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--plus", rich_help_panel="Query", metavar="TEXT", help="Must also show this; may be repeated."
-        ),
-    ] = None,
-    minus: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--not", rich_help_panel="Query", metavar="TEXT", help="Must not show this; may be repeated."
-        ),
-    ] = None,
-    image: Annotated[
-        list[Path] | None,
-        typer.Option("--image", rich_help_panel="Query", metavar="FILE", help="Must look like this picture."),
-    ] = None,
-    like: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--like",
-            rich_help_panel="Query",
-            metavar="VIDEO[@TIME]",
-            help="Must look like this video, or its frame at a time (1:12).",
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights",
-            rich_help_panel="Query",
-            metavar="N,N…",
-            help="How much each part counts: query, --plus, --not, --image, --like.",
-            show_default="1 each, 0.5 for --not",
-        ),
-    ] = None,
-    queries: Annotated[
-        Path | None,
-        typer.Option(
-            "--queries",
-            rich_help_panel="Query",
-            metavar="FILE",
-            help="One query per line (- for stdin); prints JSON lines.",
-        ),
-    ] = None,
-    run: Annotated[
-        str | None,
-        typer.Option(
-            "--run",
-            autocompletion=completion.runs,
-            rich_help_panel="Ranking",
-            metavar="RUN",
-            help="Rank with a trained run, or none for plain CLIP.",
-            show_default="the newest beside vtr.toml",
-        ),
-    ] = None,
-    dsl: Annotated[
-        bool,
-        typer.Option(
-            "--dsl",
-            rich_help_panel="Ranking",
-            help="Correct by the query bank, for this query alone: --method dsl.",
-        ),
-    ] = False,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            "--method",
-            autocompletion=completion.search_methods,
-            rich_help_panel="Ranking",
-            help="A correction by the bank: dsl, inverted-softmax, nnn, csls.",
-        ),
-    ] = None,
-    min_relevance: Annotated[
-        float | None,
-        typer.Option(
-            "--min-relevance",
-            rich_help_panel="Ranking",
-            help="Only results so far above what the bank's captions score; 3 is strict.",
-        ),
-    ] = None,
-    score: Annotated[
-        Literal["max", "mean", "softmax"] | None,
-        typer.Option(
-            "--score",
-            rich_help_panel="Ranking",
-            help="Plain CLIP, where a video's score is its best frame or a mean over its frames.",
-            show_default="max",
-        ),
-    ] = None,
-    moments: Annotated[
-        bool, typer.Option("--moments", rich_help_panel="Ranking", help="Rank moments instead of videos.")
-    ] = False,
-    per_video: Annotated[
-        int,
-        typer.Option("--per-video", rich_help_panel="Ranking", min=1, help="Moments of one video at most."),
-    ] = 3,
-    path: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--path",
-            rich_help_panel="Filters",
-            metavar="GLOB",
-            help="Only such files or folders: '*.mp4', kitchen, ~/Videos/2019; may be repeated.",
-        ),
-    ] = None,
-    min_duration: Annotated[
-        str | None,
-        typer.Option(
-            "--min-duration",
-            rich_help_panel="Filters",
-            metavar="TIME",
-            help="Only videos at least so long (1:30).",
-        ),
-    ] = None,
-    max_duration: Annotated[
-        str | None,
-        typer.Option(
-            "--max-duration", rich_help_panel="Filters", metavar="TIME", help="Only videos at most so long."
-        ),
-    ] = None,
-    after: Annotated[
-        str | None,
-        typer.Option(
-            "--after",
-            rich_help_panel="Filters",
-            metavar="DATE",
-            help="Only files changed since (2019-06-30, 2019).",
-        ),
-    ] = None,
-    before: Annotated[
-        str | None,
-        typer.Option(
-            "--before", rich_help_panel="Filters", metavar="DATE", help="Only files changed before."
-        ),
-    ] = None,
-    min_size: Annotated[
-        str | None,
-        typer.Option(
-            "--min-size",
-            rich_help_panel="Filters",
-            metavar="SIZE",
-            help="Only files of at least this size (20MB).",
-        ),
-    ] = None,
-    max_size: Annotated[
-        str | None,
-        typer.Option(
-            "--max-size", rich_help_panel="Filters", metavar="SIZE", help="Only files of at most this size."
-        ),
-    ] = None,
-    milvus: Annotated[
-        str | None,
-        typer.Option(
-            "--milvus",
-            rich_help_panel="Milvus",
-            metavar="URI",
-            help="Search what `vtr milvus push` put there, without a store.",
-        ),
-    ] = None,
-    prefix: options.MilvusPrefix = options.MILVUS_PREFIX,
-    token: options.MilvusToken = None,
-    milvus_timeout: options.MilvusTimeout = options.MILVUS_TIMEOUT,
-    paths_only: Annotated[
-        bool, typer.Option("--paths", rich_help_panel="Results", help="Print the paths alone, one a line.")
-    ] = False,
-    null: Annotated[
-        bool,
-        typer.Option(
-            "--null",
-            "-0",
-            rich_help_panel="Results",
-            help="As --paths, with a NUL behind each, for xargs -0.",
-        ),
-    ] = False,
-    open_player: Annotated[
-        bool,
-        typer.Option(
-            "--open", rich_help_panel="Results", help="Open the best result in your player, at the moment."
-        ),
-    ] = False,
-    player: Annotated[
-        str | None,
-        typer.Option(
-            "--player",
-            rich_help_panel="Results",
-            metavar="COMMAND",
-            help="Your player for --open: 'mpv --start={seconds} {path}'. No shell sees it; do not put one in it.",
-            show_default="mpv, vlc, … whichever is there",
-        ),
-    ] = None,
-    clips: Annotated[
-        Path | None,
-        typer.Option(
-            "--clips", rich_help_panel="Results", metavar="DIR", help="Cut the moments into MP4 files there."
-        ),
-    ] = None,
-    gallery: Annotated[
-        Path | None,
-        typer.Option(
-            "--gallery",
-            rich_help_panel="Results",
-            metavar="FILE",
-            help="Write a page with pictures and times.",
-        ),
-    ] = None,
-    missing: Annotated[
-        bool,
-        typer.Option("--missing", rich_help_panel="Results", help="Also show videos whose file is gone."),
-    ] = False,
-    device: options.Device = options.DEVICE_DEFAULT,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
+    query: list[str] | None = arg("QUERY", "What the video shows, as a sentence.", default=None),
+    store: list[Path] | None = options.STORES,
+    top_k: int = opt("--top-k, -k", "How many results.", default=10, min=1),
+    plus: list[str] | None = opt("--plus TEXT", "Must also show this; may be repeated.", QUERY),
+    minus: list[str] | None = opt("--not TEXT", "Must not show this; may be repeated.", QUERY),
+    image: list[Path] | None = opt("--image FILE", "Must look like this picture.", QUERY),
+    like: list[str] | None = opt(
+        "--like VIDEO[@TIME]", "Must look like this video, or its frame at a time (1:12).", QUERY
+    ),
+    weights: str | None = opt(
+        "--weights N,N…",
+        "How much each part counts: query, --plus, --not, --image, --like.",
+        QUERY,
+        shown="1 each, 0.5 for --not",
+    ),
+    queries: Path | None = opt(
+        "--queries FILE", "One query per line (- for stdin); prints JSON lines.", QUERY
+    ),
+    run: str | None = opt(
+        "--run RUN",
+        "Rank with a trained run, or none for plain CLIP.",
+        RANKING,
+        shown="the newest beside vtr.toml",
+        complete=options.runs,
+    ),
+    dsl: bool = flag("--dsl", "Correct by the query bank, for this query alone: --method dsl.", RANKING),
+    method: str | None = opt(
+        "--method",
+        "A correction by the bank: dsl, inverted-softmax, nnn, csls.",
+        RANKING,
+        complete=options.search_methods,
+    ),
+    min_relevance: float | None = opt(
+        "--min-relevance", "Only results so far above what the bank's captions score; 3 is strict.", RANKING
+    ),
+    score: Literal["max", "mean", "softmax"] | None = opt(
+        "--score",
+        "Plain CLIP, where a video's score is its best frame or a mean over its frames.",
+        RANKING,
+        shown="max",
+    ),
+    moments: bool = flag("--moments", "Rank moments instead of videos.", RANKING),
+    per_video: int = opt("--per-video", "Moments of one video at most.", RANKING, default=3, min=1),
+    path: list[str] | None = opt(
+        "--path GLOB",
+        "Only such files or folders: '*.mp4', kitchen, ~/Videos/2019; may be repeated.",
+        FILTERS,
+    ),
+    min_duration: str | None = opt("--min-duration TIME", "Only videos at least so long (1:30).", FILTERS),
+    max_duration: str | None = opt("--max-duration TIME", "Only videos at most so long.", FILTERS),
+    after: str | None = opt("--after DATE", "Only files changed since (2019-06-30, 2019).", FILTERS),
+    before: str | None = opt("--before DATE", "Only files changed before.", FILTERS),
+    min_size: str | None = opt("--min-size SIZE", "Only files of at least this size (20MB).", FILTERS),
+    max_size: str | None = opt("--max-size SIZE", "Only files of at most this size.", FILTERS),
+    milvus: str | None = opt(
+        "--milvus URI", "Search what `vtr milvus push` put there, without a store.", options.MILVUS
+    ),
+    prefix: str = options.MILVUS_PREFIX,
+    token: str | None = options.MILVUS_TOKEN,
+    milvus_timeout: float = options.MILVUS_TIMEOUT,
+    paths_only: bool = flag("--paths", "Print the paths alone, one a line.", RESULTS),
+    null: bool = flag("--null, -0", "As --paths, with a NUL behind each, for xargs -0.", RESULTS),
+    open_player: bool = flag("--open", "Open the best result in your player, at the moment.", RESULTS),
+    player: str | None = opt(
+        "--player COMMAND",
+        "Your player for --open: 'mpv --start={seconds} {path}'. No shell sees it; do not put one in it.",
+        RESULTS,
+        shown="mpv, vlc, … whichever is there",
+    ),
+    clips: Path | None = opt("--clips DIR", "Cut the moments into MP4 files there.", RESULTS),
+    gallery: Path | None = opt("--gallery FILE", "Write a page with pictures and times.", RESULTS),
+    missing: bool = flag("--missing", "Also show videos whose file is gone.", RESULTS),
+    device: str = options.DEVICE,
+    json_output: bool = options.JSON,
+    quiet: bool = options.QUIET,
 ) -> None:
     """Rank the videos of a store by what they show, each with the moments that fit best."""
     from vtrcli.searching.filters import Filters

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vtrcli.cli.output import count, print_json, say, short_path
-from vtrcli.cli.progress import ProgressBar
+from vtrcli.cli.output import ProgressBar, count, print_json, say, short_path
 from vtrcli.cli.search_output import answer_lines, print_paths, print_table
 from vtrcli.errors import EXIT_SOME_FAILED
 

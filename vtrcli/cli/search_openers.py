@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vtrcli.cli.output import say
-from vtrcli.cli.progress import StepBar
+from vtrcli.cli.output import StepBar, say
 from vtrcli.cli.settings import newest_run_of
 from vtrcli.errors import UsageError
 

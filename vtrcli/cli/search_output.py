@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtrcli.cli.output import print_json, short_path, stdout
-from vtrcli.cli.printable import printable
+from vtrcli.cli.output import print_json, printable, short_path, stdout
 from vtrcli.errors import InputError, VtrError
 from vtrcli.text_files import decoded_lines
 from vtrcli.times import time_span

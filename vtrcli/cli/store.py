@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from vtrcli.cli import options
-from vtrcli.cli.app_parts import TypedCommand, VtrCommand
+from vtrcli.cli.options import arg, flag, opt
 from vtrcli.cli.output import (
+    Column,
+    StepBar,
     byte_size,
     count,
     model_name,
+    print_columns,
     print_json,
     print_rows,
     say,
@@ -21,7 +24,7 @@ from vtrcli.cli.output import (
     short_path,
     stdout,
 )
-from vtrcli.cli.progress import StepBar
+from vtrcli.cli.settings import TypedCommand, VtrCommand
 from vtrcli.errors import StoreError
 from vtrcli.times import clock
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
 NAME = "store"
 MAX_SHOWN = 10
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+DRY_RUN: bool = flag("--dry-run", "Only say what would be done.")
 EPILOG = "Example: [bold]vtr store info --store kitchen.store[/bold]"
 app = typer.Typer(
     no_args_is_help=True, help="Look after a feature store: what it holds, whether it is sound."
@@ -39,7 +42,7 @@ app = typer.Typer(
 
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr store info --store kitchen.store[/bold]")
-def info(store: options.Store = None, json_output: options.Json = False) -> None:
+def info(store: Path | None = options.STORE, json_output: bool = options.JSON) -> None:
     """Show what a store holds, by kind (features, kept frames, captions, derived tables), and what is missing or
     superseded."""
     from vtrcli.store.compact import contents
@@ -141,15 +144,12 @@ def _print_kinds(kinds: dict[str, Kind], *, num_frames: int) -> None:
 
 @app.command(cls=TypedCommand, epilog="Example: [bold]vtr store compact --store kitchen.store[/bold]")
 def compact(
-    store: options.Store = None,
-    drop_frames: Annotated[
-        bool,
-        typer.Option(
-            "--drop-frames", help="Delete the kept frames too; thumbnails come from the videos then."
-        ),
-    ] = False,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
+    store: Path | None = options.STORE,
+    drop_frames: bool = flag(
+        "--drop-frames", "Delete the kept frames too; thumbnails come from the videos then."
+    ),
+    json_output: bool = options.JSON,
+    quiet: bool = options.QUIET,
 ) -> None:
     """Free what counts no more: rows of videos that were extracted again or taken out, derived tables of shards that
     have gone. Small shards become one. Searches and extractions may go on meanwhile."""
@@ -192,15 +192,12 @@ def compact(
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr store verify --store kitchen.store --repair[/bold]")
 def verify(
-    store: options.Store = None,
-    repair: Annotated[
-        bool,
-        typer.Option(
-            "--repair", help="Set damaged files aside; extract and cache then do their contents again."
-        ),
-    ] = False,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
+    store: Path | None = options.STORE,
+    repair: bool = flag(
+        "--repair", "Set damaged files aside; extract and cache then do their contents again."
+    ),
+    json_output: bool = options.JSON,
+    quiet: bool = options.QUIET,
 ) -> None:
     """Read every byte of a store and compare it with its checksums. Exit code 4 when something is damaged."""
     from vtrcli.store import verify as checks
@@ -258,13 +255,11 @@ def verify(
 
 @app.command(cls=TypedCommand, epilog="Example: [bold]vtr store relocate /media/old /media/new[/bold]")
 def relocate(
-    old: Annotated[
-        str, typer.Argument(metavar="OLD", help="Folder where the videos were, or a root's name.")
-    ],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="Folder where they are now.")],
-    store: options.Store = None,
-    dry_run: DryRun = False,
-    json_output: options.Json = False,
+    old: str = arg("OLD", "Folder where the videos were, or a root's name."),
+    new: Path = arg("NEW", "Folder where they are now."),
+    store: Path | None = options.STORE,
+    dry_run: bool = DRY_RUN,
+    json_output: bool = options.JSON,
 ) -> None:
     """Tell a store that a folder of its videos is at another place now. Nothing is decoded.
 
@@ -297,18 +292,13 @@ def relocate(
 
 @app.command(cls=TypedCommand, epilog="Example: [bold]vtr store prune --missing --dry-run[/bold]")
 def prune(
-    videos: Annotated[
-        list[str] | None, typer.Argument(metavar="VIDEO", help="Ids, or paths of files.", show_default=False)
-    ] = None,
-    store: options.Store = None,
-    missing: Annotated[bool, typer.Option("--missing", help="Videos whose file is gone.")] = False,
-    under: Annotated[
-        list[Path] | None,
-        typer.Option("--under", metavar="FOLDER", help="Videos in this folder; also several times."),
-    ] = None,
-    dry_run: DryRun = False,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
+    videos: list[str] | None = arg("VIDEO", "Ids, or paths of files.", default=None),
+    store: Path | None = options.STORE,
+    missing: bool = flag("--missing", "Videos whose file is gone."),
+    under: list[Path] | None = opt("--under FOLDER", "Videos in this folder; also several times."),
+    dry_run: bool = DRY_RUN,
+    json_output: bool = options.JSON,
+    quiet: bool = options.QUIET,
 ) -> None:
     """Take videos out of a store, never files off the disk. What is given narrows down: --missing --under FOLDER takes
     out what is gone from that folder.
@@ -341,7 +331,7 @@ def prune(
 
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr store failures --json | jq '.failures[].path'[/bold]")
-def failures(store: options.Store = None, json_output: options.Json = False) -> None:
+def failures(store: Path | None = options.STORE, json_output: bool = options.JSON) -> None:
     """List the files that could not be extracted, and why."""
     from vtrcli.store.failures import read_failures
     from vtrcli.store.reader import FeatureStore
@@ -356,8 +346,6 @@ def failures(store: options.Store = None, json_output: options.Json = False) -> 
     if not standing:
         stdout().print("no failures")
         return
-    from vtrcli.cli.console import Column, print_columns
-
     columns = [
         Column("reason", style="yellow"),
         Column("file", folds=True),

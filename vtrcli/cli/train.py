@@ -8,16 +8,23 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from vtrcli.api import train
-from vtrcli.cli import completion, options
-from vtrcli.cli.output import print_json, say
+from vtrcli.cli import options
+from vtrcli.cli.options import flag, opt
+from vtrcli.cli.output import StepBar, count, home_relative, print_json, say, stdout
 from vtrcli.cli.settings import newest_run, runs_folder
-from vtrcli.cli.train_screen import Screen, print_result
 from vtrcli.errors import EXIT_INTERRUPTED, UsageError, WeightsError
+from vtrcli.times import clock
+
+if TYPE_CHECKING:
+    from vtrcli.model.run_folder import RunConfig
+    from vtrcli.training.record import EpochReport
+    from vtrcli.training.train import Display, TrainResult
+
 
 NAME = "train"
 EPILOG = "Example: [bold]vtr train --dataset msrvtt-1ka --annotations msrvtt/ --recipe msrvtt --out runs/first[/bold]"
@@ -26,128 +33,64 @@ LENGTHS = frozenset({"steps", "epochs"})
 
 def command(
     context: typer.Context,
-    store: options.Store = None,
-    dataset: options.Dataset = None,
-    annotations: options.Annotations = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="RUN", help="Run folder.", show_default="runs/TIME beside vtr.toml"),
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe",
-            autocompletion=completion.recipes,
-            help="Published settings: msrvtt, msvd, lsmdc, didemo, activitynet, demo.",
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            "--steps", min=1, help="Length, in whole epochs.", show_default="3,000, or the recipe's epochs"
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option("--epochs", min=1, help="Length, instead of --steps.", show_default="the recipe's"),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option("--batch-size", min=2, help="Pairs per step.", show_default="128, or the recipe's"),
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option("--learning-rate", help="Of the heads.", show_default="5e-4, or the recipe's"),
-    ] = None,
-    weight_decay: Annotated[float | None, typer.Option("--weight-decay", min=0, show_default="0.2")] = None,
-    warmup_share: Annotated[
-        float | None, typer.Option("--warmup-share", help="Part of all steps.", show_default="0.1")
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option("--frames", min=1, help="Frames per video at most.", show_default="12")
-    ] = None,
-    max_tokens: options.MaxTokens = None,
-    captions: Annotated[
-        Literal["one", "all"] | None,
-        typer.Option("--captions", help="One caption per video and epoch, or all pairs.", show_default="one"),
-    ] = None,
-    dsl_temperature: Annotated[
-        float | None,
-        typer.Option(
-            "--dsl-temperature", help="Train with the Dual Softmax Loss.", show_default="off: InfoNCE"
-        ),
-    ] = None,
-    experts: Annotated[
-        str | None, typer.Option("--experts", help="Some of fusion,entity,action.", show_default="all three")
-    ] = None,
-    aggregator: Annotated[
-        Literal["mean", "se", "attention"] | None,
-        typer.Option("--aggregator", help="How an expert pools frames.", show_default="attention"),
-    ] = None,
-    gate: Annotated[
-        Literal["video", "text", "uniform"] | None,
-        typer.Option("--gate", help="What decides how the experts are mixed.", show_default="video"),
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(
-            "--patience",
-            min=1,
-            metavar="STEPS",
-            help="Stop after so many without gain.",
-            show_default="1,500, or none with a recipe",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, max=options.MAX_SEED, show_default="42")
-    ] = None,
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16"] | None,
-        typer.Option("--precision", help="auto: bfloat16 on a GPU.", show_default="auto"),
-    ] = None,
-    finetune: Annotated[
-        bool, typer.Option("--finetune", help="Train CLIP too, from kept frames (extract --keep-frames).")
-    ] = False,
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            "--backbone",
-            autocompletion=completion.backbones,
-            help="What --finetune starts from.",
-            show_default="the store's",
-        ),
-    ] = None,
-    from_scratch: Annotated[
-        bool, typer.Option("--from-scratch", help="Take the backbone's sizes alone, with random weights.")
-    ] = False,
-    backbone_learning_rate: Annotated[
-        float | None,
-        typer.Option(
-            "--backbone-learning-rate", help="Of CLIP.", show_default="1e-7; from scratch the heads' rate"
-        ),
-    ] = None,
-    freeze_layers: Annotated[
-        int | None,
-        typer.Option(
-            "--freeze-layers", min=0, help="Of both towers, from the embeddings on.", show_default="0"
-        ),
-    ] = None,
-    gradient_checkpointing: Annotated[
-        bool, typer.Option("--gradient-checkpointing", help="Less memory, a third more time.")
-    ] = False,
-    tagger: options.Tagger = "hanta",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out, or the newest.")
-    ] = False,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Train although the store lacks videos of the data set.")
-    ] = False,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write TensorBoard events (extra vtrcli[tensorboard]).")
-    ] = False,
-    device: options.Device = options.DEVICE_DEFAULT,
-    json_output: options.Json = False,
-    quiet: options.Quiet = False,
+    store: Path | None = options.STORE,
+    dataset: str | None = options.DATASET,
+    annotations: Path | None = options.ANNOTATIONS,
+    out: Path | None = opt("--out RUN", "Run folder.", shown="runs/TIME beside vtr.toml"),
+    recipe: str | None = opt(
+        "--recipe",
+        "Published settings: msrvtt, msvd, lsmdc, didemo, activitynet, demo.",
+        complete=options.recipes,
+    ),
+    steps: int | None = opt(
+        "--steps", "Length, in whole epochs.", min=1, shown="3,000, or the recipe's epochs"
+    ),
+    epochs: int | None = opt("--epochs", "Length, instead of --steps.", min=1, shown="the recipe's"),
+    batch_size: int | None = opt("--batch-size", "Pairs per step.", min=2, shown="128, or the recipe's"),
+    learning_rate: float | None = opt("--learning-rate", "Of the heads.", shown="5e-4, or the recipe's"),
+    weight_decay: float | None = opt("--weight-decay", min=0, shown="0.2"),
+    warmup_share: float | None = opt("--warmup-share", "Part of all steps.", shown="0.1"),
+    frames: int | None = opt("--frames", "Frames per video at most.", min=1, shown="12"),
+    max_tokens: int | None = options.MAX_TOKENS,
+    captions: Literal["one", "all"] | None = opt(
+        "--captions", "One caption per video and epoch, or all pairs.", shown="one"
+    ),
+    dsl_temperature: float | None = opt(
+        "--dsl-temperature", "Train with the Dual Softmax Loss.", shown="off: InfoNCE"
+    ),
+    experts: str | None = opt("--experts", "Some of fusion,entity,action.", shown="all three"),
+    aggregator: Literal["mean", "se", "attention"] | None = opt(
+        "--aggregator", "How an expert pools frames.", shown="attention"
+    ),
+    gate: Literal["video", "text", "uniform"] | None = opt(
+        "--gate", "What decides how the experts are mixed.", shown="video"
+    ),
+    patience: int | None = opt(
+        "--patience STEPS", "Stop after so many without gain.", min=1, shown="1,500, or none with a recipe"
+    ),
+    seed: int | None = opt("--seed", min=0, max=options.MAX_SEED, shown="42"),
+    precision: Literal["auto", "float32", "bfloat16"] | None = opt(
+        "--precision", "auto: bfloat16 on a GPU.", shown="auto"
+    ),
+    finetune: bool = flag("--finetune", "Train CLIP too, from kept frames (extract --keep-frames)."),
+    backbone: str | None = opt(
+        "--backbone", "What --finetune starts from.", shown="the store's", complete=options.backbones
+    ),
+    from_scratch: bool = flag("--from-scratch", "Take the backbone's sizes alone, with random weights."),
+    backbone_learning_rate: float | None = opt(
+        "--backbone-learning-rate", "Of CLIP.", shown="1e-7; from scratch the heads' rate"
+    ),
+    freeze_layers: int | None = opt(
+        "--freeze-layers", "Of both towers, from the embeddings on.", min=0, shown="0"
+    ),
+    gradient_checkpointing: bool = flag("--gradient-checkpointing", "Less memory, a third more time."),
+    tagger: options.TaggerName = options.TAGGER,
+    resume: bool = flag("--resume", "Go on with the run in --out, or the newest."),
+    allow_missing: bool = flag("--allow-missing", "Train although the store lacks videos of the data set."),
+    tensorboard: bool = flag("--tensorboard", "Write TensorBoard events (extra vtrcli[tensorboard])."),
+    device: str = options.DEVICE,
+    json_output: bool = options.JSON,
+    quiet: bool = options.QUIET,
 ) -> None:
     """Train CAMoE on cached features, or with CLIP end to end (--finetune). Ctrl-C saves first.
 
@@ -329,3 +272,78 @@ def new_folder(parent: Path, name: str) -> Path:
             allowed="a folder that can be written",
             to_do="choose another with --out",
         ) from cause
+
+
+class Screen:
+    """What a person sees of a run: a line of facts, a bar per epoch, a table row per epoch."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar = StepBar(unit="steps", quiet=quiet, transient=True)
+        self._captions = StepBar(unit="captions", quiet=quiet)
+
+    def __enter__(self) -> Screen:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._captions.finish()
+        self._bar.finish()
+
+    def display(self) -> Display:
+        """The functions that `train` calls."""
+        from vtrcli.training.train import Display
+
+        return Display(
+            note=lambda text: say(text, quiet=self._quiet),
+            cache_progress=self._captions.update,
+            begin=self.begin,
+            step=lambda step, num_steps, loss: self._bar.update(step, num_steps, f"loss {loss:.3f}"),
+            epoch=self.epoch,
+        )
+
+    def begin(self, config: RunConfig) -> None:
+        """What is trained on what."""
+        self._captions.finish()
+        settings = config.settings
+        loss = "InfoNCE" if settings.dsl_temperature is None else f"DSL at {settings.dsl_temperature:g}"
+        parts = [
+            f"{count(config.num_train_videos, 'video')}, {count(config.num_train_texts, 'caption')}",
+            f"validation {config.num_val_videos:,}",
+            f"{'+'.join(settings.experts)}, {settings.aggregator}, gate {settings.gate}",
+            loss,
+        ]
+        if config.started_from is not None:
+            parts.append(f"with CLIP, {config.started_from}")
+        say(" · ".join(parts), quiet=self._quiet)
+        say("epoch   step   loss   t2v R@1   R@5  R@10   v2t R@1   R@5  R@10   grad  time", quiet=self._quiet)
+
+    def epoch(self, report: EpochReport) -> None:
+        """One row; a star marks the best so far."""
+        self._bar.finish()
+        loss = "  -   " if report.loss is None else f"{report.loss:6.3f}"
+        widths = {"R@1": 7, "R@5": 5, "R@10": 5}
+        recalls = "   ".join(
+            " ".join(f"{report.val[direction][name]:{width}.1f}" for name, width in widths.items())
+            for direction in ("t2v", "v2t")
+        )
+        norm = "    -" if report.gradient_norm is None else f"{report.gradient_norm:5.2f}"
+        star = " *" if report.is_best else ""
+        say(
+            f"{report.epoch:5d} {report.step:6d} {loss}  {recalls}  {norm}  {clock(report.seconds)}{star}",
+            quiet=self._quiet,
+        )
+
+
+def print_result(result: TrainResult) -> None:
+    """Where the run lies and what it reached."""
+    recall = ", ".join(f"{way} R@1 {result.val[way]['R@1']:.1f}" for way in ("t2v", "v2t") if result.val)
+    what = "stopped" if result.was_interrupted else "trained"
+    stdout().print(
+        f"{what} {count(result.epochs, 'epoch')} in {clock(result.seconds)}, kept epoch {result.best_epoch}: "
+        f"{recall} on validation · {home_relative(result.run)}",
+        soft_wrap=True,
+    )
+    if result.best_epoch == 0 and not result.was_interrupted:
+        say(
+            "note: training did not help: the untrained model was best. Try more --steps or a higher --learning-rate."
+        )
