@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 from vtrcli.datasets.registry import load_split
+from vtrcli.evaluation.evaluate import EvaluationOptions, evaluate_inputs
 from vtrcli.evaluation.inputs import EvaluationInputs, from_store
-from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
 from vtrcli.ranking.evaluate import Evaluation
 from vtrcli.searching.bank import build_bank
 from vtrcli.searching.filters import Filters

@@ -24,8 +24,7 @@ from torch.nn import functional as F
 from vtrcli.model.camoe import Camoe, CamoeConfig
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.training.data import CachedBatches, FeatureSet
-from vtrcli.training.distributed import World
-from vtrcli.training.step import PairBatch, PairEncoder, batch_loss, make_optimizer
+from vtrcli.training.step import PairBatch, PairEncoder, World, batch_loss, make_optimizer
 
 Step = Callable[[PairBatch], None]
 

@@ -19,7 +19,7 @@ from vtrcli.cli import eval as eval_command
 from vtrcli.cli import search as search_command
 from vtrcli.cli import train as train_command
 from vtrcli.errors import UsageError
-from vtrcli.evaluation.run import EvaluationOptions
+from vtrcli.evaluation.evaluate import EvaluationOptions
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.searching.query import POOLING, SearchOptions
 

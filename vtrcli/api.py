@@ -16,11 +16,11 @@ from vtrcli.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
+    from vtrcli.evaluation.evaluate import EvaluationResult
     from vtrcli.evaluation.inputs import EvaluationInputs
-    from vtrcli.evaluation.run import EvaluationResult
     from vtrcli.extraction.extract import ExtractResult
     from vtrcli.model.camoe import Camoe
-    from vtrcli.model.run_folder import RunConfig
+    from vtrcli.model.runs import RunConfig
     from vtrcli.ranking.methods import MethodName
     from vtrcli.ranking.truth import Truth
     from vtrcli.searching.query import Query, SearchMethod, VideoScore
@@ -214,15 +214,15 @@ def evaluate(
         tagger, max_tokens, allow_missing: of a data set, as for training.
         methods: corrections; `dsl` is short for the one of that name.
         **settings: temperature, logit_scale, ties, v2t_over, num_bootstrap, seed and the others of
-            `vtrcli.evaluation.run.EvaluationOptions`, with its defaults.
+            `vtrcli.evaluation.evaluate.EvaluationOptions`, with its defaults.
 
     Raises:
         UsageError: arguments that do not fit together, or numbers out of bounds.
         InputError: scores, a data set or videos that are missing or cannot be used.
         StoreError, WeightsError: store, run or weights; a run that does not fit the store.
     """
+    from vtrcli.evaluation.evaluate import EvaluationOptions, evaluate_inputs
     from vtrcli.evaluation.inputs import from_store
-    from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
     from vtrcli.model.backbone import choose_device
 
     chosen_device = choose_device(device)
@@ -334,7 +334,7 @@ def load_run(run: AnyPath, *, device: str = "cpu") -> tuple[Camoe, RunConfig]:
     Raises:
         WeightsError: no run, or one that is damaged or of a newer vtr.
     """
-    from vtrcli.model.trained_run import load_camoe
+    from vtrcli.model.runs import load_camoe
 
     return load_camoe(Path(run), device=device)
 

@@ -11,7 +11,7 @@ import pytest
 from tests.cli.runner import run
 from vtrcli.cli.train import new_folder, run_folder, stop_on_signal
 from vtrcli.errors import WeightsError
-from vtrcli.model.run_folder import METRICS
+from vtrcli.model.runs import METRICS
 from vtrcli.training.record import read_metrics
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.store.stores import make_config
 from vtrcli.demo.demo import choose_run
-from vtrcli.model.run_folder import LAST, RunConfig, write_config
+from vtrcli.model.runs import LAST, RunConfig, write_config
 from vtrcli.model.train_settings import TrainSettings, recipe_settings
 
 SETTINGS = recipe_settings("demo", {"epochs": 2})

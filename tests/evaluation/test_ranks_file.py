@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from vtrcli.errors import InputError
+from vtrcli.evaluation.evaluate import EvaluationOptions, evaluate_inputs
 from vtrcli.evaluation.inputs import EvaluationInputs
 from vtrcli.evaluation.ranks_file import RanksFile, choose_row, read_ranks, require_same_queries, write_ranks
-from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
 from vtrcli.ranking.metrics import Ties
 from vtrcli.ranking.scores import DenseScores
 from vtrcli.ranking.truth import Truth

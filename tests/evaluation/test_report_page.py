@@ -12,12 +12,12 @@ import pytest
 
 from tests.browser import open_page
 from tests.evaluation.reports import evaluated, make_inputs, small_result
-from tests.evaluation.test_report_thumbnails import store_with_frames
+from tests.evaluation.test_report_parts import store_with_frames
 from tests.pages import HOSTILE, Page
 from vtrcli.errors import StoreError
+from vtrcli.evaluation.evaluate import EvaluationOptions, evaluate_inputs
 from vtrcli.evaluation.inputs import EvaluationInputs, from_matrix
 from vtrcli.evaluation.report.page import report_html, write_report
-from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
 from vtrcli.ranking.scores import DenseScores
 from vtrcli.ranking.truth import Truth
 from vtrcli.store.frames import encode_jpegs

@@ -48,7 +48,7 @@ def warm_up() -> None:
     import torch.nn.functional
     from safetensors import torch as _  # noqa: F401
 
-    import vtrcli.evaluation.run
+    import vtrcli.evaluation.evaluate
     import vtrcli.extraction.extract
     import vtrcli.extraction.reencode
     import vtrcli.model.models

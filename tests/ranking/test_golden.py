@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vtrcli.ranking.arrivals import arrivals
-from vtrcli.ranking.evaluate import evaluate
+from vtrcli.ranking.evaluate import arrivals, evaluate
 from vtrcli.ranking.files import read_similarities
 from vtrcli.ranking.metrics import DirectionMetrics
 from vtrcli.ranking.truth import Truth

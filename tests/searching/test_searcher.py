@@ -14,8 +14,8 @@ from tests.store.stores import make_store
 from tests.video_files import make_video
 from vtrcli.api import search
 from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
+from vtrcli.evaluation.evaluate import EvaluationOptions, evaluate_inputs
 from vtrcli.evaluation.inputs import from_store
-from vtrcli.evaluation.run import EvaluationOptions, evaluate_inputs
 from vtrcli.extraction.extract import extract
 from vtrcli.searching.encoding import QUERY_WAS_CUT
 from vtrcli.searching.filters import Filters

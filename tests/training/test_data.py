@@ -11,7 +11,7 @@ from vtrcli.errors import InputError
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.reader import spread
 from vtrcli.training.data import CachedBatches, FeatureSet, epoch_batches, split_off
-from vtrcli.training.distributed import World
+from vtrcli.training.step import World
 
 
 def make_features(num_videos: int, *, captions_per_video: int = 3) -> FeatureSet:

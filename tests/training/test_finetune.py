@@ -12,9 +12,8 @@ from vtrcli.errors import UsageError
 from vtrcli.model.camoe import Camoe, CamoeConfig
 from vtrcli.model.clip.converted import ClipConfig
 from vtrcli.model.clip.model import save_converted
-from vtrcli.training.distributed import World
 from vtrcli.training.finetune import FinetuneEncoder, start_clip
-from vtrcli.training.step import PairBatch, batch_loss
+from vtrcli.training.step import PairBatch, World, batch_loss
 
 BATCH, FRAMES = 4, 3
 

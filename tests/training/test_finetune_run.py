@@ -17,9 +17,8 @@ from vtrcli.errors import InputError, StoreError
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.extraction.reencode import reencode_frames
 from vtrcli.model.families import backbone_info
-from vtrcli.model.run_folder import read_config
+from vtrcli.model.runs import load_camoe, read_config
 from vtrcli.model.train_settings import TrainSettings
-from vtrcli.model.trained_run import load_camoe
 from vtrcli.ranking.evaluate import evaluate
 from vtrcli.store.reader import FeatureStore, padded_frames
 from vtrcli.text.cache import cache_texts, open_text_cache

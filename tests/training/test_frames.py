@@ -15,8 +15,8 @@ from vtrcli.model.clip.towers import tokenize
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.reader import FeatureStore
 from vtrcli.training.data import join_splits, split_off
-from vtrcli.training.distributed import World
 from vtrcli.training.frames import FrameBatches, FrameSet, frame_sets, random_crop
+from vtrcli.training.step import World
 
 SETTINGS = TrainSettings(batch_size=5, num_frames=3, captions="all", finetune=True)
 

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-import pytest
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
+import torch
+
+from tests.model.tiny_clip import write_tiny_clip
+from tests.training import test_finetune
 from vtrcli.model.camoe import Camoe, CamoeConfig
 from vtrcli.model.train_settings import TrainSettings
-from vtrcli.training.step import make_optimizer, rate_factor
+from vtrcli.training.step import (
+    PairBatch,
+    PairEncoder,
+    World,
+    batch_loss,
+    gather,
+    joined_world,
+    make_optimizer,
+    rate_factor,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,3 +48,99 @@ def test_vectors_and_scalars_do_not_decay() -> None:
     assert len(decays) == len(list(camoe.parameters()))
     for name, parameter in camoe.named_parameters():
         assert decays[id(parameter)] == (0.3 if parameter.ndim > 1 else 0.0), name
+
+
+BATCH, DIM = 8, 16
+
+
+def make_batch(world: World) -> PairBatch:
+    generator = torch.Generator().manual_seed(5)
+    frames = torch.randn(BATCH, 4, DIM, generator=generator)
+    texts = torch.randn(BATCH, 3, DIM, generator=generator)
+    return PairBatch(
+        world.share(frames),
+        world.share(torch.ones(BATCH, 4, dtype=torch.bool)),
+        world.share(texts),
+        world.share(torch.ones(BATCH, 3, dtype=torch.bool)),
+        torch.tensor([0, 1, 2, 3, 0, 5, 6, 7]),  # the same video in both halves
+    )
+
+
+def losses_and_gradients(weights: str) -> dict[str, torch.Tensor]:
+    """Run in one process, or in each process of a group; the result must not tell which."""
+    found: dict[str, torch.Tensor] = {}
+    with joined_world("cpu") as world:
+        for name, dsl_temperature in (("infonce", None), ("dsl", 100.0)):
+            heads = loss_and_gradients(make_heads(), make_batch(world), world, dsl_temperature)
+            found |= {f"{name} {key}": tensor for key, tensor in heads.items()}
+        encoder = test_finetune.make(weights, freeze_layers=1, gradient_checkpointing=True)
+        whole = vars(test_finetune.make_batch())
+        numbers = whole.pop("video_numbers")
+        batch = PairBatch(*map(world.share, whole.values()), numbers)
+        tuned = loss_and_gradients(encoder, batch, world, 100.0)
+        found |= {f"finetune {key}": tensor for key, tensor in tuned.items()}
+    return found
+
+
+def make_heads() -> torch.nn.Module:
+    torch.manual_seed(0)
+    camoe = Camoe(CamoeConfig(dim=DIM, width=8), logit_scale=20.0)
+    for parameter in camoe.parameters():  # away from the zero start, so that every parameter has a gradient
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return PairEncoder(camoe)
+
+
+def loss_and_gradients(
+    encoder: torch.nn.Module, batch: PairBatch, world: World, dsl_temperature: float | None
+) -> dict[str, torch.Tensor]:
+    run: torch.nn.Module = encoder
+    if world.size > 1:
+        run = torch.nn.parallel.DistributedDataParallel(encoder)
+    loss = batch_loss(run, batch, world=world, dsl_temperature=dsl_temperature)
+    loss.backward()  # type: ignore[no-untyped-call]
+    gradients = {
+        name: parameter.grad for name, parameter in encoder.named_parameters() if parameter.grad is not None
+    }
+    return {"loss": loss.detach(), **gradients}
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, torch; from tests.training.test_step import losses_and_gradients; "
+        "torch.save(losses_and_gradients(sys.argv[2]), sys.argv[1] + os.environ['RANK'])"
+    )
+    weights = str(write_tiny_clip(tmp_path / "clip.safetensors"))
+    environment = {
+        **os.environ,
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "rank"), weights],
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in (0, 1)
+    ]
+    assert [child.wait(timeout=120) for child in children] == [0, 0]
+    alone = losses_and_gradients(weights)
+    for rank in (0, 1):
+        together = torch.load(tmp_path / f"rank{rank}", weights_only=True)
+        assert together.keys() == alone.keys()
+        for name, expected in alone.items():
+            torch.testing.assert_close(together[name], expected, rtol=1e-5, atol=1e-5, msg=name)
+
+
+def test_alone_nothing_is_gathered() -> None:
+    vectors = torch.randn(3, 2)
+    assert gather(vectors, World()) is vectors
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])

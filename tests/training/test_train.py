@@ -16,9 +16,8 @@ from safetensors.torch import load_file
 from tests.training.toy import make_toy
 from tests.training.toy_frames import WORDS, make_toy_frames
 from vtrcli.errors import InputError, UsageError, WeightsError
-from vtrcli.model.run_folder import read_config
+from vtrcli.model.runs import load_camoe, read_config
 from vtrcli.model.train_settings import TrainSettings
-from vtrcli.model.trained_run import load_camoe
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.cache import cache_captions, cache_texts
 from vtrcli.training.record import read_metrics

@@ -14,7 +14,7 @@ from vtrcli.cli.output import Column, count, print_columns, print_json, say, std
 from vtrcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from vtrcli.evaluation.run import EvaluationResult
+    from vtrcli.evaluation.evaluate import EvaluationResult
     from vtrcli.ranking.evaluate import Evaluation
 
 NAME = "eval"

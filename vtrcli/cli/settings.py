@@ -219,7 +219,7 @@ def newest_run(start: Path) -> Path:
     Raises:
         UsageError: there is none.
     """
-    from vtrcli.model.run_folder import by_time
+    from vtrcli.model.runs import by_time
 
     folder = runs_folder(start)
     runs = by_time(folder)
@@ -240,7 +240,7 @@ def runs_folder(start: Path) -> Path:
 
 def newest_run_of(store: Path, backbone: BackboneTag, *, quiet: bool) -> Path | None:
     """The newest run beside vtr.toml, or here, that fits a store; where a newer one does not, that is told."""
-    from vtrcli.model.run_folder import newest_fitting_run
+    from vtrcli.model.runs import newest_fitting_run
 
     run, why = newest_fitting_run(runs_folder(Path.cwd()), store, backbone)
     if why is not None:

@@ -21,7 +21,7 @@ from vtrcli.errors import EXIT_INTERRUPTED, UsageError, WeightsError
 from vtrcli.times import clock
 
 if TYPE_CHECKING:
-    from vtrcli.model.run_folder import RunConfig
+    from vtrcli.model.runs import RunConfig
     from vtrcli.training.record import EpochReport
     from vtrcli.training.train import Display, TrainResult
 

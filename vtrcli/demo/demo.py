@@ -14,7 +14,7 @@ from vtrcli.demo.corpus import DEFAULT_NUM_VIDEOS, DemoClip, write_corpus
 from vtrcli.evaluation.inputs import EvaluationInputs, from_store
 from vtrcli.extraction.extract import ExtractResult, Progress, extract
 from vtrcli.model.clip.weights import DEMO_NAME
-from vtrcli.model.run_folder import CONFIG, LAST, read_config
+from vtrcli.model.runs import CONFIG, LAST, read_config
 from vtrcli.model.train_settings import TrainSettings, recipe_settings
 from vtrcli.ranking.evaluate import evaluate
 from vtrcli.ranking.metrics import DirectionMetrics

@@ -173,7 +173,7 @@ def from_store(
         UsageError, InputError: the data set; videos that the store lacks (unless `allow_missing`).
         StoreError, WeightsError: store, run or weights; a run that does not fit the store.
     """
-    from vtrcli.model.trained_run import CamoeVectors
+    from vtrcli.model.runs import CamoeVectors
 
     opened = FeatureStore(store)
     joined = join_with_store(load_split(dataset, annotations, split), opened.videos, paths=opened.paths)

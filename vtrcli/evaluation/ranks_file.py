@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from vtrcli.errors import InputError
+from vtrcli.evaluation.evaluate import EvaluationResult
 from vtrcli.evaluation.inputs import EvaluationInputs
-from vtrcli.evaluation.run import EvaluationResult
 from vtrcli.files import write_whole
 from vtrcli.ranking.evaluate import Evaluation
 from vtrcli.ranking.methods import METHODS

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vtrcli.errors import InputError, WeightsError
-from vtrcli.model.run_folder import CONFIG, MODEL, RunConfig, damaged_run, read_config, require_run_fits
+from vtrcli.model.runs import CONFIG, MODEL, RunConfig, damaged_run, read_config, require_run_fits
 from vtrcli.searching.encoding import ClipEncoder, QueryCache, combine
 from vtrcli.searching.query import Places, Query, Term
 from vtrcli.searching.scores import VideoScores, exact_products, products, rounding_error
@@ -22,7 +22,7 @@ from vtrcli.store.config import BackboneTag
 from vtrcli.store.derived import Columns, current_rows, derived_tables
 
 if TYPE_CHECKING:
-    from vtrcli.model.trained_run import CamoeVectors
+    from vtrcli.model.runs import CamoeVectors
     from vtrcli.store.shard import Shard
     from vtrcli.store.texts import TextRows
     from vtrcli.text.streams import Tagger
@@ -65,7 +65,7 @@ class RunModel:
     @cached_property
     def heads(self) -> CamoeVectors:
         """The trained heads."""
-        from vtrcli.model.trained_run import CamoeVectors
+        from vtrcli.model.runs import CamoeVectors
 
         heads = CamoeVectors(self.run, device=self._device)
         if f"run-{run_id(self.run)}" != self.key:

@@ -20,8 +20,7 @@ from vtrcli.store.reader import FeatureStore, padded_frames
 from vtrcli.store.texts import TextCache
 from vtrcli.text.cache import cache_texts, open_text_cache
 from vtrcli.text.streams import STREAMS, Stream, TaggerName, load_tagger
-from vtrcli.training.distributed import World
-from vtrcli.training.step import PairBatch
+from vtrcli.training.step import PairBatch, World
 
 
 def join_splits(

@@ -25,8 +25,7 @@ from vtrcli.store.reader import FeatureStore, spread
 from vtrcli.store.shard import damaged
 from vtrcli.text.streams import STREAMS, Stream, Tagger, TaggerName, load_tagger, split_streams
 from vtrcli.training.data import PairOrder, rows_of_videos, video_numbers
-from vtrcli.training.distributed import World
-from vtrcli.training.step import PairBatch
+from vtrcli.training.step import PairBatch, World
 
 MIN_CROP_SHARE = 0.8  # of a frame's area (our choice)
 PREFETCHED_BATCHES = 2

@@ -18,12 +18,11 @@ from torch import nn
 from vtrcli.datasets.registry import text_limit
 from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.files import remove_abandoned
-from vtrcli.model import run_folder
+from vtrcli.model import runs
 from vtrcli.model.backbone import choose_device
 from vtrcli.model.camoe import Camoe, CamoeConfig
-from vtrcli.model.run_folder import RunConfig
+from vtrcli.model.runs import RunConfig, encode_texts, encode_videos, save_weights
 from vtrcli.model.train_settings import TrainSettings
-from vtrcli.model.trained_run import encode_texts, encode_videos, save_weights
 from vtrcli.ranking.evaluate import evaluate
 from vtrcli.ranking.scores import VectorScores
 from vtrcli.ranking.truth import Truth
@@ -31,7 +30,6 @@ from vtrcli.store.config import BackboneTag
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.streams import TaggerName, load_tagger
 from vtrcli.training import record
-from vtrcli.training.checkpoint import TrainState, load_state, read_train_state, save_state
 from vtrcli.training.data import (
     CachedBatches,
     FeatureSet,
@@ -40,15 +38,25 @@ from vtrcli.training.data import (
     join_splits,
     train_and_val,
 )
-from vtrcli.training.distributed import World, any_process, from_first, joined_world
 from vtrcli.training.finetune import FinetuneEncoder, encode_set, save_clip, start_clip
 from vtrcli.training.frames import FrameBatches, FrameSet, frame_sets
-from vtrcli.training.record import EpochReport, validation_score
+from vtrcli.training.record import (
+    EpochReport,
+    TrainState,
+    load_state,
+    read_train_state,
+    save_state,
+    validation_score,
+)
 from vtrcli.training.step import (
     PairBatch,
     PairEncoder,
+    World,
+    any_process,
     autocast,
     batch_loss,
+    from_first,
+    joined_world,
     make_optimizer,
     num_warmup_steps,
     rate_factor,
@@ -138,7 +146,7 @@ def train(
     """
     display = display or Display()
     started = time.monotonic()
-    prior = run_folder.read_config(out) if resume else None
+    prior = runs.read_config(out) if resume else None
     settings = _settings(out, prior, settings, dataset=dataset, epochs=epochs, steps=steps)
     if tensorboard:
         record.require_tensorboard()
@@ -187,7 +195,7 @@ def train(
             require_same_run(out, prior, config)
             config = replace(prior, settings=settings)
         if world.is_first and config != prior:
-            run_folder.write_config(out, config)
+            runs.write_config(out, config)
         display.begin(config)
         run = Run(out, config, camoe, clip, data, val, device=device, world=world, display=display)
         if resume:
@@ -249,7 +257,7 @@ class Run:
 
     def resume(self, *, is_prolonged: bool) -> None:
         """Go on where the run was saved. The patience of a run that is prolonged begins anew."""
-        last = self.out / run_folder.LAST
+        last = self.out / runs.LAST
         if last.exists():  # a run that ended before it saved anything begins with its first step
             self.state = load_state(last, self.model, self.optimizer)
         if is_prolonged:
@@ -383,16 +391,16 @@ class Run:
 
     def save_best(self) -> None:
         """Write the model, and a tuned CLIP with a config.json that fits the run to features of that CLIP."""
-        save_weights(self.out / run_folder.MODEL, self.camoe)
+        save_weights(self.out / runs.MODEL, self.camoe)
         if isinstance(self.model, FinetuneEncoder):
             started_from = self.config.started_from or self.config.backbone.name
-            saved = save_clip(self.model, self.out / run_folder.BACKBONE, started_from=started_from)
-            run_folder.write_config(self.out, replace(self.config, backbone=saved))
+            saved = save_clip(self.model, self.out / runs.BACKBONE, started_from=started_from)
+            runs.write_config(self.out, replace(self.config, backbone=saved))
 
     def save(self, *, seconds: float) -> None:
         """Write what `--resume` needs; `seconds` were spent since the last report."""
         if self.world.is_first:
-            last = self.out / run_folder.LAST
+            last = self.out / runs.LAST
             save_state(last, self.model, self.optimizer, replace(self.state, seconds=seconds))
         self.last_save = time.monotonic()
 
@@ -425,7 +433,7 @@ def _settings(
 ) -> TrainSettings:
     """Those of the run that goes on, or `settings`, of the given length. Raises UsageError, WeightsError."""
     if prior is None:
-        if (out / run_folder.CONFIG).exists():
+        if (out / runs.CONFIG).exists():
             raise WeightsError(
                 f"{out} holds a run already",
                 allowed="a new folder, or --resume",
@@ -441,7 +449,7 @@ def _settings(
 
 def require_longer(out: Path, settings: TrainSettings) -> None:
     """Raises UsageError when a run is to be shorter than what it has trained already."""
-    state = read_train_state(out / run_folder.LAST)
+    state = read_train_state(out / runs.LAST)
     is_long = settings.steps > state.step if settings.epochs is None else settings.epochs > state.epoch
     if not is_long:
         raise UsageError(
@@ -462,7 +470,7 @@ def _starting_clip(
 ) -> tuple[Any, BackboneTag]:
     """What fine-tuning begins with; `backbone` None: the store's."""
     if prior is not None:  # for the sizes; the weights of the last step are in last.safetensors
-        return start_clip(str(out / run_folder.BACKBONE), device=device)
+        return start_clip(str(out / runs.BACKBONE), device=device)
     stored = store.config.backbone
     torch.manual_seed(settings.seed + 1)  # counts from scratch; not the numbers that the heads draw
     return start_clip(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vtrcli.evaluation.evaluate import EvaluationOptions, EvaluationResult
 from vtrcli.evaluation.inputs import EvaluationInputs
-from vtrcli.evaluation.run import EvaluationOptions, EvaluationResult
 from vtrcli.ranking.evaluate import Evaluation
 from vtrcli.ranking.methods import METHODS, Settings
 from vtrcli.ranking.metrics import (

@@ -11,9 +11,9 @@ import torch
 
 from vtrcli.errors import WeightsError
 from vtrcli.model.camoe import Camoe, CamoeConfig
+from vtrcli.model.runs import load_weights, save_weights
 from vtrcli.model.train_settings import TrainSettings
-from vtrcli.model.trained_run import load_weights, save_weights
-from vtrcli.training.checkpoint import TrainState, load_state, save_state
+from vtrcli.training.record import TrainState, load_state, save_state
 from vtrcli.training.step import make_optimizer
 
 
@@ -99,7 +99,7 @@ def test_a_file_that_cannot_be_mapped_is_read_and_not_called_damaged(
 ) -> None:
     from safetensors.torch import save_file
 
-    from vtrcli.model import trained_run
+    from vtrcli.model import runs
 
     tensors = {"a": torch.arange(3.0)}
     save_file(tensors, tmp_path / "x.safetensors", {"about": "it"})
@@ -107,6 +107,6 @@ def test_a_file_that_cannot_be_mapped_is_read_and_not_called_damaged(
     def refuse(path: Path, framework: str) -> None:
         raise OSError("No such device (os error 19)")
 
-    monkeypatch.setattr(trained_run, "safe_open", refuse)
-    loaded, metadata = trained_run.load_tensors(tmp_path / "x.safetensors")
+    monkeypatch.setattr(runs, "safe_open", refuse)
+    loaded, metadata = runs.load_tensors(tmp_path / "x.safetensors")
     assert torch.equal(loaded["a"], tensors["a"]) and metadata == {"about": "it"}

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vtrcli.evaluation.inputs import EvaluationInputs
-from vtrcli.ranking.arrivals import Arrival, arrivals
-from vtrcli.ranking.evaluate import Evaluation, evaluate, sweep
+from vtrcli.ranking.evaluate import Arrival, Evaluation, arrivals, evaluate, sweep
 from vtrcli.ranking.methods import DEFAULT_ALPHA, METHODS, MethodName
 from vtrcli.ranking.metrics import DEFAULT_NUM_BOOTSTRAP, Direction, Over, Ties
 from vtrcli.ranking.scores import DEFAULT_MEMORY_BYTES

@@ -1,30 +1,169 @@
-"""The trained model of a run: its weights on disk, and the vectors that it makes of videos and texts."""
+"""A run directory: it rebuilds its model from itself. No pickle.
+
+config.json          settings, CAMoE's shape, backbone, data set, tagger; written first
+metrics.jsonl        one line per epoch
+model.safetensors    the best weights
+last.safetensors     everything that going on needs: weights, optimizer, random state, position
+curves.svg           a picture of metrics.jsonl
+backbone.safetensors the fine-tuned CLIP (--finetune), usable as --backbone
+
+torch is imported where weights are read, so that a search whose vectors are kept needs none.
+"""
 
 from __future__ import annotations
 
 import errno
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save_file
 
-from vtrcli.errors import WeightsError
-from vtrcli.files import replacing
-from vtrcli.model.backbone import choose_device
-from vtrcli.model.camoe import Camoe, CamoeConfig
-from vtrcli.model.run_folder import MODEL, RunConfig, damaged_run, read_config, require_run_fits
+from vtrcli.errors import StoreError, WeightsError
+from vtrcli.files import replacing, write_whole
+from vtrcli.model.train_settings import TrainSettings
+from vtrcli.store.config import BackboneTag
 from vtrcli.store.reader import FeatureStore, padded
 from vtrcli.store.texts import TextRows
 from vtrcli.text.streams import STREAMS
 
+if TYPE_CHECKING:
+    import torch
+
+    from vtrcli.model.camoe import Camoe
+
+RUN_VERSION = 1
 WEIGHTS_FORMAT = "vtr-camoe"
 CHUNK = 1024  # videos or texts at a time
+CONFIG, METRICS, MODEL, LAST, CURVES, BACKBONE = (
+    "config.json",
+    "metrics.jsonl",
+    "model.safetensors",
+    "last.safetensors",
+    "curves.svg",
+    "backbone.safetensors",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Contents of `config.json`. `camoe` is CamoeConfig.to_json(); `annotations` and `store` are absolute paths.
+
+    `backbone` made the features that the model fits. After fine-tuning that is the run's own backbone.safetensors, and
+    `started_from` names the weights that the tuning began with.
+    """
+
+    settings: TrainSettings
+    camoe: dict[str, Any]
+    backbone: BackboneTag
+    dataset: str
+    annotations: str
+    store: str
+    tagger_id: str
+    num_train_videos: int
+    num_train_texts: int
+    num_val_videos: int
+    recipe: str | None = None
+    started_from: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object."""
+        body = {**vars(self), "settings": self.settings.to_json(), "backbone": vars(self.backbone)}
+        return {"format": "vtr-run", "version": RUN_VERSION, **body}
+
+
+def write_config(run: Path, config: RunConfig) -> None:
+    """Write `config.json`. Raises WeightsError when the folder cannot be written."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise WeightsError(
+            f"cannot make the run folder {run}: {cause.strerror}",
+            allowed="a folder that can be written",
+            to_do="choose another with --out",
+        ) from cause
+    text = json.dumps(config.to_json(), indent=2) + "\n"
+    write_whole(run / CONFIG, text.encode(), error=WeightsError)
+
+
+def read_config(run: Path) -> RunConfig:
+    """Read `config.json`.
+
+    Raises:
+        WeightsError: no run, a damaged one, or one of a newer vtr.
+    """
+    try:
+        body = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+        if body.pop("format") != "vtr-run":
+            raise ValueError("it does not describe a run")
+        version = body.pop("version")
+        if version > RUN_VERSION:
+            raise WeightsError(
+                f"run {run} has format version {version}",
+                allowed=f"this vtr reads versions up to {RUN_VERSION}",
+                to_do="update vtr: pip install -U vtrcli",
+            )
+        settings = TrainSettings.from_json(body.pop("settings"))
+        return RunConfig(settings=settings, backbone=BackboneTag(**body.pop("backbone")), **body)
+    except FileNotFoundError:
+        raise WeightsError(
+            f"no trained run at {run}",
+            allowed=f"a folder with a {CONFIG}, as `vtr train --out {run}` makes it",
+            to_do="check --run, or train one",
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+        raise damaged_run(run / CONFIG, str(cause)) from cause
+
+
+def require_run_fits(run: Path, config: RunConfig, store: Path, stored: BackboneTag) -> None:
+    """Raises StoreError when a run was trained on features of another backbone than a store's."""
+    trained = config.backbone
+    if trained.sha256 != stored.sha256:
+        raise StoreError(
+            f"run {run} was trained on features of {trained.name} (weights {trained.sha256[:12]}), "
+            f"store {store} holds {stored.name} (weights {stored.sha256[:12]})",
+            allowed="run and store of the same backbone",
+            to_do=f"use another --store or --run; this run was trained on {config.store}",
+        )
+
+
+def newest_fitting_run(runs: Path, store: Path, stored: BackboneTag) -> tuple[Path | None, str | None]:
+    """The newest run of a folder of runs that can rank a store, and why the newest of all cannot where that is another.
+
+    A run cannot when it was trained on another backbone, has no weights yet, or is damaged.
+    """
+    why = None
+    for run in by_time(runs):
+        try:
+            require_run_fits(run, read_config(run), store, stored)
+            if not (run / MODEL).is_file():
+                raise WeightsError(f"run {run} has no weights yet", allowed="a trained run", to_do="train it")
+            return run, why
+        except (StoreError, WeightsError) as error:
+            why = why or error.came_in
+    return None, why
+
+
+def by_time(runs: Path) -> list[Path]:
+    """The runs in a folder, the newest first."""
+    found = {}
+    for path in sorted(runs.glob(f"*/{CONFIG}")):
+        with suppress(OSError):  # it has just gone
+            found[path.parent] = path.stat().st_mtime_ns
+    return sorted(found, key=lambda run: found[run], reverse=True)
+
+
+def damaged_run(path: Path, detail: str) -> WeightsError:
+    """The error for a file of a run that cannot be trusted."""
+    return WeightsError(
+        f"{path} is damaged: {detail}",
+        allowed="a file of a run as `vtr train` writes it",
+        to_do="restore it, or train again",
+    )
 
 
 def load_camoe(run: Path, *, device: str = "cpu") -> tuple[Camoe, RunConfig]:
@@ -33,19 +172,19 @@ def load_camoe(run: Path, *, device: str = "cpu") -> tuple[Camoe, RunConfig]:
     Raises:
         WeightsError: no run, or one that is damaged or of a newer vtr.
     """
+    from vtrcli.model.camoe import Camoe, CamoeConfig
+
     config = read_config(run)
     camoe = Camoe(CamoeConfig.from_json(config.camoe))
     load_weights(run / MODEL, camoe)
     return camoe.to(device).eval(), config
 
 
-@torch.inference_mode()
 def encode_videos(camoe: Camoe, frames: np.ndarray, mask: np.ndarray, *, device: str) -> np.ndarray:
     """Features [num_videos, F, dim] and bool [num_videos, F] -> video vectors, float32 [num_videos, E * dim]."""
     return _in_chunks(camoe.video_vectors, frames, mask, device=device)
 
 
-@torch.inference_mode()
 def encode_texts(camoe: Camoe, features: np.ndarray, mask: np.ndarray, *, device: str) -> np.ndarray:
     """Features [num_texts, E, dim] of the experts' streams and bool [num_texts, E] -> float32 [num_texts, E * dim]."""
     return _in_chunks(camoe.text_vectors, features, mask, device=device)
@@ -58,17 +197,22 @@ def _in_chunks(
     *,
     device: str,
 ) -> np.ndarray:
-    vectors = [
-        encode(*(torch.from_numpy(array[start : start + CHUNK]).to(device) for array in (features, mask)))
-        for start in range(0, len(features), CHUNK)
-    ]
-    return torch.cat(vectors).float().cpu().numpy()
+    import torch
+
+    with torch.inference_mode():
+        vectors = [
+            encode(*(torch.from_numpy(array[start : start + CHUNK]).to(device) for array in (features, mask)))
+            for start in range(0, len(features), CHUNK)
+        ]
+        return torch.cat(vectors).float().cpu().numpy()
 
 
 class CamoeVectors:
     """A trained run: the concatenated expert vectors, of length experts x dim."""
 
     def __init__(self, run: Path, *, device: str = "auto") -> None:
+        from vtrcli.model.backbone import choose_device
+
         self._device = choose_device(device)
         self._camoe, self._config = load_camoe(run, device=self._device)
         self._run = run
@@ -124,6 +268,8 @@ def load_weights(path: Path, model: torch.nn.Module) -> None:
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file, whole or not at all. Raises WeightsError when it cannot be written."""
+    from safetensors.torch import save_file
+
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path, error=WeightsError) as temporary:
         try:
@@ -154,6 +300,8 @@ class _Whole:
     """A safetensors file read into memory: some shared folders and network mounts map none."""
 
     def __init__(self, path: Path) -> None:
+        from safetensors.torch import load
+
         body = path.read_bytes()
         self._tensors = load(body)
         self._header = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vtrcli.model.aggregators import (
+from vtrcli.model.camoe import (
     AttentionAggregator,
     MeanAggregator,
     SqueezeExciteAggregator,

@@ -4,8 +4,8 @@ import re
 from dataclasses import replace
 
 from tests.evaluation.reports import evaluated, make_inputs, small_result
-from vtrcli.evaluation.report.series import arrival_section, sweep_section
-from vtrcli.ranking.arrivals import Arrival
+from vtrcli.evaluation.report.sections import arrival_section, sweep_section
+from vtrcli.ranking.evaluate import Arrival
 
 
 def rows(section: str) -> list[list[str]]:

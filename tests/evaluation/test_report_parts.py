@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tests.store.stores import SHA256, make_config, make_record, make_store
-from vtrcli.evaluation.report.thumbnails import LONGEST_SIDE, MAX_THUMBNAILS, Thumbnails
+from vtrcli.evaluation.report.parts import LONGEST_SIDE, MAX_THUMBNAILS, Thumbnails
 from vtrcli.store.config import create_config
 from vtrcli.store.frames import FrameJpegs, encode_jpegs
 from vtrcli.store.reader import FeatureStore
