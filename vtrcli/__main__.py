@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 
 from vtrcli.errors import EXIT_INTERRUPTED
-from vtrcli.threads import let_idle_threads_sleep
 
 
 def main() -> None:
     """Start the command line. Ctrl-C before it runs, and once more while it ends, ends it at once and in silence."""
     try:
-        let_idle_threads_sleep()
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see model/families.py
         from vtrcli.cli.app import main as start
 
         start()

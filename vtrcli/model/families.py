@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vtrcli.errors import StoreError
-from vtrcli.threads import let_idle_threads_sleep
 
 if TYPE_CHECKING:
     from vtrcli.model.backbone import Backbone, BackboneInfo, Precision, Towers
@@ -33,7 +33,9 @@ def load_backbone(
     `sha256` finds weights that were converted before also when their file has gone; it is not compared otherwise.
     `progress` is called with (bytes there, bytes in all) while downloading. Raises WeightsError, UsageError.
     """
-    let_idle_threads_sleep()
+    # Idle torch threads spin by default. Beside ffmpeg, or anything else on the same cores, that made the encoder two
+    # to fourteen times slower. Read when torch is loaded; the command line sets it first of all.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from vtrcli.model.backbone import choose_device, choose_precision, torch_dtype
     from vtrcli.model.clip.converted import read_header
     from vtrcli.model.clip.model import load_clip

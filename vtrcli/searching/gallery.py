@@ -19,8 +19,7 @@ import numpy as np
 from vtrcli import __version__
 from vtrcli.errors import StoreError, VideoError
 from vtrcli.files import write_whole
-from vtrcli.html import Html, join, shortened, tag
-from vtrcli.page import document
+from vtrcli.html import Html, document, join, shortened, tag
 from vtrcli.searching.moments import Moment
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.store.frames import frames_of, open_frame

@@ -43,8 +43,7 @@ from vtrcli.evaluation.report.sections import (
     worst_section,
 )
 from vtrcli.files import write_whole
-from vtrcli.html import Html, join, table, tag
-from vtrcli.page import document
+from vtrcli.html import Html, document, join, table, tag
 from vtrcli.ranking.evaluate import Evaluation
 from vtrcli.ranking.metrics import RECALL_AT, Direction, DirectionMetrics, Ties
 
