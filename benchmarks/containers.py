@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from vtrcli.errors import VideoError
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.reader import open_video
-from vtrcli.video.sampling import Sampling, target_timestamps
+from vtrcli.video.sampling import Keyframes, Rate, Sampling
 
 NUM_FRAMES, RATE, GRID = 100, 25, 4
 NOISE = 12  # so that a frame has as many bytes as usual: MPEG containers stamp times once per 2 KB or so
@@ -227,10 +227,10 @@ def check(folder: Path, codec: str, container: str) -> dict[str, str] | None:
     )
     row["PyAV times"] = "right" if off <= TOLERANCE_SECONDS else f"off by {off:.3f} s"
     held = sorted(frame.number for frame in reference)
-    row["default"] = best(path, Sampling(), [held], first)
+    row["default"] = best(path, Rate(), [held], first)
     # what the decoder calls a key frame, or what the container does
     keys = [[frame.number for frame in reference if frame.is_key_of[place]] for place in (0, 1)]
-    row["key frames"] = best(path, Sampling(keyframes=True), keys, first)
+    row["key frames"] = best(path, Keyframes(), keys, first)
     return row
 
 
@@ -295,10 +295,13 @@ def judge(path: Path, sampling: Sampling, candidates: list[int] | None, first: f
     except VideoError as error:
         return f"{error.reason}: {error.detail}"
     length = reader.info.duration_seconds or 0.0
-    if not sampling.keyframes and abs(length - first - NUM_FRAMES / RATE) > LENGTH_TOLERANCE_SECONDS:
+    if (
+        not isinstance(sampling, Keyframes)
+        and abs(length - first - NUM_FRAMES / RATE) > LENGTH_TOLERANCE_SECONDS
+    ):
         return f"length {length:.2f} s"
     wanted = numbers if candidates is None else candidates
-    if candidates is not None and not sampling.keyframes:
+    if candidates is not None and not isinstance(sampling, Keyframes):
         # an exact hit may fall to either side of a rounded time stamp
         ways = [expected(sampling, candidates, length, first + slack) for slack in (0, 1e-3, -1e-3)]
         wanted = numbers if numbers in ways else ways[0]
@@ -310,7 +313,8 @@ def judge(path: Path, sampling: Sampling, candidates: list[int] | None, first: f
 
 def expected(sampling: Sampling, candidates: list[int], length: float, first: float) -> list[int]:
     """The numbers of the frames on display at the sampling's times."""
-    targets = target_timestamps(sampling, length)
+    targets = sampling.times(length)
+    assert targets is not None
     shown = [max((n for n in candidates if n / RATE + first <= t + 1e-6), default=-1) for t in targets]
     return [number for number in dict.fromkeys(shown) if number >= 0]
 

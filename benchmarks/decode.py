@@ -26,7 +26,7 @@ import numpy as np
 
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.reader import open_video
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Keyframes, Uniform
 
 SIZE = 224
 NUM_FRAMES = 12
@@ -122,12 +122,12 @@ def show(report: dict[str, Any]) -> None:
 
 
 def vtr_uniform(path: Path, seconds: float, threads: int) -> int:
-    with open_video(path, Sampling(num_frames=NUM_FRAMES), size=SIZE, num_threads=threads) as reader:
+    with open_video(path, Uniform(num_frames=NUM_FRAMES), size=SIZE, num_threads=threads) as reader:
         return sum(len(batch.timestamps) for batch in reader)
 
 
 def vtr_keyframes(path: Path, seconds: float, threads: int) -> int:
-    with open_video(path, Sampling(keyframes=True), size=SIZE, num_threads=threads) as reader:
+    with open_video(path, Keyframes(), size=SIZE, num_threads=threads) as reader:
         return sum(len(batch.timestamps) for batch in reader)
 
 

@@ -28,7 +28,7 @@ from vtrcli.model.backbone import CPU_BATCH_SIZE, Backbone, FrameBatcher
 from vtrcli.model.families import load_backbone
 from vtrcli.store.records import file_state
 from vtrcli.video.ffmpeg import ffmpeg_binary
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Rate, Uniform
 
 NUM_CLIPS, CLIP_SECONDS, NUM_FRAMES = 16, 12, 12
 
@@ -64,7 +64,7 @@ def measure_speed(work: Path, num_rounds: int, num_workers: int) -> None:
     jobs = [Job(path, path.stem, file_state(path)) for path in clips]
     backbone = load_backbone(str(make_weights(work / "b32.safetensors")), towers="image")
     settings = DecodeSettings(
-        sampling=Sampling(num_frames=NUM_FRAMES),
+        sampling=Uniform(num_frames=NUM_FRAMES),
         input_size=backbone.info.input_size,
         num_workers=num_workers,
         timeout_seconds=None,
@@ -94,9 +94,9 @@ def measure_content(work: Path, num_rounds: int, num_workers: int) -> None:
     ]
     film = make_film(work / "film.mp4")
     cases = [
-        ("short clips, 12 frames each", clips, Sampling(num_frames=NUM_FRAMES)),
-        ("a film, a frame every 2 s", [film], Sampling()),
-        ("a film, 12 frames by seeks", [film], Sampling(num_frames=NUM_FRAMES)),
+        ("short clips, 12 frames each", clips, Uniform(num_frames=NUM_FRAMES)),
+        ("a film, a frame every 2 s", [film], Rate()),
+        ("a film, 12 frames by seeks", [film], Uniform(num_frames=NUM_FRAMES)),
     ]
     for label, paths, sampling in cases:
         settings = DecodeSettings(
@@ -193,7 +193,7 @@ def measure_one(work: Path, case: str) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         result = extract(
-            [work / case], store=Path(folder, "store"), backbone="demo", sampling=Sampling(), device="cpu"
+            [work / case], store=Path(folder, "store"), backbone="demo", sampling=Rate(), device="cpu"
         )
     own, children = (
         resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)

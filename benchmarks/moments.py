@@ -32,7 +32,7 @@ from vtrcli.searching.frames import pool_frame_scores
 from vtrcli.searching.moments import RULE, Moment, MomentRule, find_moments, shot_starts
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.video.ffmpeg import ffmpeg_binary
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Rate
 
 NUM_CLIPS = 2400
 CLIP_FPS = 4.0
@@ -155,7 +155,7 @@ def join(clips: Sequence[Clip], repeats: Sequence[int], names: Sequence[str], *,
 
 def load_halves(demo: Path, store_path: Path) -> tuple[Half, Half]:
     """Choice and report half; of a pair with the same frames in opposite orders only one clip."""
-    sampling = Sampling(fps=CLIP_FPS, min_frames=1)
+    sampling = Rate(fps=CLIP_FPS, min_frames=1)
     extract([demo / "videos"], store=store_path, backbone=DEMO_NAME, sampling=sampling, device="cpu")
     store = FeatureStore(store_path)
     rows = list(csv.DictReader((demo / "captions.csv").open(encoding="utf-8")))
@@ -408,7 +408,7 @@ def film_table(half: Half, work: Path, *, num_films: int = 6, num_clips: int = 1
     rows = []
     for rate in RATES:
         path = work / f"films-{rate}"
-        sampling = Sampling(fps=rate, min_frames=1)
+        sampling = Rate(fps=rate, min_frames=1)
         extract([work / "films"], store=path, backbone=DEMO_NAME, sampling=sampling, device="cpu")
         store = FeatureStore(path)
         results: dict[str, list[tuple[np.ndarray, float]]] = {"joined files": [], "joined features": []}

@@ -18,7 +18,7 @@ from vtrcli.model.preprocess import PREPROCESSING
 from vtrcli.store.config import BackboneTag, StoreConfig, create_config
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.writer import StoreWriter
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Uniform
 
 DIM = 512
 LATENT_DIM = 64
@@ -98,7 +98,7 @@ def write_store(
     tag = BackboneTag(
         name=info.name, sha256=info.sha256, dim=DIM, input_size=info.input_size, logit_scale=info.logit_scale
     )
-    sampling = Sampling(num_frames=num_frames).to_json()
+    sampling = Uniform(num_frames=num_frames).to_json()
     create_config(path, StoreConfig(backbone=tag, sampling=sampling, preprocessing=PREPROCESSING))
     writer, maker = StoreWriter(path, backbone_sha256=info.sha256), Maker()
     batches: list[np.ndarray] = []

@@ -45,6 +45,7 @@ def extract(
     frames: int | None = None,
     keyframes: bool = False,
     max_frames: int | None = None,
+    sampling: Sampling | None = None,
     aspect: Aspect | None = None,
     prune: bool = False,
     **settings: Any,
@@ -54,11 +55,11 @@ def extract(
     Args:
         videos: files and folders; folders are searched below.
         backbone, aspect: None: the store's, else ViT-B/32 and `display`.
-        fps, min_frames, frames, keyframes, max_frames: which frames, see `vtrcli.video.sampling.Sampling`; none of
-            them: the store's, else its defaults.
+        fps, min_frames, frames, keyframes, max_frames: which frames, see the plans in `vtrcli.video.sampling`; or
+            `sampling`, one of these or of your own. None of them: the store's, else `Rate` with its defaults.
         prune: take videos whose files are gone from `videos` out of the store.
         **settings: device, keep_frames, num_workers, batch_size, timeout_seconds, retry_failed, exclude, on_progress
-            and the others of `vtrcli.extraction.run.extract`, with its defaults.
+            and the others of `vtrcli.extraction.extract.extract`, with its defaults.
 
     Raises:
         UsageError: two ways of choosing frames.
@@ -66,10 +67,19 @@ def extract(
         StoreError: the store is of another backbone or sampling, damaged, or cannot be written.
         WeightsError: the backbone cannot be loaded.
     """
-    choice = sampling_choice(fps, min_frames, frames, keyframes, max_frames)
     from vtrcli.extraction.extract import extract as extract_features
+    from vtrcli.video.sampling import chosen_sampling
 
-    name, sampling, shape = follow_store(Path(store), backbone, choice, aspect)
+    chosen = chosen_sampling(
+        fps=fps, min_frames=min_frames, frames=frames, keyframes=keyframes, max_frames=max_frames
+    )
+    if sampling is not None and chosen is not None:
+        raise UsageError(
+            f"a sampling and {chosen.describe()}",
+            allowed="one way of choosing frames",
+            to_do="give a sampling alone, or none",
+        )
+    name, sampling, shape = follow_store(Path(store), backbone, sampling or chosen, aspect)
     return extract_features(
         _paths(videos),
         store=Path(store),
@@ -81,48 +91,18 @@ def extract(
     )
 
 
-def sampling_choice(
-    fps: float | None, min_frames: int | None, frames: int | None, keyframes: bool, max_frames: int | None
-) -> dict[str, object]:
-    """What was chosen of frames, as arguments of `Sampling`; at most one of rate, number and key frames.
-
-    Raises:
-        UsageError: two of them contradict each other.
-    """
-    given = [
-        flag
-        for flag, is_set in (
-            ("--fps/--min-frames", fps is not None or min_frames is not None),
-            ("--frames", frames is not None),
-            ("--keyframes", keyframes),
-        )
-        if is_set
-    ]
-    if len(given) > 1:
-        raise UsageError(
-            f"{' and '.join(given)} together",
-            allowed="one way of choosing frames: --fps with --min-frames, --frames, or --keyframes",
-            to_do="keep one of them",
-        )
-    values = {"fps": fps, "min_frames": min_frames, "num_frames": frames, "max_frames": max_frames}
-    chosen: dict[str, object] = {name: value for name, value in values.items() if value is not None}
-    if keyframes:
-        chosen["keyframes"] = True
-    return chosen
-
-
 def follow_store(
-    store: Path, backbone: str | None, choice: dict[str, object], aspect: Aspect | None
+    store: Path, backbone: str | None, chosen: Sampling | None, aspect: Aspect | None
 ) -> tuple[str, Sampling, Aspect]:
     """Backbone, sampling and aspect to use: what was asked for, else what the store has, else the defaults."""
     from vtrcli.model.families import DEFAULT_BACKBONE
     from vtrcli.store.config import CONFIG_NAME, read_config
-    from vtrcli.video.sampling import Sampling
+    from vtrcli.video.sampling import Rate, Sampling
 
     if not (store / CONFIG_NAME).exists():
-        return backbone or DEFAULT_BACKBONE, Sampling(**choice), aspect or DEFAULT_ASPECT  # type: ignore[arg-type]
+        return backbone or DEFAULT_BACKBONE, chosen or Rate(), aspect or DEFAULT_ASPECT
     config = read_config(store)
-    sampling = Sampling(**choice) if choice else Sampling.from_json(config.sampling)  # type: ignore[arg-type]
+    sampling = chosen or Sampling.from_json(config.sampling)
     return backbone or config.backbone.name, sampling, aspect or config.aspect
 
 

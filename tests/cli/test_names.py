@@ -12,7 +12,7 @@ from tests.store.stores import make_config
 from vtrcli.cli.output import say, stdout
 from vtrcli.store.config import create_config
 from vtrcli.store.failures import append_failure, make_failure
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Uniform
 
 NAMES = ("Title [dQw4w9WgXcQ].mp4", "[/b].mp4", "[red].mp4", ":smile:.mp4")
 
@@ -46,7 +46,7 @@ def test_config_and_results_show_every_name_whole(
 
 def test_a_store_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = make_config(name="\x1b]0;title\x07\nmine")
-    create_config(tmp_path, replace(config, sampling=Sampling(num_frames=3).to_json()))
+    create_config(tmp_path, replace(config, sampling=Uniform(num_frames=3).to_json()))
     shown = run("store", "info", "--store", str(tmp_path))
     assert shown.exit_code == 0, shown.output
     assert "\\x1b]0;title\\x07\\nmine" in shown.stdout and "\x1b" not in shown.stdout

@@ -226,7 +226,7 @@ def test_a_replaced_file_is_marked_and_neither_cut_nor_opened_nor_printed(demo: 
 
 def test_several_stores_are_searched_as_one(demo: Path, tmp_path: Path) -> None:
     from vtrcli.extraction.extract import extract
-    from vtrcli.video.sampling import Sampling
+    from vtrcli.video.sampling import Uniform
 
     videos = sorted((demo / "videos").glob("*.mp4"))
     stores = [tmp_path / "one", tmp_path / "two"]
@@ -235,7 +235,7 @@ def test_several_stores_are_searched_as_one(demo: Path, tmp_path: Path) -> None:
             videos[9 * number : 9 * number + 15],
             store=store,
             backbone="demo",
-            sampling=Sampling(num_frames=12),
+            sampling=Uniform(num_frames=12),
         )
     named = [part for store in stores for part in ("--store", str(store))]
     whole = run_json("search", "a red circle", "-k", "30", "--run", "none")

@@ -5,26 +5,29 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+import vtrcli as vtr
 from tests.model.tiny_clip import write_tiny_clip
 from tests.store.stores import make_config
 from tests.video.clips import make_video as encode_clip
+from tests.video.clips import numbered
 from tests.video_files import make_video
-from vtrcli.errors import InputError, StoreError
+from vtrcli.errors import InputError, StoreError, UsageError
 from vtrcli.extraction import pipeline
 from vtrcli.extraction.extract import ExtractResult, extract
 from vtrcli.store.config import BackboneTag, create_config
 from vtrcli.store.failures import read_failures
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.verify import verify
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import SAMPLINGS, Sampling, Uniform
 
-SAMPLING = Sampling(num_frames=4)
+SAMPLING = Uniform(num_frames=4)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +59,39 @@ def features_of(store: Path) -> dict[str, bytes]:
         video_id: opened.features(video_id).tobytes() + opened.timestamps(video_id).tobytes()
         for video_id in opened.videos
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closing(Sampling):
+    """A plan of somebody else's: ever denser towards the end."""
+
+    mode = "closing"
+    num_frames: int = 4
+
+    def times(self, duration_seconds: float) -> NDArray[np.float64]:
+        return duration_seconds * (1 - 0.5 ** np.arange(self.at_most(self.num_frames)))
+
+    def words(self) -> str:
+        return f"{self.num_frames} frames, most of the end"
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.ts"])
+def test_a_plan_is_a_class_and_a_row_of_the_table(
+    name: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SAMPLINGS, Closing.mode, Closing)
+    video, store = numbered(tmp_path / name, rate=10, seconds=4), tmp_path / "store"
+    done = vtr.extract(video, store, backbone=weights, sampling=Closing(), device="cpu")
+    assert done.num_extracted == 1 and done.warnings == []
+    opened = vtr.FeatureStore(store)
+    assert opened.timestamps("a") == pytest.approx([0, 2, 3, 3.5])
+    assert opened.config.sampling == {"mode": "closing", "num_frames": 4, "max_frames": None}
+    assert Sampling.from_json(opened.config.sampling) == Closing()
+    assert (
+        vtr.extract(video, store, backbone=weights, device="cpu").num_skipped == 1
+    )  # by the store's own plan
+    with pytest.raises(UsageError, match="a sampling and 3 frames each; one way of choosing frames"):
+        vtr.extract(video, store, backbone=weights, sampling=Closing(), frames=3)
 
 
 def test_a_bug_in_decoding_one_video_costs_that_video(

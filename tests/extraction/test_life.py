@@ -24,7 +24,7 @@ from vtrcli.store.records import file_content
 from vtrcli.store.relocate import relocate
 from vtrcli.store.verify import verify
 from vtrcli.video.ffmpeg import ffmpeg_binary
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Uniform
 
 NUM_CLIPS = 200
 NUM_KILLS = 20  # of each command
@@ -75,7 +75,7 @@ class Library:
             [self.folder],
             store=store or self.store,
             backbone=self.weights,
-            sampling=Sampling(num_frames=3),
+            sampling=Uniform(num_frames=3),
             device="cpu",
         )
         assert result.failures == []

@@ -24,9 +24,9 @@ from vtrcli.store.reader import FeatureStore
 from vtrcli.store.records import VideoRecord, file_state
 from vtrcli.store.roots import read_roots
 from vtrcli.store.writer import StoreWriter
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Uniform
 
-SAMPLING = Sampling(num_frames=2)
+SAMPLING = Uniform(num_frames=2)
 NAMES = ("a", "b", "c", "sub/a")  # sub/a.mp4 is a twin of a.mp4
 
 

@@ -13,7 +13,7 @@ from vtrcli.errors import StoreError
 from vtrcli.extraction.extract import extract
 from vtrcli.extraction.reencode import reencode_frames
 from vtrcli.store.reader import FeatureStore
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Uniform
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def store(weights: str, tmp_path: Path) -> FeatureStore:
         [tmp_path / "videos"],
         store=tmp_path / "store",
         backbone=weights,
-        sampling=Sampling(num_frames=2),
+        sampling=Uniform(num_frames=2),
         device="cpu",
         keep_frames=True,
     )
@@ -44,9 +44,7 @@ def test_kept_frames_make_a_store_of_another_backbone_as_the_videos_would(
     assert reencode_frames(store.path, target=tmp_path / "new", backbone=other, device="cpu") == 0
     new = FeatureStore(tmp_path / "new")
     direct = tmp_path / "direct"
-    extract(
-        [tmp_path / "videos"], store=direct, backbone=other, sampling=Sampling(num_frames=2), device="cpu"
-    )
+    extract([tmp_path / "videos"], store=direct, backbone=other, sampling=Uniform(num_frames=2), device="cpu")
     np.testing.assert_array_equal(new.features("a"), FeatureStore(direct).features("a"))
     assert new.timestamps("a").tolist() == store.timestamps("a").tolist()
 
@@ -64,7 +62,7 @@ def test_without_kept_frames_the_way_out_is_named_and_no_store_is_left(weights: 
         [tmp_path / "a.mp4"],
         store=tmp_path / "store",
         backbone=weights,
-        sampling=Sampling(num_frames=2),
+        sampling=Uniform(num_frames=2),
         device="cpu",
     )
     with pytest.raises(StoreError, match="keeps no frames of 'a'; a store made with --keep-frames; "):

@@ -25,7 +25,7 @@ from vtrcli.model.models import (
     read_table,
 )
 from vtrcli.video.reader import open_video
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Rate
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def golden(tmp_path: Path) -> Path:
     backbone = load_backbone(
         str(write_tiny_clip(tmp_path / "tiny.safetensors")), device="cpu", precision="float32"
     )
-    with open_video(video, Sampling(fps=10, min_frames=1), size=32) as reader:
+    with open_video(video, Rate(fps=10, min_frames=1), size=32) as reader:
         frames = np.concatenate([batch.pixels for batch in reader])
     np.save(tmp_path / "golden.npy", backbone.encode_images(frames[::2]))
     return tmp_path

@@ -22,7 +22,7 @@ from vtrcli.searching.filters import Filters
 from vtrcli.searching.query import Query, SearchOptions
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.reader import FeatureStore, unit_rows
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Uniform
 
 TEXTS = ("a red circle", "a small green arrow rises", "two shapes meet", "something else entirely")
 
@@ -226,7 +226,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [folder / "videos"],
         store=folder / "store",
         backbone=str(weights),
-        sampling=Sampling(num_frames=4),
+        sampling=Uniform(num_frames=4),
         device="cpu",
     )
     return folder / "store"
@@ -317,7 +317,7 @@ def test_the_demo_backbone_says_that_it_knows_no_other_videos(
         [store.parent / "videos"],
         store=tmp_path / "foreign",
         backbone="demo",
-        sampling=Sampling(num_frames=2),
+        sampling=Uniform(num_frames=2),
         device="cpu",
     )
     notes = search("a red circle", store=tmp_path / "foreign", device="cpu").notes

@@ -13,7 +13,7 @@ from tests.store.stores import SHA256, make_config, make_record
 from vtrcli.store.frames import FrameJpegs
 from vtrcli.store.texts import TextRows, write_texts
 from vtrcli.store.writer import StoreWriter
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Uniform
 
 PAGE = (Path(__file__).parents[2] / "docs" / "store-format.md").read_text(encoding="utf-8")
 
@@ -28,7 +28,7 @@ def test_the_example_of_store_json_has_the_keys_that_are_written() -> None:
     written = make_config().to_json()
     assert list(example) == list(written)
     assert list(example["backbone"]) == list(written["backbone"])
-    assert example["sampling"] == Sampling(num_frames=12).to_json()
+    assert example["sampling"] == Uniform(num_frames=12).to_json()
 
 
 def test_every_tensor_and_key_of_a_file_is_named_in_its_section(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from vtrcli.extraction.extract import extract
 from vtrcli.model.families import load_backbone
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.cache import cache_captions, cache_texts, open_text_cache
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Uniform
 
 CAPTIONS = ["a man rides a horse", "a red car", "", "a man rides a horse", "日本 🎥", "word " * 200]
 
@@ -32,7 +32,7 @@ def store(weights: str, tmp_path: Path) -> FeatureStore:
         [tmp_path / "videos"],
         store=tmp_path / "store",
         backbone=weights,
-        sampling=Sampling(num_frames=2),
+        sampling=Uniform(num_frames=2),
         device="cpu",
     )
     return FeatureStore(tmp_path / "store")

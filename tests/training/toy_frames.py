@@ -14,7 +14,7 @@ from vtrcli.model.families import backbone_info
 from vtrcli.store.config import create_config
 from vtrcli.store.frames import FrameJpegs, encode_jpegs
 from vtrcli.store.writer import StoreWriter
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Uniform
 
 SIZE = 32
 WORDS = "cat dog car house tree ball boat horse".split()
@@ -28,7 +28,7 @@ def make_toy_frames(folder: Path, *, num_frames: int = 3, keep_frames: bool = Tr
     """
     weights = write_tiny_clip(folder / "clip.safetensors")
     info = backbone_info(str(weights))
-    create_config(folder / "store", store_config(info, Sampling(num_frames=num_frames)))
+    create_config(folder / "store", store_config(info, Uniform(num_frames=num_frames)))
     writer = StoreWriter(folder / "store", backbone_sha256=info.sha256)
     rng = np.random.default_rng(0)
     with open(folder / "captions.csv", "w", newline="", encoding="utf-8") as file:

@@ -29,7 +29,7 @@ from vtrcli.video.cut import cut_clip, frame_at
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.files import DEMUXERS
 from vtrcli.video.reader import open_video
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Keyframes, Uniform
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches the canary by inotify")
 
@@ -225,11 +225,11 @@ def tries(path: Path, scratch: Path) -> dict[str, Callable[[], object]]:
     """Everything of ours that reads a file that a stranger may have made."""
 
     def extract() -> None:
-        with open_video(path, Sampling(num_frames=2), size=32, timeout_seconds=20) as reader:
+        with open_video(path, Uniform(num_frames=2), size=32, timeout_seconds=20) as reader:
             list(reader)
 
     def keyframes() -> None:
-        with open_video(path, Sampling(keyframes=True), size=32, timeout_seconds=20) as reader:
+        with open_video(path, Keyframes(), size=32, timeout_seconds=20) as reader:
             list(reader)
 
     return {

@@ -15,7 +15,7 @@ from vtrcli.video.child import Patience, Session
 from vtrcli.video.decode import Decode, Frame, Method, Plan, SeekMissed, keyframe_plan, make_plan
 from vtrcli.video.info import VideoInfo
 from vtrcli.video.probe import probe
-from vtrcli.video.sampling import Sampling, target_timestamps
+from vtrcli.video.sampling import Rate, Uniform
 
 
 def info(**changes: Any) -> VideoInfo:
@@ -39,31 +39,36 @@ def info(**changes: Any) -> VideoInfo:
     return VideoInfo(**{**fields, **changes})
 
 
+def plan_of(video: VideoInfo, sampling: Uniform | Rate, *, may_seek: bool = True) -> Plan:
+    assert video.duration_seconds is not None
+    return make_plan(video, sampling.times(video.duration_seconds), may_seek=may_seek)
+
+
 @pytest.mark.parametrize(
     ("changes", "sampling", "method"),
     [
-        ({}, Sampling(num_frames=12), "seek"),
-        ({"duration_seconds": 20.0}, Sampling(num_frames=12), "linear"),
-        ({"duration_seconds": 60.0, "keyframe_seconds": 1.0}, Sampling(num_frames=12), "seek"),
-        ({"duration_seconds": 60.0, "keyframe_seconds": None}, Sampling(num_frames=12), "linear"),
-        ({}, Sampling(), "linear"),
-        ({"width": 32, "height": 32, "duration_seconds": 60.0}, Sampling(num_frames=12), "linear"),
-        ({"container": "mpegts"}, Sampling(num_frames=12), "linear"),
-        ({"has_restarts": True}, Sampling(num_frames=12), "linear"),
-        ({"lacks_times": True}, Sampling(num_frames=12), "linear"),
+        ({}, Uniform(num_frames=12), "seek"),
+        ({"duration_seconds": 20.0}, Uniform(num_frames=12), "linear"),
+        ({"duration_seconds": 60.0, "keyframe_seconds": 1.0}, Uniform(num_frames=12), "seek"),
+        ({"duration_seconds": 60.0, "keyframe_seconds": None}, Uniform(num_frames=12), "linear"),
+        ({}, Rate(), "linear"),
+        ({"width": 32, "height": 32, "duration_seconds": 60.0}, Uniform(num_frames=12), "linear"),
+        ({"container": "mpegts"}, Uniform(num_frames=12), "linear"),
+        ({"has_restarts": True}, Uniform(num_frames=12), "linear"),
+        ({"lacks_times": True}, Uniform(num_frames=12), "linear"),
     ],
 )
-def test_the_cheaper_way_is_taken(changes: dict[str, Any], sampling: Sampling, method: str) -> None:
-    assert make_plan(info(**changes), sampling).method == method
+def test_the_cheaper_way_is_taken(changes: dict[str, Any], sampling: Uniform | Rate, method: str) -> None:
+    assert plan_of(info(**changes), sampling).method == method
 
 
 def test_seeking_can_be_ruled_out() -> None:
-    assert make_plan(info(), Sampling(num_frames=12), may_seek=False).method == "linear"
+    assert plan_of(info(), Uniform(num_frames=12), may_seek=False).method == "linear"
 
 
 @pytest.mark.parametrize(("width", "height", "inputs"), [(1920, 1080, 12), (3840, 2160, 3), (7680, 4320, 1)])
 def test_open_decoders_are_bounded_by_their_pictures(width: int, height: int, inputs: int) -> None:
-    plan = make_plan(info(width=width, height=height), Sampling(num_frames=12))
+    plan = plan_of(info(width=width, height=height), Uniform(num_frames=12))
     assert plan.inputs_per_process == inputs
 
 
@@ -88,10 +93,13 @@ def vfr(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(count=st.integers(1, 9), method=st.sampled_from(["linear", "seek"]))
-def test_the_last_frame_at_or_before_each_time(vfr: Path, count: int, method: Method) -> None:
-    targets = target_timestamps(Sampling(num_frames=count), 36.0).tolist()
+even = st.integers(1, 9).map(lambda count: Uniform(num_frames=count).times(36.0).tolist())
+uneven = st.lists(st.floats(0.0, 36.1), min_size=1, max_size=9, unique=True).map(sorted)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(targets=even | uneven, method=st.sampled_from(["linear", "seek"]))
+def test_the_last_frame_at_or_before_each_time(vfr: Path, targets: list[float], method: Method) -> None:
     numbers = list(dict.fromkeys(int(np.floor(np.sqrt(10 * target + 1e-9))) for target in targets))
     frames = decode(vfr, method, targets)
     assert [frame_number(frame.pixels) for frame in frames] == numbers
@@ -101,7 +109,7 @@ def test_the_last_frame_at_or_before_each_time(vfr: Path, count: int, method: Me
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.flv"])
 def test_seeking_gives_what_a_linear_pass_gives(tmp_path: Path, name: str) -> None:
     clip = numbered(tmp_path / name, "-bf", "2", rate=10, seconds=6)
-    targets = target_timestamps(Sampling(num_frames=7), 6.0).tolist()
+    targets = Uniform(num_frames=7).times(6.0).tolist()
     linear, seek = decode(clip, "linear", targets), decode(clip, "seek", targets)
     assert [frame_number(f.pixels) for f in seek] == [frame_number(f.pixels) for f in linear]
     assert [f.seconds for f in seek] == pytest.approx([f.seconds for f in linear])

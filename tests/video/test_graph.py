@@ -13,9 +13,9 @@ from PIL import Image
 from tests.video.clips import make_video, read, run_ffmpeg
 from vtrcli.video import graph
 from vtrcli.video.ffmpeg import ffmpeg_binary
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Uniform
 
-ONE = Sampling(num_frames=1)
+ONE = Uniform(num_frames=1)
 
 
 def full_frame(path: Path, width: int, height: int) -> Image.Image:

@@ -23,9 +23,9 @@ from vtrcli.video.cut import cut_clip, frame_at
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.files import looks_encrypted
 from vtrcli.video.reader import open_video
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Keyframes, Rate, Sampling, Uniform
 
-SECONDLY = Sampling(fps=1, min_frames=1)
+SECONDLY = Rate(fps=1, min_frames=1)
 ENCODER = {
     ".webm": "-c:v libvpx -crf 4 -b:v 2M -auto-alt-ref 0 -g 20",
     ".wmv": "-c:v wmv2 -q:v 1 -g 20",
@@ -82,7 +82,7 @@ def test_an_interrupted_download_gives_what_is_there(
     for share in (0.58, 0.75, 0.98):
         cut = tmp_path / f"cut{suffix}"
         cut.write_bytes(whole[: int(len(whole) * share)])
-        frames = seen(cut, Sampling(num_frames=12))
+        frames = seen(cut, Uniform(num_frames=12))
         assert len(frames) >= 10
         # the very last one may be torn
         assert all(number == round(10 * seconds) for seconds, number in frames[:-1]), frames
@@ -100,7 +100,7 @@ def test_a_file_of_which_only_the_beginning_came_gives_that(tmp_path: Path, suff
     kept = len(content) // 3 + (content.find(b"mdat") if suffix == ".mp4" else 0)
     content[kept:] = bytes(len(content) - kept)
     (tmp_path / f"part{suffix}").write_bytes(content)
-    frames = seen(tmp_path / f"part{suffix}", Sampling(num_frames=4))
+    frames = seen(tmp_path / f"part{suffix}", Uniform(num_frames=4))
     assert frames and all(number <= round(10 * seconds) for seconds, number in frames), frames
 
 
@@ -113,11 +113,11 @@ def test_recordings_that_were_joined_follow_each_other(tmp_path: Path, suffix: s
     joined = tmp_path / f"joined{suffix}"
     joined.write_bytes(one * 2)
     assert seen(joined) == [(float(n), n % 6 * 10) for n in range(12)]
-    assert seen(joined, Sampling(num_frames=4)) == [(1.5, 15), (4.5, 45), (7.5, 15), (10.5, 45)]
+    assert seen(joined, Uniform(num_frames=4)) == [(1.5, 15), (4.5, 45), (7.5, 15), (10.5, 45)]
     assert length(joined) == pytest.approx(12.0, abs=0.01)
     assert frame_number(frame_at(joined, 8.0)) == 20
     if suffix != ".webm":  # this encoder puts key frames where it likes
-        assert seen(joined, Sampling(keyframes=True))[::3] == [(0.0, 0), (6.0, 0)]
+        assert seen(joined, Keyframes())[::3] == [(0.0, 0), (6.0, 0)]
 
 
 @pytest.mark.slow
@@ -126,7 +126,7 @@ def test_where_joined_recordings_meet_a_frame_is_the_most_that_is_lost(tmp_path:
     one = write(tmp_path / f"one{suffix}", rate=25, seconds=2.4).read_bytes()
     joined = tmp_path / f"joined{suffix}"
     joined.write_bytes(one * 2)
-    numbers = [number for _, number in seen(joined, Sampling(num_frames=4))]
+    numbers = [number for _, number in seen(joined, Uniform(num_frames=4))]
     assert numbers == pytest.approx([15, 45, 15, 45], abs=1)
     assert length(joined) == pytest.approx(4.8, abs=0.09)
 
@@ -169,7 +169,7 @@ LENGTHS: dict[str, tuple[bytes, int, bytes]] = {
 def test_a_length_that_is_stated_too_short_loses_nothing(tmp_path: Path, suffix: str) -> None:
     video = patched(write(tmp_path / f"whole{suffix}"), *LENGTHS[suffix])
     assert seen(video) == [(float(n), 10 * n) for n in range(6)]
-    assert seen(video, Sampling(num_frames=3)) == [(1.0, 10), (3.0, 30), (5.0, 50)]
+    assert seen(video, Uniform(num_frames=3)) == [(1.0, 10), (3.0, 30), (5.0, 50)]
     assert length(video) == pytest.approx(6.0, abs=0.01)
     assert frame_number(frame_at(video, 4.55)) == 45
 
@@ -179,7 +179,7 @@ def test_the_last_picture_of_a_gif_lasts_as_long_as_it_says(tmp_path: Path) -> N
     source = NUMBERED.format(rate=2, seconds=4)
     run_ffmpeg("-f", "lavfi", "-i", source, "-final_delay", "300", str(gif))
     assert length(gif) == pytest.approx(6.5)
-    assert [seconds for seconds, _ in seen(gif, Sampling(num_frames=2))] == [1.5, 3.5]
+    assert [seconds for seconds, _ in seen(gif, Uniform(num_frames=2))] == [1.5, 3.5]
 
 
 # Key frames
@@ -217,12 +217,12 @@ def test_key_frames_have_their_own_times(tmp_path: Path, suffix: str, encoder: s
     source = NUMBERED.replace("32x32", side).format(rate=25, seconds=2.4)
     words = encoder.split()
     run_ffmpeg("-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", *words, f"file:{video}")
-    frames = seen(video, Sampling(keyframes=True))
+    frames = seen(video, Keyframes())
     assert 4 <= len(frames) <= 20, frames
     for seconds, number in frames:
         assert seconds == pytest.approx(number / 25, abs=0.011), frames
     assert max(b - a for (_, a), (_, b) in pairwise(frames)) <= 13, frames
-    thinned = seen(video, Sampling(keyframes=True, max_frames=2))
+    thinned = seen(video, Keyframes(max_frames=2))
     assert len(thinned) == 2 and set(thinned) <= set(frames)
 
 
@@ -246,7 +246,7 @@ def show(path: Path, *, pictures: str = "1", sound: str = "1") -> Path:
 
 
 def white_from(path: Path) -> float:
-    batch = read(path, Sampling(fps=25, min_frames=1))
+    batch = read(path, Rate(fps=25, min_frames=1))
     return next(float(t) for t, p in zip(batch.timestamps, batch.pixels, strict=True) if p.mean() > 128)
 
 
@@ -319,7 +319,7 @@ def test_one_picture_and_a_song_is_one_frame_as_long_as_the_song(tmp_path: Path,
     picture = "color=white:size=32x32:rate=25:duration=0.04"
     words = SONGS[suffix].split()
     run_ffmpeg("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", "sine=duration=10", *words, f"file:{video}")
-    for sampling in (Sampling(), Sampling(num_frames=3), Sampling(keyframes=True)):
+    for sampling in (Rate(), Uniform(num_frames=3), Keyframes()):
         assert seen(video, sampling) == [(pytest.approx(0, abs=0.06), 73)]
     assert length(video) == pytest.approx(10, abs=0.1)
     assert frame_at(video, 7.0).mean() > 240
@@ -440,7 +440,7 @@ def faulty(test_data: Path, name: str, sampling: Sampling) -> tuple[list[float],
     ("name", "rate", "seconds"), [("01_two_recordings.ts", 5, 40), ("01_header_says_10s_of_30s.mkv", 25, 30)]
 )
 def test_given_lengths(test_data: Path, name: str, rate: int, seconds: int) -> None:
-    times, numbers, found = faulty(test_data, name, Sampling(fps=0.5, min_frames=1))
+    times, numbers, found = faulty(test_data, name, Rate(fps=0.5, min_frames=1))
     assert found == pytest.approx(seconds)
     assert times == pytest.approx([2 * n for n in range(seconds // 2)])
     assert numbers == [round(t * rate) for t in times]
@@ -451,31 +451,31 @@ def test_given_lengths(test_data: Path, name: str, rate: int, seconds: int) -> N
     [("02_open_gop.mkv", 30), ("02_bframes.mp4", 15), ("02_bframes.avi", 11), ("02_vp9.webm", 5)],
 )
 def test_given_key_frames(test_data: Path, name: str, count: int) -> None:
-    times, numbers, _ = faulty(test_data, name, Sampling(keyframes=True))
+    times, numbers, _ = faulty(test_data, name, Keyframes())
     assert len(times) == count and times == pytest.approx([n / 25 for n in numbers])
-    times, numbers, _ = faulty(test_data, name, Sampling())
+    times, numbers, _ = faulty(test_data, name, Rate())
     assert times == pytest.approx([n / 25 for n in numbers])
 
 
 @pytest.mark.slow
 def test_the_given_download(test_data: Path) -> None:
-    times, _, found = faulty(test_data, "03_truncated.mkv", Sampling(num_frames=12))
+    times, _, found = faulty(test_data, "03_truncated.mkv", Uniform(num_frames=12))
     assert len(times) == 12 and found == pytest.approx(195.8, abs=0.3)
 
 
 def test_given_broadcasts(test_data: Path) -> None:
-    times, numbers, _ = faulty(test_data, "05_picture_starts_2s_after_sound.ts", Sampling())
+    times, numbers, _ = faulty(test_data, "05_picture_starts_2s_after_sound.ts", Rate())
     assert times == pytest.approx([2.064 + n / 25 for n in numbers], abs=1e-3)
-    times, numbers, _ = faulty(test_data, "05_picture_drops_out_16s.ts", Sampling())
+    times, numbers, _ = faulty(test_data, "05_picture_drops_out_16s.ts", Rate())
     # 32 frames, then 16.5 s of nothing
     assert times == pytest.approx([0.128 + n / 4 for n in numbers], abs=1e-3)
     assert not any(8.2 < t < 24 for t in times) and max(times) > 38
 
 
 def test_the_other_given_files(test_data: Path) -> None:
-    assert faulty(test_data, "04_negative_duration.mp4", Sampling(keyframes=True))[0] == [0.0]
-    times, _, found = faulty(test_data, "06_one_picture_and_a_song.mp4", Sampling())
+    assert faulty(test_data, "04_negative_duration.mp4", Keyframes())[0] == [0.0]
+    times, _, found = faulty(test_data, "06_one_picture_and_a_song.mp4", Rate())
     assert times == [0.0] and found == pytest.approx(10)
-    times, numbers, _ = faulty(test_data, "12_jpeg_track_first.mkv", Sampling(num_frames=4))
+    times, numbers, _ = faulty(test_data, "12_jpeg_track_first.mkv", Uniform(num_frames=4))
     assert times == pytest.approx([(n - 5000) / 25 for n in numbers])
     assert reason(test_data / "faults" / "13_cenc_no_key.mp4") == "encrypted"

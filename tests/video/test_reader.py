@@ -17,9 +17,9 @@ from vtrcli.errors import UsageError, VideoError
 from vtrcli.video import child, decode
 from vtrcli.video import probe as probing
 from vtrcli.video.reader import open_video
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Keyframes, Rate, Uniform
 
-FOUR = Sampling(num_frames=4)
+FOUR = Uniform(num_frames=4)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def failure(path: Path | str) -> tuple[str, str]:
 
 
 def test_frames_come_in_batches_with_real_times(clip: Path) -> None:
-    with open_video(clip, Sampling(num_frames=5), size=24, batch_frames=2) as reader:
+    with open_video(clip, Uniform(num_frames=5), size=24, batch_frames=2) as reader:
         batches = list(reader)
     assert [batch.pixels.shape for batch in batches] == [(2, 24, 24, 3), (2, 24, 24, 3), (1, 24, 24, 3)]
     assert all(batch.pixels.dtype == np.uint8 and batch.timestamps.dtype == np.float64 for batch in batches)
@@ -54,20 +54,20 @@ def test_frames_come_in_batches_with_real_times(clip: Path) -> None:
 
 
 def test_a_fixed_rate_starts_at_zero(clip: Path) -> None:
-    batch = read(clip, Sampling(fps=1, min_frames=1))
+    batch = read(clip, Rate(fps=1, min_frames=1))
     assert batch.timestamps == pytest.approx([0, 1, 2, 3, 4, 5])
     assert [frame_number(pixels) for pixels in batch.pixels] == [0, 10, 20, 30, 40, 50]
 
 
 def test_more_frames_than_are_held_back_are_streamed(clip: Path) -> None:
-    batch = read(clip, Sampling(fps=10, min_frames=1), size=800)
+    batch = read(clip, Rate(fps=10, min_frames=1), size=800)
     assert len(batch.timestamps) == 60
 
 
 def test_key_frames_can_be_limited(clip: Path) -> None:
-    assert read(clip, Sampling(keyframes=True)).timestamps == pytest.approx([0, 2, 4])
-    assert read(clip, Sampling(keyframes=True, max_frames=2)).timestamps == pytest.approx([2, 4])
-    assert read(clip, Sampling(keyframes=True, max_frames=5)).timestamps == pytest.approx([0, 2, 4])
+    assert read(clip, Keyframes()).timestamps == pytest.approx([0, 2, 4])
+    assert read(clip, Keyframes(max_frames=2)).timestamps == pytest.approx([2, 4])
+    assert read(clip, Keyframes(max_frames=5)).timestamps == pytest.approx([0, 2, 4])
 
 
 def test_seeking_is_used_where_it_pays_and_replaced_where_it_fails(
@@ -93,7 +93,7 @@ def test_seeking_is_used_where_it_pays_and_replaced_where_it_fails(
     ]
     run_ffmpeg(*sound, "-c:v", "copy", str(late))
     for path, method, times in ((same, "seek", [1.5, 4.5]), (late, "linear", [3.0, 6.7])):
-        with open_video(path, Sampling(num_frames=2), size=32) as reader:
+        with open_video(path, Uniform(num_frames=2), size=32) as reader:
             assert reader.plan.method == "seek"
             (batch,) = list(reader)
         assert batch.timestamps == pytest.approx(times, abs=0.06)
@@ -121,17 +121,17 @@ def test_a_duration_of_years_is_measured_not_believed(tmp_path: Path) -> None:
     endless = tmp_path / "endless.mkv"
     source = "color=white:size=32x32:rate=1:duration=3"
     make_video(endless, source, "-vf", "setpts=N*10000000/TB", "-fps_mode", "passthrough")
-    with open_video(endless, Sampling(fps=1), size=32) as reader:
+    with open_video(endless, Rate(fps=1), size=32) as reader:
         assert sum(len(batch.timestamps) for batch in reader) >= 1
     assert reader.info.duration_seconds == pytest.approx(3.0)
 
 
 def test_few_frames_are_given_once_each(tmp_path: Path) -> None:
-    batch = read(numbered(tmp_path / "three.mp4", seconds=0.3), Sampling())
+    batch = read(numbered(tmp_path / "three.mp4", seconds=0.3), Rate())
     assert batch.timestamps == pytest.approx([0, 0.1, 0.2])
     one = tmp_path / "one.mp4"
     make_video(one, "color=white:size=32x32:rate=10", "-frames:v", "1")
-    assert read(one, Sampling()).timestamps.tolist() == [0.0]
+    assert read(one, Rate()).timestamps.tolist() == [0.0]
 
 
 def test_a_truncated_file_gives_what_is_there(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, clip: Path) -> Non
 def test_the_time_limit_holds(slow: Path) -> None:
     with (
         pytest.raises(VideoError) as caught,
-        open_video(slow, Sampling(), size=32, timeout_seconds=0.04) as reader,
+        open_video(slow, Rate(), size=32, timeout_seconds=0.04) as reader,
     ):
         list(reader)
     assert caught.value.reason == "timeout"
@@ -267,7 +267,7 @@ def test_the_memory_limit_holds(slow: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_close_from_another_thread_stops_the_reading(slow: Path) -> None:
-    reader = open_video(slow, Sampling(fps=30, min_frames=1), size=1200, batch_frames=1)
+    reader = open_video(slow, Rate(fps=30, min_frames=1), size=1200, batch_frames=1)
     next(reader)
     threading.Timer(0.05, reader.close).start()
     started = time.monotonic()
@@ -277,7 +277,7 @@ def test_close_from_another_thread_stops_the_reading(slow: Path) -> None:
 
 
 def test_leaving_early_leaves_no_process(clip: Path) -> None:
-    with open_video(clip, Sampling(fps=10), size=800, batch_frames=1) as reader:
+    with open_video(clip, Rate(fps=10), size=800, batch_frames=1) as reader:
         next(reader)
     with pytest.raises(StopIteration):
         next(reader)
@@ -294,7 +294,7 @@ def test_key_frames_too_find_out_that_a_length_is_stated_too_long(tmp_path: Path
     at = content.index(b"\x44\x89\x88") + 3  # Duration, a float of 8 bytes, in milliseconds
     content[at : at + 8] = struct.pack(">d", 7_200_000.0)
     clip.write_bytes(content)
-    with open_video(clip, Sampling(keyframes=True), size=32) as reader:
+    with open_video(clip, Keyframes(), size=32) as reader:
         list(reader)
     assert reader.info.duration_seconds == pytest.approx(6.0)
 
@@ -303,7 +303,7 @@ def test_one_picture_of_a_second_and_a_song_last_as_long_as_the_song(tmp_path: P
     song = tmp_path / "song.mp4"
     picture = ("-f", "lavfi", "-i", "color=white:size=32x32:rate=1:duration=1")
     run_ffmpeg(*picture, "-f", "lavfi", "-i", "sine=duration=10", "-c:v", "libx264", f"file:{song}")
-    for sampling in (Sampling(), Sampling(keyframes=True)):
+    for sampling in (Rate(), Keyframes()):
         with open_video(song, sampling, size=32) as reader:
             list(reader)
         assert reader.info.duration_seconds == pytest.approx(10.0, abs=0.1)
@@ -313,7 +313,7 @@ def test_recordings_of_unknown_size_that_were_joined_follow_each_other(tmp_path:
     live, joined = numbered(tmp_path / "live.mkv", "-live", "1", "-bf", "0"), tmp_path / "joined.mkv"
     assert not live.read_bytes().count(b"\x44\x89\x88")  # no length either
     joined.write_bytes(live.read_bytes() * 2)
-    frames = read(joined, Sampling(fps=1, min_frames=1))
+    frames = read(joined, Rate(fps=1, min_frames=1))
     assert [frame_number(pixels) for pixels in frames.pixels] == [0, 10, 20, 30, 40, 50] * 2
     with open_video(live, FOUR, size=32) as reader:
         assert reader.info.duration_seconds == pytest.approx(6.0) and reader.info.can_seek

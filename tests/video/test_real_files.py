@@ -10,7 +10,7 @@ import pytest
 
 from vtrcli.errors import VideoError
 from vtrcli.video.reader import open_video
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Rate, Uniform
 
 # What ffmpeg itself gets no picture from either, and the playlists, which are refused.
 ODD_FAILURES = {
@@ -32,7 +32,7 @@ ODD_FAILURES = {
 def outcome(path: Path) -> str | None:
     """The reason word of a failure, None for a video that gave frames in order."""
     try:
-        with open_video(path, Sampling(num_frames=4), size=32) as reader:
+        with open_video(path, Uniform(num_frames=4), size=32) as reader:
             times = np.concatenate([batch.timestamps for batch in reader])
     except VideoError as error:
         return error.reason
@@ -64,13 +64,13 @@ def test_natural_clips(test_data: Path) -> None:
 
 @pytest.mark.parametrize(("name", "degrees"), [("0", 0), ("90", 90), ("270", 270)])
 def test_turned_phone_videos_stand_upright(test_data: Path, name: str, degrees: int) -> None:
-    with open_video(test_data / f"videos/odd/decord_video_{name}.mov", Sampling(), size=64) as reader:
+    with open_video(test_data / f"videos/odd/decord_video_{name}.mov", Rate(), size=64) as reader:
         next(reader)
     assert reader.info.rotation_degrees == degrees
     assert (reader.info.width < reader.info.height) == (degrees in (90, 270))
 
 
 def test_a_break_in_the_middle_is_told(test_data: Path) -> None:
-    with open_video(test_data / "videos/odd/decord_corrupted.mp4", Sampling(), size=32) as reader:
+    with open_video(test_data / "videos/odd/decord_corrupted.mp4", Rate(), size=32) as reader:
         list(reader)
     assert reader.warnings == ("damaged in places: Invalid NAL unit size (-1 > 551).",)

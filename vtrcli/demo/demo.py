@@ -19,7 +19,7 @@ from vtrcli.model.train_settings import TrainSettings, recipe_settings
 from vtrcli.ranking.evaluate import evaluate
 from vtrcli.ranking.metrics import DirectionMetrics
 from vtrcli.training.train import Display, TrainResult, train
-from vtrcli.video.sampling import Sampling
+from vtrcli.video.sampling import Uniform
 
 NUM_FRAMES = 12
 DATASET = "csv"
@@ -107,7 +107,7 @@ def extract_clips(folder: Path, *, num_workers: int, display: DemoDisplay) -> Ex
         store=folder / "store",
         backbone=DEMO_NAME,
         device="cpu",
-        sampling=Sampling(num_frames=NUM_FRAMES),
+        sampling=Uniform(num_frames=NUM_FRAMES),
         keep_frames=True,
         num_workers=num_workers,
         on_progress=advance,

@@ -192,11 +192,11 @@ def compare_with_golden(
     """
     from vtrcli.model.families import load_backbone
     from vtrcli.video.reader import open_video
-    from vtrcli.video.sampling import Sampling
+    from vtrcli.video.sampling import Rate
 
     golden = read_table(features)
     backbone = load_backbone(name, device=device, towers="image")
-    sampling = Sampling(fps=fps, min_frames=1)  # takes the frames shown at 0, 1 / fps, 2 / fps …
+    sampling = Rate(fps=fps, min_frames=1)  # takes the frames shown at 0, 1 / fps, 2 / fps …
     with open_video(video, sampling, size=backbone.info.input_size) as reader:
         batches = [backbone.encode_images(batch.pixels) for batch in reader]
     ours = np.concatenate(batches)

@@ -24,7 +24,6 @@ from vtrcli.video.ffmpeg import first_complaint
 from vtrcli.video.graph import Aspect
 from vtrcli.video.info import VideoInfo
 from vtrcli.video.probe import NO_TIME
-from vtrcli.video.sampling import Sampling, target_timestamps
 
 Method = Literal["linear", "seek", "keyframes"]
 
@@ -44,8 +43,8 @@ _SAME_SECONDS = 2e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to decode and how. `targets`: float64 [num_targets], seconds, increasing: evenly spaced times, or those of
-    the key frames (none where only decoding tells them)."""
+    """What to decode and how. `targets`: float64 [num_targets], seconds, increasing; those of key frames may be unknown
+    (then there are none)."""
 
     method: Method
     targets: NDArray[np.float64]
@@ -53,14 +52,16 @@ class Plan:
     keep: tuple[int, int] | None = None  # of so many key frames; None for all
 
     @property
-    def step_seconds(self) -> float:
-        """Distance of two targets."""
-        return float(self.targets[1] - self.targets[0]) if len(self.targets) > 1 else 1.0
+    def step_seconds(self) -> float | None:
+        """Distance of two targets; None where they are not evenly spaced."""
+        if len(self.targets) < 2:
+            return 1.0
+        steps = np.diff(self.targets)
+        return float(steps[0]) if np.ptp(steps) < _TOLERANCE_SECONDS / len(steps) else None
 
 
-def make_plan(info: VideoInfo, sampling: Sampling, *, may_seek: bool = True) -> Plan:
-    """The cheapest plan that gives exactly the frames on display at the sampling's times; not for key frames."""
-    targets = target_timestamps(sampling, info.duration_seconds or 0.0)
+def make_plan(info: VideoInfo, targets: NDArray[np.float64], *, may_seek: bool = True) -> Plan:
+    """The cheapest plan that gives exactly the frames on display at `targets`; not for key frames."""
     if not (may_seek and info.can_seek):
         return Plan(method="linear", targets=targets)
     pixels = max(1, info.width * info.height)
@@ -147,6 +148,9 @@ class Decode:
             num_threads=self._num_threads,
             report=self._report,
         )
+        if step is None:
+            yield from self._on_display(command)
+            return
         last_index = -1
         with closing(self._run(command)) as run:
             for pixels, slot, source in run:
@@ -157,6 +161,23 @@ class Decode:
                     yield Frame(pixels, self._time(float(targets[0]) + index * step, source))
                 if index >= len(targets) - 1:
                     return  # what comes after the last target need not be decoded
+
+    def _on_display(self, command: list[str]) -> Iterator[Frame]:
+        """Of all frames, the last at or before each target; the last one of all is shown as long as any."""
+        targets = self._plan.targets.tolist()
+        shown = None
+        with closing(self._run(command)) as run:
+            for pixels, slot, source in run:
+                seconds = self._time(slot, source)
+                while shown and targets and seconds > targets[0] + _TOLERANCE_SECONDS:
+                    targets.pop(0)
+                    yield shown
+                if not targets:
+                    return
+                shown = Frame(pixels, seconds)
+        frame_seconds = 1 / (self._info.frames_per_second or graph.DEFAULT_RATE)
+        while shown and targets and targets.pop(0) < shown.seconds + frame_seconds:
+            yield shown
 
     def _seek(self) -> Iterator[Frame]:
         targets = self._plan.targets.tolist()

@@ -132,15 +132,22 @@ def linear_command(
     info: VideoInfo,
     *,
     first_seconds: float,
-    step_seconds: float,
+    step_seconds: float | None,
     size: int,
     aspect: Aspect,
     num_threads: int,
     report: str,
 ) -> list[str]:
-    """One pass; per grid time `first_seconds + k * step_seconds` the frame on display, as rgb24 size x size."""
-    start_seconds = info.zero_seconds + first_seconds
-    stream = _grid(_whole(info, num_threads), start_seconds=start_seconds, rate=_rate(step_seconds))
+    """One pass; per grid time `first_seconds + k * step_seconds` the frame on display, as rgb24 size x size.
+
+    Without a step every frame, from the video's begin on.
+    """
+    stream = _whole(info, num_threads)
+    if step_seconds is None:
+        stream = _counted_from(stream, info.zero_seconds)
+    else:
+        start_seconds = info.zero_seconds + first_seconds
+        stream = _grid(stream, start_seconds=start_seconds, rate=_rate(step_seconds))
     return _raw_frames(info, _sized(stream, info, size, aspect), report)
 
 
@@ -317,15 +324,15 @@ def _grid(stream: Any, *, start_seconds: float, rate: str) -> Any:
 
     `fps` with round=up gives a frame of time p the slot ceil((p - start) * rate) and lets a later frame of the
     same slot replace it: what comes out for a slot is the last frame at or before its time. The start is moved
-    to 0 in microseconds, because `fps` rounds a start of its own to a whole slot at the end of the stream;
-    one microsecond is added so that a frame exactly at a time is not missed by rounding.
+    to 0, because `fps` rounds a start of its own to a whole slot at the end of the stream.
     """
+    return _counted_from(stream, start_seconds).filter("fps", fps=rate, start_time=0, round="up")
+
+
+def _counted_from(stream: Any, start_seconds: float) -> Any:
+    """Times in microseconds from a start; one more is taken off, so that rounding misses no frame exactly at it."""
     shift = math.ceil(start_seconds * MICROSECONDS) + 1
-    return (
-        stream.filter("settb", "AVTB")
-        .filter("setpts", f"PTS-{shift}")
-        .filter("fps", fps=rate, start_time=0, round="up")
-    )
+    return stream.filter("settb", "AVTB").filter("setpts", f"PTS-{shift}")
 
 
 def _rate(step_seconds: float) -> str:

@@ -32,7 +32,7 @@ from vtrcli.video.probe import (
     probe,
     refuse_encrypted,
 )
-from vtrcli.video.sampling import Sampling, target_timestamps
+from vtrcli.video.sampling import Rate, Sampling
 
 # Without a limit of the user's: what measuring may take, plus so much per second of video.
 AUTO_TIMEOUT_PER_SECOND = 2.0
@@ -116,8 +116,9 @@ def _measured(session: Session, info: VideoInfo, sampling: Sampling) -> VideoInf
         return info
     if stated is None or stated > _INCREDIBLE_SECONDS or end > stated - _PRINTED_SECONDS:
         return replace(info, duration_seconds=end)  # longer than stated, or the same to more digits
-    targets = target_timestamps(Sampling() if sampling.keyframes else sampling, stated)
-    return replace(info, duration_seconds=end) if len(targets) and targets[-1] >= end else info
+    times = sampling.times(stated)
+    last = Rate().times(stated)[-1] if times is None else times[-1]
+    return replace(info, duration_seconds=end) if last >= end else info
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,11 +230,12 @@ class VideoReader:
         return True
 
     def _make_plan(self, *, may_seek: bool = True) -> Plan:
-        sampling = self._settings.sampling
-        if not sampling.keyframes:
-            return make_plan(self.info, sampling, may_seek=may_seek)
+        times = self._settings.sampling.times(self.info.duration_seconds or 0.0)
+        return self._plan_keyframes() if times is None else make_plan(self.info, times, may_seek=may_seek)
+
+    def _plan_keyframes(self) -> Plan:
+        most = self._settings.sampling.max_frames
         if self.info.is_counted:
-            most = sampling.max_frames
             count = 0 if most is None else count_frames(self._session, self.info, keyframes=True)
             return keyframe_plan(np.zeros(0), count, most)
         packets = key_packets(self._session, self.info)
@@ -242,8 +244,8 @@ class VideoReader:
         end_seconds = packets.end_seconds - self.info.zero_seconds
         self._is_one_picture = len(shown) == 1 and end_seconds >= (self.info.end_seconds or math.inf)
         if not len(shown):  # an edit list can begin behind the only key frame
-            return make_plan(replace(self.info, duration_seconds=0.0), Sampling(num_frames=1), may_seek=False)
-        return keyframe_plan(shown, len(shown), sampling.max_frames)
+            return make_plan(self.info, np.zeros(1), may_seek=False)
+        return keyframe_plan(shown, len(shown), most)
 
     def _new_decode(self) -> Decode:
         settings = self._settings
