@@ -12,7 +12,7 @@ from tests.cli.runner import plain, run, run_json, run_on_terminal
 from tests.store.stores import SHA256, make_config, make_record
 from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.config import create_config
-from vtrcli.store.derived import Columns, derived_tables
+from vtrcli.store.derived import TableSpec, derived_tables
 from vtrcli.store.frames import FrameJpegs
 from vtrcli.store.roots import Root, add_roots
 from vtrcli.store.texts import TextRows, write_texts
@@ -35,8 +35,8 @@ def store(tmp_path: Path) -> Path:
         writer.flush()
     rows = TextRows(np.ones((5, 1, 4)), np.ones((5, 1), bool))
     write_texts(store, list("vwxyz"), rows, streams=["fusion"], tagger_id="t", backbone_sha256=SHA256)
-    columns = Columns(name="sums", tensors={"sums": ("F32", None)}, version=1)
-    derived_tables(open_catalog(store), columns, lambda shard: {"sums": np.zeros(len(shard.records))})
+    spec = TableSpec(name="sums", tensors={"sums": ("F32", None)}, version=1)
+    derived_tables(open_catalog(store), spec, lambda shard: {"sums": np.zeros(len(shard.records))})
     remove_videos(store, ["d"])
     return store
 

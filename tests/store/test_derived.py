@@ -11,7 +11,7 @@ import pytest
 from tests.store.stores import make_store
 from tests.store.test_catalog import add, some_frames
 from vtrcli.store.catalog_file import open_catalog
-from vtrcli.store.derived import Columns, current_rows, derived_tables
+from vtrcli.store.derived import TableSpec, current_rows, derived_tables
 from vtrcli.store.shard import Shard
 from vtrcli.store.writer import remove_videos
 
@@ -28,12 +28,12 @@ class Counter:
         return {"sums": np.stack([np.diff(shard.offsets), sums], axis=1)}
 
 
-COLUMNS = Columns(name="sums", tensors={"sums": ("F32", 2)}, version=1)
+SPEC = TableSpec(name="sums", tensors={"sums": ("F32", 2)}, version=1)
 
 
 def rows_of(store: Path, compute: Counter) -> dict[str, float]:
     catalog = open_catalog(store)
-    tables = derived_tables(catalog, COLUMNS, compute)
+    tables = derived_tables(catalog, SPEC, compute)
     rows = np.concatenate([table["sums"] for table in tables])[current_rows(catalog)]
     for number in range(catalog.num_videos):
         np.testing.assert_allclose(
@@ -81,7 +81,7 @@ def test_a_damaged_file_is_made_again_and_progress_is_told(store: Path) -> None:
     path.write_bytes(b"no tensors")
     told: list[tuple[int, int]] = []
     derived_tables(
-        open_catalog(store), COLUMNS, Counter(), on_progress=lambda done, total: told.append((done, total))
+        open_catalog(store), SPEC, Counter(), on_progress=lambda done, total: told.append((done, total))
     )
     assert told == [(0, 1), (1, 1)]
     assert rows_of(store, Counter()) == {"a": 1, "b": 2}
@@ -93,25 +93,11 @@ def test_a_store_that_cannot_be_written_is_computed_each_time(store: Path) -> No
     assert rows_of(store, compute) == rows_of(store, compute) and len(compute.shards) == 2
 
 
-def test_a_table_may_have_any_number_of_rows(store: Path) -> None:
-    columns = Columns(
-        name="rows", tensors={"first": ("I64", None), "row": ("F16", 4)}, version=1, per_video=False
-    )
-
-    def compute(shard: Shard) -> dict[str, np.ndarray]:
-        return {"first": np.arange(3), "row": shard.features[:3]}
-
-    catalog = open_catalog(store)
-    (made,), (read,) = (derived_tables(catalog, columns, compute) for _ in range(2))
-    assert made.keys() == read.keys() and read["first"].tolist() == [0, 1, 2]
-    np.testing.assert_array_equal(made["row"], np.asarray(read["row"]))
-
-
 def test_another_rule_or_another_content_of_the_shard_is_computed_again(store: Path) -> None:
     compute = Counter()
     rows_of(store, compute)
     catalog = open_catalog(store)
-    derived_tables(catalog, replace(COLUMNS, version=2), compute)
+    derived_tables(catalog, replace(SPEC, version=2), compute)
     assert len(compute.shards) == 2
     rows_of(store, compute)
     assert len(compute.shards) == 3

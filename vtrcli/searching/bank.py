@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,8 +23,8 @@ from vtrcli.ranking.methods import CSLS_NEIGHBOURS, DEFAULT_ALPHA, NNN_NEIGHBOUR
 from vtrcli.searching.query import SearchMethod
 from vtrcli.searching.scores import Space
 from vtrcli.store.catalog import Catalog
-from vtrcli.store.config import INDEX_FOLDER, BackboneTag
-from vtrcli.store.derived import Columns, current_rows, derived_tables
+from vtrcli.store.config import BackboneTag
+from vtrcli.store.derived import TableSpec, current_rows, derived_tables, remove_tables
 from vtrcli.store.reader import FeatureStore, require_videos
 from vtrcli.store.shard import Shard, damaged
 from vtrcli.store.texts import BANK_NAME, TextRows, open_texts, write_text_file
@@ -107,8 +106,7 @@ def build_bank(
     path = store / BANK_NAME
     sha256 = opened.config.backbone.sha256
     write_text_file(path, chosen, rows, streams=STREAMS, tagger_id=tag.id, backbone_sha256=sha256)
-    for old in (store / INDEX_FOLDER).glob("bank-*"):
-        shutil.rmtree(old, ignore_errors=True)
+    remove_tables(store, "bank-")
     return BankResult(path, len(found), len(chosen), num_cut)
 
 
@@ -205,7 +203,7 @@ def make_background(
     on_progress: Callable[[int, int], None] = lambda num_done, total: None,
 ) -> Background:
     """The background of a bank on the videos of a store; only shards that have none yet are computed."""
-    columns = Columns(
+    spec = TableSpec(
         name=f"bank-{bank.id}-{space.key}",
         tensors={name: ("F32", None) for name in _STATISTICS},
         version=RULE_VERSION,
@@ -221,12 +219,12 @@ def make_background(
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in _STATISTICS}
 
-    tables = derived_tables(catalog, columns, compute, on_progress=on_progress)
+    tables = derived_tables(catalog, spec, compute, on_progress=on_progress)
     rows = current_rows(catalog)
     found = {name: np.concatenate([table[name] for table in tables])[rows] for name in _STATISTICS}
     if not all(np.isfinite(values).all() for values in found.values()):
         raise StoreError(
-            f"{catalog.store}/index/{columns.name} holds numbers that are not finite",
+            f"{catalog.store}/index/{spec.name} holds numbers that are not finite",
             allowed="a derived table as a search writes it",
             to_do="delete that folder: it is made again",
         )

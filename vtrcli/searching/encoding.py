@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vtrcli.errors import InputError, StoreError, UsageError
+from vtrcli.errors import InputError, UsageError
 from vtrcli.model.families import open_tower
 from vtrcli.searching.query import Places, Query, Term
-from vtrcli.store.config import INDEX_FOLDER, STORE_VERSION, BackboneTag, make_folder
+from vtrcli.store.config import INDEX_FOLDER, BackboneTag
+from vtrcli.store.derived import keep_newest, read_kept, write_kept
 from vtrcli.store.reader import unit_rows
-from vtrcli.store.shard import open_tensors, write_tensors
+from vtrcli.store.shard import TensorFile
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -123,7 +124,9 @@ def cache_folder(store: Path) -> Path:
 
 
 class QueryCache:
-    """Vectors of texts for one model, found by the text.
+    """Text vectors of earlier queries, so that one that was asked before needs neither the text tower nor torch.
+
+    A small file per text, named by a hash of the text and of what made the vector.
 
     Args:
         folder: where the files lie (`cache_folder` for a store).
@@ -137,36 +140,29 @@ class QueryCache:
     def get(self, text: str) -> tuple[np.ndarray, bool] | None:
         """float32 [width] and whether CLIP had to cut the text; None when it was not asked before."""
         path = self._path(text)
-        try:
-            file = open_tensors(path, file_format=QUERY_FORMAT, called="the vector of a query")
-            file.require(VECTOR, "F32", (self._width,))
-            vector = np.array(file.tensor(VECTOR))
-            if file.wrong_checksums() or not np.isfinite(vector).all():
-                return None
+        kept = read_kept(path, file_format=QUERY_FORMAT, made_from={}, read=self._read)
+        if kept is not None:
             with contextlib.suppress(OSError):  # what is asked again stays longest
                 path.touch()
-            return vector, file.metadata.get(WAS_CUT) == "1"
-        except (OSError, StoreError):
-            return None
+        return kept
+
+    def _read(self, file: TensorFile) -> tuple[np.ndarray, bool]:
+        file.require(VECTOR, "F32", (self._width,))
+        vector = file.tensor(VECTOR)
+        if file.wrong_checksums() or not np.isfinite(vector).all():
+            raise ValueError("it is damaged")
+        return vector, file.metadata.get(WAS_CUT) == "1"
 
     def put(self, text: str, vector: np.ndarray, *, was_cut: bool) -> None:
         """Keep a vector; the oldest go when there are too many."""
-        metadata = {"format": QUERY_FORMAT, "version": str(STORE_VERSION), WAS_CUT: str(int(was_cut))}
-        with contextlib.suppress(StoreError, OSError):
-            make_folder(self._folder)
-            write_tensors(self._path(text), {VECTOR: vector.astype("<f4")}, metadata)
-            self._prune()
+        tensors, metadata = {VECTOR: vector.astype("<f4")}, {WAS_CUT: str(int(was_cut))}
+        write_kept(self._path(text), tensors, file_format=QUERY_FORMAT, metadata=metadata)
+        with contextlib.suppress(OSError):
+            keep_newest(self._folder, MAX_QUERIES)
 
     def _path(self, text: str) -> Path:
         key = json.dumps([self._model_id, text]).encode()
         return self._folder / f"{hashlib.sha256(key).hexdigest()[:32]}.safetensors"
-
-    def _prune(self) -> None:
-        paths = list(self._folder.glob("[!.]*.safetensors"))
-        if len(paths) > MAX_QUERIES:
-            oldest_first = sorted(paths, key=lambda path: path.stat().st_mtime_ns)
-            for path in oldest_first[: len(paths) - MAX_QUERIES * 3 // 4]:
-                path.unlink(missing_ok=True)
 
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")

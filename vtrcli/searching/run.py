@@ -19,7 +19,7 @@ from vtrcli.searching.query import Places, Query, Term
 from vtrcli.searching.scores import VideoScores, exact_products, products, rounding_error
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.config import BackboneTag
-from vtrcli.store.derived import Columns, current_rows, derived_tables
+from vtrcli.store.derived import TableSpec, current_rows, derived_tables
 
 if TYPE_CHECKING:
     from vtrcli.model.runs import CamoeVectors
@@ -167,8 +167,8 @@ class RunSpace:
     ) -> list[np.ndarray]:
         """Per shard float16 [shard_videos, width]; computes those of new shards."""
         if self._blocks is None:
-            columns = Columns(name=self.key, tensors={VECTORS: ("F16", self.width)}, version=1)
-            tables = derived_tables(self._catalog, columns, self._vectors_of, on_progress=on_progress)
+            spec = TableSpec(name=self.key, tensors={VECTORS: ("F16", self.width)}, version=1)
+            tables = derived_tables(self._catalog, spec, self._vectors_of, on_progress=on_progress)
             self._blocks = [table[VECTORS] for table in tables]
         return self._blocks
 

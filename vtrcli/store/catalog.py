@@ -22,14 +22,14 @@ from vtrcli.store.maps import PartFile, Rows, allow_open_files
 from vtrcli.store.reader import SHARD_FOLDER
 
 
-class Names(Sequence[str]):
+class PackedStrings(Sequence[str]):
     """Strings packed as UTF-8 (lone surrogates allowed): `body` uint8 [num_bytes], `offsets` int64 [num_names + 1]."""
 
     def __init__(self, body: np.ndarray, offsets: np.ndarray) -> None:
         self.body, self.offsets = body, offsets
 
     @classmethod
-    def pack(cls, names: Iterable[str]) -> Names:
+    def pack(cls, names: Iterable[str]) -> PackedStrings:
         """Pack strings, in their order."""
         encoded = [name.encode("utf-8", "surrogatepass") for name in names]
         offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
@@ -119,8 +119,8 @@ class Catalog:
     config: StoreConfig
     shard_names: tuple[str, ...]
     arrays: dict[str, np.ndarray]
-    ids: Names
-    paths: Names
+    ids: PackedStrings
+    paths: PackedStrings
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> np.ndarray:

@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.store.catalog import TENSORS, Catalog, Names, hashed, masked
-from vtrcli.store.config import INDEX_FOLDER, MALFORMED, STORE_VERSION, StoreConfig, make_folder, read_config
+from vtrcli.store.catalog import TENSORS, Catalog, PackedStrings, hashed, masked
+from vtrcli.store.config import INDEX_FOLDER, StoreConfig, read_config
+from vtrcli.store.derived import read_kept, write_kept
 from vtrcli.store.maps import again_if_gone
 from vtrcli.store.reader import SHARD_FOLDER, is_compacted, open_shard_of, require_cut, shard_paths
 from vtrcli.store.records import unsound_videos
 from vtrcli.store.roots import NO_ROOTS, Roots, read_roots
-from vtrcli.store.shard import DTYPES, Shard, TensorFile, open_tensors, text_crc32, write_tensors
+from vtrcli.store.shard import DTYPES, Shard, TensorFile, text_crc32
 
 BLOCK_ROWS = 16_384
 _NOWHERE = -1
@@ -85,7 +86,9 @@ def make_catalog(
     left_out: dict[str, list[str]] = {}
     for name, problem in unsound.values():
         left_out.setdefault(name, []).append(problem)
-    return Catalog(store, config, shard_names, arrays, Names.pack(ids), Names.pack(names), left_out)
+    return Catalog(
+        store, config, shard_names, arrays, PackedStrings.pack(ids), PackedStrings.pack(names), left_out
+    )
 
 
 def _known_parts(kept: Catalog, paths: Sequence[Path]) -> dict[str, _Part]:
@@ -237,8 +240,7 @@ def _opened(store: Path) -> Catalog:
         _ = kept.files  # from now on they can be read, whoever deletes them
         return kept
     catalog = make_catalog(store, config, paths, kept, roots=roots)
-    with contextlib.suppress(StoreError):  # a store that may only be read is searched all the same
-        _write(catalog, roots)
+    _write(catalog, roots)
     _ = catalog.files
     return catalog
 
@@ -272,14 +274,8 @@ def _is_current(catalog: Catalog, paths: list[Path]) -> bool:
 
 def _read(store: Path, config: StoreConfig, roots: Roots) -> Catalog | None:
     """The file in `index/`; None where there is none that can be used, whatever the reason: it is made again."""
-    try:
-        file = open_tensors(
-            store / INDEX_FOLDER / CATALOG_NAME, file_format=CATALOG_FORMAT, called="a catalogue"
-        )
-        if file.metadata["backbone_sha256"] != config.backbone.sha256:
-            return None
-        if file.metadata.get("roots", "") != roots.key:  # a folder moved: other paths
-            return None
+
+    def catalog(file: TensorFile) -> Catalog:
         shard_names = json.loads(file.metadata["shards"])
         sizes: dict[str, int] = {"S": len(shard_names)}
         for name, (dtype, letter) in TENSORS.items():
@@ -290,10 +286,16 @@ def _read(store: Path, config: StoreConfig, roots: Roots) -> Catalog | None:
         left_out = {
             name: list(map(str, rows)) for name, rows in json.loads(file.metadata["left_out"]).items()
         }
-    except (*MALFORMED, StoreError):
-        return None
-    catalog = Catalog(store, config, tuple(shard_names), arrays, names[0], names[1], left_out)
-    return catalog if _is_sound(catalog) else None
+        return Catalog(store, config, tuple(shard_names), arrays, names[0], names[1], left_out)
+
+    path = store / INDEX_FOLDER / CATALOG_NAME
+    found = read_kept(path, file_format=CATALOG_FORMAT, made_from=_made_from(config, roots), read=catalog)
+    return found if found is not None and _is_sound(found) else None
+
+
+def _made_from(config: StoreConfig, roots: Roots) -> dict[str, str]:
+    """Where a folder moved, the paths are others."""
+    return {"backbone_sha256": config.backbone.sha256, "roots": roots.key}
 
 
 def _is_sound(catalog: Catalog) -> bool:
@@ -324,15 +326,15 @@ def _is_sound(catalog: Catalog) -> bool:
     )
 
 
-def _cuts(names: Names) -> bool:
+def _cuts(names: PackedStrings) -> bool:
     offsets = names.offsets
     return bool(offsets[0] == 0 and offsets[-1] == len(names.body) and (offsets[1:] >= offsets[:-1]).all())
 
 
-def _read_names(file: TensorFile, name: str, num_videos: int) -> Names:
+def _read_names(file: TensorFile, name: str, num_videos: int) -> PackedStrings:
     file.require(name, "U8", (None,))
     file.require(f"{name}_offsets", "I64", (num_videos + 1,))
-    return Names(file.tensor(name), file.tensor(f"{name}_offsets"))
+    return PackedStrings(file.tensor(name), file.tensor(f"{name}_offsets"))
 
 
 def _write(catalog: Catalog, roots: Roots) -> None:
@@ -340,12 +342,9 @@ def _write(catalog: Catalog, roots: Roots) -> None:
     for name, names in (("ids", catalog.ids), ("paths", catalog.paths)):
         tensors |= {name: names.body, f"{name}_offsets": names.offsets}
     metadata = {
-        "format": CATALOG_FORMAT,
-        "version": str(STORE_VERSION),
-        "backbone_sha256": catalog.config.backbone.sha256,
+        **_made_from(catalog.config, roots),
         "shards": json.dumps(catalog.shard_names),
         "left_out": json.dumps(catalog.left_out),
-        "roots": roots.key,
     }
-    make_folder(catalog.store / INDEX_FOLDER)
-    write_tensors(catalog.store / INDEX_FOLDER / CATALOG_NAME, tensors, metadata)
+    path = catalog.store / INDEX_FOLDER / CATALOG_NAME
+    write_kept(path, tensors, file_format=CATALOG_FORMAT, metadata=metadata)
