@@ -21,7 +21,8 @@ import numpy as np
 from vtrcli.milvus.push import push
 from vtrcli.milvus.reader import MilvusIndex
 from vtrcli.searching.filters import Filters
-from vtrcli.searching.frames import score_videos
+from vtrcli.searching.frames import FrameSpace
+from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.config import BackboneTag, StoreConfig, create_config
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.store.records import VideoRecord
@@ -67,8 +68,10 @@ def measure(store: FeatureStore, uri: str) -> None:
 
 
 def search(store: FeatureStore, index: MilvusIndex, queries: np.ndarray, name: str, filters: Filters) -> None:
-    locations, scores = score_videos(store, queries)
-    records = [location.record for location in locations]
+    catalog = open_catalog(store.path)
+    records = [store.videos[video_id].record for video_id in catalog.ids.all()]
+    space = FrameSpace(catalog, pooling="max")
+    scores = np.stack([space.exact_scores(query, range(len(records))) for query in queries])
     mask = filters.mask(
         paths=[record.path for record in records],
         duration_seconds=np.array([record.duration_seconds for record in records], float),

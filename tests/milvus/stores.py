@@ -13,7 +13,8 @@ import numpy as np
 
 from tests.store.stores import SHA256, make_config, make_record
 from vtrcli.searching.filters import Filters
-from vtrcli.searching.frames import score_videos
+from vtrcli.searching.frames import FrameSpace
+from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.config import create_config
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.records import VideoRecord
@@ -81,8 +82,9 @@ def exact_ranking(
     store: FeatureStore, query: np.ndarray, filters: Filters | None = None
 ) -> list[tuple[str, float]]:
     """(video id, score) of every video that passes, best first."""
-    locations, scores = score_videos(store, query[None])
-    records = [location.record for location in locations]
+    catalog = open_catalog(store.path)
+    records = [store.videos[video_id].record for video_id in catalog.ids.all()]
+    scores = FrameSpace(catalog, pooling="max").exact_scores(query, range(len(records)))
     seconds = [record.duration_seconds for record in records]
     mask = (filters or Filters()).mask(
         paths=[record.path for record in records],
@@ -90,8 +92,8 @@ def exact_ranking(
         changed_at=np.array([record.mtime_ns / 1e9 for record in records]),
         num_bytes=np.array([record.num_bytes for record in records]),
     )
-    order = np.argsort(-scores[0], kind="stable")
-    return [(records[index].video_id, float(scores[0, index])) for index in order.tolist() if mask[index]]
+    order = np.argsort(-scores, kind="stable")
+    return [(records[index].video_id, float(scores[index])) for index in order.tolist() if mask[index]]
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from tests.milvus.stores import (
 )
 from tests.store.stores import make_record
 from vtrcli.errors import InputError, StoreError, UsageError
-from vtrcli.milvus.push import PushResult, push
+from vtrcli.milvus.push import PushResult, push, spaces_of
 from vtrcli.milvus.reader import FoundVideo, MilvusIndex
 from vtrcli.milvus.rows import LABEL, decode_text, encode_text, expression
 from vtrcli.milvus.server import MilvusServer
@@ -95,8 +95,7 @@ def test_a_video_with_very_many_good_frames_does_not_hide_the_others(uri: str, t
 
 def test_no_store_is_needed_to_search(index: MilvusIndex, store: FeatureStore) -> None:
     assert index.backbone == store.config.backbone
-    assert index.num_videos == 40 and index.spaces == []
-    index.require_backbone(store.config.backbone)
+    assert index.num_videos == 40
 
 
 def test_found_videos_carry_what_filters_ask_for(index: MilvusIndex, store: FeatureStore) -> None:
@@ -320,7 +319,7 @@ def test_vectors_of_a_run_are_ranked_by_inner_product(uri: str, tmp_path: Path) 
         number for number in np.argsort(-scores).tolist() if store.videos[ids[number]].record.num_bytes > 9000
     ]
     with MilvusIndex(uri, prefix="run") as index:
-        assert index.spaces == ["first"]
+        assert spaces_of(index._server, "run") == ["first"]
         found = index.search_vectors("first", query, top_k=10, filters=Filters(min_bytes=9001))
         assert [video.video_id for video in found] == [ids[number] for number in kept[:10]]
         np.testing.assert_allclose([video.score for video in found], scores[kept[:10]], rtol=1e-5)
@@ -352,8 +351,6 @@ def test_two_backbones_do_not_share_a_prefix(uri: str, tmp_path: Path, index: Mi
         "not of other (weights cdcdcdcdcdcd); the collections of a prefix hold one backbone; "
         "use another --prefix for other"
     )
-    with pytest.raises(StoreError, match="queries encoded with the weights that made the features"):
-        index.require_backbone(other.config.backbone)
 
 
 def test_foreign_and_newer_collections_are_left_alone(

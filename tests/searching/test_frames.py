@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from tests.store.stores import make_store
 from vtrcli.searching import frames as video_frames
-from vtrcli.searching.frames import FramePooling, pool_frame_scores, score_videos
+from vtrcli.searching.frames import SOFTMAX_LOGIT_TEMPERATURE, FramePooling, FrameSpace, pool_frame_scores
 from vtrcli.searching.query import VideoScore
+from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.reader import FeatureStore, unit_rows
 
 
@@ -34,29 +35,42 @@ def weighted_mean(scores: np.ndarray, temperature: float) -> float:
 
 
 @pytest.mark.parametrize("pooling", ["max", "mean", "softmax"])
-@pytest.mark.parametrize("block_rows", [1, 5, 1000])
-def test_scores_equal_the_definition_for_any_block_size(
-    store: FeatureStore, pooling: VideoScore, block_rows: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("max_products", [1, 5, 1000])
+def test_scores_equal_the_definition_however_they_are_asked_for(
+    store: FeatureStore, pooling: VideoScore, max_products: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(video_frames, "BLOCK_ROWS", block_rows)
-    texts = np.random.default_rng(1).normal(size=(3, 4))
-    videos, scores = score_videos(store, texts, pooling=pooling, temperature=0.3)
-    assert sorted(at.record.video_id for at in videos) == list(store.videos)
-    for column, at in enumerate(videos):
-        frames = unit_rows(store.features(at.record.video_id))
+    monkeypatch.setattr(video_frames, "MAX_PRODUCTS", max_products)
+    texts = unit_rows(np.random.default_rng(1).normal(size=(3, 4)))
+    catalog = open_catalog(store.path)
+    space = FrameSpace(catalog, pooling=pooling)
+    space.logit_scale = SOFTMAX_LOGIT_TEMPERATURE / 0.3
+    assert sorted(catalog.ids.all()) == list(store.videos)
+    frames = [unit_rows(store.features(video_id)) for video_id in catalog.ids.all()]
+    for text in texts:
         if pooling == "max":
-            expected = (unit_rows(texts) @ frames.T).max(axis=1)
+            expected = [(rows @ text).max() for rows in frames]
         elif pooling == "softmax":
-            expected = [weighted_mean(row, 0.3) for row in unit_rows(texts) @ frames.T]
+            expected = [weighted_mean(rows @ text, 0.3) for rows in frames]
         else:
-            expected = unit_rows(texts) @ unit_rows(frames.sum(axis=0))
-        assert scores[:, column] == pytest.approx(expected, abs=1e-6)
+            expected = [unit_rows(rows.sum(axis=0)) @ text for rows in frames]
+        videos = range(catalog.num_videos)
+        assert space.exact_scores(text, videos) == pytest.approx(expected, abs=1e-6)
+        scores = space.score(text)
+        assert (np.abs(scores.values - expected) <= scores.error + 1e-6).all()
+        assert scores.exact([2, 0]) == pytest.approx([expected[2], expected[0]], abs=1e-6)
+    shard = store.shards[-1]
+    found = space.score_part(shard, slice(0, len(shard.records)), texts)
+    for column, text in enumerate(texts):
+        numbers = [catalog.number_of[record.video_id] for record in shard.records]
+        assert found[:, column] == pytest.approx(space.exact_scores(text, numbers), abs=1e-6)
 
 
 def test_a_zero_vector_scores_zero_not_nan(tmp_path: Path) -> None:
-    store = FeatureStore(make_store(tmp_path, {"a": np.zeros((2, 4))}))
-    _, scores = score_videos(store, np.ones((1, 4)))
-    assert scores.tolist() == [[0.0]]
+    catalog = open_catalog(make_store(tmp_path, {"a": np.zeros((2, 4))}))
+    query = np.full(4, 0.5, np.float32)
+    for pooling in ("max", "mean", "softmax"):
+        space = FrameSpace(catalog, pooling=pooling)  # type: ignore[arg-type]
+        assert space.score(query).values.tolist() == space.exact_scores(query, [0]).tolist() == [0.0]
 
 
 @given(
@@ -103,4 +117,4 @@ def test_softmax_lies_between_maximum_and_mean(temperature: float, expected: flo
 
 def test_no_video_has_no_score() -> None:
     none = np.zeros(0, np.int64)
-    assert pool_frame_scores(np.zeros(4, np.float32), none, none, "softmax").shape == (0,)
+    assert pool_frame_scores(np.zeros(4, np.float32), none, none, "softmax", 1.0).shape == (0,)

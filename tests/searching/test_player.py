@@ -42,6 +42,10 @@ def add(programs: Path, *names: str) -> Path:
     return log
 
 
+def command_of(path: str, seconds: float, *, template: str | None = None) -> list[str]:
+    return list(player_command(path, seconds, template=template).command)
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
@@ -55,18 +59,18 @@ def add(programs: Path, *names: str) -> Path:
 )
 def test_the_first_player_that_is_there(programs: Path, names: tuple[str, ...], expected: list[str]) -> None:
     add(programs, *names)
-    assert player_command("/v/a.mp4", 12.4) == expected
+    assert command_of("/v/a.mp4", 12.4) == expected
 
 
 def test_the_system_opener_of_a_mac(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     add(programs, "open", "xdg-open")
-    assert player_command("/v/a.mp4", 1.0) == ["open", "/v/a.mp4"]
+    assert command_of("/v/a.mp4", 1.0) == ["open", "/v/a.mp4"]
 
 
 def test_no_player_at_all(programs: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        player_command("/v/a.mp4", 1.0)
+        command_of("/v/a.mp4", 1.0)
     assert str(caught.value) == (
         "no player was found; mpv, VLC, IINA, Celluloid, ffplay, MPlayer, or any other one that VTR_PLAYER names; "
         "install mpv, or set VTR_PLAYER to a command such as `mpv --start={seconds} {path}`"
@@ -87,7 +91,7 @@ def test_a_template_is_split_first_and_filled_in_afterwards(
     programs: Path, template: str, arguments: list[str]
 ) -> None:
     add(programs, "mine", "mpv")
-    assert player_command("/v/{seconds} $(x) 'a'.mp4", 7, template=template) == ["mine", *arguments]
+    assert command_of("/v/{seconds} $(x) 'a'.mp4", 7, template=template) == ["mine", *arguments]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +105,7 @@ def test_a_template_is_split_first_and_filled_in_afterwards(
 def test_a_template_that_cannot_be_used(programs: Path, template: str, why: str) -> None:
     add(programs, "mpv")
     with pytest.raises(UsageError) as caught:
-        player_command("/v/a.mp4", 1.0, template=template)
+        command_of("/v/a.mp4", 1.0, template=template)
     assert str(caught.value) == (
         f"the player {template!r} cannot be used: {why}; "
         "a program and its arguments, with {path} and {seconds} where they belong; "
@@ -112,14 +116,14 @@ def test_a_template_that_cannot_be_used(programs: Path, template: str, why: str)
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
 def test_an_impossible_time(programs: Path, seconds: float) -> None:
     with pytest.raises(UsageError) as caught:
-        player_command("/v/a.mp4", seconds)
+        command_of("/v/a.mp4", seconds)
     assert str(caught.value) == f"a time of {seconds} s; a time is 0 s or later; change the time"
 
 
 def test_a_name_that_looks_like_an_option_is_none(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add(programs, "mpv")
     monkeypatch.chdir(programs)
-    assert player_command("--script=x.lua", 0)[-1] == f"{programs}/--script=x.lua"
+    assert command_of("--script=x.lua", 0)[-1] == f"{programs}/--script=x.lua"
 
 
 def wait_for(log: Path) -> dict[str, object]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vtrcli.errors import InputError, StoreError
-from vtrcli.milvus.push import num_rows, spaces_of
+from vtrcli.milvus.push import num_rows
 from vtrcli.milvus.rows import (
     ABOUT_VIDEO,
     FRAMES,
@@ -116,21 +116,6 @@ class MilvusIndex:
     def num_videos(self) -> int:
         """How many videos there are."""
         return num_rows(self._server, self._frames, "frame == 0")
-
-    @cached_property
-    def spaces(self) -> list[str]:
-        """Names of the spaces with vectors of trained runs."""
-        return spaces_of(self._server, self.prefix)
-
-    def require_backbone(self, backbone: BackboneTag) -> None:
-        """Raises StoreError unless queries of `backbone` fit the frames."""
-        if backbone.sha256 != self.backbone.sha256:
-            raise StoreError(
-                f"{self._frames} at {self._server.name} holds features of {self.backbone.name} "
-                f"(weights {self.backbone.sha256[:12]}), not of {backbone.name} (weights {backbone.sha256[:12]})",
-                allowed="queries encoded with the weights that made the features",
-                to_do=f"use `--backbone {self.backbone.name}`, or another --prefix",
-            )
 
     def search_frames(
         self, query_vector: np.ndarray, *, top_k: int, filters: Filters | None = None

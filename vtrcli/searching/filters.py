@@ -48,11 +48,6 @@ class Filters:
         if not all(self.paths):
             raise UsageError("an empty path filter", allowed="a pattern such as *.mp4", to_do="leave it out")
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether every video passes."""
-        return self == Filters()
-
     def mask(
         self,
         *,

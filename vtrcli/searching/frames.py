@@ -10,15 +10,15 @@ import numpy as np
 from vtrcli.searching.query import VideoScore
 from vtrcli.searching.scores import VideoScores, exact_products, products, rounding_error
 from vtrcli.store.catalog import Catalog
-from vtrcli.store.reader import FeatureStore, Location, unit_rows
+from vtrcli.store.reader import unit_rows
 from vtrcli.store.shard import Shard
 from vtrcli.store.texts import TextRows
 from vtrcli.text.streams import STREAMS
 
 FramePooling = Literal["max", "softmax"]  # what can be made of the frames' scores alone
-BLOCK_ROWS = 65_536
-# In units of the cosine: T = 2 on CLIP's logits, which are 100 times its cosines. By `benchmarks/moments.py`.
-SOFTMAX_TEMPERATURE = 0.02
+# Of the softmax over a video's frames, on logits; the best of benchmarks/moments.py (docs/experiments.md).
+SOFTMAX_LOGIT_TEMPERATURE = 2.0
+MAX_PRODUCTS = 1 << 24  # of frames and queries at a time: 64 MB
 
 
 def pool_frame_scores(
@@ -26,7 +26,7 @@ def pool_frame_scores(
     starts: np.ndarray,
     stops: np.ndarray,
     pooling: FramePooling,
-    temperature: float = SOFTMAX_TEMPERATURE,
+    temperature: float = 1.0,
 ) -> np.ndarray:
     """One score per video from the scores of its frames.
 
@@ -70,61 +70,6 @@ def range_edges(starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
     rows one row's value, which nobody reads.
     """
     return np.asarray(np.stack([starts, stops], axis=1).ravel()[:-1] - starts[0])
-
-
-def score_videos(
-    store: FeatureStore,
-    text_vectors: np.ndarray,
-    *,
-    pooling: VideoScore = "max",
-    temperature: float = SOFTMAX_TEMPERATURE,
-) -> tuple[list[Location], np.ndarray]:
-    """Score every current video against every text.
-
-    Args:
-        text_vectors: float [num_texts, dim], need not be normalised.
-        pooling: `max` over the cosines of a video's frames (finds a moment in a long video), `softmax`: their
-            mean weighted by themselves (`pool_frame_scores`), or `mean`: cosine with the mean of its normalised
-            frames (the zero-shot convention of the benchmarks).
-        temperature: of `softmax`, in units of the cosine.
-
-    Returns:
-        The videos, and float32 [num_texts, num_videos] in their order.
-    """
-    texts = unit_rows(text_vectors)
-    videos: list[Location] = []
-    blocks: list[np.ndarray] = []
-    for shard, locations in store.by_shard():
-        for group in _groups(locations):
-            first, last = group[0].start, group[-1].stop
-            frames = unit_rows(shard.features[first:last])
-            starts = np.array([at.start - first for at in group])
-            stops = np.array([at.stop - first for at in group])
-            if pooling == "mean":
-                sums = np.add.reduceat(frames, range_edges(starts, stops), axis=0)[::2]
-                pooled = unit_rows(sums) @ texts.T
-            else:
-                pooled = pool_frame_scores(frames @ texts.T, starts, stops, pooling, temperature)
-            blocks.append(pooled.T)
-            videos += group
-    if not videos:
-        return [], np.zeros((len(texts), 0), np.float32)
-    return videos, np.concatenate(blocks, axis=1)
-
-
-def _groups(locations: list[Location]) -> list[list[Location]]:
-    """Neighbouring videos, about BLOCK_ROWS rows at a time, so that memory stays flat."""
-    groups: list[list[Location]] = [[]]
-    for location in locations:
-        if groups[-1] and location.stop - groups[-1][0].start > BLOCK_ROWS:
-            groups.append([])
-        groups[-1].append(location)
-    return groups
-
-
-# Of the softmax over a video's frames, on logits; the best of benchmarks/moments.py (docs/experiments.md).
-SOFTMAX_LOGIT_TEMPERATURE = 2.0
-MAX_PRODUCTS = 1 << 24  # of frames and queries at a time: 64 MB
 
 
 class FrameSpace:

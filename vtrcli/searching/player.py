@@ -34,7 +34,7 @@ _PLACEHOLDER = re.compile(r"\{(seconds|path)\}")
 
 @dataclass(frozen=True)
 class Opened:
-    """What was started. `at_time` is False where it could not be told the time: it begins at the video's start."""
+    """What is started. `at_time` is False where it could not be told the time: it begins at the video's start."""
 
     command: tuple[str, ...]
     at_time: bool
@@ -48,10 +48,10 @@ def open_at(path: str | os.PathLike[str], seconds: float, *, template: str | Non
         UsageError: as `player_command`; the player cannot be started.
     """
     probe(path)  # a store may name any file; what is no video must reach no program that would run it
-    command, at_time = _choose(path, seconds, template)
+    chosen = player_command(path, seconds, template=template)
     try:
         process = subprocess.Popen(
-            command,
+            chosen.command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -59,16 +59,16 @@ def open_at(path: str | os.PathLike[str], seconds: float, *, template: str | Non
         )
     except OSError as cause:
         raise UsageError(
-            f"{command[0]} cannot be started: {cause.strerror}",
+            f"{chosen.command[0]} cannot be started: {cause.strerror}",
             allowed="a player is a program that can be run",
             to_do="name another player",
         ) from cause
     # Somebody has to take note of its end, or a long-lived process of ours collects the dead.
     threading.Thread(target=process.wait, daemon=True, name="player").start()
-    return Opened(tuple(command), at_time)
+    return chosen
 
 
-def player_command(path: str | os.PathLike[str], seconds: float, *, template: str | None = None) -> list[str]:
+def player_command(path: str | os.PathLike[str], seconds: float, *, template: str | None = None) -> Opened:
     """Program and arguments that show a video from a time on.
 
     The user's own player by `template`, else the first one found of `PLAYERS`, else the system's opener, which
@@ -81,19 +81,14 @@ def player_command(path: str | os.PathLike[str], seconds: float, *, template: st
     Raises:
         UsageError: no player was found, a template that cannot be used, a time that cannot be.
     """
-    return _choose(path, seconds, template)[0]
-
-
-def _choose(path: str | os.PathLike[str], seconds: float, template: str | None) -> tuple[list[str], bool]:
-    """The command, and whether it is told the time."""
     if not (math.isfinite(seconds) and seconds >= 0):
         raise UsageError(f"a time of {seconds} s", allowed="a time is 0 s or later", to_do="change the time")
     if template is not None:
-        return _filled(_words(template), path, seconds), "{seconds}" in template
+        return Opened(_filled(_words(template), path, seconds), at_time="{seconds}" in template)
     for known in PLAYERS + (MAC_APPS if sys.platform == "darwin" else ()):
         words = known.split()
         if shutil.which(words[0]):
-            return _filled(words, path, seconds), True
+            return Opened(_filled(words, path, seconds), at_time=True)
     opener = "open" if sys.platform == "darwin" else "xdg-open"
     if shutil.which(opener) is None:
         raise UsageError(
@@ -101,7 +96,7 @@ def _choose(path: str | os.PathLike[str], seconds: float, template: str | None) 
             allowed="mpv, VLC, IINA, Celluloid, ffplay, MPlayer, or any other one that VTR_PLAYER names",
             to_do="install mpv, or set VTR_PLAYER to a command such as `mpv --start={seconds} {path}`",
         )
-    return _filled([opener, "{path}"], path, seconds), False
+    return Opened(_filled([opener, "{path}"], path, seconds), at_time=False)
 
 
 def _words(template: str) -> list[str]:
@@ -116,11 +111,11 @@ def _words(template: str) -> list[str]:
     return words if "{path}" in template else [*words, "{path}"]
 
 
-def _filled(words: list[str], path: str | os.PathLike[str], seconds: float) -> list[str]:
+def _filled(words: list[str], path: str | os.PathLike[str], seconds: float) -> tuple[str, ...]:
     """In one pass: a path may itself hold `{seconds}`."""
     values = {"seconds": f"{seconds:.3f}", "path": os.path.abspath(os.fspath(path))}
     # The program itself is the user's word, whatever its name looks like.
-    return [words[0], *(_PLACEHOLDER.sub(lambda match: values[match[1]], word) for word in words[1:])]
+    return (words[0], *(_PLACEHOLDER.sub(lambda match: values[match[1]], word) for word in words[1:]))
 
 
 def _bad_template(template: str, why: str) -> UsageError:
