@@ -4,10 +4,16 @@ what it forbids itself, the look that all pages share. Knows nothing of what is 
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _WITHOUT_END = {"img", "meta", "link"}
 _SPACES = {"\t", "\n", "\r"}
@@ -71,6 +77,14 @@ def table(
     whole = tag("table", tag("thead", tag("tr", cells("th", head))), tag("tbody", body))
     # Focus lets a keyboard scroll it.
     return tag("div", whole, class_="scroll", tabindex="0")
+
+
+def picture_uri(image: Image.Image, *, longest_side: int) -> str:
+    """A JPEG as a data URI, so that it lies in the page itself; `image` is made smaller in place."""
+    image.thumbnail((longest_side, longest_side))
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=78, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def shortened(value: str, *, num_characters: int) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import statistics
 from collections.abc import Iterable, Sequence
@@ -19,7 +17,7 @@ import numpy as np
 from vtrcli import __version__
 from vtrcli.errors import StoreError, VideoError
 from vtrcli.files import write_whole
-from vtrcli.html import Html, document, join, shortened, tag
+from vtrcli.html import Html, document, join, picture_uri, shortened, tag
 from vtrcli.searching.moments import Moment
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.store.frames import frames_of, open_frame
@@ -217,7 +215,6 @@ LONGEST_SIDE = 320
 MAX_THUMBNAILS = 200
 TIMEOUT_SECONDS = 10.0
 NUM_WORKERS = 4
-_QUALITY = 78
 
 
 @dataclass(frozen=True)
@@ -309,8 +306,4 @@ def _decode(hit: Hit, *, sessions: Sessions) -> Thumbnail | None:
 
 
 def _thumbnail(image: Image.Image) -> Thumbnail:
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "JPEG", quality=_QUALITY, optimize=True)
-    uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Thumbnail(uri, image.width / image.height)
+    return Thumbnail(picture_uri(image, longest_side=LONGEST_SIDE), image.width / image.height)

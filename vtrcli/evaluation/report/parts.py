@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 
 from vtrcli.evaluation.inputs import EvaluationInputs
 from vtrcli.evaluation.report.charts import NUM_COLORS
 from vtrcli.evaluation.report.findings import label, uses_bank
-from vtrcli.html import Html, join, shortened, tag
+from vtrcli.html import Html, join, picture_uri, shortened, tag
 from vtrcli.ranking.evaluate import Evaluation
 from vtrcli.ranking.methods import METHODS, MethodName
 from vtrcli.ranking.metrics import Direction
@@ -22,7 +20,6 @@ MAX_TEXT_CHARACTERS = 240
 MAX_ID_CHARACTERS = 90
 LONGEST_SIDE = 160
 MAX_THUMBNAILS = 60
-_QUALITY = 80
 
 
 def section(title: str, how_to_read: str, *content: object) -> Html:
@@ -135,11 +132,8 @@ def _thumbnail(store: FeatureStore, video_id: str) -> str | None:
     images = frames_of(store.path, store.shards[location.shard], location)
     if not images:
         return None
-    buffer = io.BytesIO()
     try:
         with open_frame(images[len(images) // 2]) as image:
-            image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-            image.convert("RGB").save(buffer, "JPEG", quality=_QUALITY)
+            return picture_uri(image, longest_side=LONGEST_SIDE)
     except OSError:  # a page without one picture is better than no page
         return None
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
