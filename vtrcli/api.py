@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from vtrcli.ranking.truth import Truth
     from vtrcli.searching.query import Query, SearchMethod, VideoScore
     from vtrcli.searching.results import SearchResult
+    from vtrcli.searching.searcher import Searcher
+    from vtrcli.searching.stores import StoresSearcher
     from vtrcli.text.streams import TaggerName
     from vtrcli.training.train import Display, TrainResult
     from vtrcli.video.graph import Aspect
@@ -293,7 +295,22 @@ def search(
         StoreError: no store, a damaged one, one without videos, or one of another backbone than the run's.
         WeightsError: no run there, or the backbone's weights are missing.
     """
-    from vtrcli.searching.query import POOLING, SearchOptions
+    from vtrcli.searching.query import SearchOptions
+
+    options = SearchOptions(method="dsl" if dsl else method, **settings)
+    return open_searcher(store, run=run, score=score, device=device).search(_query(query), options)
+
+
+def open_searcher(
+    store: AnyPath | Sequence[AnyPath],
+    *,
+    run: AnyPath | None = None,
+    score: VideoScore | None = None,
+    device: str = "auto",
+    on_progress: Callable[[int, int], None] = lambda num_done, total: None,
+) -> Searcher | StoresSearcher:
+    """What answers many queries to a store (or several of one backbone). Arguments and errors as for `search`."""
+    from vtrcli.searching.query import POOLING
     from vtrcli.searching.searcher import Searcher
     from vtrcli.searching.stores import StoresSearcher
 
@@ -301,11 +318,14 @@ def search(
         raise UsageError(
             f"--score {score} with --run {run}", allowed="a run scores whole videos", to_do="leave one out"
         )
-    options = SearchOptions(method="dsl" if dsl else method, **settings)
-    stores, chosen = _paths(store), None if run is None else Path(run)
-    more: dict[str, Any] = {"run": chosen, "pooling": score or POOLING, "device": device}
-    searcher = Searcher(stores[0], **more) if len(stores) == 1 else StoresSearcher(stores, **more)
-    return searcher.search(_query(query), options)
+    stores = _paths(store)
+    how: dict[str, Any] = {
+        "run": None if run is None else Path(run),
+        "pooling": score or POOLING,
+        "device": device,
+        "on_progress": on_progress,
+    }
+    return Searcher(stores[0], **how) if len(stores) == 1 else StoresSearcher(stores, **how)
 
 
 def load_run(run: AnyPath, *, device: str = "cpu") -> tuple[Camoe, RunConfig]:

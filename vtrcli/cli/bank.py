@@ -9,8 +9,7 @@ import typer
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
 from vtrcli.cli.output import StepBar, count, print_json, print_rows, say, stdout
-from vtrcli.cli.search_openers import open_searcher
-from vtrcli.cli.settings import VtrCommand
+from vtrcli.cli.settings import VtrCommand, chosen_run
 from vtrcli.errors import InputError, UsageError
 from vtrcli.text_files import decode_text
 
@@ -72,12 +71,14 @@ def prepare(store: Path, *, device: str, quiet: bool) -> int:
     Returns:
         The number of videos.
     """
-    searchers = [open_searcher(store, run, device=device, quiet=quiet) for run in ("none", None)]
+    from vtrcli.searching.searcher import Searcher
+
+    newest = chosen_run(None, store, quiet=quiet)
     with StepBar(unit="shards", quiet=quiet, transient=True) as bar:
-        for searcher in searchers:
-            searcher.on_progress = bar.update
+        for run in dict.fromkeys((None, newest)):
+            searcher = Searcher(store, run=run, device=device, on_progress=bar.update)
             searcher.prepare_bank()
-    return searchers[0].catalog.num_videos
+    return searcher.catalog.num_videos
 
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr bank info --store kitchen.store[/bold]")

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vtrcli.cli import options
-from vtrcli.cli.init import settings_text
 from vtrcli.cli.options import opt
 from vtrcli.cli.output import Column, StepBar, count, print_columns, print_json, printable, say, stdout
-from vtrcli.cli.settings import SETTINGS_NAME
+from vtrcli.cli.settings import SETTINGS_NAME, settings_text
 from vtrcli.errors import InputError, UsageError
 from vtrcli.files import write_whole
 from vtrcli.times import clock

@@ -9,8 +9,9 @@ import typer
 
 from vtrcli.api import evaluate
 from vtrcli.cli import options
-from vtrcli.cli.options import flag, opt
+from vtrcli.cli.options import flag, opt, to_numbers
 from vtrcli.cli.output import Column, count, print_columns, print_json, say, stdout
+from vtrcli.cli.settings import chosen_run
 from vtrcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -100,7 +101,10 @@ def command(
     if not from_files:
         name, annotations = options.require_dataset(dataset, annotations)
         folder = options.store_path(store)
-        about = {"store": folder, "dataset": name, "run": run_to_evaluate(folder, run, quiet=quiet)}
+        ranks = chosen_run(run, folder, quiet=quiet)
+        if ranks is None and run is None:
+            say("no trained run here: zero-shot, mean of frames (`vtr train` trains one)", quiet=quiet)
+        about = {"store": folder, "dataset": name, "run": ranks}
     result = evaluate(
         similarities,
         text_vectors=text_vectors,
@@ -119,8 +123,8 @@ def command(
         ties=ties,
         k=k,
         alpha=alpha,
-        arrival_sizes=tuple(int(value) for value in numbers(arrivals, "--arrivals", whole=True)),
-        sweep_temperatures=numbers(DEFAULT_SWEEP if sweep == "all" else sweep, "--sweep"),
+        arrival_sizes=tuple(int(value) for value in to_numbers(arrivals, option="--arrivals", whole=True)),
+        sweep_temperatures=to_numbers(DEFAULT_SWEEP if sweep == "all" else sweep, option="--sweep"),
         num_bootstrap=bootstrap,
         memory_bytes=int(memory * 1e9),
         seed=seed,
@@ -166,38 +170,6 @@ def refuse_idle_options(context: typer.Context, methods: list[str], *, from_file
                 allowed="a data set through a store, or scores from files (--similarities, --text-vectors)",
                 to_do="keep one of the two",
             )
-
-
-def run_to_evaluate(store: Path, run: str | None, *, quiet: bool) -> Path | None:
-    """The run that was named, else the newest beside vtr.toml that fits; None for zero-shot."""
-    from vtrcli.cli.settings import newest_run_of
-    from vtrcli.store.config import read_config
-
-    if run is not None:
-        return None if run == "none" else Path(run)
-    newest = newest_run_of(store, read_config(store).backbone, quiet=quiet)
-    if newest is None:
-        say("no trained run here: zero-shot, mean of frames (`vtr train` trains one)", quiet=quiet)
-    return newest
-
-
-def numbers(text: str | None, option: str, *, whole: bool = False) -> tuple[float, ...]:
-    """1,16,256 as numbers. Raises UsageError for anything else."""
-    if text is None:
-        return ()
-    try:
-        values = tuple(float(int(part)) if whole else float(part) for part in text.split(","))
-        if any(not value > 0 for value in values):
-            raise ValueError
-        return values
-    except ValueError:
-        raise UsageError(
-            f"{option} {text}",
-            allowed="whole numbers above 0, separated by commas"
-            if whole
-            else "numbers above 0, separated by commas",
-            to_do=f"write for example {option} {'1,16,256' if whole else '0.5,1,2'}",
-        ) from None
 
 
 def print_result(result: EvaluationResult, *, quiet: bool) -> None:

@@ -18,6 +18,7 @@ from vtrcli.cli.output import (
     anchored,
     byte_size,
     count,
+    download_progress,
     home_relative,
     model_name,
     print_json,
@@ -83,8 +84,6 @@ def command(
 ) -> None:
     """Decode frames of videos and store their CLIP features. Run it again: only new or changed files are done."""
     paths, is_list = input_paths(videos)
-    from vtrcli.cli.models import download_progress
-
     folder = options.store_path(store)
     quiet_progress = quiet or (json_output and not sys.stderr.isatty())
 

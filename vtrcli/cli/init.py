@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from vtrcli.cli import options
 from vtrcli.cli.options import flag, opt
 from vtrcli.cli.output import print_json, say
-from vtrcli.cli.settings import SETTINGS_NAME
+from vtrcli.cli.settings import SETTINGS_NAME, settings_text
 from vtrcli.errors import InputError, UsageError
 from vtrcli.files import write_whole
 from vtrcli.model.families import DEFAULT_BACKBONE
@@ -49,14 +48,3 @@ def command(
         print_json(NAME, {"path": str(path)})
     else:
         say(f"wrote {path}; `vtr config` shows what holds here", quiet=quiet)
-
-
-def settings_text(values: dict[str, str | None]) -> str:
-    """The file: what was given, and the other keys as comments. JSON strings are TOML strings."""
-    lines = ["# Settings of vtr for this folder and those below it. Paths are relative to this file.", ""]
-    for key, value in values.items():
-        lines.append(
-            f"# {key} = " + '"…"' if value is None else f"{key} = {json.dumps(value, ensure_ascii=False)}"
-        )
-    lines += ["", "# A table per command holds options for it alone:", "# [extract]", "# frames = 12", ""]
-    return "\n".join(lines)

@@ -10,8 +10,7 @@ import typer
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
 from vtrcli.cli.output import StepBar, count, print_json, say, stdout
-from vtrcli.cli.search_openers import open_searcher
-from vtrcli.cli.settings import VtrCommand
+from vtrcli.cli.settings import VtrCommand, chosen_run
 from vtrcli.milvus.server import shown
 
 NAME = "milvus"
@@ -91,9 +90,12 @@ def push(
 def run_vectors(store: Path, run: str | None, *, device: str, quiet: bool) -> dict[str, Any] | None:
     """The vectors of a run, by their name in Milvus; None for plain CLIP."""
     from vtrcli.milvus.searcher import space_name
+    from vtrcli.searching.searcher import Searcher
 
-    searcher = open_searcher(store, run, device=device, quiet=quiet)
-    found = searcher.run_vectors()
+    with StepBar(unit="shards", quiet=quiet, transient=True) as bar:
+        chosen = chosen_run(run, store, quiet=quiet)
+        searcher = Searcher(store, run=chosen, device=device, on_progress=bar.update)
+        found = searcher.run_vectors()
     if found is None:
         return None
     model, vectors = found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -11,8 +10,8 @@ from vtrcli.cli import options
 from vtrcli.cli.options import arg, opt
 from vtrcli.cli.output import (
     Column,
-    StepBar,
     byte_size,
+    download_progress,
     home_relative,
     print_columns,
     print_json,
@@ -141,15 +140,3 @@ def _report(command: str, name: str, path: Path, *, json_output: bool) -> None:
         print_json(command, {"name": name, "path": str(path)})
     else:
         stdout().print(f"{name} is ready: {home_relative(path)}", soft_wrap=True)
-
-
-def download_progress(*, quiet: bool) -> Callable[[int, int], None]:
-    """A bar in megabytes that appears with the first bytes of a download."""
-    bar = StepBar(unit="MB", quiet=quiet)
-
-    def update(num_bytes: int, total_bytes: int) -> None:
-        bar.update(num_bytes // 1_000_000, total_bytes // 1_000_000, "weights")
-        if num_bytes >= total_bytes:
-            bar.finish()
-
-    return update

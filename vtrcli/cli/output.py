@@ -309,6 +309,18 @@ class StepBar:
             self._bar = None
 
 
+def download_progress(*, quiet: bool) -> Callable[[int, int], None]:
+    """A bar in megabytes that appears with the first bytes of a download."""
+    bar = StepBar(unit="MB", quiet=quiet)
+
+    def update(num_bytes: int, total_bytes: int) -> None:
+        bar.update(num_bytes // 1_000_000, total_bytes // 1_000_000, "weights")
+        if num_bytes >= total_bytes:
+            bar.finish()
+
+    return update
+
+
 def _rich_bar(*, transient: bool) -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from vtrcli.api import open_searcher
 from vtrcli.cli import options
 from vtrcli.cli.options import arg, flag, opt, to_bytes, to_seconds, to_timestamp
-from vtrcli.cli.output import anchored
-from vtrcli.cli.search_extras import Output
-from vtrcli.cli.search_openers import open_milvus, open_stores
-from vtrcli.cli.search_output import read_lines
-from vtrcli.errors import UsageError
+from vtrcli.cli.output import StepBar, anchored, say
+from vtrcli.cli.search_output import Output, read_lines
+from vtrcli.cli.settings import chosen_run
+from vtrcli.errors import StoreError, UsageError
 from vtrcli.milvus.server import shown
 
 if TYPE_CHECKING:
     from vtrcli.milvus.searcher import MilvusSearcher
-    from vtrcli.searching.query import SearchMethod
+    from vtrcli.searching.query import SearchMethod, VideoScore
     from vtrcli.searching.searcher import Searcher
     from vtrcli.searching.stores import StoresSearcher
 
@@ -169,29 +170,53 @@ def command(
         open_player=open_player,
         quiet=quiet,
     )
-    with ExitStack() as stack:
-        searcher: Searcher | StoresSearcher | MilvusSearcher
-        if milvus is None:
-            searcher = open_stores(folders, run, score=score, device=device, quiet=quiet)
-        else:
-            searcher = stack.enter_context(
-                open_milvus(
-                    milvus,
-                    run,
-                    token=token,
-                    prefix=prefix,
-                    timeout_seconds=milvus_timeout,
-                    device=device,
-                    quiet=quiet,
-                )
-            )
+    opened: Any = (
+        open_stores(folders, run, score=score, device=device, quiet=quiet)
+        if milvus is None
+        else open_milvus(milvus, run, token, prefix, milvus_timeout, device=device, quiet=quiet)
+    )
+    with opened as searcher:
         if queries is None:
-            result = searcher.search(asked, how)
+            output.one(searcher.search(asked, how))
         else:
-            lines = read_lines(queries)
-            output.many(lines, lambda line: searcher.search(ask(text=line), how))
-            return
-    output.one(result)
+            output.many(read_lines(queries), lambda line: searcher.search(ask(text=line), how))
+
+
+@contextmanager
+def open_stores(
+    stores: Sequence[Path], run: str | None, *, score: VideoScore | None, device: str, quiet: bool
+) -> Iterator[Searcher | StoresSearcher]:
+    """The searcher of one store or of several, with the newest run that fits where neither run nor score was named."""
+    chosen = None if run is None and score is not None else chosen_run(run, stores[0], quiet=quiet)
+    with StepBar(unit="shards", quiet=quiet, transient=True) as bar:
+        searcher = open_searcher(stores, run=chosen, score=score, device=device, on_progress=bar.update)
+    yield searcher
+
+
+@contextmanager
+def open_milvus(
+    uri: str, run: str | None, token: str | None, prefix: str, timeout: float, *, device: str, quiet: bool
+) -> Iterator[MilvusSearcher]:
+    """The searcher of an address, by the newest run beside vtr.toml where its vectors were pushed and none was named.
+
+    Vectors of texts are kept in the user's cache folder.
+    """
+    import platformdirs
+
+    from vtrcli.milvus.reader import MilvusIndex
+    from vtrcli.milvus.searcher import MilvusSearcher
+
+    cache = platformdirs.user_cache_path("vtr", appauthor=False) / "queries"
+    with MilvusIndex(uri, token=token, prefix=prefix, timeout_seconds=timeout) as index:
+        chosen = chosen_run(run, Path(index.name), index.backbone, quiet=quiet)
+        try:
+            searcher = MilvusSearcher(index, cache=cache, run=chosen, device=device)
+        except StoreError as error:
+            if run is not None or chosen is None:
+                raise
+            say(f"note: {error.came_in}: plain CLIP ranks", quiet=quiet)  # its vectors were not pushed
+            searcher = MilvusSearcher(index, cache=cache, device=device)
+        yield searcher
 
 
 def refuse_two_outputs(*, json_output: bool, paths: bool, queries: bool) -> None:

@@ -213,6 +213,17 @@ def _located_text(name: str, value: Any, kind: OptionKind, folder: Path) -> Any:
     return value
 
 
+def settings_text(values: dict[str, str | None]) -> str:
+    """The file: what was given, and the other keys as comments. JSON strings are TOML strings."""
+    lines = ["# Settings of vtr for this folder and those below it. Paths are relative to this file.", ""]
+    for key, value in values.items():
+        lines.append(
+            f"# {key} = " + '"…"' if value is None else f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        )
+    lines += ["", "# A table per command holds options for it alone:", "# [extract]", "# frames = 12", ""]
+    return "\n".join(lines)
+
+
 def newest_run(start: Path) -> Path:
     """The newest run beside vtr.toml, or here.
 
@@ -238,11 +249,19 @@ def runs_folder(start: Path) -> Path:
     return (settings.parent if settings else start) / RUNS_FOLDER
 
 
-def newest_run_of(store: Path, backbone: BackboneTag, *, quiet: bool) -> Path | None:
-    """The newest run beside vtr.toml, or here, that fits a store; where a newer one does not, that is told."""
-    from vtrcli.model.runs import newest_fitting_run
+def chosen_run(
+    given: str | None, store: Path, backbone: BackboneTag | None = None, *, quiet: bool
+) -> Path | None:
+    """The run that is to rank: what was given, else the newest beside vtr.toml, or here, that fits the store.
 
-    run, why = newest_fitting_run(runs_folder(Path.cwd()), store, backbone)
+    None for plain CLIP. Where a newer run does not fit, that is told. `backbone`: the store's, where it is known.
+    """
+    if given is not None:
+        return None if given == "none" else Path(given)
+    from vtrcli.model.runs import newest_fitting_run
+    from vtrcli.store.config import read_config
+
+    run, why = newest_fitting_run(runs_folder(Path.cwd()), store, backbone or read_config(store).backbone)
     if why is not None:
         say(f"note: {why}: {'plain CLIP' if run is None else f'run {run}'} ranks", quiet=quiet)
     return run
