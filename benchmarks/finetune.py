@@ -27,7 +27,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vtrcli.model.camoe import Camoe, CamoeConfig
+from vtrcli.model.camoe import Camoe
+from vtrcli.model.camoe_config import CamoeConfig
 from vtrcli.model.clip.converted import ClipConfig
 from vtrcli.model.clip.model import clip_model_module
 from vtrcli.model.preprocess import PREPROCESSING
@@ -127,7 +128,9 @@ class Trainer:
         """One update."""
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.settings, self.device):
-            loss = batch_loss(self.encoder, batch.to(self.device), world=World(), dsl_temperature=100.0)
+            loss = batch_loss(
+                self.encoder, self.encoder.head, batch.to(self.device), world=World(), dsl_temperature=100.0
+            )
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
         self.optimizer.step()

@@ -21,7 +21,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vtrcli.model.camoe import Camoe, CamoeConfig
+from vtrcli.model.camoe import Camoe
+from vtrcli.model.camoe_config import CamoeConfig
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.training.data import CachedBatches, FeatureSet
 from vtrcli.training.step import PairBatch, PairEncoder, World, batch_loss, make_optimizer
@@ -71,7 +72,7 @@ def camoe_step(settings: TrainSettings, device: str, dim: int) -> Step:
     camoe = Camoe(CamoeConfig(dim=dim)).to(device)
     encoder = PairEncoder(camoe)
     return _step(camoe, settings, device, lambda batch: batch_loss(
-        encoder, batch, world=World(), dsl_temperature=settings.dsl_temperature
+        encoder, camoe, batch, world=World(), dsl_temperature=settings.dsl_temperature
     ))  # fmt: skip
 
 

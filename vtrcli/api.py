@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vtrcli.evaluation.evaluate import EvaluationResult
     from vtrcli.evaluation.inputs import EvaluationInputs
     from vtrcli.extraction.extract import ExtractResult
-    from vtrcli.model.camoe import Camoe
+    from vtrcli.model.heads import Head
     from vtrcli.model.runs import RunConfig
     from vtrcli.ranking.methods import MethodName
     from vtrcli.ranking.truth import Truth
@@ -328,15 +328,15 @@ def open_searcher(
     return Searcher(stores[0], **how) if len(stores) == 1 else StoresSearcher(stores, **how)
 
 
-def load_run(run: AnyPath, *, device: str = "cpu") -> tuple[Camoe, RunConfig]:
+def load_run(run: AnyPath, *, device: str = "cpu") -> tuple[Head, RunConfig]:
     """The best model of a run, a torch module ready for evaluation, and what its config.json says.
 
     Raises:
         WeightsError: no run, or one that is damaged or of a newer vtr.
     """
-    from vtrcli.model.runs import load_camoe
+    from vtrcli.model.runs import load_head
 
-    return load_camoe(Path(run), device=device)
+    return load_head(Path(run), device=device)
 
 
 def encode_texts(

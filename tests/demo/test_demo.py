@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.store.stores import make_config
 from vtrcli.demo.demo import choose_run
+from vtrcli.model.camoe_config import CamoeConfig
 from vtrcli.model.runs import LAST, RunConfig, write_config
 from vtrcli.model.train_settings import TrainSettings, recipe_settings
 
@@ -15,7 +16,7 @@ SETTINGS = recipe_settings("demo", {"epochs": 2})
 def begin(run: Path, settings: TrainSettings) -> None:
     config = RunConfig(
         settings=settings,
-        camoe={},
+        head=CamoeConfig(dim=8),
         backbone=make_config().backbone,
         dataset="csv",
         annotations="/a",

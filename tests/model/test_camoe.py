@@ -14,8 +14,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from vtrcli.errors import InputError, UsageError
-from vtrcli.model.camoe import START_BIAS, Aggregator, Camoe, CamoeConfig, Gate
+from vtrcli.model.camoe import START_BIAS, Camoe
+from vtrcli.model.camoe_config import CamoeConfig
 from vtrcli.model.losses import contrastive_loss
+from vtrcli.model.train_settings import Aggregator, Gate
 from vtrcli.text.streams import STREAMS
 
 DIM = 8

@@ -9,7 +9,8 @@ import torch
 
 from tests.model.tiny_clip import TINY_CONFIG, random_state_dict, write_tiny_clip
 from vtrcli.errors import UsageError
-from vtrcli.model.camoe import Camoe, CamoeConfig
+from vtrcli.model.camoe import Camoe
+from vtrcli.model.camoe_config import CamoeConfig
 from vtrcli.model.clip.converted import ClipConfig
 from vtrcli.model.clip.model import save_converted
 from vtrcli.training.finetune import FinetuneEncoder, start_clip
@@ -47,7 +48,8 @@ def make_batch() -> PairBatch:
 
 
 def gradients(encoder: FinetuneEncoder) -> dict[str, torch.Tensor | None]:
-    batch_loss(encoder, make_batch(), world=World(), dsl_temperature=None).backward()  # type: ignore[no-untyped-call]
+    loss = batch_loss(encoder, encoder.head, make_batch(), world=World(), dsl_temperature=None)
+    loss.backward()  # type: ignore[no-untyped-call]
     return {name: parameter.grad for name, parameter in encoder.named_parameters()}
 
 

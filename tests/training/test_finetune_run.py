@@ -17,7 +17,7 @@ from vtrcli.errors import InputError, StoreError
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.extraction.reencode import reencode_frames
 from vtrcli.model.families import backbone_info
-from vtrcli.model.runs import load_camoe, read_config
+from vtrcli.model.runs import load_head, read_config
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.ranking.evaluate import evaluate
 from vtrcli.store.reader import FeatureStore, padded_frames
@@ -81,7 +81,7 @@ def test_validation_sees_the_features_that_a_store_of_the_run_has(toy: Path, tmp
     backbone = tmp_path / "run" / "backbone.safetensors"
     reencode_frames(toy / "store", target=tmp_path / "new", backbone=str(backbone), device="cpu")
     clip, tag = start_clip(str(backbone), device="cpu")
-    camoe, config = load_camoe(tmp_path / "run")
+    camoe, config = load_head(tmp_path / "run")
     store, new = FeatureStore(toy / "store"), FeatureStore(tmp_path / "new")
     parts = join_splits(store, "csv", toy, allow_missing=False, note=print)
     val = frame_sets(

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from vtrcli.errors import WeightsError
-from vtrcli.model.camoe import Camoe, CamoeConfig
+from vtrcli.model.camoe import Camoe
+from vtrcli.model.camoe_config import CamoeConfig
 from vtrcli.model.runs import load_weights, save_weights
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.training.record import TrainState, load_state, save_state

@@ -12,8 +12,10 @@ import torch
 
 from tests.model.tiny_clip import write_tiny_clip
 from tests.training import test_finetune
-from vtrcli.model.camoe import Camoe, CamoeConfig
+from vtrcli.model.camoe import Camoe
+from vtrcli.model.camoe_config import CamoeConfig
 from vtrcli.model.train_settings import TrainSettings
+from vtrcli.training.finetune import FinetuneEncoder
 from vtrcli.training.step import (
     PairBatch,
     PairEncoder,
@@ -82,7 +84,7 @@ def losses_and_gradients(weights: str) -> dict[str, torch.Tensor]:
     return found
 
 
-def make_heads() -> torch.nn.Module:
+def make_heads() -> PairEncoder:
     torch.manual_seed(0)
     camoe = Camoe(CamoeConfig(dim=DIM, width=8), logit_scale=20.0)
     for parameter in camoe.parameters():  # away from the zero start, so that every parameter has a gradient
@@ -91,12 +93,12 @@ def make_heads() -> torch.nn.Module:
 
 
 def loss_and_gradients(
-    encoder: torch.nn.Module, batch: PairBatch, world: World, dsl_temperature: float | None
+    encoder: PairEncoder | FinetuneEncoder, batch: PairBatch, world: World, dsl_temperature: float | None
 ) -> dict[str, torch.Tensor]:
     run: torch.nn.Module = encoder
     if world.size > 1:
         run = torch.nn.parallel.DistributedDataParallel(encoder)
-    loss = batch_loss(run, batch, world=world, dsl_temperature=dsl_temperature)
+    loss = batch_loss(run, encoder.head, batch, world=world, dsl_temperature=dsl_temperature)
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = {
         name: parameter.grad for name, parameter in encoder.named_parameters() if parameter.grad is not None

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tests.training.toy import make_toy
 from tests.training.toy_frames import WORDS, make_toy_frames
 from vtrcli.errors import InputError, UsageError, WeightsError
-from vtrcli.model.runs import load_camoe, read_config
+from vtrcli.model.runs import load_head, read_config
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.cache import cache_captions, cache_texts
@@ -59,7 +59,7 @@ def test_training_beats_the_untrained_model_and_the_run_rebuilds_it(toy: Path, t
         result.best_epoch
         == max(rows, key=lambda row: row["val"]["t2v"]["R@1"] + row["val"]["v2t"]["R@1"])["epoch"]
     )
-    camoe, config = load_camoe(tmp_path / "run")
+    camoe, config = load_head(tmp_path / "run")
     assert config.settings.epochs == 12 and config.num_val_videos == 12
     assert camoe.config.dim == 16
     names = {path.name for path in (tmp_path / "run").iterdir()}
@@ -213,7 +213,7 @@ def test_a_resumed_run_must_see_the_same_data(toy: Path, tmp_path: Path) -> None
 def test_a_damaged_or_newer_run_is_one_clear_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(WeightsError) as caught:
-        load_camoe(tmp_path)
+        load_head(tmp_path)
     assert caught.value.exit_code == 4
 
 

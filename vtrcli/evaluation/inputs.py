@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from vtrcli.store.texts import TextRows
 from vtrcli.text.cache import cache_texts, open_text_cache
 from vtrcli.text.streams import STREAMS, TaggerName, load_tagger
 from vtrcli.text_files import decode_text
+
+if TYPE_CHECKING:
+    from vtrcli.model.runs import TrainedRun
 
 AnyScores = str | PathLike[str] | np.ndarray
 AnyTruth = str | PathLike[str] | Sequence[int] | np.ndarray | Truth | None
@@ -173,12 +176,12 @@ def from_store(
         UsageError, InputError: the data set; videos that the store lacks (unless `allow_missing`).
         StoreError, WeightsError: store, run or weights; a run that does not fit the store.
     """
-    from vtrcli.model.runs import CamoeVectors
+    from vtrcli.model.runs import TrainedRun
 
     opened = FeatureStore(store)
     joined = join_with_store(load_split(dataset, annotations, split), opened.videos, paths=opened.paths)
     require_complete(joined, allow_missing=allow_missing)
-    model = CamoeVectors(run, device=device) if run is not None else MeanVectors()
+    model = TrainedRun(run, device=device) if run is not None else MeanVectors()
     model.require_fit(opened)
     tagger_id = load_tagger(tagger).id
     if model.tagger_id not in (None, tagger_id):
@@ -198,7 +201,7 @@ def from_store(
         [number[caption.video_id] for caption in joined.captions], num_videos=len(videos)
     )
     return EvaluationInputs(
-        VectorScores(model.texts(cache.rows(texts)), videos),
+        _model_scores(model, model.texts(cache.rows(texts)), videos),
         truth,
         model=model.name,
         dataset=dataset,
@@ -209,10 +212,17 @@ def from_store(
         video_ids=joined.video_ids,
         categories=joined.categories,
         store=opened,
-        bank=VectorScores(model.texts(cache.rows(bank_texts)), videos) if bank_texts else None,
+        bank=_model_scores(model, model.texts(cache.rows(bank_texts)), videos) if bank_texts else None,
         logit_scale=model.logit_scale(opened),
         notes=(*_missing_note(joined), *_limit_note(limit, text_limit(dataset), dataset)),
     )
+
+
+def _model_scores(model: TrainedRun | MeanVectors, texts: np.ndarray, videos: np.ndarray) -> ScoreSource:
+    """Products made when they are asked for; all scores at once where a head's score is no inner product."""
+    if isinstance(model, MeanVectors) or model.config.head.is_inner_product:
+        return VectorScores(texts, videos)
+    return DenseScores(model.scores(texts, videos))
 
 
 def _train_texts(dataset: str, annotations: Path) -> list[str]:

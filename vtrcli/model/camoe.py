@@ -17,82 +17,20 @@ time of an aggregator.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vtrcli.errors import InputError, UsageError
-from vtrcli.text.streams import STREAMS, Stream
-
-Aggregator = Literal["mean", "se", "attention"]
-Gate = Literal["video", "text", "uniform"]
+from vtrcli.errors import InputError
+from vtrcli.model.camoe_config import CamoeConfig, require
+from vtrcli.model.losses import contrastive_loss
 
 # The gate's logit of the whole caption at the start: 0.91 of the weight with three experts. Nouns or verbs alone are
 # far weaker queries, and a uniform start lies far below zero-shot CLIP (docs/experiments.md).
 START_BIAS = 3.0
-_MAX_LOG_SCALE = math.log(100.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CamoeConfig:
-    """Everything that decides the shapes of a `Camoe`; `dim` is the backbone's feature dimension.
-
-    `width` counts for "se" and "attention", the fields below it for "attention" alone.
-    Raises UsageError for values that cannot be.
-    """
-
-    dim: int
-    experts: tuple[Stream, ...] = STREAMS
-    aggregator: Aggregator = "attention"
-    gate: Gate = "video"
-    width: int = 128
-    num_layers: int = 1
-    num_heads: int = 4
-    num_positions: int = 16
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        known = set(self.experts) <= set(STREAMS) and len(set(self.experts)) == len(self.experts)
-        _require("experts", self.experts, known and bool(self.experts), f"some of {', '.join(STREAMS)}")
-        for name, modes in (("aggregator", Aggregator), ("gate", Gate)):
-            value = getattr(self, name)
-            _require(name, value, value in get_args(modes), ", ".join(get_args(modes)))
-        for name, least in (
-            ("dim", 1),
-            ("width", 1),
-            ("num_layers", 1),
-            ("num_heads", 1),
-            ("num_positions", 2),
-        ):
-            value = getattr(self, name)
-            _require(name, value, type(value) is int and value >= least, f"a whole number from {least}")
-        _require(
-            "width", self.width, self.width % self.num_heads == 0, f"a multiple of {self.num_heads} heads"
-        )
-        is_number = isinstance(self.dropout, (int, float))
-        _require("dropout", self.dropout, is_number and 0 <= self.dropout < 1, "from 0 to below 1")
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON object that a run keeps."""
-        return {**asdict(self), "experts": list(self.experts)}
-
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> CamoeConfig:
-        """The config that `to_json` wrote. Raises UsageError for unknown or missing keys and wrong values."""
-        names = [field.name for field in fields(cls)]
-        needed = [field.name for field in fields(cls) if field.default is MISSING]
-        wrong = [*(key for key in body if key not in names), *(key for key in needed if key not in body)]
-        _require(
-            "keys", ", ".join(wrong), not wrong, f"{', '.join(names)}; {', '.join(needed)} must be there"
-        )
-        experts = body.get("experts", STREAMS)
-        _require("experts", experts, isinstance(experts, (list, tuple)), "a list")
-        return cls(**{**body, "experts": tuple(experts)})
+_MAX_LOG_SCALE = math.log(CamoeConfig.max_logit_scale)
 
 
 class Camoe(nn.Module):
@@ -110,7 +48,7 @@ class Camoe(nn.Module):
     def __init__(self, config: CamoeConfig, *, logit_scale: float = 100.0) -> None:
         """`logit_scale` is the backbone's; above 100 it is 100. Raises UsageError unless it is positive."""
         super().__init__()
-        _require("logit_scale", logit_scale, 0 < logit_scale < math.inf, "a positive number")
+        require("logit_scale", logit_scale, 0 < logit_scale < math.inf, "a positive number")
         self.config = config
         self.aggregator = _aggregator(config)
         self.gate: nn.Linear | None = None
@@ -142,10 +80,24 @@ class Camoe(nn.Module):
         stream_mask: torch.Tensor,
     ) -> torch.Tensor:
         """Scores [Q, V] in cosine units, -1 to 1; arguments as in `video_vectors` and `text_vectors`."""
-        videos = self.video_vectors(frames, frame_mask)
-        queries = self.text_vectors(texts, stream_mask)
+        return self.scores(self.text_vectors(texts, stream_mask), self.video_vectors(frames, frame_mask))
+
+    def scores(self, texts: torch.Tensor, videos: torch.Tensor) -> torch.Tensor:
+        """Vectors [Q, E * D] and [V, E * D] -> float32 [Q, V] in cosine units: one inner product each."""
         with full_precision(videos):
-            return queries @ videos.T
+            return texts.float() @ videos.float().T
+
+    def loss(
+        self,
+        texts: torch.Tensor,
+        videos: torch.Tensor,
+        *,
+        dsl_temperature: float | None,
+        positives: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Vectors [Q, E * D] and [V, E * D] of a whole batch -> scalar, InfoNCE or DSL (`contrastive_loss`)."""
+        logits = self.logit_scale * self.scores(texts, videos)
+        return contrastive_loss(logits, dsl_temperature=dsl_temperature, positives=positives)
 
     def video_vectors(self, frames: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
         """Frame features [V, F, D], any float type and norm, and bool [V, F] -> float32 [V, E * D].
@@ -335,10 +287,3 @@ def _aggregator(config: CamoeConfig) -> nn.Module:
         num_positions=config.num_positions,
         dropout=config.dropout,
     )
-
-
-def _require(name: str, value: object, fine: bool, allowed: str) -> None:
-    if not fine:
-        raise UsageError(
-            f"CAMoE {name} = {value!r}", allowed=f"{name}: {allowed}", to_do="correct it or leave it out"
-        )

@@ -1,6 +1,6 @@
 """A run directory: it rebuilds its model from itself. No pickle.
 
-config.json          settings, CAMoE's shape, backbone, data set, tagger; written first
+config.json          settings, the head's shape, backbone, data set, tagger; written first
 metrics.jsonl        one line per epoch
 model.safetensors    the best weights
 last.safetensors     everything that going on needs: weights, optimizer, random state, position
@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from vtrcli.errors import StoreError, WeightsError
+from vtrcli.errors import StoreError, UsageError, WeightsError
 from vtrcli.files import replacing, write_whole
+from vtrcli.model.heads import HEADS, Head, HeadConfig, build_head
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.config import BackboneTag
 from vtrcli.store.reader import FeatureStore, padded
@@ -34,11 +35,9 @@ from vtrcli.text.streams import STREAMS
 if TYPE_CHECKING:
     import torch
 
-    from vtrcli.model.camoe import Camoe
-
 RUN_VERSION = 1
-WEIGHTS_FORMAT = "vtr-camoe"
-CHUNK = 1024  # videos or texts at a time
+CHUNK = 1024  # videos or texts encoded at a time
+BLOCK_TEXTS, BLOCK_VIDEOS = 32, 64  # scored at a time
 CONFIG, METRICS, MODEL, LAST, CURVES, BACKBONE = (
     "config.json",
     "metrics.jsonl",
@@ -51,14 +50,16 @@ CONFIG, METRICS, MODEL, LAST, CURVES, BACKBONE = (
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Contents of `config.json`. `camoe` is CamoeConfig.to_json(); `annotations` and `store` are absolute paths.
+    """Contents of `config.json`. `annotations` and `store` are absolute paths.
+
+    `head` stands in the file under its own name (`camoe`), which `settings.head` tells.
 
     `backbone` made the features that the model fits. After fine-tuning that is the run's own backbone.safetensors, and
     `started_from` names the weights that the tuning began with.
     """
 
     settings: TrainSettings
-    camoe: dict[str, Any]
+    head: HeadConfig
     backbone: BackboneTag
     dataset: str
     annotations: str
@@ -73,7 +74,8 @@ class RunConfig:
     def to_json(self) -> dict[str, Any]:
         """The JSON object."""
         body = {**vars(self), "settings": self.settings.to_json(), "backbone": vars(self.backbone)}
-        return {"format": "vtr-run", "version": RUN_VERSION, **body}
+        head: HeadConfig = body.pop("head")
+        return {"format": "vtr-run", "version": RUN_VERSION, head.name: head.to_json(), **body}
 
 
 def write_config(run: Path, config: RunConfig) -> None:
@@ -94,7 +96,7 @@ def read_config(run: Path) -> RunConfig:
     """Read `config.json`.
 
     Raises:
-        WeightsError: no run, a damaged one, or one of a newer vtr.
+        WeightsError: no run, a damaged one, or one of a newer vtr, or of a head that this one does not know.
     """
     try:
         body = json.loads((run / CONFIG).read_text(encoding="utf-8"))
@@ -108,13 +110,23 @@ def read_config(run: Path) -> RunConfig:
                 to_do="update vtr: pip install -U vtrcli",
             )
         settings = TrainSettings.from_json(body.pop("settings"))
-        return RunConfig(settings=settings, backbone=BackboneTag(**body.pop("backbone")), **body)
+        if settings.head not in HEADS:
+            raise WeightsError(
+                f"run {run} has the head {settings.head!r}",
+                allowed=f"heads that this vtr knows: {', '.join(HEADS)}",
+                to_do="update vtr: pip install -U vtrcli, or use another run",
+            )
+        head = HEADS[settings.head].config.from_json(body.pop(settings.head))
+        backbone = BackboneTag(**body.pop("backbone"))
+        return RunConfig(settings=settings, head=head, backbone=backbone, **body)
     except FileNotFoundError:
         raise WeightsError(
             f"no trained run at {run}",
             allowed=f"a folder with a {CONFIG}, as `vtr train --out {run}` makes it",
             to_do="check --run, or train one",
         ) from None
+    except UsageError as cause:
+        raise damaged_run(run / CONFIG, cause.came_in) from cause
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
         raise damaged_run(run / CONFIG, str(cause)) from cause
 
@@ -166,28 +178,51 @@ def damaged_run(path: Path, detail: str) -> WeightsError:
     )
 
 
-def load_camoe(run: Path, *, device: str = "cpu") -> tuple[Camoe, RunConfig]:
+def load_head(run: Path, *, device: str = "cpu") -> tuple[Head, RunConfig]:
     """The best model of a run, ready for evaluation.
 
     Raises:
         WeightsError: no run, or one that is damaged or of a newer vtr.
     """
-    from vtrcli.model.camoe import Camoe, CamoeConfig
-
     config = read_config(run)
-    camoe = Camoe(CamoeConfig.from_json(config.camoe))
-    load_weights(run / MODEL, camoe)
-    return camoe.to(device).eval(), config
+    head = build_head(config.head)
+    load_weights(run / MODEL, head)
+    return head.to(device).eval(), config
 
 
-def encode_videos(camoe: Camoe, frames: np.ndarray, mask: np.ndarray, *, device: str) -> np.ndarray:
-    """Features [num_videos, F, dim] and bool [num_videos, F] -> video vectors, float32 [num_videos, E * dim]."""
-    return _in_chunks(camoe.video_vectors, frames, mask, device=device)
+def encode_videos(head: Head, frames: np.ndarray, mask: np.ndarray, *, device: str) -> np.ndarray:
+    """Features [num_videos, F, dim] and bool [num_videos, F] -> what the head makes, float32 [num_videos, ...]."""
+    return _in_chunks(head.video_vectors, frames, mask, device=device)
 
 
-def encode_texts(camoe: Camoe, features: np.ndarray, mask: np.ndarray, *, device: str) -> np.ndarray:
-    """Features [num_texts, E, dim] of the experts' streams and bool [num_texts, E] -> float32 [num_texts, E * dim]."""
-    return _in_chunks(camoe.text_vectors, features, mask, device=device)
+def encode_texts(head: Head, features: np.ndarray, mask: np.ndarray, *, device: str) -> np.ndarray:
+    """Features [num_texts, E, dim] of the experts' streams and bool [num_texts, E] -> float32 [num_texts, ...]."""
+    return _in_chunks(head.text_vectors, features, mask, device=device)
+
+
+def score_blocks(head: Head, texts: np.ndarray, videos: np.ndarray, *, device: str) -> np.ndarray:
+    """float32 [num_texts, num_videos], of what `encode_texts` and `encode_videos` gave.
+
+    Always in blocks of one size, filled up with the last row: a kernel may round differently for another, and equal
+    scores must be equal wherever they stand.
+    """
+    import torch
+
+    scores = np.empty((len(texts), len(videos)), np.float32)
+    with torch.inference_mode():
+        for row in range(0, len(texts), BLOCK_TEXTS):
+            some_texts = _block(texts, row, BLOCK_TEXTS).to(device)
+            for column in range(0, len(videos), BLOCK_VIDEOS):
+                found = head.scores(some_texts, _block(videos, column, BLOCK_VIDEOS).to(device))
+                part = scores[row : row + BLOCK_TEXTS, column : column + BLOCK_VIDEOS]
+                part[:] = found.float().cpu().numpy()[: part.shape[0], : part.shape[1]]
+    return scores
+
+
+def _block(array: np.ndarray, start: int, size: int) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(array[np.minimum(np.arange(start, start + size), len(array) - 1)])
 
 
 def _in_chunks(
@@ -207,63 +242,67 @@ def _in_chunks(
         return torch.cat(vectors).float().cpu().numpy()
 
 
-class CamoeVectors:
-    """A trained run: the concatenated expert vectors, of length experts x dim."""
+class TrainedRun:
+    """The trained model of a run on arrays: what it makes of videos and texts, and their scores."""
 
     def __init__(self, run: Path, *, device: str = "auto") -> None:
         from vtrcli.model.backbone import choose_device
 
         self._device = choose_device(device)
-        self._camoe, self._config = load_camoe(run, device=self._device)
+        self._head, self.config = load_head(run, device=self._device)
         self._run = run
         self.name = f"run {run}"
-        self.tagger_id: str | None = self._config.tagger_id
-        self.max_tokens = self._config.settings.max_tokens
+        self.tagger_id: str | None = self.config.tagger_id
+        self.max_tokens = self.config.settings.max_tokens
 
     def require_fit(self, store: FeatureStore) -> None:
         """Raises StoreError when the run was trained on features of another backbone."""
-        require_run_fits(self._run, self._config, store.path, store.config.backbone)
+        require_run_fits(self._run, self.config, store.path, store.config.backbone)
 
     def logit_scale(self, store: FeatureStore) -> float:
         """The one that training ended with."""
-        return float(self._camoe.logit_scale.detach())
+        return float(self._head.logit_scale.detach())
 
     def videos(self, store: FeatureStore, video_ids: Sequence[str]) -> np.ndarray:
-        """float32 [num_videos, experts * dim]; long videos are thinned as they were for training."""
+        """float32 [num_videos, ...]; long videos are thinned as they were for training."""
         return self.of_frames([store.features(video_id) for video_id in video_ids])
 
     def of_frames(self, features: Sequence[np.ndarray]) -> np.ndarray:
         """The same for frame features: per video float [its frames, dim], not normalised."""
-        num_frames, dim = self._config.settings.num_frames, self._camoe.config.dim
-        vectors = [np.zeros((0, len(self._camoe.config.experts) * dim), np.float32)]
+        if not features:
+            return np.zeros((0, self.config.head.text_width), np.float32)
+        num_frames, dim = self.config.settings.num_frames, self.config.head.dim
+        vectors = []
         for start in range(0, len(features), CHUNK):
             frames, mask = padded(features[start : start + CHUNK], num_frames=num_frames, dim=dim)
-            vectors.append(encode_videos(self._camoe, frames, mask, device=self._device))
+            vectors.append(encode_videos(self._head, frames, mask, device=self._device))
         return np.concatenate(vectors)
 
     def texts(self, rows: TextRows) -> np.ndarray:
-        """float32 [num_texts, experts * dim]."""
-        columns = [STREAMS.index(expert) for expert in self._camoe.config.experts]
-        return encode_texts(
-            self._camoe, rows.features[:, columns], rows.mask[:, columns], device=self._device
-        )
+        """float32 [num_texts, ...]."""
+        columns = [STREAMS.index(expert) for expert in self.config.settings.experts]
+        return encode_texts(self._head, rows.features[:, columns], rows.mask[:, columns], device=self._device)
+
+    def scores(self, texts: np.ndarray, videos: np.ndarray) -> np.ndarray:
+        """float32 [num_texts, num_videos], of what `texts` and `videos` gave; for any head."""
+        return score_blocks(self._head, texts, videos, device=self._device)
 
 
-def save_weights(path: Path, model: torch.nn.Module) -> None:
-    """Write a model's weights. Raises WeightsError when they cannot be written."""
-    save_tensors(path, dict(model.state_dict()), {"format": WEIGHTS_FORMAT})
+def save_weights(path: Path, head: Head) -> None:
+    """Write a head's weights. Raises WeightsError when they cannot be written."""
+    save_tensors(path, dict(head.state_dict()), {"format": f"vtr-{head.config.name}"})
 
 
-def load_weights(path: Path, model: torch.nn.Module) -> None:
-    """Fill a model in place.
+def load_weights(path: Path, head: Head) -> None:
+    """Fill a head in place.
 
     Raises:
         WeightsError: no such file, damaged, or of another model.
     """
     tensors, metadata = load_tensors(path)
-    if metadata.get("format") != WEIGHTS_FORMAT:
-        raise damaged_run(path, "it does not hold CAMoE weights")
-    fill(path, model, tensors)
+    if metadata.get("format") != f"vtr-{head.config.name}":
+        raise damaged_run(path, f"it does not hold weights of the head {head.config.name!r}")
+    fill(path, head, tensors)
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
@@ -333,7 +372,7 @@ def open_tensors(path: Path) -> Iterator[Any]:
         raise damaged_run(path, str(cause)) from cause
 
 
-def fill(path: Path, model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+def fill(path: Path, model: Head | torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     """Fill a model in place. Raises WeightsError when the weights are those of another model."""
     try:
         model.load_state_dict(tensors)

@@ -26,6 +26,8 @@ class TrainSettings:
     """How to train. With `finetune` CLIP is trained too: from the first `freeze_layers` layers of both towers on, or
     `from_scratch`.
 
+    head: which of `vtrcli.model.heads.HEADS`; `aggregator` and `gate` are CAMoE's.
+    experts: the streams of a text that a head reads.
     steps, epochs: the length; `steps` is rounded up to whole epochs, and counts where `epochs` is None.
     captions: `one` caption per video and epoch, or `all` pairs in every epoch.
     max_tokens: of a text, start and end included; None: the data set's (`train` fills it in), or all that CLIP reads.
@@ -44,6 +46,7 @@ class TrainSettings:
     max_tokens: int | None = None
     captions: Captions = "one"
     dsl_temperature: float | None = None
+    head: str = "camoe"
     experts: tuple[Stream, ...] = STREAMS
     aggregator: Aggregator = "attention"
     gate: Gate = "video"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vtrcli.errors import InputError, WeightsError
+from vtrcli.model.heads import LOG_SCALE
 from vtrcli.model.runs import CONFIG, MODEL, RunConfig, damaged_run, read_config, require_run_fits
 from vtrcli.searching.encoding import ClipEncoder, QueryCache, combine
 from vtrcli.searching.query import Places, Query, Term
@@ -22,13 +23,10 @@ from vtrcli.store.config import BackboneTag
 from vtrcli.store.derived import TableSpec, current_rows, derived_tables
 
 if TYPE_CHECKING:
-    from vtrcli.model.runs import CamoeVectors
+    from vtrcli.model.runs import TrainedRun
     from vtrcli.store.shard import Shard
     from vtrcli.store.texts import TextRows
     from vtrcli.text.streams import Tagger
-
-
-MAX_LOGIT_SCALE = 100.0
 
 
 class RunModel:
@@ -47,8 +45,8 @@ class RunModel:
         require_run_fits(run, self.config, source, backbone)
         self.run, self._device = run, device
         self.key = f"run-{run_id(run)}"
-        self.num_experts = len(self.config.camoe["experts"])
-        self.width = self.num_experts * int(self.config.camoe["dim"])
+        self.head = self.config.head
+        self.width = self.head.text_width
 
     @cached_property
     def logit_scale(self) -> float:
@@ -58,16 +56,17 @@ class RunModel:
 
         path = self.run / MODEL
         try:  # a few megabytes; not mapped, which some shared folders and network mounts refuse
-            return min(MAX_LOGIT_SCALE, math.exp(float(load(path.read_bytes())["log_scale"])))
+            log_scale = float(load(path.read_bytes())[LOG_SCALE])
+            return min(self.head.max_logit_scale, math.exp(log_scale))
         except (OSError, KeyError, SafetensorError, OverflowError, TypeError) as cause:
             raise damaged_run(path, str(cause)) from cause
 
     @cached_property
-    def heads(self) -> CamoeVectors:
+    def heads(self) -> TrainedRun:
         """The trained heads."""
-        from vtrcli.model.runs import CamoeVectors
+        from vtrcli.model.runs import TrainedRun
 
-        heads = CamoeVectors(self.run, device=self._device)
+        heads = TrainedRun(self.run, device=self._device)
         if f"run-{run_id(self.run)}" != self.key:
             raise WeightsError(
                 f"run {self.run} changed while it was read",
@@ -175,8 +174,7 @@ class RunSpace:
     def score(self, query: np.ndarray) -> VideoScores:
         """float [width] -> scores, in the units of `vtr eval`."""
         blocks, rows = self.prepare(), current_rows(self._catalog)
-        # A video's vector is at most as long as the gate allows: sqrt(experts).
-        error = rounding_error(query) * math.sqrt(self.model.num_experts)
+        error = rounding_error(query) * self.model.head.max_length
         values = products(blocks, query)[rows]
         return VideoScores(values, error, lambda videos: self.exact_scores(query, videos))
 

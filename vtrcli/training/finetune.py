@@ -1,4 +1,4 @@
-"""CLIP in front of CAMoE, trained together: the starting weights, the encoder, and validation with the CLIP of now."""
+"""CLIP in front of the head, trained together: starting weights, encoder, and validation with the CLIP of now."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from torch.utils.checkpoint import checkpoint
 
 from vtrcli.errors import UsageError
 from vtrcli.model.backbone import FrameBatcher, Towers, choose_precision, default_batch_size, torch_dtype
-from vtrcli.model.camoe import Camoe
 from vtrcli.model.clip.converted import read_header
 from vtrcli.model.clip.model import clip_model_module, load_clip, recast_clip, save_converted
 from vtrcli.model.clip.towers import encode_images, scaled_pixels
 from vtrcli.model.clip.weights import find_weights, lasting_name
+from vtrcli.model.heads import Head
+from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.config import BackboneTag
+from vtrcli.store.reader import FeatureStore
 from vtrcli.training.data import FeatureSet
 from vtrcli.training.frames import ClipRequest, FrameSet, load_clips
 
@@ -37,11 +39,11 @@ class FinetuneEncoder(nn.Module):
     """
 
     def __init__(
-        self, clip: Any, camoe: Camoe, *, freeze_layers: int = 0, gradient_checkpointing: bool = False
+        self, clip: Any, head: Head, *, freeze_layers: int = 0, gradient_checkpointing: bool = False
     ) -> None:
         super().__init__()
-        self.clip, self.camoe = clip, camoe
-        clip.logit_scale.requires_grad = False  # CAMoE has its own
+        self.clip, self.head = clip, head
+        clip.logit_scale.requires_grad = False  # the head has its own
         freeze(clip, freeze_layers)
         for block in (*clip.visual.transformer.resblocks, *clip.transformer.resblocks):
             if block.attn_mask is not None:  # no buffer: it would be copied to the device in every step
@@ -55,15 +57,14 @@ class FinetuneEncoder(nn.Module):
         frame_mask: torch.Tensor,
         texts: torch.Tensor,
         stream_mask: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Pixels uint8 [part, F, size, size, 3], bool [part, F], token ids int64 [part, E, tokens], bool [part, E] ->
-        video vectors and text vectors, float32 [part, E * dim], and the logit scale."""
+        what the head makes of videos and of texts, [part, ...] each."""
         encoded = self.encode_frames(frames[frame_mask])
         features = encoded.new_zeros(*frame_mask.shape, encoded.shape[-1])
         features[frame_mask] = encoded
-        videos = self.camoe.video_vectors(features, frame_mask)
-        queries = self.camoe.text_vectors(self.encode_tokens(texts), stream_mask)
-        return videos, queries, self.camoe.logit_scale
+        videos = self.head.video_vectors(features, frame_mask)
+        return videos, self.head.text_vectors(self.encode_tokens(texts), stream_mask)
 
     def encode_frames(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 [num_frames, size, size, 3] -> float32 [num_frames, dim]."""
@@ -74,6 +75,22 @@ class FinetuneEncoder(nn.Module):
         """int64 [num_texts, E, tokens] -> float32 [num_texts, E, dim]."""
         features: torch.Tensor = self.clip.encode_text(tokens.flatten(0, 1)).float()
         return features.view(*tokens.shape[:2], -1)
+
+
+def starting_clip(
+    tuned: Path | None, store: FeatureStore, settings: TrainSettings, *, backbone: str | None, device: str
+) -> tuple[Any, BackboneTag]:
+    """What fine-tuning begins with: the run's own CLIP when it goes on, else `backbone`; None: the store's."""
+    if tuned is not None:  # for the sizes; the weights of the last step are in last.safetensors
+        return start_clip(str(tuned), device=device)
+    stored = store.config.backbone
+    torch.manual_seed(settings.seed + 1)  # counts from scratch; not the numbers that the heads draw
+    return start_clip(
+        backbone or stored.name,
+        sha256=None if backbone else stored.sha256,
+        from_scratch=settings.from_scratch,
+        device=device,
+    )
 
 
 def start_clip(
@@ -114,12 +131,12 @@ def backbone_tag(path: Path, *, name: str) -> BackboneTag:
 
 
 def save_clip(encoder: FinetuneEncoder, path: Path, *, started_from: str) -> BackboneTag:
-    """Write the CLIP so that `--backbone` takes it; its scale is the one that CAMoE has learned.
+    """Write the CLIP so that `--backbone` takes it; its scale is the one that the head has learned.
 
     Raises:
         WeightsError: the file cannot be written.
     """
-    state = {**encoder.clip.state_dict(), "logit_scale": encoder.camoe.log_scale.detach()}
+    state = {**encoder.clip.state_dict(), "logit_scale": encoder.head.log_scale.detach()}
     save_converted(state, path, name=path.stem, source=f"fine-tuned from {started_from}")
     return backbone_tag(path, name=str(path.resolve()))
 
@@ -171,7 +188,7 @@ def encode_set(encoder: FinetuneEncoder, frames: FrameSet, *, device: str) -> Fe
     their batches depend on what else is encoded.
     """
     num_videos, num_frames = len(frames.video_ids), frames.num_frames
-    dim = encoder.camoe.config.dim
+    dim = encoder.head.config.dim
     features = np.zeros((num_videos, num_frames, dim), np.float16)
     masks = np.zeros((num_videos, num_frames), bool)
     towers: tuple[Towers, ...] = ("image", "text")

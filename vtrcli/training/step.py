@@ -16,8 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from vtrcli.model.camoe import Camoe
-from vtrcli.model.losses import contrastive_loss
+from vtrcli.model.heads import Head
 from vtrcli.model.train_settings import TrainSettings
 
 # CLIP's own values, which CLIP4Clip and its successors keep.
@@ -45,11 +44,11 @@ class PairBatch:
 
 
 class PairEncoder(nn.Module):
-    """CAMoE on cached features. Fine-tuning puts CLIP in front of it (`vtrcli.training.finetune`)."""
+    """A head on cached features. Fine-tuning puts CLIP in front of it (`vtrcli.training.finetune`)."""
 
-    def __init__(self, camoe: Camoe) -> None:
+    def __init__(self, head: Head) -> None:
         super().__init__()
-        self.camoe = camoe
+        self.head = head
 
     def forward(
         self,
@@ -57,25 +56,26 @@ class PairEncoder(nn.Module):
         frame_mask: torch.Tensor,
         texts: torch.Tensor,
         stream_mask: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Video vectors and text vectors, float32 [part, E * dim], and the logit scale."""
-        videos = self.camoe.video_vectors(frames, frame_mask)
-        return videos, self.camoe.text_vectors(texts, stream_mask), self.camoe.logit_scale
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the head makes of videos and of texts, [part, ...] each."""
+        return self.head.video_vectors(frames, frame_mask), self.head.text_vectors(texts, stream_mask)
 
 
 def batch_loss(
-    encoder: nn.Module, batch: PairBatch, *, world: World, dsl_temperature: float | None
+    encoder: nn.Module, head: Head, batch: PairBatch, *, world: World, dsl_temperature: float | None
 ) -> torch.Tensor:
-    """The loss of the global batch, the same in every process; gradients are complete after DDP's averaging."""
-    videos, texts, scale = encoder(batch.frames, batch.frame_mask, batch.texts, batch.stream_mask)
-    videos, texts = gather(videos, world), gather(texts, world)
+    """The head's loss of the global batch, the same in every process; gradients are complete after DDP's averaging.
+
+    `encoder` is the one that holds the head, or DDP around it.
+    """
+    videos, texts = encoder(batch.frames, batch.frame_mask, batch.texts, batch.stream_mask)
+    numbers = batch.video_numbers
+    positives = None
+    if len(torch.unique(numbers)) < len(numbers):
+        positives = numbers[:, None] == numbers[None, :]
+    videos, texts = gather(videos, world).float(), gather(texts, world).float()
     with torch.autocast(videos.device.type, enabled=False):
-        logits = scale.float() * (texts.float() @ videos.float().T)
-        numbers = batch.video_numbers
-        positives = None
-        if len(torch.unique(numbers)) < len(numbers):
-            positives = numbers[:, None] == numbers[None, :]
-        return contrastive_loss(logits, dsl_temperature=dsl_temperature, positives=positives)
+        return head.loss(texts, videos, dsl_temperature=dsl_temperature, positives=positives)
 
 
 def autocast(settings: TrainSettings, device: str) -> torch.autocast:
@@ -87,11 +87,11 @@ def autocast(settings: TrainSettings, device: str) -> torch.autocast:
 
 
 def make_optimizer(
-    heads: nn.Module, backbone: nn.Module | None, settings: TrainSettings
+    head: Head | nn.Module, backbone: nn.Module | None, settings: TrainSettings
 ) -> torch.optim.AdamW:
     """One group per learning rate and decay; vectors and scalars (biases, norms, scales) do not decay."""
     groups: list[dict[str, Any]] = []
-    modules = [(heads, settings.learning_rate)]
+    modules: list[tuple[Head | nn.Module, float]] = [(head, settings.learning_rate)]
     if backbone is not None:
         modules.append((backbone, settings.backbone_learning_rate))
     for module, rate in modules:
@@ -186,7 +186,7 @@ def from_first(value: float, world: World) -> float:
 
 
 def gather(vectors: torch.Tensor, world: World) -> torch.Tensor:
-    """[part, dim] of every process -> [part * world.size, dim] in rank order, gradients included."""
+    """[part, ...] of every process -> [part * world.size, ...] in rank order, gradients included."""
     if world.size == 1:
         return vectors
     gathered: torch.Tensor = _Gather.apply(vectors, world)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""`train`: CAMoE on the cached features of a data set, or end to end with CLIP. The use case behind `vtr train`.
+"""`train`: a head on the cached features of a data set, or end to end with CLIP. The use case behind `vtr train`.
 
 `train` makes ready, `Run.epochs` is the loop: steps, validation, the best kept, the state saved.
 """
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -20,13 +20,12 @@ from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.files import remove_abandoned
 from vtrcli.model import runs
 from vtrcli.model.backbone import choose_device
-from vtrcli.model.camoe import Camoe, CamoeConfig
-from vtrcli.model.runs import RunConfig, encode_texts, encode_videos, save_weights
+from vtrcli.model.heads import Head, build_head, head_kind
+from vtrcli.model.runs import RunConfig, encode_texts, encode_videos, save_weights, score_blocks
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.ranking.evaluate import evaluate
-from vtrcli.ranking.scores import VectorScores
+from vtrcli.ranking.scores import DenseScores, ScoreSource, VectorScores
 from vtrcli.ranking.truth import Truth
-from vtrcli.store.config import BackboneTag
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.streams import TaggerName, load_tagger
 from vtrcli.training import record
@@ -38,7 +37,7 @@ from vtrcli.training.data import (
     join_splits,
     train_and_val,
 )
-from vtrcli.training.finetune import FinetuneEncoder, encode_set, save_clip, start_clip
+from vtrcli.training.finetune import FinetuneEncoder, encode_set, save_clip, starting_clip
 from vtrcli.training.frames import FrameBatches, FrameSet, frame_sets
 from vtrcli.training.record import (
     EpochReport,
@@ -147,6 +146,7 @@ def train(
     display = display or Display()
     started = time.monotonic()
     prior = runs.read_config(out) if resume else None
+    head_kind(settings.head)
     settings = _settings(out, prior, settings, dataset=dataset, epochs=epochs, steps=steps)
     if tensorboard:
         record.require_tensorboard()
@@ -158,7 +158,8 @@ def train(
         data: FeatureSet | FrameSet
         val: FeatureSet | FrameSet
         if settings.finetune:
-            clip, tag = _starting_clip(out, prior, opened, settings, backbone=backbone, device=device)
+            tuned = None if prior is None else out / runs.BACKBONE
+            clip, tag = starting_clip(tuned, opened, settings, backbone=backbone, device=device)
             frames = frame_sets(
                 opened, parts, settings, tagger=tagger, size=tag.input_size,
                 context_length=clip.context_length, on_progress=display.cache_progress,
@@ -173,13 +174,15 @@ def train(
             data, val = train_and_val(features, settings)
         # Seeded here and not earlier: loading CLIP, for captions that are not cached yet, draws random numbers too.
         torch.manual_seed(settings.seed)
-        shape = CamoeConfig(
-            dim=tag.dim, experts=settings.experts, aggregator=settings.aggregator, gate=settings.gate
+        shape = (
+            head_kind(settings.head).config.of_settings(settings, dim=tag.dim)
+            if prior is None
+            else prior.head
         )
-        camoe = Camoe(shape, logit_scale=tag.logit_scale).to(device)
+        head = build_head(shape, logit_scale=tag.logit_scale).to(device)
         config = RunConfig(
             settings=settings,
-            camoe=camoe.config.to_json(),
+            head=head.config,
             backbone=tag,
             dataset=dataset,
             annotations=str(annotations.absolute()),
@@ -197,7 +200,7 @@ def train(
         if world.is_first and config != prior:
             runs.write_config(out, config)
         display.begin(config)
-        run = Run(out, config, camoe, clip, data, val, device=device, world=world, display=display)
+        run = Run(out, config, head, clip, data, val, device=device, world=world, display=display)
         if resume:
             run.resume(is_prolonged=epochs is not None or steps is not None)
         run.writer = record.open_tensorboard(out) if tensorboard and world.is_first else None
@@ -218,7 +221,7 @@ class Run:
         self,
         out: Path,
         config: RunConfig,
-        camoe: Camoe,
+        head: Head,
         clip: nn.Module | None,
         data: FeatureSet | FrameSet,
         val: FeatureSet | FrameSet,
@@ -228,13 +231,13 @@ class Run:
         display: Display,
     ) -> None:
         settings = config.settings
-        self.out, self.config, self.settings, self.camoe, self.val = out, config, settings, camoe, val
+        self.out, self.config, self.settings, self.head, self.val = out, config, settings, head, val
         self.device, self.world, self.display = device, world, display
-        self.model: PairEncoder | FinetuneEncoder = PairEncoder(camoe)
+        self.model: PairEncoder | FinetuneEncoder = PairEncoder(head)
         if clip is not None:
             self.model = FinetuneEncoder(
                 clip,
-                camoe,
+                head,
                 freeze_layers=settings.freeze_layers,
                 gradient_checkpointing=settings.gradient_checkpointing,
             )
@@ -243,7 +246,10 @@ class Run:
             if isinstance(data, FeatureSet)
             else FrameBatches(data, settings, world, pin_memory=device.startswith("cuda"))
         )
-        self.optimizer = make_optimizer(camoe, clip, settings)
+        # As they are called in the run's files.
+        modules = {config.head.name: head} | ({} if clip is None else {"clip": clip})
+        self.parts = nn.ModuleDict(cast(dict[str, nn.Module], modules))
+        self.optimizer = make_optimizer(head, clip, settings)
         self.encoder: nn.Module = self.model
         if world.size > 1:
             self.encoder = nn.parallel.DistributedDataParallel(self.model)
@@ -259,7 +265,7 @@ class Run:
         """Go on where the run was saved. The patience of a run that is prolonged begins anew."""
         last = self.out / runs.LAST
         if last.exists():  # a run that ended before it saved anything begins with its first step
-            self.state = load_state(last, self.model, self.optimizer)
+            self.state = load_state(last, self.parts, self.optimizer)
         if is_prolonged:
             self.state.waiting_since = self.state.step
 
@@ -306,6 +312,7 @@ class Run:
         with autocast(settings, self.device):
             loss = batch_loss(
                 self.encoder,
+                self.head,
                 batch.to(self.device),
                 world=self.world,
                 dsl_temperature=settings.dsl_temperature,
@@ -315,7 +322,7 @@ class Run:
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         norm = self.finite(float(nn.utils.clip_grad_norm_(parameters, settings.max_gradient_norm)))
         self.optimizer.step()
-        self.camoe.clamp_log_scale()
+        self.head.clamp_log_scale()
         return value, norm
 
     def finite(self, value: float) -> float:
@@ -358,7 +365,7 @@ class Run:
         if is_best:
             self.save_best()
         rate = float(self.optimizer.param_groups[0]["lr"])
-        scale = float(self.camoe.logit_scale.detach())
+        scale = float(self.head.logit_scale.detach())
         report = EpochReport(
             state.epoch, state.step, loss, rate, norm, scale, seconds, data_seconds, val, is_best
         )
@@ -382,16 +389,20 @@ class Run:
         if isinstance(val, FrameSet):
             assert isinstance(self.model, FinetuneEncoder)
             val = encode_set(self.model, val, device=self.device)
-        videos = encode_videos(self.camoe, val.frames, val.frame_mask, device=self.device)
-        texts = encode_texts(self.camoe, val.texts, val.stream_mask, device=self.device)
+        videos = encode_videos(self.head, val.frames, val.frame_mask, device=self.device)
+        texts = encode_texts(self.head, val.texts, val.stream_mask, device=self.device)
         truth = Truth.from_videos(val.video_of_text, num_videos=len(val.video_ids))
-        result = evaluate(VectorScores(texts, videos), truth, num_bootstrap=0)
+        if self.config.head.is_inner_product:
+            scores: ScoreSource = VectorScores(texts, videos)
+        else:
+            scores = DenseScores(score_blocks(self.head, texts, videos, device=self.device))
+        result = evaluate(scores, truth, num_bootstrap=0)
         directions = {"t2v": result.t2v, "v2t": result.v2t}
         return {name: metrics.to_json() for name, metrics in directions.items() if metrics is not None}
 
     def save_best(self) -> None:
         """Write the model, and a tuned CLIP with a config.json that fits the run to features of that CLIP."""
-        save_weights(self.out / runs.MODEL, self.camoe)
+        save_weights(self.out / runs.MODEL, self.head)
         if isinstance(self.model, FinetuneEncoder):
             started_from = self.config.started_from or self.config.backbone.name
             saved = save_clip(self.model, self.out / runs.BACKBONE, started_from=started_from)
@@ -401,7 +412,7 @@ class Run:
         """Write what `--resume` needs; `seconds` were spent since the last report."""
         if self.world.is_first:
             last = self.out / runs.LAST
-            save_state(last, self.model, self.optimizer, replace(self.state, seconds=seconds))
+            save_state(last, self.parts, self.optimizer, replace(self.state, seconds=seconds))
         self.last_save = time.monotonic()
 
     def result(self, seconds: float, *, was_interrupted: bool) -> TrainResult:
@@ -457,28 +468,6 @@ def require_longer(out: Path, settings: TrainSettings) -> None:
             allowed="a length above that to go on with",
             to_do="raise --epochs or --steps, or leave both out",
         )
-
-
-def _starting_clip(
-    out: Path,
-    prior: RunConfig | None,
-    store: FeatureStore,
-    settings: TrainSettings,
-    *,
-    backbone: str | None,
-    device: str,
-) -> tuple[Any, BackboneTag]:
-    """What fine-tuning begins with; `backbone` None: the store's."""
-    if prior is not None:  # for the sizes; the weights of the last step are in last.safetensors
-        return start_clip(str(out / runs.BACKBONE), device=device)
-    stored = store.config.backbone
-    torch.manual_seed(settings.seed + 1)  # counts from scratch; not the numbers that the heads draw
-    return start_clip(
-        backbone or stored.name,
-        sha256=None if backbone else stored.sha256,
-        from_scratch=settings.from_scratch,
-        device=device,
-    )
 
 
 def require_same_run(out: Path, prior: RunConfig, now: RunConfig) -> None:

@@ -1,0 +1,138 @@
+"""The head as the other rooms see it: features of frames and texts -> scores, whatever model makes them.
+
+A run names its head (`settings.head` in its config.json; a run without that is CAMoE) and keeps its shape under that
+name. A new head is a module of torch, a config without torch, and a row of `HEADS`: training, evaluation and search
+then take it. Where its score is one inner product, search keeps a vector per video; else it scores the first hits anew.
+
+Letters: V videos, F frames of the longest video, Q texts, E streams of text, D feature dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from vtrcli.errors import UsageError
+from vtrcli.model.camoe_config import CamoeConfig
+from vtrcli.model.train_settings import TrainSettings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+LOG_SCALE = "log_scale"  # the parameter of every head that holds the logarithm of its logit scale
+
+
+class HeadConfig(Protocol):
+    """What decides the shape of a head. Needs no torch.
+
+    `is_inner_product`: whether `scores` is text_vectors @ video_vectors.T, one vector each.
+    """
+
+    name: ClassVar[str]
+    is_inner_product: ClassVar[bool]
+    max_logit_scale: ClassVar[float]
+
+    @property
+    def dim(self) -> int:
+        """D."""
+
+    @property
+    def text_width(self) -> int:
+        """How many numbers a text becomes; where the score is an inner product, a video as well."""
+
+    @property
+    def max_length(self) -> float:
+        """No video's vector is longer; asked for where the score is an inner product."""
+
+    @classmethod
+    def of_settings(cls, settings: TrainSettings, *, dim: int) -> HeadConfig:
+        """The one that these settings train."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object that a run keeps."""
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> HeadConfig:
+        """What `to_json` wrote. Raises UsageError for wrong keys and values."""
+
+
+class Head(Protocol):
+    """A torch module on a backbone's features. The methods below `loss` are torch's own."""
+
+    log_scale: nn.Parameter
+
+    @property
+    def config(self) -> HeadConfig:
+        """Its shape."""
+
+    @property
+    def logit_scale(self) -> torch.Tensor:
+        """Scalar: what scores are multiplied by before a softmax. exp(log_scale), at most the config's bound."""
+
+    def clamp_log_scale(self) -> None:
+        """To be called after each optimizer step."""
+
+    def video_vectors(self, frames: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
+        """Features [V, F, D] of any float type and norm, and bool [V, F] -> float32 [V, ...], alike for all videos."""
+
+    def text_vectors(self, texts: torch.Tensor, stream_mask: torch.Tensor) -> torch.Tensor:
+        """Features [Q, E, D] of streams, and bool [Q, E], those that the text has -> float32 [Q, ...]."""
+
+    def scores(self, texts: torch.Tensor, videos: torch.Tensor) -> torch.Tensor:
+        """What the two made -> float32 [Q, V] in cosine units; each by its own text and video alone."""
+
+    def loss(
+        self,
+        texts: torch.Tensor,
+        videos: torch.Tensor,
+        *,
+        dsl_temperature: float | None,
+        positives: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Scalar, of a whole batch, without autocast; `positives` as for `losses.contrastive_loss`."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What is trained."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The weights by name."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """Fill it in place."""
+
+    def to(self, device: str) -> Head:
+        """Move it to a device."""
+
+    def eval(self) -> Head:
+        """Make it ready for evaluation."""
+
+
+@dataclass(frozen=True)
+class HeadKind:
+    """A row of `HEADS`. `build` makes the untrained module; it imports torch."""
+
+    config: type[HeadConfig]
+    build: Callable[[Any, float], Head]
+
+
+def _camoe(config: CamoeConfig, logit_scale: float) -> Head:
+    from vtrcli.model.camoe import Camoe
+
+    return Camoe(config, logit_scale=logit_scale)
+
+
+HEADS = {CamoeConfig.name: HeadKind(CamoeConfig, _camoe)}
+
+
+def head_kind(name: str) -> HeadKind:
+    """A head by its name. Raises UsageError."""
+    if name not in HEADS:
+        raise UsageError(f"head {name!r}", allowed=f"known: {', '.join(HEADS)}", to_do="choose one of them")
+    return HEADS[name]
+
+
+def build_head(config: HeadConfig, *, logit_scale: float = 100.0) -> Head:
+    """The untrained head of a config; `logit_scale` is the backbone's."""
+    return head_kind(config.name).build(config, logit_scale)
