@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.datasets.layouts import message, write_zip
 from vtrcli.datasets import files
-from vtrcli.datasets.files import read_table
+from vtrcli.datasets.files import Json, read_table
 from vtrcli.errors import InputError
 
 TRY = "mend the file or get it again; `vtr datasets list` says where from"
@@ -224,44 +224,44 @@ def test_text_that_is_not_json_is_refused(text: str) -> None:
     with pytest.raises(
         InputError, match=r"a\.json: the file is not JSON: .*; it must be whole, valid JSON; "
     ):
-        files.parse_json(text, PATH)
+        Json.parse(text, PATH)
 
 
 def test_a_repeated_key_is_refused_because_one_would_be_lost() -> None:
     with pytest.raises(InputError) as caught:
-        files.parse_json('{"v1": ["a"], "v2": ["b"], "v1": ["c"]}', PATH)
+        Json.parse('{"v1": ["a"], "v2": ["b"], "v1": ["c"]}', PATH)
     assert message(caught) == (
         f"a.json: the file has the key 'v1' twice in one object; each key once; one of the two would be lost; {TRY}"
     )
 
 
 @pytest.mark.parametrize(
-    ("check", "value", "expected"),
+    ("kind", "value", "expected"),
     [
-        (files.as_object, [], "a.json: it is a list; it must be an object"),
-        (files.as_list, {}, "a.json: it is an object; it must be a list"),
-        (files.as_string, 7, "a.json: it is a number; it must be a string"),
-        (files.as_string, None, "a.json: it is null; it must be a string"),
-        (files.as_string, b"x", "a.json: it is bytes; it must be a string"),
+        ("object", [], "a.json: it is a list; it must be an object"),
+        ("list", {}, "a.json: it is an object; it must be a list"),
+        ("string", 7, "a.json: it is a number; it must be a string"),
+        ("string", None, "a.json: it is null; it must be a string"),
+        ("string", b"x", "a.json: it is bytes; it must be a string"),
     ],
 )
-def test_a_value_of_the_wrong_kind_is_named(check, value, expected) -> None:
+def test_a_value_of_the_wrong_kind_is_named(kind, value, expected) -> None:
     with pytest.raises(InputError) as caught:
-        check(value, PATH, "it")
+        getattr(Json(value, PATH, "it"), kind)()
     assert message(caught) == f"{expected}; {TRY}"
 
 
 def test_half_of_a_surrogate_pair_is_refused() -> None:
-    value = files.parse_json('"a \\ud83d dog"', PATH)
+    value = Json.parse('"a \\ud83d dog"', PATH, "sentence 3")
     with pytest.raises(
         InputError, match="sentence 3 is not valid Unicode; ids and captions are Unicode text; "
     ):
-        files.as_string(value, PATH, "sentence 3")
+        value.string()
 
 
 def test_a_missing_key_shows_the_keys_that_are_there() -> None:
     with pytest.raises(InputError) as caught:
-        files.member({"id": 1, "text": 2}, "caption", PATH, "line 3")
+        Json({"id": 1, "text": 2}, PATH, "line 3")["caption"]
     assert message(caught) == (
         f"a.json: line 3 has no key 'caption'; it has 'id', 'text', and must have 'caption'; {TRY}"
     )

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.datasets.layouts import message
-from vtrcli.datasets.split import Caption, Split, build_split, clean_text
+from vtrcli.datasets.files import Json
+from vtrcli.datasets.split import Caption, Split, build_split
 from vtrcli.errors import InputError
 
 LIST, TEXTS = Path("list.txt"), Path("texts.json")
@@ -57,13 +58,13 @@ def test_an_empty_split_is_refused() -> None:
 
 
 def test_white_space_in_captions_becomes_single_spaces() -> None:
-    assert clean_text("  a dog\nruns\t ", TEXTS, "it") == "a dog runs"
+    assert Json("  a dog\nruns\t ", TEXTS, "it").text() == "a dog runs"
 
 
 @pytest.mark.parametrize("text", ["", " \n "])
 def test_an_empty_caption_is_refused_because_dropping_it_would_change_the_counts(text: str) -> None:
     with pytest.raises(InputError) as caught:
-        clean_text(text, TEXTS, "sentence 3")
+        Json(text, TEXTS, "sentence 3").text()
     assert message(caught) == (
         "texts.json: sentence 3 is empty; every caption has a text; fill it or delete its row"
     )

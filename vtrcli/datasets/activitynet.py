@@ -11,17 +11,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vtrcli.datasets.files import (
-    as_list,
-    as_object,
-    as_string,
-    find_file,
-    member,
-    parse_json,
-    read_text,
-    wrong,
-)
-from vtrcli.datasets.split import Split, build_split, clean_text
+from vtrcli.datasets.files import Json, find_file, read_text, wrong
+from vtrcli.datasets.split import Split, build_split
 
 FILES = {"train": "train.json", "test": "val_1.json"}
 
@@ -29,18 +20,18 @@ FILES = {"train": "train.json", "test": "val_1.json"}
 def load(folder: Path, split: str) -> Split:
     """One split, one paragraph per video. Raises InputError."""
     path = find_file(folder, FILES[split])
-    videos = as_object(parse_json(read_text(path), path), path, "the file")
-    paragraphs = {video_id: [_paragraph(entry, path, video_id)] for video_id, entry in videos.items()}
+    videos = Json.parse(read_text(path), path)
+    paragraphs = {video_id: [_paragraph(videos, video_id)] for video_id in videos.object()}
     return build_split(
         split, video_ids=list(paragraphs), listed_in=path, captions_of=paragraphs, captions_in=path
     )
 
 
-def _paragraph(entry: object, path: Path, video_id: str) -> str:
-    video = as_object(entry, path, as_string(video_id, path, "a video id"))
-    sentences = as_list(member(video, "sentences", path, video_id), path, f"'sentences' of {video_id}")
-    spans = as_list(member(video, "timestamps", path, video_id), path, f"'timestamps' of {video_id}")
+def _paragraph(videos: Json, video_id: str) -> str:
+    name = Json(video_id, videos.path, "a video id").string()
+    video = Json(videos.object()[video_id], videos.path, name)
+    sentences, spans = video["sentences"].list(), video["timestamps"].list()
     if not sentences or len(sentences) != len(spans):
-        what = f"{video_id} has {len(sentences)} sentences and {len(spans)} timestamps"
-        raise wrong(path, what, allowed="as many as sentences, at least one")
-    return " ".join(clean_text(sentence, path, f"a sentence of {video_id}") for sentence in sentences)
+        what = f"{name} has {len(sentences)} sentences and {len(spans)} timestamps"
+        raise wrong(videos.path, what, allowed="as many as sentences, at least one")
+    return " ".join(Json(each, videos.path, f"a sentence of {name}").text() for each in sentences)

@@ -6,23 +6,13 @@ Without a split column every row belongs to `test` and to `train`, so that a sma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from vtrcli.datasets.files import (
-    as_object,
-    as_string,
-    find_file,
-    member,
-    parse_json,
-    read_table,
-    read_text,
-    wrong,
-)
-from vtrcli.datasets.split import Split, build_split, clean_text
+from vtrcli.datasets.files import Json, find_file, read_table, read_text, wrong
+from vtrcli.datasets.split import Split, build_split
 
 Format = Literal["csv", "jsonl"]
 FILES: dict[Format, str] = {"csv": "captions.csv", "jsonl": "captions.jsonl"}
@@ -112,7 +102,7 @@ def _read_csv(path: Path) -> list[_Row]:
             allowed=f"captions stand in a column called {', '.join(TEXT_KEYS[:-1])} or {TEXT_KEYS[-1]}",
             to_do="rename the column",
         )
-    return [_row(cells, key, path, f"line {line}") for line, cells in table.rows]
+    return [_row(Json(cells, path, f"line {line}"), key) for line, cells in table.rows]
 
 
 def _read_jsonl(path: Path) -> list[_Row]:
@@ -120,30 +110,34 @@ def _read_jsonl(path: Path) -> list[_Row]:
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
-        where = f"line {number}"
-        entry = as_object(parse_json(line, path, where), path, where)
-        key = next((key for key in TEXT_KEYS if key in entry), TEXT_KEYS[0])
-        rows.append(_row(entry, key, path, where))
+        entry = Json.parse(line, path, f"line {number}")
+        key = next((key for key in TEXT_KEYS if key in entry.object()), TEXT_KEYS[0])
+        rows.append(_row(entry, key))
     return rows
 
 
-def _row(entry: Mapping[str, object], key: str, path: Path, where: str) -> _Row:
-    video_id = as_string(member(entry, "video_id", path, where), path, f"'video_id' of {where}").strip()
+def _row(entry: Json, key: str) -> _Row:
+    video_id = entry["video_id"].string().strip()
     if not video_id:
         raise wrong(
-            path, f"'video_id' of {where} is empty", allowed="every row names its video", to_do="fill it"
+            entry.path,
+            f"'video_id' of {entry.what} is empty",
+            allowed="every row names its video",
+            to_do="fill it",
         )
-    text = clean_text(member(entry, key, path, where), path, f"{key!r} of {where}")
-    category = as_string(entry.get("category") or "", path, f"'category' of {where}").strip()
-    return _Row(video_id, text, _row_splits(entry, path, where), category)
+    category = entry["category"].string().strip() if entry.object().get("category") else ""
+    return _Row(video_id, entry[key].text(), _row_splits(entry), category)
 
 
-def _row_splits(entry: Mapping[str, object], path: Path, where: str) -> tuple[str, ...]:
-    if "split" not in entry:
+def _row_splits(entry: Json) -> tuple[str, ...]:
+    if "split" not in entry.object():
         return SPLITS_OF_UNSPLIT_ROWS
-    split = as_string(entry["split"], path, f"'split' of {where}").strip()
+    split = entry["split"].string().strip()
     if split not in SPLITS:
         raise wrong(
-            path, f"'split' of {where} is {split!r}", allowed="train, val or test", to_do="mend the row"
+            entry.path,
+            f"'split' of {entry.what} is {split!r}",
+            allowed="train, val or test",
+            to_do="mend the row",
         )
     return (split,)

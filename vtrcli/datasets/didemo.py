@@ -8,17 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vtrcli.datasets.files import (
-    as_list,
-    as_object,
-    as_string,
-    find_file,
-    member,
-    parse_json,
-    read_text,
-    read_video_ids,
-)
-from vtrcli.datasets.split import Split, build_split, clean_text
+from vtrcli.datasets.files import Json, find_file, read_text, read_video_ids
+from vtrcli.datasets.split import Split, build_split
 
 LISTS = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
 DATA = {"train": "train_data.json", "val": "val_data.json", "test": "test_data.json"}
@@ -29,12 +20,8 @@ def load(folder: Path, split: str) -> Split:
     list_path = find_file(folder, LISTS[split])
     path = find_file(folder, DATA[split])
     descriptions: dict[str, list[str]] = {}
-    for number, item in enumerate(as_list(parse_json(read_text(path), path), path, "the file")):
-        what = f"entry {number}"
-        moment = as_object(item, path, what)
-        video_id = as_string(member(moment, "video", path, what), path, f"'video' of {what}")
-        text = clean_text(member(moment, "description", path, what), path, f"'description' of {what}")
-        descriptions.setdefault(video_id, []).append(text)
+    for moment in Json.parse(read_text(path), path).each("entry"):
+        descriptions.setdefault(moment["video"].string(), []).append(moment["description"].text())
     paragraphs = {video_id: [" ".join(texts)] for video_id, texts in descriptions.items()}
     return build_split(
         split,

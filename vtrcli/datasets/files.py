@@ -12,9 +12,10 @@ import os
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from vtrcli.errors import InputError
 from vtrcli.text_files import decode_text
@@ -193,54 +194,98 @@ def _rows(
     return rows
 
 
-def parse_json(text: str, path: Path, what: str = "the file") -> object:
-    """Parse one JSON value; `path` and `what` are for the message.
+class Json:
+    """A value in a JSON file that knows its place, so that a foreign file ends in a message and not in a KeyError.
 
-    Raises:
-        InputError: not JSON, nested absurdly deep, or an object names a key twice (one would be lost).
+    Each method raises InputError for a value of another kind; the message says `what` it is.
     """
-    try:
-        return json.loads(text, object_pairs_hook=_object)
-    except _RepeatedKey as cause:
-        twice = f"{what} has the key {cause.key!r} twice in one object"
-        raise wrong(path, twice, allowed="each key once; one of the two would be lost") from cause
-    except (ValueError, RecursionError) as cause:
-        raise wrong(path, f"{what} is not JSON: {cause}", allowed="it must be whole, valid JSON") from cause
 
+    __slots__ = ("_name", "_parent", "path", "value")
 
-def as_object(value: object, path: Path, what: str) -> dict[str, object]:
-    """`value` as a JSON object. `what` names it in the message. Raises InputError."""
-    if not isinstance(value, dict):
-        raise _of_wrong_kind(value, path, what, "an object")
-    return value
+    def __init__(
+        self, value: object, path: Path, name: str = "the file", *, parent: Json | None = None
+    ) -> None:
+        self.value, self.path, self._name, self._parent = value, path, name, parent
 
+    @classmethod
+    def parse(cls, text: str, path: Path, name: str = "the file") -> Json:
+        """The value that a text holds. Also raises InputError when an object names a key twice: one would be lost."""
+        try:
+            return cls(json.loads(text, object_pairs_hook=_object), path, name)
+        except _RepeatedKey as cause:
+            twice = f"{name} has the key {cause.key!r} twice in one object"
+            raise wrong(path, twice, allowed="each key once; one of the two would be lost") from cause
+        except (ValueError, RecursionError) as cause:
+            raise wrong(
+                path, f"{name} is not JSON: {cause}", allowed="it must be whole, valid JSON"
+            ) from cause
 
-def as_list(value: object, path: Path, what: str) -> list[object]:
-    """`value` as a JSON list. Raises InputError."""
-    if not isinstance(value, list):
-        raise _of_wrong_kind(value, path, what, "a list")
-    return value
+    @property
+    def what(self) -> str:
+        """What it is, for messages: 'video' of entry 3."""
+        return self._name if self._parent is None else f"{self._name} of {self._parent.what}"
 
+    def object(self) -> dict[str, Any]:
+        """Its members."""
+        if not isinstance(self.value, dict):
+            raise self._not("an object")
+        return self.value
 
-def as_string(value: object, path: Path, what: str) -> str:
-    """`value` as a string that can be written out: JSON may hold half of a surrogate pair. Raises InputError."""
-    if not isinstance(value, str):
-        raise _of_wrong_kind(value, path, what, "a string")
-    try:
-        value.encode()
-    except UnicodeEncodeError as cause:
-        raise wrong(
-            path, f"{what} is not valid Unicode", allowed="ids and captions are Unicode text"
-        ) from cause
-    return value
+    def __getitem__(self, key: str) -> Json:
+        """A member, which must be there."""
+        return self.member(key, repr(key))
 
+    def member(self, key: str, name: str) -> Json:
+        """A member, which must be there, by the name that messages give it."""
+        members = self.object()
+        if key not in members:
+            keys = ", ".join(map(repr, list(members)[:8])) or "nothing"
+            must = f"it has {keys}, and must have {key!r}"
+            raise wrong(self.path, f"{self.what} has no key {key!r}", allowed=must)
+        return Json(members[key], self.path, name, parent=None if self._name == "the file" else self)
 
-def member(value: Mapping[str, object], key: str, path: Path, what: str) -> object:
-    """`value[key]`. Raises InputError when the key is missing."""
-    if key not in value:
-        keys = ", ".join(map(repr, list(value)[:8])) or "nothing"
-        raise wrong(path, f"{what} has no key {key!r}", allowed=f"it has {keys}, and must have {key!r}")
-    return value[key]
+    def list(self) -> list[Any]:
+        """Its items."""
+        if not isinstance(self.value, list):
+            raise self._not("a list")
+        return self.value
+
+    def each(self, noun: str) -> Iterator[Json]:
+        """Its items, called by the noun and their numbers."""
+        for number, value in enumerate(self.list()):
+            yield Json(value, self.path, f"{noun} {number}")
+
+    def string(self) -> str:
+        """A text that can be written out: JSON may hold half of a surrogate pair."""
+        if not isinstance(self.value, str):
+            raise self._not("a string")
+        try:
+            self.value.encode()
+        except UnicodeEncodeError as cause:
+            unsound = f"{self.what} is not valid Unicode"
+            raise wrong(self.path, unsound, allowed="ids and captions are Unicode text") from cause
+        return self.value
+
+    def text(self) -> str:
+        """A caption with each run of white space (real ones hold newlines) made one space.
+
+        An empty caption is refused rather than dropped: dropping would change the counts that make results comparable.
+        """
+        text = " ".join(self.string().split())
+        if not text:
+            raise wrong(
+                self.path,
+                f"{self.what} is empty",
+                allowed="every caption has a text",
+                to_do="fill it or delete its row",
+            )
+        return text
+
+    def _not(self, kind: str) -> InputError:
+        names = {dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number"}
+        is_word = self.value is None or isinstance(self.value, bool)
+        found = json.dumps(self.value) if is_word else names.get(type(self.value), type(self.value).__name__)
+        return wrong(self.path, f"{self.what} is {found}", allowed=f"it must be {kind}")
 
 
 class _RepeatedKey(Exception):
@@ -255,14 +300,3 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
         counts = Counter(key for key, _ in pairs)
         raise _RepeatedKey(counts.most_common(1)[0][0])
     return found
-
-
-def _of_wrong_kind(value: object, path: Path, what: str, kind: str) -> Exception:
-    return wrong(path, f"{what} is {_kind(value)}", allowed=f"it must be {kind}")
-
-
-def _kind(value: object) -> str:
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    kinds = {dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number"}
-    return kinds.get(type(value), type(value).__name__)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vtrcli.datasets.files import find_file, read_text, wrong
-from vtrcli.datasets.split import Split, build_split, clean_text
+from vtrcli.datasets.files import Json, find_file, read_text, wrong
+from vtrcli.datasets.split import Split, build_split
 
 FILES = {
     "train": "LSMDC16_annos_training.csv",
@@ -30,7 +30,7 @@ def load(folder: Path, split: str) -> Split:
                 f"line {number} has {len(cells)} columns",
                 allowed="six, TAB-separated: clip id, start and end aligned, start and end extracted, sentence",
             )
-        text = clean_text(cells[-1], path, f"the sentence of line {number}")
+        text = Json(cells[-1], path, f"the sentence of line {number}").text()
         captions.setdefault(cells[0].strip(), []).append(text)
     return build_split(
         split, video_ids=list(captions), listed_in=path, captions_of=captions, captions_in=path

@@ -12,20 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vtrcli.datasets.files import (
-    as_list,
-    as_object,
-    as_string,
+    Json,
     as_text,
     each_once,
     find_file,
-    member,
-    parse_json,
     read_table,
     read_text,
     read_zip_member,
     wrong,
 )
-from vtrcli.datasets.split import Split, build_split, clean_text
+from vtrcli.datasets.split import Split, build_split
 
 COMBINED = "MSRVTT_data.json"
 TRAIN_VAL = ("train_val_videodatainfo.json", "train_val_annotation.zip")
@@ -75,7 +71,7 @@ def _with_official_captions(name: str, video_ids: list[str], listed_in: Path, of
 def _test_pairs(folder: Path) -> Split:
     path = find_file(folder, PAIRS)
     rows = read_table(path, required=("video_id", "sentence")).rows
-    texts = [clean_text(row["sentence"], path, f"the sentence of line {line}") for line, row in rows]
+    texts = [Json(row["sentence"], path, f"the sentence of line {line}").text() for line, row in rows]
     video_ids = each_once([row["video_id"] for _, row in rows], path)
     # The pairs alone are enough for testing; with the official JSON beside them categories are known too.
     has_official = any((folder / name).exists() for name in (COMBINED, *TEST))
@@ -110,12 +106,12 @@ def read_official(folder: Path, *parts: tuple[str, ...]) -> Official:
     category_names = _read_category_names(folder)
     for path, member_name in member_names.items():
         data = _read_json(path, member_name)
-        _add_videos(official, data, path, category_names)
-        _add_sentences(official, data, path)
+        _add_videos(official, data["videos"], category_names)
+        _add_sentences(official, data["sentences"])
     return official
 
 
-def _read_json(path: Path, member_name: str) -> dict[str, object]:
+def _read_json(path: Path, member_name: str) -> Json:
     if path.suffix == ".zip":
         content = read_zip_member(path, member_name)
         if content is None:
@@ -123,27 +119,26 @@ def _read_json(path: Path, member_name: str) -> dict[str, object]:
         text = as_text(content, path)
     else:
         text = read_text(path)
-    return as_object(parse_json(text, path), path, "the file")
+    return Json.parse(text, path)
 
 
-def _add_videos(official: Official, data: dict[str, object], path: Path, names: dict[str, str]) -> None:
-    for item in as_list(member(data, "videos", path, "the file"), path, "'videos'"):
-        video = as_object(item, path, "an entry of 'videos'")
-        video_id = as_string(member(video, "video_id", path, "a video"), path, "a 'video_id'")
+def _add_videos(official: Official, videos: Json, names: dict[str, str]) -> None:
+    for item in videos.list():
+        video = Json(item, videos.path, "an entry of 'videos'").object()
+        Json(video, videos.path, "a video")["video_id"]
+        video_id = Json(video["video_id"], videos.path, "a 'video_id'").string()
         if video_id in official.split_of:
-            raise wrong(path, f"the video {video_id} is there twice", allowed="each video once")
+            raise wrong(videos.path, f"the video {video_id} is there twice", allowed="each video once")
         official.split_of[video_id] = video.get("split")
         if "category" in video:
             number = str(video["category"])
             official.categories[video_id] = names.get(number, number)
 
 
-def _add_sentences(official: Official, data: dict[str, object], path: Path) -> None:
-    for number, item in enumerate(as_list(member(data, "sentences", path, "the file"), path, "'sentences'")):
-        what = f"sentence {number}"
-        sentence = as_object(item, path, what)
-        video_id = as_string(member(sentence, "video_id", path, what), path, f"the 'video_id' of {what}")
-        text = clean_text(member(sentence, "caption", path, what), path, f"the caption of {what}")
+def _add_sentences(official: Official, sentences: Json) -> None:
+    for sentence in sentences.each("sentence"):
+        video_id = sentence.member("video_id", "the 'video_id'").string()
+        text = sentence.member("caption", "the caption").text()
         official.captions.setdefault(video_id, []).append(text)
 
 

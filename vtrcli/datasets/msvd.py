@@ -12,18 +12,8 @@ import pickle
 import pickletools
 from pathlib import Path
 
-from vtrcli.datasets.files import (
-    as_list,
-    as_object,
-    as_string,
-    find_file,
-    parse_json,
-    read_bytes,
-    read_text,
-    read_video_ids,
-    wrong,
-)
-from vtrcli.datasets.split import Split, build_split, clean_text
+from vtrcli.datasets.files import Json, find_file, read_bytes, read_text, read_video_ids, wrong
+from vtrcli.datasets.split import Split, build_split
 
 CAPTIONS = ("captions_msvd.json", "raw-captions.pkl")
 LISTS = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
@@ -35,13 +25,14 @@ def load(folder: Path, split: str) -> Split:
     """One split, all sentences of each video. Raises InputError."""
     list_path = find_file(folder, LISTS[split])
     path = find_file(folder, *CAPTIONS)
-    raw = read_plain_pickle(path) if path.suffix == ".pkl" else parse_json(read_text(path), path)
+    is_pickle = path.suffix == ".pkl"
+    raw = Json(read_plain_pickle(path), path) if is_pickle else Json.parse(read_text(path), path)
     video_ids = read_video_ids(list_path)
-    of_video = as_object(raw, path, "the file")
+    of_video = raw.object()
     captions: dict[str, list[str]] = {}
     room = MAX_CHARACTERS
     for video_id in video_ids:
-        sentences = as_list(_listed(of_video.get(video_id, [])), path, f"the entry of {video_id}")
+        sentences = Json(_listed(of_video.get(video_id, [])), path, f"the entry of {video_id}").list()
         captions[video_id] = []
         for sentence in sentences:
             text = _text(sentence, path, f"a caption of {video_id}", room)
@@ -57,11 +48,11 @@ def _text(sentence: object, path: Path, what: str, room: int) -> str:
     words = _listed(sentence)
     checked: list[str] = []
     for word in words if isinstance(words, list) else [words]:
-        checked.append(as_string(word, path, what))
+        checked.append(Json(word, path, what).string())
         room -= 1 + len(checked[-1])
         if room < 0:
             raise wrong(path, "too much text", allowed=f"{MAX_CHARACTERS:,} characters in one split")
-    return clean_text(" ".join(checked), path, what)
+    return Json(" ".join(checked), path, what).text()
 
 
 def _listed(value: object) -> object:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vtrcli.datasets.files import as_string, first_few, wrong
+from vtrcli.datasets.files import first_few, wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +29,6 @@ class Split:
     video_ids: tuple[str, ...]
     captions: tuple[Caption, ...]
     categories: Mapping[str, str] = field(default_factory=dict)
-
-
-def clean_text(value: object, path: Path, what: str) -> str:
-    """A caption with each run of white space (real ones hold newlines) made one space.
-
-    An empty caption is refused rather than dropped: dropping would change the counts that make results comparable.
-
-    Raises:
-        InputError: not a string, not valid Unicode, or empty. `what` names it in the message.
-    """
-    text = " ".join(as_string(value, path, what).split())
-    if not text:
-        raise wrong(
-            path, f"{what} is empty", allowed="every caption has a text", to_do="fill it or delete its row"
-        )
-    return text
 
 
 def build_split(
