@@ -81,13 +81,18 @@ def url(path: str | os.PathLike[str]) -> str:
 
 
 def probe_command(
-    path: str | os.PathLike[str], *, is_indexed: bool = False, with_head: bool = True, is_torn: bool = False
+    path: str | os.PathLike[str],
+    *,
+    is_indexed: bool = False,
+    with_head: bool = True,
+    with_all: bool = False,
+    is_torn: bool = False,
 ) -> list[str]:
     """Describes the file on standard error and lists packets on standard output.
 
     The first key packets of the first video stream with hashes (framehash, which tells no flags; unless without
     `with_head`); where an index leads there (`is_indexed`), the last packets of every video stream with checksums
-    (framecrc). `is_torn`: the file is read like a pipe.
+    (framecrc), or all of them (`with_all`). `is_torn`: the file is read like a pipe.
     """
     listing = {"c": "copy", "flush_packets": 1}
     head = _input(**{"t": _KEY_PACKET_SECONDS, "discard:v": "nokey"}, **_torn(is_torn))["V:0"]
@@ -96,7 +101,8 @@ def probe_command(
         keys = {"bsf:v": _KEYS_ONLY, "frames:v": _KEY_PACKETS, "hash": "adler32"}
         outputs.append(ffmpeg.output(head, "pipe:1", f="framehash", **listing, **keys))
     if is_indexed:
-        last = _input(sseof=-_TAIL_SECONDS, noaccurate_seek=None)["V"]
+        tail = {} if with_all else {"sseof": -_TAIL_SECONDS, "noaccurate_seek": None}
+        last = _input(**tail)["V"]
         everything = {"copypriorss:v": 1, "copyinkf:v": None}
         outputs.append(ffmpeg.output(last, "pipe:1", f="framecrc", **listing, **everything))
     return _command(path, ffmpeg.merge_outputs(*outputs), "-copyts")

@@ -36,6 +36,9 @@ class VideoInfo:
     lacks_times: bool = False  # the container does not tell when each picture is shown
     has_restarts: bool = False  # it holds several recordings, each with a clock of its own
     may_go_on: bool = False  # its header does not say where it ends: another recording may follow
+    # From all packets, where they were read:
+    num_pictures: int | None = None
+    key_seconds: tuple[float, ...] = ()  # of its key frames, on the container's clock
     is_torn: bool = False  # what stands at its end cannot be read: it opens only when it is read like a pipe
 
     @property

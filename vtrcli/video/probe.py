@@ -73,11 +73,16 @@ def patience_for(num_bytes: int) -> float:
 
 
 def probe(
-    path: str | os.PathLike[str], *, timeout_seconds: float | None = None, sessions: Sessions | None = None
+    path: str | os.PathLike[str],
+    *,
+    timeout_seconds: float | None = None,
+    sessions: Sessions | None = None,
+    with_keys: bool = False,
 ) -> VideoInfo:
     """Reads the header of the video at `path`, and its last packets where an index leads there.
 
-    `sessions`: whose closing, in another thread, ends it with a ValueError.
+    `sessions`: whose closing, in another thread, ends it with a ValueError. `with_keys`: the times of the key frames
+    are wanted, too, if the file is small.
 
     Raises VideoError: what is no regular, readable, non-empty file; a playlist; no known container; no video
     stream; too slow.
@@ -91,10 +96,14 @@ def probe(
         raise VideoError("not-a-video", "it is a photo (HEIC, AVIF, CR3)", path=os.fspath(path))
     patience = Patience(patience_for(num_bytes) if timeout_seconds is None else timeout_seconds)
     session = Session(path, patience, sessions=sessions)
-    with_index, log = is_indexed(head), b""
+    with_index, with_all, log = is_indexed(head), with_keys and num_bytes <= _SMALL_BYTES, b""
     for is_torn in (False, True):
         command = graph.probe_command(
-            path, is_indexed=with_index and not is_torn, with_head=num_bytes > _SMALL_BYTES, is_torn=is_torn
+            path,
+            is_indexed=with_index and not is_torn,
+            with_head=num_bytes > _SMALL_BYTES,
+            with_all=with_all,
+            is_torn=is_torn,
         )
         with session.run(command) as child:
             last, first = read_packets(lines_of(child))
@@ -107,7 +116,7 @@ def probe(
     if text is None:
         reason = open_failure(log, family, status)
         raise VideoError(reason, first_complaint(log) or NO_REASON, path=os.fspath(path))
-    info = _with_packets(_parse(text, Path(path), num_bytes=num_bytes), first, last)
+    info = _with_packets(_parse(text, Path(path), num_bytes=num_bytes), first, last, are_all=with_all)
     info = replace(info, is_torn=is_torn)
     segment_end = matroska_end(head)
     goes_on = segment_end is not None and segment_end < num_bytes  # another file was joined to this one
@@ -124,15 +133,19 @@ def refuse_encrypted(info: VideoInfo) -> None:
         )
 
 
-def _with_packets(parsed: _Parsed, first: dict[int, Packets], last: dict[int, Packets]) -> VideoInfo:
+def _with_packets(
+    parsed: _Parsed, first: dict[int, Packets], last: dict[int, Packets], *, are_all: bool
+) -> VideoInfo:
     """What is known of a video, with what its packets tell: the first ones of the file's first video stream, the last
-    ones of the chosen stream."""
+    ones of the chosen stream, or all of these."""
     info = parsed.info
     if 0 in first:
         info = replace(info, keyframe_seconds=first[0].keyframe_seconds)
     packets = last.get(parsed.number)
     if packets is None or not packets.num_shown or not math.isfinite(packets.end_seconds):
         return info
+    if are_all:
+        info = replace(info, num_pictures=packets.num_shown, key_seconds=tuple(packets.key_seconds))
     return replace(
         info,
         end_seconds=max(0.0, packets.end_seconds - info.start_seconds),

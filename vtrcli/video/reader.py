@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from types import TracebackType
@@ -82,7 +82,8 @@ def open_video(
     settings = _Settings(
         sampling=sampling, size=size, num_threads=num_threads, batch_frames=batch_frames, aspect=aspect
     )
-    info = probe(path, timeout_seconds=timeout_seconds, sessions=sessions)
+    with_keys = sampling.times(0.0) is None
+    info = probe(path, timeout_seconds=timeout_seconds, sessions=sessions, with_keys=with_keys)
     refuse_encrypted(info)
     stated_seconds = info.duration_seconds
     limit_seconds = patience_for(info.num_bytes) if timeout_seconds is None else timeout_seconds
@@ -238,11 +239,16 @@ class VideoReader:
         if self.info.is_counted:
             count = 0 if most is None else count_frames(self._session, self.info, keyframes=True)
             return keyframe_plan(np.zeros(0), count, most)
-        packets = key_packets(self._session, self.info)
-        times = np.array(sorted(packets.key_seconds)) - self.info.zero_seconds
+        key_seconds: Sequence[float] = self.info.key_seconds
+        is_one_picture = self.info.num_pictures == 1
+        if self.info.num_pictures is None or self.info.has_restarts:
+            packets = key_packets(self._session, self.info)
+            key_seconds = packets.key_seconds
+            end_seconds = packets.end_seconds - self.info.zero_seconds
+            is_one_picture = end_seconds >= (self.info.end_seconds or math.inf)
+        times = np.array(sorted(key_seconds)) - self.info.zero_seconds
         shown = np.maximum(times[times > -_PRINTED_SECONDS], 0.0)
-        end_seconds = packets.end_seconds - self.info.zero_seconds
-        self._is_one_picture = len(shown) == 1 and end_seconds >= (self.info.end_seconds or math.inf)
+        self._is_one_picture = is_one_picture and len(shown) == 1
         if not len(shown):  # an edit list can begin behind the only key frame
             return make_plan(self.info, np.zeros(1), may_seek=False)
         return keyframe_plan(shown, len(shown), most)
