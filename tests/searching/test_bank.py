@@ -13,7 +13,7 @@ from tests.store.test_catalog import add
 from vtrcli.errors import InputError, StoreError, UsageError
 from vtrcli.ranking.methods import Settings, correction
 from vtrcli.ranking.scores import DenseScores, tiles
-from vtrcli.searching.bank import Background, build_bank, open_bank, statistics
+from vtrcli.searching.bank import BankScores, build_bank, open_bank, statistics
 from vtrcli.searching.query import Query, SearchOptions, require_method
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.catalog_file import open_catalog
@@ -91,22 +91,22 @@ def test_moments_with_a_correction_leave_out_nothing_that_is_relevant(store: Pat
 
 
 def test_a_large_bank_is_worked_off_in_parts(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Searcher(store, device="cpu").finder.background
+    whole = Searcher(store, device="cpu").finder.bank_scores
     shutil.rmtree(store / "index")
     monkeypatch.setattr("vtrcli.searching.bank.MAX_SCORES", 61)
     monkeypatch.setattr("vtrcli.searching.frames.MAX_PRODUCTS", 100)
-    parts = Searcher(store, device="cpu").finder.background
+    parts = Searcher(store, device="cpu").finder.bank_scores
     assert whole is not None and parts is not None
     for name, values in whole.statistics.items():
         np.testing.assert_allclose(parts.statistics[name], values, rtol=1e-4, atol=1e-5)
 
 
-def test_new_videos_get_their_background(store: Path) -> None:
-    assert Searcher(store, device="cpu").finder.background is not None
+def test_new_videos_get_their_bank_scores(store: Path) -> None:
+    assert Searcher(store, device="cpu").finder.bank_scores is not None
     dim = open_catalog(store).config.backbone.dim
     add(store, new=np.random.default_rng(0).standard_normal((3, dim)))
-    background = Searcher(store, device="cpu").finder.background
-    assert background is not None and len(background.statistics["mean"]) == 25
+    bank_scores = Searcher(store, device="cpu").finder.bank_scores
+    assert bank_scores is not None and len(bank_scores.statistics["mean"]) == 25
 
 
 def test_the_statistics_are_those_of_plain_sums() -> None:
@@ -119,9 +119,9 @@ def test_the_statistics_are_those_of_plain_sums() -> None:
     )
     np.testing.assert_allclose(found["nnn"], ordered[:, :8].mean(axis=1), rtol=1e-5)
     np.testing.assert_allclose(found["csls"], ordered[:, :10].mean(axis=1), rtol=1e-5)
-    background = Background(100.0, 40, found)
-    assert background.mean == pytest.approx(float(scores.mean()), rel=1e-4)
-    assert background.deviation == pytest.approx(float(scores.std()), rel=1e-3)
+    bank_scores = BankScores(100.0, 40, found)
+    assert bank_scores.mean == pytest.approx(float(scores.mean()), rel=1e-4)
+    assert bank_scores.deviation == pytest.approx(float(scores.std()), rel=1e-3)
 
 
 def test_a_bank_of_captions_judges_no_pictures(store: Path) -> None:
@@ -171,8 +171,8 @@ def test_a_bank_of_another_backbone_is_refused_and_plain_search_goes_on(store: P
         Searcher(store, device="cpu").search(Query(text="a dog"), SearchOptions(method="dsl"))
 
 
-def test_building_a_bank_again_removes_the_old_background(store: Path) -> None:
-    assert Searcher(store, device="cpu").finder.background is not None
+def test_building_a_bank_again_removes_the_old_bank_scores(store: Path) -> None:
+    assert Searcher(store, device="cpu").finder.bank_scores is not None
     (old,) = (store / "index").glob("bank-*")
     build_bank(store, CAPTIONS[:25], device="cpu")
     assert not old.exists()

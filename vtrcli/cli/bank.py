@@ -89,15 +89,15 @@ def info(store: Path | None = options.STORE, json_output: bool = options.JSON) -
 
     folder = options.store_path(store)
     searcher = Searcher(folder, device="cpu")
-    bank, background = searcher.bank, searcher.finder.background
+    bank, bank_scores = searcher.bank, searcher.finder.bank_scores
     if isinstance(bank, StoreError):
         raise bank
-    assert background is not None  # there is one wherever there is a bank
+    assert bank_scores is not None  # there is one wherever there is a bank
     body = {
         "store": str(folder),
         "num_captions": bank.num_texts,
-        "mean_score": round(background.mean, 4),
-        "deviation": round(background.deviation, 4),
+        "mean_score": round(bank_scores.mean, 4),
+        "deviation": round(bank_scores.deviation, 4),
     }
     if json_output:
         print_json("bank info", body)
@@ -105,8 +105,8 @@ def info(store: Path | None = options.STORE, json_output: bool = options.JSON) -
     print_rows(
         {
             "captions": f"{bank.num_texts:,}",
-            "they score": f"{background.mean:.3f} ± {background.deviation:.3f} on a video",
-            "relevance 3": f"a score of {background.mean + 3 * background.deviation:.3f}",
+            "they score": f"{bank_scores.mean:.3f} ± {bank_scores.deviation:.3f} on a video",
+            "relevance 3": f"a score of {bank_scores.mean + 3 * bank_scores.deviation:.3f}",
         }
     )
 

@@ -214,13 +214,13 @@ def correction(
     if method == "none":
         return Correction()
     if method == "csls" or method == "nnn":
-        mean = _mean_of_largest(_largest(reference, settings.neighbours(reference.shape[0]), edge=edge))
+        mean = mean_of_largest(reference, settings.neighbours(reference.shape[0]), edge=edge)
         return (
             Correction(factor=2.0, bias=mean) if method == "csls" else Correction(bias=settings.alpha * mean)
         )
     if method == "sinkhorn":
         return Correction(factor=scale, bias=_potential(reference, scale, settings.num_rounds, edge=edge))
-    bias = _log_sum_exp(reference, scale, edge=edge)
+    bias = log_sum_exp(reference, scale, edge=edge)
     if method == "dsl":
         if bank is None and source.shape[0] == 1:
             return Correction()  # its softmax is 1 for every item, exactly and not only up to rounding
@@ -230,7 +230,7 @@ def correction(
     return Correction(factor=2 * scale if method == "mutual-softmax" else scale, bias=bias)
 
 
-def _log_sum_exp(
+def log_sum_exp(
     source: ScoreSource, scale: float, *, edge: int, minus: np.ndarray | None = None
 ) -> np.ndarray:
     """[num_items]: log of the sum over the queries of exp(scale x score - minus[query]); 0 where all is padding (-inf).
@@ -258,10 +258,10 @@ def _log_sum_exp(
 def _potential(source: ScoreSource, scale: float, num_rounds: int, *, edge: int) -> np.ndarray:
     """[num_items]: Sinkhorn's potential. A round normalises over the queries and then over the items; the last one ends
     with the queries, so that one round is the inverted softmax. Uniform marginals."""
-    of_items = _log_sum_exp(source, scale, edge=edge)
+    of_items = log_sum_exp(source, scale, edge=edge)
     for _ in range(num_rounds - 1):
-        of_queries = _log_sum_exp(Transposed(source), scale, edge=edge, minus=of_items)
-        of_items = _log_sum_exp(source, scale, edge=edge, minus=of_queries)
+        of_queries = log_sum_exp(Transposed(source), scale, edge=edge, minus=of_items)
+        of_items = log_sum_exp(source, scale, edge=edge, minus=of_queries)
     return of_items
 
 
@@ -281,8 +281,9 @@ def _k_largest(values: np.ndarray, k: int) -> np.ndarray:
     return np.partition(values, len(values) - k, axis=0)[-k:]
 
 
-def _mean_of_largest(largest: np.ndarray) -> np.ndarray:
-    """[num_items]: over those that are no padding; 0 for none."""
+def mean_of_largest(source: ScoreSource, k: int, *, edge: int) -> np.ndarray:
+    """[num_items]: the mean of the k largest scores of each item that are no padding; 0 for none."""
+    largest = _largest(source, k, edge=edge)
     scored = largest > -np.inf
     if scored.all():
         return np.asarray(largest.mean(0))

@@ -19,7 +19,15 @@ import numpy as np
 
 from vtrcli.errors import InputError, StoreError
 from vtrcli.model.families import open_text_tower
-from vtrcli.ranking.methods import CSLS_NEIGHBOURS, DEFAULT_ALPHA, NNN_NEIGHBOURS
+from vtrcli.ranking.methods import (
+    CSLS_NEIGHBOURS,
+    DEFAULT_ALPHA,
+    NNN_NEIGHBOURS,
+    Correction,
+    log_sum_exp,
+    mean_of_largest,
+)
+from vtrcli.ranking.scores import DenseScores
 from vtrcli.searching.query import SearchMethod
 from vtrcli.searching.scores import Space
 from vtrcli.store.catalog import Catalog
@@ -34,7 +42,7 @@ if TYPE_CHECKING:
     from vtrcli.text.streams import TaggerName
 
 
-# Below, the background is not known well enough: docs/search.md has the figures.
+# Below, what unrelated queries score is not known well enough: docs/search.md has the figures.
 MIN_TEXTS = 25
 MAX_TEXTS = 10_000
 
@@ -143,18 +151,16 @@ def open_bank(store: Path, backbone: BackboneTag) -> Bank:
     return Bank(name, rows, metadata["tagger"])
 
 
-# docs/search.md: with captions of other videos nnn is the one that does no harm, at the values of `vtr eval`.
-NNN_ALPHA, NNN_K, CSLS_K = DEFAULT_ALPHA, NNN_NEIGHBOURS, CSLS_NEIGHBOURS
-RULE_VERSION = 1  # to be raised with these, or with the temperature of a pooling
-TINY = float(np.finfo(np.float32).tiny)  # as vtrcli.ranking.methods
+# To be raised with the numbers of a correction, or with the temperature of a pooling.
+RULE_VERSION = 1
 MAX_SCORES, MAX_FRAMES = 1 << 24, 16_384
 _STATISTICS = ("mean", "mean_square", "log_sum_exp", "nnn", "csls")
 
 
 @dataclass(frozen=True)
-class Background:
+class BankScores:
     """Per current video, float32 [num_videos], over the captions of the bank: mean and mean square of the scores, log
-    of the sum of exp(logit_scale x score), means of the NNN_K and CSLS_K best."""
+    of the sum of exp(logit_scale x score), means of the best that nnn and csls look at."""
 
     logit_scale: float
     num_texts: int
@@ -162,17 +168,17 @@ class Background:
 
     def correct(self, method: SearchMethod, scores: np.ndarray, videos: np.ndarray) -> np.ndarray:
         """What to rank by: rises with the score. `scores` [n] of the videos [n]."""
-        corrected: np.ndarray
-        if method == "nnn":
-            corrected = scores - NNN_ALPHA * self.statistics["nnn"][videos]
-        elif method == "csls":
-            corrected = 2 * scores - self.statistics["csls"][videos]
-        else:
-            logits = self.logit_scale * scores
-            corrected = logits - self.statistics["log_sum_exp"][videos]
-            if method == "dsl":  # the bank lacks the query, which joins each video's softmax
-                corrected = np.log(np.maximum(logits, TINY)) - np.logaddexp(-corrected, 0)
-        return corrected
+        return self._corrections[method].of_pairs(scores, np.zeros(len(scores), int), videos)
+
+    @cached_property
+    def _corrections(self) -> dict[SearchMethod, Correction]:
+        scale, log_sum = self.logit_scale, self.statistics["log_sum_exp"]
+        return {
+            "nnn": Correction(bias=DEFAULT_ALPHA * self.statistics["nnn"]),
+            "csls": Correction(factor=2.0, bias=self.statistics["csls"]),
+            "inverted-softmax": Correction(factor=scale, bias=log_sum),
+            "dsl": Correction(factor=scale, bias=log_sum, log_scale=scale, own_query=True),
+        }
 
     def relevance(self, scores: np.ndarray | float) -> np.ndarray:
         """How many standard deviations a score lies above what a caption of the bank scores on a video of the store.
@@ -195,14 +201,14 @@ class Background:
         return math.sqrt(max(1e-6, variance))
 
 
-def make_background(
+def score_bank(
     catalog: Catalog,
     space: Space,
     bank: Bank,
     *,
     on_progress: Callable[[int, int], None] = lambda num_done, total: None,
-) -> Background:
-    """The background of a bank on the videos of a store; only shards that have none yet are computed."""
+) -> BankScores:
+    """What the captions of a bank score on the videos of a store; only shards that have none yet are computed."""
     spec = TableSpec(
         name=f"bank-{bank.id}-{space.key}",
         tensors={name: ("F32", None) for name in _STATISTICS},
@@ -228,7 +234,7 @@ def make_background(
             allowed="a derived table as a search writes it",
             to_do="delete that folder: it is made again",
         )
-    return Background(space.logit_scale, bank.num_texts, found)
+    return BankScores(space.logit_scale, bank.num_texts, found)
 
 
 def _groups(shard: Shard, *, num_texts: int) -> list[slice]:
@@ -244,15 +250,12 @@ def _groups(shard: Shard, *, num_texts: int) -> list[slice]:
 
 
 def statistics(scores: np.ndarray, *, logit_scale: float) -> dict[str, np.ndarray]:
-    """Scores float32 [num_videos, num_texts] -> the numbers of `Background`, [num_videos] each."""
-    largest = scores.max(axis=1)
-    sums = np.exp(logit_scale * (scores - largest[:, None])).sum(axis=1)
-    num_best = max(NNN_K, CSLS_K)
-    best = -np.sort(-np.partition(scores, -num_best, axis=1)[:, -num_best:], axis=1)
+    """Scores float32 [num_videos, num_texts] -> the numbers of `BankScores`, [num_videos] each."""
+    bank, edge = DenseScores(scores.T), max(scores.shape)
     return {
         "mean": scores.mean(axis=1),
         "mean_square": np.square(scores).mean(axis=1),
-        "log_sum_exp": logit_scale * largest + np.log(sums),
-        "nnn": best[:, :NNN_K].mean(axis=1),
-        "csls": best[:, :CSLS_K].mean(axis=1),
+        "log_sum_exp": log_sum_exp(bank, logit_scale, edge=edge),
+        "nnn": mean_of_largest(bank, NNN_NEIGHBOURS, edge=edge),
+        "csls": mean_of_largest(bank, CSLS_NEIGHBOURS, edge=edge),
     }

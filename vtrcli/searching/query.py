@@ -226,7 +226,7 @@ class SearchOptions:
         moments: rank moments instead of videos.
         per_video: moments of one video at most.
         method: a correction by the store's query bank, for this query alone.
-        min_relevance: leave out what lies less far above the bank's background.
+        min_relevance: leave out what lies less far above what the bank's captions score.
         missing: also show videos whose file is gone.
     """
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vtrcli.errors import StoreError, UsageError
-from vtrcli.searching.bank import Background, Bank, make_background, open_bank
+from vtrcli.searching.bank import Bank, BankScores, open_bank, score_bank
 from vtrcli.searching.encoding import ClipEncoder, cache_folder
 from vtrcli.searching.filters import Filters
 from vtrcli.searching.frames import FrameSpace
@@ -29,10 +29,10 @@ from vtrcli.video.files import is_drawn
 
 
 class Finder:
-    """Ranks the videos of a catalogue in one space, with the corrections of a background if there is one."""
+    """Ranks the videos of a catalogue in one space, with the corrections of a bank if there is one."""
 
-    def __init__(self, catalog: Catalog, space: Space, background: Background | None) -> None:
-        self._catalog, self._space, self.background = catalog, space, background
+    def __init__(self, catalog: Catalog, space: Space, bank_scores: BankScores | None) -> None:
+        self._catalog, self._space, self.bank_scores = catalog, space, bank_scores
 
     def best(
         self,
@@ -55,21 +55,21 @@ class Finder:
 
     def correction(self, options: SearchOptions) -> Correct | None:
         """What the options rank by; None for the plain scores."""
-        background, method = self.background, options.method
-        if method is None or background is None:
+        bank_scores, method = self.bank_scores, options.method
+        if method is None or bank_scores is None:
             return None
-        return lambda scores, videos: background.correct(method, scores, videos)
+        return lambda scores, videos: bank_scores.correct(method, scores, videos)
 
     def _relevant(self, scores: VideoScores, options: SearchOptions) -> np.ndarray:
-        """bool, one per score: whose exact score lies far enough above the bank's background."""
+        """bool, one per score: whose exact score lies far enough above what the bank's captions score."""
         least = options.min_relevance
-        if least is None or self.background is None:
+        if least is None or self.bank_scores is None:
             return np.ones(len(scores.values), bool)
-        relevant: np.ndarray = self.background.relevance(scores.values - scores.error) >= least
+        relevant: np.ndarray = self.bank_scores.relevance(scores.values - scores.error) >= least
         unsure = np.flatnonzero(
-            ~relevant & (self.background.relevance(scores.values + scores.error) >= least)
+            ~relevant & (self.bank_scores.relevance(scores.values + scores.error) >= least)
         )
-        relevant[unsure] = self.background.relevance(scores.exact(unsure.tolist())) >= least
+        relevant[unsure] = self.bank_scores.relevance(scores.exact(unsure.tolist())) >= least
         return relevant
 
     def _require_finite(self, scores: np.ndarray) -> None:
@@ -300,10 +300,10 @@ class Searcher:
         return self._finder_in(FrameSpace(self.catalog, pooling="max"))
 
     def _finder_in(self, space: Space) -> Finder:
-        background = None
+        bank_scores = None
         if isinstance(self.bank, Bank):
-            background = make_background(self.catalog, space, self.bank, on_progress=self.on_progress)
-        return Finder(self.catalog, space, background)
+            bank_scores = score_bank(self.catalog, space, self.bank, on_progress=self.on_progress)
+        return Finder(self.catalog, space, bank_scores)
 
     @cached_property
     def bank(self) -> Bank | StoreError:
@@ -378,12 +378,12 @@ class Searcher:
         finder: Finder,
     ) -> Hit:
         state = asked.presence.state(video)
-        correct, background = finder.correction(asked.options), finder.background
+        correct, bank_scores = finder.correction(asked.options), finder.bank_scores
         corrected = relevance = None
         if correct is not None:
             corrected = float(correct(np.array([score], np.float32), np.array([video]))[0])
-        if background is not None and asked.query.is_text:
-            relevance = float(background.relevance(score))
+        if bank_scores is not None and asked.query.is_text:
+            relevance = float(bank_scores.relevance(score))
         return Hit(
             rank=rank,
             video_id=self.catalog.ids[video],
