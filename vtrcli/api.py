@@ -298,7 +298,7 @@ def search(
     from vtrcli.searching.query import SearchOptions
 
     options = SearchOptions(method="dsl" if dsl else method, **settings)
-    return open_searcher(store, run=run, score=score, device=device).search(_query(query), options)
+    return open_searcher(store, run=run, score=score, device=device).search(query, options)
 
 
 def open_searcher(
@@ -355,12 +355,6 @@ def encode_texts(
 
     tower = open_text_tower(FeatureStore(Path(store)), device=device)
     return tower.encode_texts(list(texts), max_tokens=max_tokens).features
-
-
-def _query(query: str | Query) -> Query:
-    from vtrcli.searching.query import Query
-
-    return Query(text=query) if isinstance(query, str) else query
 
 
 def _paths(given: AnyPath | Iterable[AnyPath]) -> list[Path]:

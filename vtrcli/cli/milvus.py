@@ -95,11 +95,10 @@ def run_vectors(store: Path, run: str | None, *, device: str, quiet: bool) -> di
     with StepBar(unit="shards", quiet=quiet, transient=True) as bar:
         chosen = chosen_run(run, store, quiet=quiet)
         searcher = Searcher(store, run=chosen, device=device, on_progress=bar.update)
-        found = searcher.run_vectors()
-    if found is None:
+        vectors = searcher.run_vectors()
+    if searcher.run is None or vectors is None:
         return None
-    model, vectors = found
-    return {space_name(model): (searcher.catalog.ids.all(), vectors)}
+    return {space_name(searcher.run): (searcher.catalog.ids.all(), vectors)}
 
 
 def vars_of(result: Any) -> dict[str, Any]:

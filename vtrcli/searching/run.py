@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vtrcli.errors import InputError, WeightsError
+from vtrcli.errors import InputError, StoreError, WeightsError
 from vtrcli.model.heads import LOG_SCALE
 from vtrcli.model.runs import CONFIG, MODEL, RunConfig, damaged_run, read_config, require_run_fits
 from vtrcli.searching.encoding import ClipEncoder, QueryCache, combine
@@ -21,6 +21,7 @@ from vtrcli.searching.scores import VideoScores, exact_products, products, round
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.config import BackboneTag
 from vtrcli.store.derived import TableSpec, current_rows, derived_tables
+from vtrcli.store.shard import TensorFile
 
 if TYPE_CHECKING:
     from vtrcli.model.runs import TrainedRun
@@ -44,6 +45,7 @@ class RunModel:
         self.config: RunConfig = read_config(run)
         require_run_fits(run, self.config, source, backbone)
         self.run, self._device = run, device
+        self._states = _file_states(run)
         self.key = f"run-{run_id(run)}"
         self.head = self.config.head
         self.width = self.head.text_width
@@ -51,15 +53,11 @@ class RunModel:
     @cached_property
     def logit_scale(self) -> float:
         """The one that training ended with; read from the weights' file without torch."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
         path = self.run / MODEL
-        try:  # a few megabytes; not mapped, which some shared folders and network mounts refuse
-            log_scale = float(load(path.read_bytes())[LOG_SCALE])
-            return min(self.head.max_logit_scale, math.exp(log_scale))
-        except (OSError, KeyError, SafetensorError, OverflowError, TypeError) as cause:
-            raise damaged_run(path, str(cause)) from cause
+        try:
+            return min(self.head.max_logit_scale, math.exp(float(TensorFile(path).tensor(LOG_SCALE))))
+        except (StoreError, OverflowError, TypeError) as cause:
+            raise damaged_run(path, "it tells no logit scale") from cause
 
     @cached_property
     def heads(self) -> TrainedRun:
@@ -67,7 +65,7 @@ class RunModel:
         from vtrcli.model.runs import TrainedRun
 
         heads = TrainedRun(self.run, device=self._device)
-        if f"run-{run_id(self.run)}" != self.key:
+        if _file_states(self.run) != self._states:
             raise WeightsError(
                 f"run {self.run} changed while it was read",
                 allowed="a run that stays as it is; training replaces its weights when they got better",
@@ -142,6 +140,12 @@ def run_id(run: Path) -> str:
                 to_do="check --run, or train again",
             ) from cause
     return digest.hexdigest()[:16]
+
+
+def _file_states(run: Path) -> list[tuple[int, int, int]]:
+    """What changes when training puts other files in the place of a run's."""
+    states = (path.stat() for name in (CONFIG, MODEL) if (path := run / name).exists())
+    return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states]
 
 
 VECTORS = "vectors"

@@ -105,7 +105,7 @@ class Searcher:
     """Ranks the videos of a store, or the moments in them, by queries.
 
     Args:
-        run: a trained run that ranks instead of plain CLIP.
+        run: a trained run that ranks instead of plain CLIP, its folder or what the searcher of another store read.
         pooling: how the frames' cosines become a video's score, without a run.
         catalogs: of all stores that are searched together, this one's among them; --like may name their videos, too.
 
@@ -118,7 +118,7 @@ class Searcher:
         self,
         store: str | Path,
         *,
-        run: str | Path | None = None,
+        run: str | Path | RunModel | None = None,
         pooling: VideoScore = POOLING,
         device: str = "auto",
         catalogs: Sequence[Catalog] = (),
@@ -136,25 +136,24 @@ class Searcher:
         self._frames = FrameSpace(self.catalog, pooling=pooling)
         self._run: RunSpace | None = None
         if run is not None:
-            model = RunModel(Path(run), source=store, backbone=tag, device=device)
-            self._run = RunSpace(self.catalog, model)
+            if not isinstance(run, RunModel):
+                run = RunModel(Path(run), source=store, backbone=tag, device=device)
+            self._run = RunSpace(self.catalog, run)
             self._run.prepare(on_progress)
-            self._run_encoder = RunEncoder(model, self._clip, places, folder=folder)
+            self._run_encoder = RunEncoder(run, self._clip, places, folder=folder)
 
     @property
-    def run_name(self) -> str | None:
+    def run(self) -> RunModel | None:
         """The run that ranks; None for plain CLIP."""
-        return None if self._run is None else str(self._run.model.run)
+        return None if self._run is None else self._run.model
 
     def prepare_bank(self) -> None:
         """Compute what the captions of the bank score on all videos, and on their best frames."""
         _ = self.finder, self._frame_finder
 
-    def run_vectors(self) -> tuple[RunModel, np.ndarray] | None:
-        """The run and its vectors, float16 [num_videos, width] in the order of the catalogue; None for plain CLIP."""
-        if self._run is None:
-            return None
-        return self._run.model, self._run.vectors(range(self.catalog.num_videos))
+    def run_vectors(self) -> np.ndarray | None:
+        """The run's vectors, float16 [num_videos, width] in the order of the catalogue; None for plain CLIP."""
+        return None if self._run is None else self._run.vectors(range(self.catalog.num_videos))
 
     def encode(self, query: Query) -> QueryVectors:
         """A query in the spaces of this store.
@@ -195,7 +194,7 @@ class Searcher:
                 dict.fromkeys([*vectors.notes, *bank_notes, *self._left_out(), *self._remarks(asked, hits)])
             ),
             stores=(str(self.catalog.store),),
-            run=self.run_name,
+            run=None if self.run is None else str(self.run.run),
         )
 
     def _remarks(self, asked: _Asked, hits: Sequence[Hit]) -> Iterator[str]:

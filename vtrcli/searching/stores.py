@@ -10,6 +10,7 @@ from pathlib import Path
 from vtrcli.errors import StoreError, UsageError
 from vtrcli.searching.query import POOLING, Query, SearchOptions, VideoScore
 from vtrcli.searching.results import Hit, SearchResult
+from vtrcli.searching.run import RunModel
 from vtrcli.searching.searcher import NO_RESULT, Searcher
 from vtrcli.store.catalog_file import open_catalog
 
@@ -44,19 +45,16 @@ class StoresSearcher:
                     allowed="stores of one backbone: scores of different ones cannot be compared",
                     to_do="search them one after the other",
                 )
-        self._searchers = [
-            Searcher(
-                store, run=run, pooling=pooling, device=device, catalogs=catalogs, on_progress=on_progress
+        model: Path | RunModel | None = run
+        self._searchers: list[Searcher] = []
+        for store in stores:
+            searcher = Searcher(
+                store, run=model, pooling=pooling, device=device, catalogs=catalogs, on_progress=on_progress
             )
-            for store in stores
-        ]
+            self._searchers.append(searcher)
+            model = searcher.run  # read once
 
-    @property
-    def run_name(self) -> str | None:
-        """The run that ranks; None for plain CLIP."""
-        return self._searchers[0].run_name
-
-    def search(self, query: Query, options: SearchOptions | None = None) -> SearchResult:
+    def search(self, query: str | Query, options: SearchOptions | None = None) -> SearchResult:
         """The best videos or moments of all the stores.
 
         Raises:
@@ -69,6 +67,7 @@ class StoresSearcher:
                 allowed="a correction is made by the bank of one store",
                 to_do="leave it out, or search one store",
             )
+        query = Query(text=query) if isinstance(query, str) else query
         vectors = self._searchers[0].encode(query)
         results = [searcher.search(query, options, vectors=vectors) for searcher in self._searchers]
         ranked = sorted(
@@ -88,7 +87,7 @@ class StoresSearcher:
             hits=found,
             notes=tuple(note for note in dict.fromkeys(notes) if not (found and note.startswith(NO_RESULT))),
             stores=tuple(str(searcher.catalog.store) for searcher in self._searchers),
-            run=self.run_name,
+            run=results[0].run,
         )
 
 

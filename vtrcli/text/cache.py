@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.datasets.registry import Annotations, text_limit
 from vtrcli.errors import InputError
 from vtrcli.model.backbone import Backbone
 from vtrcli.model.families import open_text_tower
@@ -55,6 +54,8 @@ def cache_captions(
         UsageError, InputError: the data set or its files; without `splits`, when not one split can be read.
         StoreError, WeightsError: the store or its backbone.
     """
+    from vtrcli.datasets.registry import Annotations, text_limit
+
     opened = FeatureStore(store)
     texts: list[str] = []
     errors: dict[str, InputError] = {}
