@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from vtrcli.model.backbone import Backbone, Precision
+from vtrcli.model.backbone import Backbone, Precision, normalised_pixels
 from vtrcli.model.clip.converted import ClipConfig
 from vtrcli.model.clip.model import clip_model_module, save_converted
-from vtrcli.model.clip.towers import ClipBackbone, normalised_pixels, pad_tokens, tokenize
+from vtrcli.model.clip.towers import ClipBackbone, pad_tokens, tokenize
 from vtrcli.model.families import load_backbone
 
 VIT_B32 = ClipConfig(
@@ -93,11 +93,11 @@ def measure_frames(name: str, *, device: str, num_rounds: int) -> None:
     ours = load_backbone(name, device=device)
     plain = load_backbone(name, device=device, precision="float32")
     assert isinstance(plain, ClipBackbone)
-    size = ours.info.input_size
+    height, width, _ = ours.preprocessing.shape
     batch_sizes = (8, 16, 32) if device == "cpu" else (24, 64, 256, 1024)
     num_frames = max(batch_sizes)
-    frames = np.random.default_rng(0).integers(0, 256, (num_frames, size, size, 3), dtype=np.uint8)
-    pixels = normalised_pixels(frames, device=device)
+    frames = np.random.default_rng(0).integers(0, 256, (num_frames, height, width, 3), dtype=np.uint8)
+    pixels = normalised_pixels(frames, ours.preprocessing, device=device)
 
     def plain_loop() -> np.ndarray:
         with torch.no_grad():

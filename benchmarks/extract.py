@@ -65,7 +65,7 @@ def measure_speed(work: Path, num_rounds: int, num_workers: int) -> None:
     backbone = load_backbone(str(make_weights(work / "b32.safetensors")), towers="image")
     settings = DecodeSettings(
         sampling=Uniform(num_frames=NUM_FRAMES),
-        input_size=backbone.info.input_size,
+        input_size=backbone.preprocessing,
         num_workers=num_workers,
         timeout_seconds=None,
         keep_frames=False,
@@ -166,8 +166,8 @@ def run_once(jobs: list[Job], settings: DecodeSettings, backbone: Backbone | Non
 
 def encode_alone(backbone: Backbone, num_frames: int) -> float:
     """Seconds for the same number of frames that are in memory already."""
-    size = backbone.info.input_size
-    frames = np.random.default_rng(0).integers(0, 256, (num_frames, size, size, 3), np.uint8)
+    size = backbone.preprocessing
+    frames = np.random.default_rng(0).integers(0, 256, (num_frames, *size.shape), np.uint8)
     batcher = FrameBatcher(backbone.encode_images, batch_size=CPU_BATCH_SIZE, input_size=size)
     started = time.perf_counter()
     batcher.push(0, frames)

@@ -27,13 +27,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vtrcli.model.backbone import Description
 from vtrcli.model.camoe import Camoe
 from vtrcli.model.camoe_config import CamoeConfig
-from vtrcli.model.clip.converted import ClipConfig
+from vtrcli.model.clip.converted import ClipConfig, preprocessing
+from vtrcli.model.clip.finetune import TrainableClip
 from vtrcli.model.clip.model import clip_model_module
-from vtrcli.model.preprocess import PREPROCESSING
 from vtrcli.model.train_settings import TrainSettings
-from vtrcli.store.config import BackboneTag, StoreConfig, create_config
+from vtrcli.store.config import BackboneInfo, StoreConfig, create_config
 from vtrcli.store.frames import FrameJpegs, encode_jpegs
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.records import VideoRecord
@@ -83,8 +84,8 @@ def make_frames(folder: Path, size: Size) -> FrameSet:
     """A store of random pictures, one per pair, and random captions of 8 to 30 tokens (nouns 5, verbs 4)."""
     rng = np.random.default_rng(0)
     num_videos, edge = size.batch_size * size.num_batches, size.clip.image_resolution
-    tag = BackboneTag(name="random", sha256="0" * 64, dim=4, input_size=edge, logit_scale=100.0)
-    create_config(folder, StoreConfig(backbone=tag, sampling={}, preprocessing=PREPROCESSING))
+    tag = BackboneInfo(name="random", sha256="0" * 64, dim=4, input_size=edge, logit_scale=100.0)
+    create_config(folder, StoreConfig(backbone=tag, sampling={}, preprocessing={}))
     writer = StoreWriter(folder, backbone_sha256=tag.sha256)
     for number in range(num_videos):
         record = VideoRecord(
@@ -120,7 +121,15 @@ class Trainer:
         clip = clip_model_module().CLIP(**asdict(size.clip)).to(device)
         camoe = Camoe(CamoeConfig(dim=size.clip.embed_dim)).to(device)
         checkpointing = settings.gradient_checkpointing
-        self.encoder = FinetuneEncoder(clip, camoe, gradient_checkpointing=checkpointing)
+        info = BackboneInfo(
+            name="random",
+            sha256="0" * 64,
+            dim=size.clip.embed_dim,
+            input_size=size.clip.image_resolution,
+            logit_scale=100.0,
+        )
+        tuned = TrainableClip(clip, Description(info, preprocessing(size.clip.image_resolution)))
+        self.encoder = FinetuneEncoder(tuned, camoe, gradient_checkpointing=checkpointing)
         self.optimizer = make_optimizer(camoe, clip, settings)
         self.settings, self.device = settings, device
 

@@ -23,7 +23,7 @@ from vtrcli.milvus.reader import MilvusIndex
 from vtrcli.searching.filters import Filters
 from vtrcli.searching.frames import FrameSpace
 from vtrcli.store.catalog_file import open_catalog
-from vtrcli.store.config import BackboneTag, StoreConfig, create_config
+from vtrcli.store.config import BackboneInfo, StoreConfig, create_config
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.writer import StoreWriter
@@ -93,7 +93,7 @@ def search(store: FeatureStore, index: MilvusIndex, queries: np.ndarray, name: s
 
 
 def make_store(path: Path, num_videos: int, num_frames: int, dim: int) -> FeatureStore:
-    backbone = BackboneTag(name="synthetic", sha256=SHA256, dim=dim, input_size=224, logit_scale=100.0)
+    backbone = BackboneInfo(name="synthetic", sha256=SHA256, dim=dim, input_size=224, logit_scale=100.0)
     create_config(path, StoreConfig(backbone=backbone, sampling={}, preprocessing={}))
     writer = StoreWriter(path, backbone_sha256=SHA256)
     random = np.random.default_rng(0)

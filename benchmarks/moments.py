@@ -26,7 +26,7 @@ import numpy as np
 
 from vtrcli.demo.corpus import write_corpus
 from vtrcli.extraction.extract import extract
-from vtrcli.model.clip.weights import DEMO_NAME
+from vtrcli.model.backbone import DEMO_NAME
 from vtrcli.model.families import open_text_tower
 from vtrcli.searching.frames import pool_frame_scores
 from vtrcli.searching.moments import RULE, Moment, MomentRule, find_moments, shot_starts

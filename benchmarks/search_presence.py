@@ -17,7 +17,7 @@ import numpy as np
 
 from vtrcli.searching.query import Query, SearchOptions
 from vtrcli.searching.searcher import QueryVectors, Searcher
-from vtrcli.store.config import BackboneTag, StoreConfig, create_config
+from vtrcli.store.config import BackboneInfo, StoreConfig, create_config
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.writer import StoreWriter
 
@@ -48,7 +48,7 @@ def main() -> None:
 
 def made(path: Path, num_videos: int, path_of: Callable[[int], str]) -> Searcher:
     """A store of videos with one frame each."""
-    tag = BackboneTag(name="tiny", sha256="ab" * 32, dim=DIM, input_size=32, logit_scale=100.0)
+    tag = BackboneInfo(name="tiny", sha256="ab" * 32, dim=DIM, input_size=32, logit_scale=100.0)
     config = StoreConfig(backbone=tag, sampling={"num_frames": 1}, preprocessing={"resize": "bicubic"})
     if not (path / "store.json").exists():
         create_config(path, config)

@@ -13,9 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.model.backbone import BackboneInfo
-from vtrcli.model.preprocess import PREPROCESSING
-from vtrcli.store.config import BackboneTag, StoreConfig, create_config
+from vtrcli.store.config import BackboneInfo, StoreConfig, create_config
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.writer import StoreWriter
 from vtrcli.video.sampling import Uniform
@@ -95,11 +93,11 @@ def write_store(
     """
     if (path / "complete").exists():
         return
-    tag = BackboneTag(
+    tag = BackboneInfo(
         name=info.name, sha256=info.sha256, dim=DIM, input_size=info.input_size, logit_scale=info.logit_scale
     )
     sampling = Uniform(num_frames=num_frames).to_json()
-    create_config(path, StoreConfig(backbone=tag, sampling=sampling, preprocessing=PREPROCESSING))
+    create_config(path, StoreConfig(backbone=tag, sampling=sampling, preprocessing={}))
     writer, maker = StoreWriter(path, backbone_sha256=info.sha256), Maker()
     batches: list[np.ndarray] = []
     for number in range(num_videos):

@@ -33,7 +33,7 @@ from synthetic import record
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.model.train_settings import RECIPES, TrainSettings, recipe_settings
 from vtrcli.ranking.evaluate import evaluate
-from vtrcli.store.config import BackboneTag, StoreConfig, create_config
+from vtrcli.store.config import BackboneInfo, StoreConfig, create_config
 from vtrcli.store.texts import TextRows, write_texts
 from vtrcli.store.writer import StoreWriter
 from vtrcli.text.streams import STREAMS, load_tagger
@@ -129,7 +129,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 def make(folder: Path, size: Size, *, seed: int = 0) -> None:
     """A store with features and caption features, and captions.csv, in `folder`."""
-    tag = BackboneTag(name="simulated", sha256=SHA256, dim=DIM, input_size=224, logit_scale=100.0)
+    tag = BackboneInfo(name="simulated", sha256=SHA256, dim=DIM, input_size=224, logit_scale=100.0)
     sampling = {"num_frames": NUM_FRAMES}
     create_config(folder / "store", StoreConfig(backbone=tag, sampling=sampling, preprocessing={}))
     writer, maker = StoreWriter(folder / "store", backbone_sha256=SHA256), Maker(seed=seed)

@@ -22,7 +22,7 @@ FLOORS = [
     {"searching", "evaluation", "training", "extraction"},
     {"ranking"},
     {"video", "store", "model", "datasets", "text"},
-    {"files", "text_files", "times", "html"},
+    {"files", "preprocessing", "text_files", "times", "html"},
     {"errors"},
 ]
 SIDE_BY_SIDE = {

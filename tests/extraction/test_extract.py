@@ -21,7 +21,7 @@ from tests.video_files import make_video
 from vtrcli.errors import InputError, StoreError, UsageError
 from vtrcli.extraction import pipeline
 from vtrcli.extraction.extract import ExtractResult, extract
-from vtrcli.store.config import BackboneTag, create_config
+from vtrcli.store.config import BackboneInfo, create_config
 from vtrcli.store.failures import read_failures
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.verify import verify
@@ -357,7 +357,7 @@ def test_another_backbone_is_refused_before_anything_is_decoded(
 
 def test_another_published_model_is_refused_before_it_is_downloaded(videos: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    tag = BackboneTag(name="demo", sha256="0" * 64, dim=8, input_size=8, logit_scale=1.0)
+    tag = BackboneInfo(name="demo", sha256="0" * 64, dim=8, input_size=8, logit_scale=1.0)
     create_config(store, replace(make_config(), backbone=tag))
     with pytest.raises(StoreError) as caught:
         run(videos, "ViT-B/32", store, on_download=lambda done, total: pytest.fail("downloads"))

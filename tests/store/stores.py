@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.store.config import BackboneTag, StoreConfig, create_config
+from vtrcli.store.config import BackboneInfo, StoreConfig, create_config
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.writer import StoreWriter
 
@@ -32,7 +32,7 @@ def make_record(video_id: str, *, path: str | None = None, **changes: object) ->
 
 def make_config(*, dim: int = 4, sha256: str = SHA256, name: str = "tiny") -> StoreConfig:
     return StoreConfig(
-        backbone=BackboneTag(name=name, sha256=sha256, dim=dim, input_size=32, logit_scale=100.0),
+        backbone=BackboneInfo(name=name, sha256=sha256, dim=dim, input_size=32, logit_scale=100.0),
         sampling={"num_frames": 3},
         preprocessing={"resize": "bicubic"},
     )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
-from tests.model.tiny_clip import TINY_CONFIG, random_state_dict, write_tiny_clip
+from tests.model.tiny_clip import TINY_CONFIG, write_tiny_clip
 from vtrcli.errors import UsageError
 from vtrcli.model.camoe import Camoe
 from vtrcli.model.camoe_config import CamoeConfig
-from vtrcli.model.clip.converted import ClipConfig
-from vtrcli.model.clip.model import save_converted
-from vtrcli.training.finetune import FinetuneEncoder, start_clip
+from vtrcli.model.families import load_trainable
+from vtrcli.training.finetune import FinetuneEncoder
 from vtrcli.training.step import PairBatch, World, batch_loss
 
 BATCH, FRAMES = 4, 3
@@ -26,10 +23,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def make(weights: str, *, freeze_layers: int = 0, gradient_checkpointing: bool = False) -> FinetuneEncoder:
     torch.manual_seed(0)
-    clip, tag = start_clip(weights, device="cpu")
-    camoe = Camoe(CamoeConfig(dim=tag.dim, width=8))
+    tuned = load_trainable(weights, device="cpu")
+    camoe = Camoe(CamoeConfig(dim=tuned.info.dim, width=8))
     return FinetuneEncoder(
-        clip, camoe, freeze_layers=freeze_layers, gradient_checkpointing=gradient_checkpointing
+        tuned, camoe, freeze_layers=freeze_layers, gradient_checkpointing=gradient_checkpointing
     )
 
 
@@ -97,22 +94,3 @@ def test_bfloat16_gives_nearly_the_same_vectors(weights: str) -> None:
         found = encoder(*arguments)
     for one, other in zip(expected[:2], found[:2], strict=True):
         assert torch.nn.functional.cosine_similarity(one, other).min() > 0.999
-
-
-def test_from_scratch_takes_the_sizes_alone(weights: str) -> None:
-    torch.manual_seed(0)
-    clip, tag = start_clip(weights, from_scratch=True, device="cpu")
-    known, _ = start_clip(weights, device="cpu")
-    shapes = {name: tensor.shape for name, tensor in known.state_dict().items()}
-    assert {name: tensor.shape for name, tensor in clip.state_dict().items()} == shapes
-    assert not torch.equal(clip.visual.proj, known.visual.proj)
-    assert tag.name.endswith(" from scratch") and tag.logit_scale == pytest.approx(1 / 0.07)
-
-
-def test_a_resnet_is_not_fine_tuned(tmp_path: Path) -> None:
-    config = ClipConfig(**{**vars(TINY_CONFIG), "vision_layers": (1, 1, 1, 1), "vision_patch_size": None})
-    path = save_converted(random_state_dict(config), tmp_path / "resnet.safetensors", name="resnet")
-    with pytest.raises(
-        UsageError, match="has a ResNet as its image tower; fine-tuning is for ViT backbones; "
-    ):
-        start_clip(str(path), device="cpu")

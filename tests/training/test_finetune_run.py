@@ -16,14 +16,14 @@ from tests.training.toy_frames import WORDS, make_toy_frames
 from vtrcli.errors import InputError, StoreError
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.extraction.reencode import reencode_frames
-from vtrcli.model.families import backbone_info
+from vtrcli.model.families import backbone_info, load_trainable
 from vtrcli.model.runs import load_head, read_config
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.ranking.evaluate import evaluate
 from vtrcli.store.reader import FeatureStore, padded_frames
 from vtrcli.text.cache import cache_texts, open_text_cache
 from vtrcli.training.data import join_splits
-from vtrcli.training.finetune import FinetuneEncoder, encode_set, start_clip
+from vtrcli.training.finetune import FinetuneEncoder, encode_set
 from vtrcli.training.frames import frame_sets
 from vtrcli.training.record import read_metrics
 from vtrcli.training.train import TrainResult, train
@@ -80,7 +80,7 @@ def test_validation_sees_the_features_that_a_store_of_the_run_has(toy: Path, tmp
     run(toy, tmp_path / "run", settings=replace(SETTINGS, epochs=1))
     backbone = tmp_path / "run" / "backbone.safetensors"
     reencode_frames(toy / "store", target=tmp_path / "new", backbone=str(backbone), device="cpu")
-    clip, tag = start_clip(str(backbone), device="cpu")
+    tuned = load_trainable(str(backbone), device="cpu")
     camoe, config = load_head(tmp_path / "run")
     store, new = FeatureStore(toy / "store"), FeatureStore(tmp_path / "new")
     parts = join_splits(store, "csv", toy, allow_missing=False, note=print)
@@ -88,11 +88,10 @@ def test_validation_sees_the_features_that_a_store_of_the_run_has(toy: Path, tmp
         store,
         parts,
         config.settings,
+        tuned,
         tagger="hanta",
-        size=tag.input_size,
-        context_length=77,
     )[-1]
-    found = encode_set(FinetuneEncoder(clip, camoe), val, device="cpu")
+    found = encode_set(FinetuneEncoder(tuned, camoe), val, device="cpu")
     frames, mask = padded_frames(new, val.video_ids, num_frames=config.settings.num_frames)
     np.testing.assert_array_equal(found.frame_mask, mask)
     np.testing.assert_array_equal(found.frames, frames)  # also where the CPU computes in bfloat16

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.training.toy_frames import SIZE, WORDS, make_toy_frames
+from tests.training.toy_frames import WORDS, make_toy_frames
 from vtrcli.model.clip.towers import tokenize
+from vtrcli.model.families import load_trainable
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.reader import FeatureStore
 from vtrcli.training.data import join_splits, split_off
@@ -26,7 +27,8 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> FrameSet:
     toy = make_toy_frames(tmp_path_factory.mktemp("frames"))
     store = FeatureStore(toy / "store")
     parts = join_splits(store, "csv", toy, allow_missing=False, note=print)
-    return frame_sets(store, parts, SETTINGS, tagger="hanta", size=SIZE, context_length=77)[0]
+    tuned = load_trainable(str(toy / "clip.safetensors"), device="cpu")
+    return frame_sets(store, parts, SETTINGS, tuned, tagger="hanta")[0]
 
 
 def test_an_epoch_can_begin_at_any_batch_and_epochs_differ(frames: FrameSet) -> None:
@@ -59,7 +61,8 @@ def test_a_limit_cuts_captions_before_their_nouns_and_verbs_are_taken(frames: Fr
     store = FeatureStore(toy / "store")
     parts = join_splits(store, "csv", toy, allow_missing=False, note=print)
     limited = replace(SETTINGS, max_tokens=4)
-    few = frame_sets(store, parts, limited, tagger="hanta", size=SIZE, context_length=77)
+    tuned = load_trainable(str(toy / "clip.safetensors"), device="cpu")
+    few = frame_sets(store, parts, limited, tuned, tagger="hanta")
     caption = f"a {WORDS[0]} is running"
     expected = [tokenize(text, context_length=4)[0] for text in (caption, WORDS[0])]
     tokens = few[0].tokens[0].tolist()

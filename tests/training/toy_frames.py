@@ -10,7 +10,7 @@ import numpy as np
 from tests.model.tiny_clip import write_tiny_clip
 from tests.store.stores import make_record
 from vtrcli.extraction.extract import store_config
-from vtrcli.model.families import backbone_info
+from vtrcli.model.families import describe_backbone
 from vtrcli.store.config import create_config
 from vtrcli.store.frames import FrameJpegs, encode_jpegs
 from vtrcli.store.writer import StoreWriter
@@ -27,8 +27,9 @@ def make_toy_frames(folder: Path, *, num_frames: int = 3, keep_frames: bool = Tr
     Frames of one topic are the same 4 x 4 blocks with other noise; one video in three has a frame less.
     """
     weights = write_tiny_clip(folder / "clip.safetensors")
-    info = backbone_info(str(weights))
-    create_config(folder / "store", store_config(info, Uniform(num_frames=num_frames)))
+    described = describe_backbone(str(weights))
+    info = described.info
+    create_config(folder / "store", store_config(described, Uniform(num_frames=num_frames)))
     writer = StoreWriter(folder / "store", backbone_sha256=info.sha256)
     rng = np.random.default_rng(0)
     with open(folder / "captions.csv", "w", newline="", encoding="utf-8") as file:

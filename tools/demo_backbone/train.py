@@ -26,9 +26,10 @@ import torch
 from torch.nn import functional
 
 from tools.demo_backbone.data import GEOMETRY_DIM, TrainingBatch, draw_batch
-from vtrcli.model.backbone import cpu_has_bfloat16
+from vtrcli.model.backbone import cpu_has_bfloat16, normalised_pixels
+from vtrcli.model.clip.converted import preprocessing
 from vtrcli.model.clip.model import clip_model_module, save_converted
-from vtrcli.model.clip.towers import normalised_pixels, pad_tokens, tokenize
+from vtrcli.model.clip.towers import pad_tokens, tokenize
 
 # The arguments of clip.model.CLIP; its loaders find them again from the shapes (heads = width / 64).
 SIZES: dict[str, int] = {
@@ -97,7 +98,8 @@ def batch_losses(
 ) -> dict[str, torch.Tensor]:
     """Loss of clips, ordered clips, frames and geometry; `tokens` holds the clip texts, then the frame texts."""
     num_clips, num_frames = batch.frames.shape[:2]
-    pixels = normalised_pixels(batch.frames.reshape(-1, *batch.frames.shape[2:]), device="cpu")
+    pictures = batch.frames.reshape(-1, *batch.frames.shape[2:])
+    pixels = normalised_pixels(pictures, preprocessing(pictures.shape[1]), device="cpu")
     frames = functional.normalize(model.encode_image(pixels).float(), dim=-1)
     by_clip = frames.reshape(num_clips, num_frames, -1)
     clips = functional.normalize(by_clip.mean(dim=1), dim=-1)

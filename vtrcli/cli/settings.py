@@ -31,7 +31,7 @@ from vtrcli.errors import InputError, UsageError, VtrError
 from vtrcli.text_files import decode_text
 
 if TYPE_CHECKING:
-    from vtrcli.store.config import BackboneTag
+    from vtrcli.store.config import BackboneInfo
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -250,7 +250,7 @@ def runs_folder(start: Path) -> Path:
 
 
 def chosen_run(
-    given: str | None, store: Path, backbone: BackboneTag | None = None, *, quiet: bool
+    given: str | None, store: Path, backbone: BackboneInfo | None = None, *, quiet: bool
 ) -> Path | None:
     """The run that is to rank: what was given, else the newest beside vtr.toml, or here, that fits the store.
 

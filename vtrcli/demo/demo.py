@@ -13,7 +13,7 @@ import numpy as np
 from vtrcli.demo.corpus import DEFAULT_NUM_VIDEOS, DemoClip, write_corpus
 from vtrcli.evaluation.inputs import EvaluationInputs, from_store
 from vtrcli.extraction.extract import ExtractResult, Progress, extract
-from vtrcli.model.clip.weights import DEMO_NAME
+from vtrcli.model.backbone import DEMO_NAME
 from vtrcli.model.runs import CONFIG, LAST, read_config
 from vtrcli.model.train_settings import TrainSettings, recipe_settings
 from vtrcli.ranking.evaluate import evaluate

@@ -16,13 +16,10 @@ from vtrcli.extraction.discover import Discovery, discover
 from vtrcli.extraction.pipeline import DecodeSettings, FailedVideo, FinishedVideo, run_pipeline
 from vtrcli.extraction.recognize import KnownRows
 from vtrcli.extraction.worklist import Job, Worklist, make_worklist
-from vtrcli.model.backbone import Backbone, BackboneInfo, default_batch_size
-from vtrcli.model.clip.download import known_model
-from vtrcli.model.clip.weights import DEMO_NAME
-from vtrcli.model.families import backbone_info, load_backbone
-from vtrcli.model.preprocess import PREPROCESSING
+from vtrcli.model.backbone import DEMO_NAME, Backbone, Description, default_batch_size
+from vtrcli.model.families import describe_backbone, is_published, load_backbone
 from vtrcli.store.compact import merge_small
-from vtrcli.store.config import CONFIG_NAME, BackboneTag, StoreConfig, create_config, read_config, writing
+from vtrcli.store.config import CONFIG_NAME, StoreConfig, create_config, read_config, writing
 from vtrcli.store.failures import Failure, append_failure, make_failure, read_failures
 from vtrcli.store.prune import prune
 from vtrcli.store.reader import FeatureStore
@@ -174,8 +171,8 @@ def extract(
     if not may_be_empty:
         require_something(found, paths)
     refuse_other_model(store, backbone)
-    info = backbone_info(backbone, progress=on_download)
-    config = store_config(info, sampling, aspect)
+    described = describe_backbone(backbone, progress=on_download)
+    config = store_config(described, sampling, aspect)
     with writing(store, config):
         reader = FeatureStore(store)
         standing = read_failures(
@@ -203,7 +200,7 @@ def extract(
             )
             settings = DecodeSettings(
                 sampling=sampling,
-                input_size=info.input_size,
+                input_size=described.preprocessing,
                 num_workers=num_workers or min(os.cpu_count() or 1, MAX_WORKERS),
                 timeout_seconds=timeout_seconds,
                 keep_frames=keep_frames,
@@ -221,7 +218,7 @@ def extract(
             run.result.num_pruned, run.result.absent = len(pruned.videos), pruned.absent
         if run.written:
             merge_small(store)
-    if info.name == DEMO_NAME:
+    if described.info.name == DEMO_NAME:
         run.result.warnings += demo_warnings(run.written.values())
     run.result.seconds = time.monotonic() - started
     return run.result
@@ -233,10 +230,10 @@ def refuse_other_model(store: Path, backbone: str) -> None:
     Raises:
         StoreError: the store holds features of another published model, or of the demo's.
     """
-    if known_model(backbone) is None or not (store / CONFIG_NAME).exists():
+    if not is_published(backbone) or not (store / CONFIG_NAME).exists():
         return
     have = read_config(store).backbone.name
-    if have != backbone and (have == DEMO_NAME or known_model(have)):
+    if have != backbone and (have == DEMO_NAME or is_published(have)):
         raise StoreError(
             f"store {store} holds features of {have}, not of {backbone}",
             allowed="a store holds one backbone",
@@ -244,18 +241,14 @@ def refuse_other_model(store: Path, backbone: str) -> None:
         )
 
 
-def store_config(info: BackboneInfo, sampling: Sampling, aspect: Aspect = "display") -> StoreConfig:
+def store_config(
+    described: Description | Backbone, sampling: Sampling, aspect: Aspect = "display"
+) -> StoreConfig:
     """The `store.json` that features of this backbone, sampling and shape of pixels need."""
     return StoreConfig(
-        backbone=BackboneTag(
-            name=info.name,
-            sha256=info.sha256,
-            dim=info.dim,
-            input_size=info.input_size,
-            logit_scale=info.logit_scale,
-        ),
+        backbone=described.info,
         sampling=sampling.to_json(),
-        preprocessing={**PREPROCESSING, "aspect": aspect},
+        preprocessing={**described.preprocessing.to_json(), "aspect": aspect},
     )
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from vtrcli.errors import VideoError, VtrError
 from vtrcli.extraction.worklist import Job
 from vtrcli.model.backbone import FrameBatcher
+from vtrcli.preprocessing import Size
 from vtrcli.store.frames import FrameJpegs, encode_jpegs
 from vtrcli.store.records import file_content
 from vtrcli.video.child import Sessions
@@ -38,7 +39,7 @@ class DecodeSettings:
     """How the workers decode."""
 
     sampling: Sampling
-    input_size: int
+    input_size: Size
     num_workers: int
     timeout_seconds: float | None
     keep_frames: bool
@@ -109,7 +110,7 @@ def run_pipeline(
     Closing the generator (or Ctrl-C in it) stops the workers and kills their children.
 
     Args:
-        encode: uint8 [batch_size, size, size, 3] -> float32 [batch_size, dim].
+        encode: uint8 [batch_size, height, width, 3] -> float32 [batch_size, dim].
         on_frames: called with the number of frames after each encoded batch.
     """
     batcher = FrameBatcher(encode, batch_size=batch_size, input_size=settings.input_size)

@@ -13,7 +13,7 @@ from vtrcli.extraction.extract import store_config
 from vtrcli.model.backbone import Backbone, FrameBatcher, default_batch_size
 from vtrcli.model.families import load_backbone
 from vtrcli.store.config import writing
-from vtrcli.store.frames import FrameJpegs, decode_frame, frames_of
+from vtrcli.store.frames import FrameJpegs, decode_frame, frames_of, require_same_cut
 from vtrcli.store.reader import FeatureStore, Location
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.roots import add_roots
@@ -40,12 +40,13 @@ def reencode_frames(
         The number of videos encoded.
 
     Raises:
-        StoreError: the source keeps no frames, or the target is of another backbone.
+        StoreError: the source keeps no frames or frames of another shape, or the target is of another backbone.
     """
     opened = FeatureStore(source)
     loaded = load_backbone(backbone, device=device, towers="image")
     sampling = Sampling.from_json(opened.config.sampling)
-    config = store_config(loaded.info, sampling, opened.config.aspect)
+    require_same_cut(opened, loaded.preprocessing)
+    config = store_config(loaded, sampling, opened.config.aspect)
     with writing(target, config):
         present = {
             (name, at.record.fingerprint, at.record.content)
@@ -87,7 +88,7 @@ def _reencode_one(
             allowed="a store made with --keep-frames",
             to_do="run `vtr extract --keep-frames` into a new store",
         )
-    size = backbone.info.input_size
+    size = backbone.preprocessing
     batcher = FrameBatcher(backbone.encode_images, batch_size=batch_size, input_size=size)
     try:
         pixels = np.stack([decode_frame(image, size=size) for image in images])

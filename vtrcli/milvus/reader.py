@@ -33,7 +33,7 @@ from vtrcli.milvus.rows import (
 )
 from vtrcli.milvus.server import TIMEOUT_SECONDS, MilvusServer
 from vtrcli.searching.filters import Filters
-from vtrcli.store.config import BackboneTag
+from vtrcli.store.config import BackboneInfo
 
 MAX_LIMIT = 16_384  # of Milvus, for one search
 READ_BYTES = 8 * 1024 * 1024
@@ -86,7 +86,7 @@ class MilvusIndex:
         self._ready: set[str] = set()
         self._server = MilvusServer(uri, token=token, must_exist=True, timeout_seconds=timeout_seconds)
         try:
-            self.backbone: BackboneTag = self._open(self._frames)
+            self.backbone: BackboneInfo = self._open(self._frames)
         except BaseException:
             self.close()
             raise
@@ -248,7 +248,7 @@ class MilvusIndex:
             )
             return [{**hit["entity"], "score": hit["distance"]} for hit in hits]
 
-    def _open(self, name: str) -> BackboneTag:
+    def _open(self, name: str) -> BackboneInfo:
         """Load a collection; its backbone."""
         with self._server.calling("asking for its collections") as client:
             there = name in self._ready or client.has_collection(name, timeout=self._server.timeout_seconds)

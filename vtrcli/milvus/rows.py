@@ -19,7 +19,7 @@ import numpy as np
 from vtrcli.errors import StoreError, UsageError
 from vtrcli.milvus.server import MilvusServer
 from vtrcli.searching.filters import Filters
-from vtrcli.store.config import MALFORMED, BackboneTag
+from vtrcli.store.config import MALFORMED, BackboneInfo
 from vtrcli.store.records import VideoRecord
 
 FORMAT = "vtr-milvus"
@@ -42,11 +42,16 @@ class Label:
 
     prefix: str
     space: str
-    backbone: BackboneTag
+    backbone: BackboneInfo
 
     def to_json(self) -> str:
         """One line."""
-        body = {"format": FORMAT, "version": FORMAT_VERSION, **asdict(self)}
+        body = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            **asdict(self),
+            "backbone": self.backbone.to_json(),
+        }
         return json.dumps(body)
 
 
@@ -96,7 +101,9 @@ def find_label(server: MilvusServer, name: str) -> Label | None:
                 to_do="update vtr: pip install -U vtrcli",
             )
         return Label(
-            prefix=str(body["prefix"]), space=str(body["space"]), backbone=BackboneTag(**body["backbone"])
+            prefix=str(body["prefix"]),
+            space=str(body["space"]),
+            backbone=BackboneInfo.from_json(body["backbone"]),
         )
     except MALFORMED:
         return None

@@ -1,39 +1,33 @@
-"""The backbone as the other rooms see it: frames and texts -> features, whatever model makes them.
+"""The seam: what the other rooms know of a backbone, which turns frames and texts into features.
 
-Here is what every family of backbones shares: what a store must know, device and number format, batches of frames.
-Who loads a name is told in families.py; resizing frames is left to the decoder. torch is imported inside the functions.
+A family of backbones is one implementation of the Protocols here (model/clip/ is the first); families.py is the table
+of them. What all families share stands here too: scaled pixels, batches of frames, device and number format. torch is
+imported inside the functions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from vtrcli.errors import UsageError
+from vtrcli.errors import InputError, UsageError
+from vtrcli.preprocessing import Preprocessing, Size, framing_of
+from vtrcli.store.config import BackboneInfo
 
 if TYPE_CHECKING:
     import torch
 
+DEMO_NAME = "demo"
 CPU_BATCH_SIZE, GPU_BATCH_SIZE = 16, 256  # frames
 
 Precision = Literal["auto", "float16", "bfloat16", "float32"]
 Towers = Literal["both", "text", "image"]
+Progress = Callable[[int, int], None]  # bytes there, bytes in all
 _PRECISIONS = ("float16", "bfloat16", "float32")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackboneInfo:
-    """What a feature store must know of its backbone; `sha256` is the identity of the weights' content."""
-
-    name: str  # what `load_backbone` takes: for a file its absolute path
-    sha256: str
-    dim: int
-    input_size: int  # frames are input_size x input_size pixels
-    context_length: int  # tokens of a text, start and end included
-    logit_scale: float  # factor of the cosines, about 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +39,15 @@ class TextFeatures:
 
 
 class Backbone(Protocol):
-    """One loaded model, or one tower of it; `load_backbone` gives it."""
+    """One loaded model, or one tower of it; `families.load_backbone` gives it."""
 
     @property
     def info(self) -> BackboneInfo:
-        """What a store must know of it."""
+        """What a store records of it."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to a picture first; frames come in its size, the rest is the backbone's own work."""
 
     @property
     def device(self) -> str:
@@ -60,7 +58,7 @@ class Backbone(Protocol):
         """The number format it computes in."""
 
     def encode_images(self, frames: np.ndarray) -> np.ndarray:
-        """uint8 RGB [batch, input_size, input_size, 3] -> float32 [batch, dim], not normalised.
+        """uint8 RGB [batch, height, width, 3] -> float32 [batch, dim], not normalised.
 
         Rows are bit-identical whatever else is in the batch, as long as the batch has the same size: pad the
         last one. Raises InputError for other frames.
@@ -71,9 +69,170 @@ class Backbone(Protocol):
     ) -> TextFeatures:
         """`.features` float32 [num_texts, dim], not normalised, and `.num_cut`, the texts over `max_tokens`.
 
-        `max_tokens` counts start and end; None, and at most: the model's context, 77. With a `batch_size` rows are
-        bit-identical whatever else is encoded; None is faster for a few texts.
+        `max_tokens` counts start and end; None, and at most: the model's context. With a `batch_size` rows are
+        bit-identical whatever else is encoded; None is faster for a few texts. How texts are padded is the family's.
         """
+
+    def cut_text(self, text: str, max_tokens: int | None) -> str:
+        """The whole words of `text` that fit into `max_tokens`, start and end included; `text` itself when all do.
+
+        For what is made of a text besides its feature: the nouns and verbs of words that are not read do not count.
+        """
+
+
+class Description(NamedTuple):
+    """What is known of a backbone before it is loaded."""
+
+    info: BackboneInfo
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """One line of `vtr models list`. `path` and `num_bytes` are those of what lies on disk, None when absent."""
+
+    name: str
+    kind: Literal["openai", "demo", "imported"]
+    dim: int
+    input_size: int
+    state: Literal["ready", "downloaded", "absent"]  # downloaded: converted at the first use
+    path: Path | None
+    num_bytes: int | None
+
+
+class Family(Protocol):
+    """One kind of backbones: finds, describes and loads them. `cache_dir` None: the family's own folder.
+
+    Its methods raise WeightsError for weights that are not there or cannot be used.
+    """
+
+    def takes(self, name: str, *, cache_dir: Path | None = None) -> bool:
+        """Whether a name, file or folder is one of this family."""
+
+    def publishes(self, name: str) -> bool:
+        """Whether it is the name of published weights, so that two of them are never the same."""
+
+    def describe(
+        self, name: str, *, cache_dir: Path | None = None, progress: Progress | None = None
+    ) -> Description:
+        """What `load` would give; without torch, once the weights are there in the form in which they are kept."""
+
+    def load(
+        self,
+        name: str,
+        *,
+        device: str,
+        precision: Precision,
+        towers: Towers,
+        sha256: str | None = None,
+        cache_dir: Path | None = None,
+        progress: Progress | None = None,
+    ) -> Backbone:
+        """The backbone, downloaded and converted first where need be; `sha256` finds weights whose file has gone."""
+
+    def load_trainable(
+        self,
+        name: str,
+        *,
+        device: str,
+        sha256: str | None = None,
+        cache_dir: Path | None = None,
+        from_scratch: bool = False,
+    ) -> TrainableBackbone:
+        """What fine-tuning begins with; `from_scratch`: new weights of its sizes. Raises UsageError where it cannot."""
+
+    def models(self, *, cache_dir: Path | None = None) -> list[ModelEntry]:
+        """Those with a name, and what of them lies on disk."""
+
+    def pull(self, name: str, *, cache_dir: Path | None = None, progress: Progress | None = None) -> Path:
+        """Download published weights; returns the file that is kept."""
+
+    def import_weights(self, path: Path, *, name: str | None = None, cache_dir: Path | None = None) -> Path:
+        """Keep a file or folder under a name; returns the file that is kept. Raises UsageError for the name."""
+
+    def check(self, name: str, *, cache_dir: Path | None = None) -> None:
+        """Read every tensor and compare their content with the identity that is recorded."""
+
+
+class TrainableBackbone(Protocol):
+    """A backbone of float32 weights that learn (`vtr train --finetune`): tensors go in and out, on its device."""
+
+    @property
+    def info(self) -> BackboneInfo:
+        """Of the weights that it began with."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """As a `Backbone`'s."""
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """Whose parameters learn."""
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether what stands behind a text's last token changes nothing, so that a batch may be cut to its longest."""
+
+    def prepare(self, *, freeze_layers: int, gradient_checkpointing: bool) -> None:
+        """Freeze the first layers of both towers with their embeddings, and its own logit scale.
+
+        Raises:
+            UsageError: both towers have fewer layers.
+        """
+
+    def tokenize(self, text: str, *, max_tokens: int | None = None) -> list[int]:
+        """The ids of a text, not padded; zeros go behind them."""
+
+    def cut_text(self, text: str, max_tokens: int | None) -> str:
+        """As a `Backbone`'s."""
+
+    def encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 [num_frames, height, width, 3] -> float32 [num_frames, dim]."""
+
+    def encode_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
+        """int64 [num_texts, tokens] -> float32 [num_texts, dim]."""
+
+    def encoders(
+        self, *, device: str
+    ) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[torch.Tensor], torch.Tensor]]:
+        """Frames -> features and tokens -> features, as a store made with the weights of now has them."""
+
+    def save(self, path: Path, *, log_scale: torch.Tensor, started_from: str) -> BackboneInfo:
+        """Write the weights so that `--backbone` takes them, with this scale. Raises WeightsError."""
+
+
+def require_frames(frames: np.ndarray, preprocessing: Preprocessing) -> None:
+    """Raises InputError unless `frames` are uint8 RGB of the right size."""
+    if frames.dtype != np.uint8 or frames.shape[1:] != preprocessing.shape:
+        height, width, _ = preprocessing.shape
+        raise InputError(
+            f"frames of type {frames.dtype} and shape {list(frames.shape)}",
+            allowed=f"uint8 RGB frames of shape [batch, {height}, {width}, 3]",
+            to_do="decode the frames with the backbone's input size",
+        )
+
+
+def normalised_pixels(frames: np.ndarray, preprocessing: Preprocessing, *, device: str) -> torch.Tensor:
+    """uint8 [batch, height, width, 3] -> float32 [batch, 3, height, width] on `device`, scaled there."""
+    import torch
+
+    # A copy of the bytes: torch warns about arrays that cannot be written, such as those over a pipe's buffer.
+    pixels = torch.empty(frames.shape, dtype=torch.uint8)
+    pixels.numpy()[...] = frames
+    return scaled_pixels(pixels.to(device), preprocessing)
+
+
+def scaled_pixels(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+    """As `normalised_pixels`, of a tensor on its own device."""
+    import torch
+
+    mean = torch.tensor(preprocessing.mean, device=pixels.device).view(3, 1, 1)
+    std = torch.tensor(preprocessing.std, device=pixels.device).view(3, 1, 1)
+    values = pixels.permute(0, 3, 1, 2).float() / 255
+    low, high = preprocessing.value_range
+    if (low, high) != (0.0, 1.0):
+        values = values * (high - low) + low
+    return (values - mean) / std
 
 
 def default_batch_size(device: str) -> int:
@@ -89,15 +248,15 @@ class FrameBatcher:
     """
 
     def __init__(
-        self, encode: Callable[[np.ndarray], np.ndarray], *, batch_size: int, input_size: int
+        self, encode: Callable[[np.ndarray], np.ndarray], *, batch_size: int, input_size: Size
     ) -> None:
         self._encode = encode
-        self._pixels = np.zeros((batch_size, input_size, input_size, 3), np.uint8)
+        self._pixels = np.zeros((batch_size, *framing_of(input_size).shape), np.uint8)
         self._owners: list[tuple[int, int]] = []
         self._filled = 0
 
     def push(self, owner: int, pixels: np.ndarray) -> list[tuple[int, np.ndarray]]:
-        """Add uint8 [num_frames, size, size, 3] of one video.
+        """Add uint8 [num_frames, height, width, 3] of one video.
 
         Returns:
             (owner, features float32 [num_rows, dim]) for every batch that became full, in the order of pushing.

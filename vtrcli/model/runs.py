@@ -27,7 +27,7 @@ from vtrcli.errors import StoreError, UsageError, WeightsError
 from vtrcli.files import replacing, write_whole
 from vtrcli.model.heads import HEADS, Head, HeadConfig, build_head
 from vtrcli.model.train_settings import TrainSettings
-from vtrcli.store.config import BackboneTag
+from vtrcli.store.config import BackboneInfo
 from vtrcli.store.reader import FeatureStore, padded
 from vtrcli.store.texts import TextRows
 from vtrcli.text.streams import STREAMS
@@ -60,7 +60,7 @@ class RunConfig:
 
     settings: TrainSettings
     head: HeadConfig
-    backbone: BackboneTag
+    backbone: BackboneInfo
     dataset: str
     annotations: str
     store: str
@@ -73,7 +73,7 @@ class RunConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object."""
-        body = {**vars(self), "settings": self.settings.to_json(), "backbone": vars(self.backbone)}
+        body = {**vars(self), "settings": self.settings.to_json(), "backbone": self.backbone.to_json()}
         head: HeadConfig = body.pop("head")
         return {"format": "vtr-run", "version": RUN_VERSION, head.name: head.to_json(), **body}
 
@@ -117,7 +117,7 @@ def read_config(run: Path) -> RunConfig:
                 to_do="update vtr: pip install -U vtrcli, or use another run",
             )
         head = HEADS[settings.head].config.from_json(body.pop(settings.head))
-        backbone = BackboneTag(**body.pop("backbone"))
+        backbone = BackboneInfo.from_json(body.pop("backbone"))
         return RunConfig(settings=settings, head=head, backbone=backbone, **body)
     except FileNotFoundError:
         raise WeightsError(
@@ -131,7 +131,7 @@ def read_config(run: Path) -> RunConfig:
         raise damaged_run(run / CONFIG, str(cause)) from cause
 
 
-def require_run_fits(run: Path, config: RunConfig, store: Path, stored: BackboneTag) -> None:
+def require_run_fits(run: Path, config: RunConfig, store: Path, stored: BackboneInfo) -> None:
     """Raises StoreError when a run was trained on features of another backbone than a store's."""
     trained = config.backbone
     if trained.sha256 != stored.sha256:
@@ -143,7 +143,7 @@ def require_run_fits(run: Path, config: RunConfig, store: Path, stored: Backbone
         )
 
 
-def newest_fitting_run(runs: Path, store: Path, stored: BackboneTag) -> tuple[Path | None, str | None]:
+def newest_fitting_run(runs: Path, store: Path, stored: BackboneInfo) -> tuple[Path | None, str | None]:
     """The newest run of a folder of runs that can rank a store, and why the newest of all cannot where that is another.
 
     A run cannot when it was trained on another backbone, has no weights yet, or is damaged.

@@ -31,7 +31,7 @@ from vtrcli.ranking.scores import DenseScores
 from vtrcli.searching.query import SearchMethod
 from vtrcli.searching.scores import Space
 from vtrcli.store.catalog import Catalog
-from vtrcli.store.config import BackboneTag
+from vtrcli.store.config import BackboneInfo
 from vtrcli.store.derived import TableSpec, current_rows, derived_tables, remove_tables
 from vtrcli.store.reader import FeatureStore, require_videos
 from vtrcli.store.shard import Shard, damaged
@@ -118,7 +118,7 @@ def build_bank(
     return BankResult(path, len(found), len(chosen), num_cut)
 
 
-def open_bank(store: Path, backbone: BackboneTag) -> Bank:
+def open_bank(store: Path, backbone: BackboneInfo) -> Bank:
     """The bank of a store.
 
     Raises:

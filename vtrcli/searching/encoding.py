@@ -19,8 +19,9 @@ import numpy as np
 
 from vtrcli.errors import InputError, UsageError
 from vtrcli.model.families import open_tower
+from vtrcli.preprocessing import Size, framing_of
 from vtrcli.searching.query import Places, Query, Term
-from vtrcli.store.config import INDEX_FOLDER, BackboneTag
+from vtrcli.store.config import INDEX_FOLDER, BackboneInfo
 from vtrcli.store.derived import keep_newest, read_kept, write_kept
 from vtrcli.store.reader import unit_rows
 from vtrcli.store.shard import TensorFile
@@ -45,7 +46,7 @@ class ClipEncoder:
         folder: where text vectors are kept.
     """
 
-    def __init__(self, tag: BackboneTag, places: Places, *, source: Path, folder: Path, device: str) -> None:
+    def __init__(self, tag: BackboneInfo, places: Places, *, source: Path, folder: Path, device: str) -> None:
         self.tag, self._places = tag, places
         self._source, self._device = source, device
         self._cache = QueryCache(folder, model_id=tag.sha256, width=tag.dim)
@@ -71,8 +72,9 @@ class ClipEncoder:
 
     def image(self, path: str) -> np.ndarray:
         """float32 [dim], the feature of a picture's file. Raises InputError, WeightsError, StoreError."""
-        pixels = read_image(Path(path), size=self.tag.input_size)
-        return np.asarray(self._image_tower.encode_images(pixels[None])[0])
+        tower = self._image_tower
+        pixels = read_image(Path(path), size=tower.preprocessing)
+        return np.asarray(tower.encode_images(pixels[None])[0])
 
     def streams(self, text: str, tagger: Tagger) -> TextRows:
         """Features of one text's streams, as `vtr cache` makes them."""
@@ -172,26 +174,28 @@ REDUCED_SIDE = 2048
 _ORIENTATION = 0x0112  # of EXIF
 
 
-def read_image(path: Path, *, size: int) -> np.ndarray:
-    """uint8 RGB [size, size, 3]: upright, shorter side resized (bicubic) to `size`, the centre cut out, as CLIP does.
+def read_image(path: Path, *, size: Size) -> np.ndarray:
+    """uint8 RGB [height, width, 3]: upright, brought to its size as the decoder brings frames.
 
     Little more than the decoded picture is ever in memory.
 
     Raises:
         InputError: no such file, no picture of a known format, or one with too many pixels.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
+    framing = framing_of(size)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is odd in a picture that can be read is no concern of ours
             with Image.open(path, formats=FORMATS) as opened:
                 if opened.width * opened.height > MAX_PIXELS:
                     raise ValueError(f"it has {opened.width} x {opened.height} pixels")
-                opened.draft("RGB", (size, size))  # a JPEG is decoded at a size near the one that is needed
+                side = max(framing.shape)
+                opened.draft("RGB", (side, side))  # a JPEG is decoded at a size near the one that is needed
                 orientation = opened.getexif().get(_ORIENTATION)
                 image = _eight_bits(_reduced(opened)).convert("RGB")
-        fitted = ImageOps.fit(_upright(image, orientation), (size, size), Image.Resampling.BICUBIC)
+        fitted = framing.fitted(_upright(image, orientation))
     except (
         OSError,
         ValueError,

@@ -19,7 +19,7 @@ from vtrcli.searching.encoding import ClipEncoder, QueryCache, combine
 from vtrcli.searching.query import Places, Query, Term
 from vtrcli.searching.scores import VideoScores, exact_products, products, rounding_error
 from vtrcli.store.catalog import Catalog
-from vtrcli.store.config import BackboneTag
+from vtrcli.store.config import BackboneInfo
 from vtrcli.store.derived import TableSpec, current_rows, derived_tables
 from vtrcli.store.shard import TensorFile
 
@@ -41,7 +41,7 @@ class RunModel:
         StoreError: a run of another backbone.
     """
 
-    def __init__(self, run: Path, *, source: Path, backbone: BackboneTag, device: str) -> None:
+    def __init__(self, run: Path, *, source: Path, backbone: BackboneInfo, device: str) -> None:
         self.config: RunConfig = read_config(run)
         require_run_fits(run, self.config, source, backbone)
         self.run, self._device = run, device

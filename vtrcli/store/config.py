@@ -7,12 +7,13 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from vtrcli.errors import StoreError
 from vtrcli.files import read_regular, replacing, write_whole
+from vtrcli.preprocessing import Framing, recorded_framing
 from vtrcli.store.maps import unreadable
 
 STORE_VERSION = 1
@@ -26,21 +27,56 @@ MALFORMED = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowE
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackboneTag:
+class BackboneInfo:
     """The model that made the features. `sha256` is over the content of its weights, not over a file."""
 
-    name: str
+    name: str  # what `load_backbone` takes: for a file its absolute path
     sha256: str
     dim: int
-    input_size: int
-    logit_scale: float
+    input_size: (
+        int | tuple[int, int]
+    )  # the side of frames in pixels; (height, width) where they are not square
+    logit_scale: float  # factor of the cosines
+    logit_bias: float | None = None  # added to the logits of a model that was trained with a sigmoid
+    context_length: int = 77  # tokens of a text, start and end included
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object, as older programs read it where nothing is new."""
+        body = asdict(self)
+        for field in fields(self):
+            if body[field.name] == field.default:
+                del body[field.name]
+        return body
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> BackboneInfo:
+        """Raises KeyError, TypeError or ValueError for anything else than `to_json` makes."""
+        info = cls(**body)
+        require_types(
+            {**vars(info)},
+            {
+                "name": (str,),
+                "sha256": (str,),
+                "dim": (int,),
+                "input_size": (int, list),
+                "logit_scale": (int, float),
+                "logit_bias": (int, float, type(None)),
+                "context_length": (int,),
+            },
+        )
+        if info.dim < 1:
+            raise ValueError(f"dim is {info.dim}")
+        if isinstance(info.input_size, int):
+            return info
+        height, width = info.input_size
+        return replace(info, input_size=(int(height), int(width)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreConfig:
     """Contents of `store.json`. `sampling` and `preprocessing` are plain JSON objects."""
 
-    backbone: BackboneTag
+    backbone: BackboneInfo
     sampling: dict[str, Any]
     preprocessing: dict[str, Any]
     dtype: str = "float16"
@@ -51,9 +87,14 @@ class StoreConfig:
         """Whether pixels were made square, as players show them, or taken as they are stored; older stores: square."""
         return "pixels" if self.preprocessing.get("aspect") == "pixels" else "display"
 
+    @property
+    def framing(self) -> Framing:
+        """The size and shape of the frames that the image tower saw."""
+        return recorded_framing(self.preprocessing, self.backbone.input_size)
+
     def to_json(self) -> dict[str, Any]:
         """The JSON object, format first so that a reader can stop there."""
-        body = asdict(self)
+        body = {**asdict(self), "backbone": self.backbone.to_json()}
         version = body.pop("version")
         return {"format": "vtr-store", "version": version, **body}
 
@@ -166,14 +207,8 @@ def read_config(store: Path) -> StoreConfig:
 
 def _parsed(body: dict[str, Any]) -> StoreConfig:
     """Raises KeyError, TypeError, AttributeError or ValueError."""
-    backbone = BackboneTag(**body["backbone"])
-    require_types(
-        body["backbone"],
-        {"name": (str,), "sha256": (str,), "dim": (int,), "input_size": (int,), "logit_scale": (int, float)},
-    )
+    backbone = BackboneInfo.from_json(body["backbone"])
     require_types(body, {"sampling": (dict,), "preprocessing": (dict,), "dtype": (str,)})
-    if backbone.dim < 1:
-        raise ValueError(f"dim is {backbone.dim}")
     return StoreConfig(
         backbone=backbone,
         sampling=body["sampling"],

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vtrcli.errors import StoreError
+from vtrcli.preprocessing import Framing, Size, framing_of
 from vtrcli.store.config import MALFORMED, STORE_VERSION
 from vtrcli.store.reader import FeatureStore, Location
 from vtrcli.store.shard import Shard, cuts, damaged, open_tensors, tensor_bytes
@@ -61,15 +63,30 @@ def open_frame(image: bytes) -> Image.Image:
     return Image.open(io.BytesIO(image), formats=IMAGE_FORMATS)
 
 
-def decode_frame(image: bytes, *, size: int) -> np.ndarray:
-    """uint8 [size, size, 3] RGB of a kept frame, resized (bicubic) where it was kept at another size; OSError when it
-    is no picture."""
-    from PIL import Image
-
+def decode_frame(image: bytes, *, size: Size) -> np.ndarray:
+    """uint8 [height, width, 3] RGB of a kept frame, resized where it was kept at another size; OSError when it is no
+    picture."""
+    framing = framing_of(size)
     picture = open_frame(image).convert("RGB")
-    if picture.size != (size, size):
-        picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+    if picture.size != (framing.width, framing.height):
+        picture = framing.resized(picture)
     return np.asarray(picture)
+
+
+def require_same_cut(store: FeatureStore, wanted: Framing) -> None:
+    """Raises StoreError when what the kept frames of a store show is not what another framing would show."""
+    kept = store.config.framing
+    if kept.resize != wanted.resize or kept.height * wanted.width != kept.width * wanted.height:
+        raise StoreError(
+            f"store {store.path} keeps frames {_cut(kept)}, not {_cut(wanted)}",
+            allowed="kept frames serve backbones that see the same part of a picture in the same shape",
+            to_do="run `vtr extract --backbone` with the videos into a new store",
+        )
+
+
+def _cut(framing: Framing) -> str:
+    how = {"crop": "cropped", "squash": "squashed"}[framing.resize]
+    return f"{how} to {framing.width} x {framing.height}"
 
 
 def frame_shard_bytes(kept: list[tuple[str, FrameJpegs, np.ndarray]]) -> bytes:

@@ -21,8 +21,8 @@ TEXT_BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class CaptionCacheResult:
-    """What was encoded. `num_cut` counts captions over `max_tokens` (None: CLIP's 77), `num_without` captions that lack
-    a stream; `problems` says per split why it was passed over."""
+    """What was encoded. `num_cut` counts captions over `max_tokens` (None: the backbone's), `num_without` captions that
+    lack a stream; `problems` says per split why it was passed over."""
 
     num_texts: int
     num_encoded: int
@@ -126,9 +126,9 @@ def encode_streams(
 
     Under `max_tokens` nouns and verbs are those of the words that are read; `batch_size` as in `Backbone.encode_texts`.
     """
-    from vtrcli.model.clip.towers import cut_text
-
-    streams = [replace(split_streams(cut_text(text, max_tokens), tagger), fusion=text) for text in texts]
+    streams = [
+        replace(split_streams(backbone.cut_text(text, max_tokens), tagger), fusion=text) for text in texts
+    ]
     by_stream = [[getattr(streamed, name) for streamed in streams] for name in STREAMS]
     captions = backbone.encode_texts(texts, max_tokens=max_tokens, batch_size=batch_size)
     row = {text: number for number, text in enumerate(texts)}

@@ -18,9 +18,10 @@ import torch
 
 from vtrcli.datasets.match_store import JoinedSplit
 from vtrcli.errors import StoreError
-from vtrcli.model.clip.towers import cut_text, token_limit, tokenize
+from vtrcli.model.backbone import TrainableBackbone
 from vtrcli.model.train_settings import TrainSettings
-from vtrcli.store.frames import FrameShard, decode_frame, open_frame
+from vtrcli.preprocessing import Size, framing_of
+from vtrcli.store.frames import FrameShard, decode_frame, open_frame, require_same_cut
 from vtrcli.store.reader import FeatureStore, spread
 from vtrcli.store.shard import damaged
 from vtrcli.text.streams import STREAMS, Stream, Tagger, TaggerName, load_tagger, split_streams
@@ -69,8 +70,8 @@ class KeptFrames:
             self._open[number] = FrameShard(path)
         return video_id in self._open[number]
 
-    def read(self, request: ClipRequest, pixels: np.ndarray) -> int:
-        """Decode a video into uint8 `pixels` [num_frames, size, size, 3]; more frames than that are thinned evenly.
+    def read(self, request: ClipRequest, pixels: np.ndarray, size: Size) -> int:
+        """Decode a video into uint8 `pixels` [num_frames, height, width, 3]; more frames than that are thinned evenly.
 
         Returns:
             The number of frames written, from the first row on.
@@ -88,22 +89,20 @@ class KeptFrames:
         chosen = spread(len(images), len(pixels)).tolist()
         for row, number in enumerate(chosen):
             try:
-                pixels[row] = decoded(images[number], size=pixels.shape[1], crop=request.crop)
+                pixels[row] = decoded(images[number], size=size, crop=request.crop)
             except OSError as cause:  # PIL's errors about a file's content
                 raise damaged(shard.path, f"frame {number} of {request.video_id!r}: {cause}") from cause
         return len(chosen)
 
 
-def decoded(image: bytes, *, size: int, crop: Crop | None) -> np.ndarray:
-    """uint8 [size, size, 3] of a kept frame, or of a part of it, resized (bicubic)."""
+def decoded(image: bytes, *, size: Size, crop: Crop | None) -> np.ndarray:
+    """uint8 [height, width, 3] of a kept frame, or of a part of it, resized."""
     if crop is None:
         return decode_frame(image, size=size)
-    from PIL import Image
-
     picture = open_frame(image).convert("RGB")
     width, height = picture.size
     box = (crop[0] * width, crop[1] * height, crop[2] * width, crop[3] * height)
-    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
+    return np.asarray(framing_of(size).resized(picture, box=box))
 
 
 def load_clips(
@@ -111,10 +110,10 @@ def load_clips(
     kept: KeptFrames,
     *,
     num_frames: int,
-    size: int,
+    size: Size,
     pin_memory: bool = False,
 ) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
-    """Per batch: pixels uint8 [batch, num_frames, size, size, 3] and mask bool [batch, num_frames].
+    """Per batch: pixels uint8 [batch, num_frames, height, width, 3] and mask bool [batch, num_frames].
 
     Threads decode two batches ahead. Close the generator to stop them early.
     """
@@ -122,10 +121,10 @@ def load_clips(
     waiting: deque[tuple[torch.Tensor, list[Future[int]]]] = deque()
     try:
         for requests in batches:
-            shape = (len(requests), num_frames, size, size, 3)
+            shape = (len(requests), num_frames, *framing_of(size).shape)
             pixels = torch.zeros(shape, dtype=torch.uint8, pin_memory=pin_memory)
             rows = pixels.numpy()  # the threads write into the tensor itself
-            jobs = [pool.submit(kept.read, request, rows[row]) for row, request in enumerate(requests)]
+            jobs = [pool.submit(kept.read, request, rows[row], size) for row, request in enumerate(requests)]
             waiting.append((pixels, jobs))
             if len(waiting) > PREFETCHED_BATCHES:
                 yield _finished(*waiting.popleft())
@@ -145,17 +144,18 @@ class FrameSet:
     """A split as kept frames and tokens.
 
     `kept` has the frames of all `video_ids`, each video thinned to `num_frames` and resized to `size`; `tokens` uint16
-    [num_texts, num_streams, longest], zeros behind the end token; `stream_mask` bool [num_texts, num_streams];
-    `video_of_text` int64 [num_texts].
+    or int32 [num_texts, num_streams, longest], zeros behind the end token; `stream_mask` bool [num_texts, num_streams];
+    `video_of_text` int64 [num_texts]; `may_cut`: what stands behind an end token changes nothing.
     """
 
     video_ids: tuple[str, ...]
     kept: KeptFrames
     num_frames: int
-    size: int
+    size: Size
     tokens: np.ndarray
     stream_mask: np.ndarray
     video_of_text: np.ndarray
+    may_cut: bool = True
 
     def subset(self, videos: np.ndarray) -> FrameSet:
         """The given videos (int64 indices) with their texts; both renumbered."""
@@ -169,8 +169,10 @@ class FrameSet:
         )
 
     def padded_tokens(self, texts: np.ndarray | slice) -> torch.Tensor:
-        """int64 [num_chosen, num_streams, longest of them]: what stands behind an end token changes nothing."""
+        """int64 [num_chosen, num_streams, longest of them where batches may be cut, else all]."""
         rows = self.tokens[texts].astype(np.int64)
+        if not self.may_cut:
+            return torch.from_numpy(rows)
         longest = int(np.flatnonzero(rows.any(axis=(0, 1)))[-1]) + 1
         return torch.from_numpy(rows[:, :, :longest])
 
@@ -179,24 +181,23 @@ def frame_sets(
     store: FeatureStore,
     parts: Sequence[JoinedSplit],
     settings: TrainSettings,
+    tuned: TrainableBackbone,
     *,
     tagger: TaggerName,
-    size: int,
-    context_length: int,
     on_progress: Callable[[int, int], None] = lambda num_done, total: None,
 ) -> list[FrameSet]:
-    """Kept frames and tokens. Raises StoreError when the store keeps no frames of a video."""
+    """Kept frames and tokens. Raises StoreError when the store keeps none of a video, or others."""
+    require_same_cut(store, tuned.preprocessing)
     kept = KeptFrames(store, (video_id for part in parts for video_id in part.video_ids))
     loaded = load_tagger(tagger)
     return [
         load_frame_set(
             kept,
             part,
+            tuned,
             tagger=loaded,
             experts=settings.experts,
             num_frames=settings.num_frames,
-            size=size,
-            context_length=context_length,
             max_tokens=settings.max_tokens,
             on_progress=on_progress,
         )
@@ -207,37 +208,41 @@ def frame_sets(
 def load_frame_set(
     kept: KeptFrames,
     split: JoinedSplit,
+    tuned: TrainableBackbone,
     *,
     tagger: Tagger,
     experts: Sequence[Stream],
     num_frames: int,
-    size: int,
-    context_length: int,
     max_tokens: int | None = None,
     on_progress: Callable[[int, int], None] = lambda num_done, total: None,
 ) -> FrameSet:
     """Split and tokenize a split's captions, as `text.cache.encode_streams` does; no frame is read yet."""
-    length = token_limit(max_tokens, context_length)
-    tokens = np.zeros((len(split.captions), len(experts), length), np.uint16)  # 49,408 tokens
+    limit = tuned.info.context_length if max_tokens is None else max_tokens
+    length = min(limit, tuned.info.context_length)
+    tokens = np.zeros((len(split.captions), len(experts), length), np.int32)
     mask = np.zeros((len(split.captions), len(STREAMS)), bool)
     longest = 1
     for row, caption in enumerate(split.captions):
-        streams = replace(split_streams(cut_text(caption.text, max_tokens), tagger), fusion=caption.text)
+        streams = replace(
+            split_streams(tuned.cut_text(caption.text, max_tokens), tagger), fusion=caption.text
+        )
         mask[row] = (True, streams.has_entity, streams.has_action)
         for column, expert in enumerate(experts):
-            ids, _ = tokenize(getattr(streams, expert), context_length=length)
+            ids = tuned.tokenize(getattr(streams, expert), max_tokens=max_tokens)
             tokens[row, column, : len(ids)] = ids
             longest = max(longest, len(ids))
         on_progress(row + 1, len(split.captions))
     columns = [STREAMS.index(expert) for expert in experts]
+    kind = np.uint16 if tokens.max(initial=0) <= np.iinfo(np.uint16).max else np.int32
     return FrameSet(
         split.video_ids,
         kept,
         num_frames,
-        size,
-        tokens[:, :, :longest].copy(),
+        tuned.preprocessing,
+        tokens[:, :, : longest if tuned.is_causal else length].astype(kind),
         mask[:, columns],
         video_numbers(split),
+        tuned.is_causal,
     )
 
 

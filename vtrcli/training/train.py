@@ -1,4 +1,4 @@
-"""`train`: a head on the cached features of a data set, or end to end with CLIP. The use case behind `vtr train`.
+"""`train`: a head on the cached features of a data set, or with the backbone end to end. Behind `vtr train`.
 
 `train` makes ready, `Run.epochs` is the loop: steps, validation, the best kept, the state saved.
 """
@@ -19,7 +19,7 @@ from vtrcli.datasets.registry import text_limit
 from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.files import remove_abandoned
 from vtrcli.model import runs
-from vtrcli.model.backbone import choose_device
+from vtrcli.model.backbone import TrainableBackbone, choose_device
 from vtrcli.model.heads import Head, build_head, head_kind
 from vtrcli.model.runs import RunConfig, encode_texts, encode_videos, save_weights, score_blocks
 from vtrcli.model.train_settings import TrainSettings
@@ -37,7 +37,7 @@ from vtrcli.training.data import (
     join_splits,
     train_and_val,
 )
-from vtrcli.training.finetune import FinetuneEncoder, encode_set, save_clip, starting_clip
+from vtrcli.training.finetune import FinetuneEncoder, encode_set, starting_backbone
 from vtrcli.training.frames import FrameBatches, FrameSet, frame_sets
 from vtrcli.training.record import (
     EpochReport,
@@ -131,7 +131,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     display: Display | None = None,
 ) -> TrainResult:
-    """Train heads on cached features (captions that are not cached yet are encoded first), or CLIP and heads on frames.
+    """Train heads on cached features (captions that are not cached yet are encoded first), or a backbone too.
 
     Args:
         backbone: what `settings.finetune` starts from; the store's by default. Cached features have theirs.
@@ -158,32 +158,32 @@ def train(
         data: FeatureSet | FrameSet
         val: FeatureSet | FrameSet
         if settings.finetune:
-            tuned = None if prior is None else out / runs.BACKBONE
-            clip, tag = starting_clip(tuned, opened, settings, backbone=backbone, device=device)
+            own = None if prior is None else out / runs.BACKBONE
+            tuned = starting_backbone(own, opened, settings, backbone=backbone, device=device)
+            made_by = tuned.info
             frames = frame_sets(
-                opened, parts, settings, tagger=tagger, size=tag.input_size,
-                context_length=clip.context_length, on_progress=display.cache_progress,
-            )  # fmt: skip
+                opened, parts, settings, tuned, tagger=tagger, on_progress=display.cache_progress
+            )
             data, val = train_and_val(frames, settings)
         else:
-            clip, tag = None, opened.config.backbone
+            tuned, made_by = None, opened.config.backbone
             features = cached_sets(
                 opened, parts, settings, tagger=tagger, device=device, world=world,
                 note=display.note, on_progress=display.cache_progress,
             )  # fmt: skip
             data, val = train_and_val(features, settings)
-        # Seeded here and not earlier: loading CLIP, for captions that are not cached yet, draws random numbers too.
+        # Seeded here and not earlier: loading a backbone, for captions not cached yet, draws random numbers too.
         torch.manual_seed(settings.seed)
         shape = (
-            head_kind(settings.head).config.of_settings(settings, dim=tag.dim)
+            head_kind(settings.head).config.of_settings(settings, dim=made_by.dim)
             if prior is None
             else prior.head
         )
-        head = build_head(shape, logit_scale=tag.logit_scale).to(device)
+        head = build_head(shape, logit_scale=made_by.logit_scale).to(device)
         config = RunConfig(
             settings=settings,
             head=head.config,
-            backbone=tag,
+            backbone=made_by,
             dataset=dataset,
             annotations=str(annotations.absolute()),
             store=str(opened.path.absolute()),
@@ -192,7 +192,7 @@ def train(
             num_train_texts=len(data.video_of_text),
             num_val_videos=len(val.video_ids),
             recipe=recipe,
-            started_from=tag.name if settings.finetune else None,
+            started_from=made_by.name if settings.finetune else None,
         )
         if prior is not None:
             require_same_run(out, prior, config)
@@ -200,7 +200,7 @@ def train(
         if world.is_first and config != prior:
             runs.write_config(out, config)
         display.begin(config)
-        run = Run(out, config, head, clip, data, val, device=device, world=world, display=display)
+        run = Run(out, config, head, tuned, data, val, device=device, world=world, display=display)
         if resume:
             run.resume(is_prolonged=epochs is not None or steps is not None)
         run.writer = record.open_tensorboard(out) if tensorboard and world.is_first else None
@@ -222,7 +222,7 @@ class Run:
         out: Path,
         config: RunConfig,
         head: Head,
-        clip: nn.Module | None,
+        tuned: TrainableBackbone | None,
         data: FeatureSet | FrameSet,
         val: FeatureSet | FrameSet,
         *,
@@ -234,9 +234,9 @@ class Run:
         self.out, self.config, self.settings, self.head, self.val = out, config, settings, head, val
         self.device, self.world, self.display = device, world, display
         self.model: PairEncoder | FinetuneEncoder = PairEncoder(head)
-        if clip is not None:
+        if tuned is not None:
             self.model = FinetuneEncoder(
-                clip,
+                tuned,
                 head,
                 freeze_layers=settings.freeze_layers,
                 gradient_checkpointing=settings.gradient_checkpointing,
@@ -247,9 +247,10 @@ class Run:
             else FrameBatches(data, settings, world, pin_memory=device.startswith("cuda"))
         )
         # As they are called in the run's files.
-        modules = {config.head.name: head} | ({} if clip is None else {"clip": clip})
+        backbone = None if tuned is None else tuned.module
+        modules = {config.head.name: head} | ({} if backbone is None else {"clip": backbone})
         self.parts = nn.ModuleDict(cast(dict[str, nn.Module], modules))
-        self.optimizer = make_optimizer(head, clip, settings)
+        self.optimizer = make_optimizer(head, backbone, settings)
         self.encoder: nn.Module = self.model
         if world.size > 1:
             self.encoder = nn.parallel.DistributedDataParallel(self.model)
@@ -383,7 +384,7 @@ class Run:
     def validate(self) -> dict[str, Any]:
         """Per direction the metrics of `vtr eval --json` on the validation videos, plain: never corrected ones.
 
-        When fine-tuning, of the features that a store made with the CLIP of now would have.
+        When fine-tuning, of the features that a store made with the backbone of now would have.
         """
         val = self.val
         if isinstance(val, FrameSet):
@@ -401,11 +402,12 @@ class Run:
         return {name: metrics.to_json() for name, metrics in directions.items() if metrics is not None}
 
     def save_best(self) -> None:
-        """Write the model, and a tuned CLIP with a config.json that fits the run to features of that CLIP."""
+        """Write the model, and a tuned backbone with a config.json that fits the run to its features."""
         save_weights(self.out / runs.MODEL, self.head)
         if isinstance(self.model, FinetuneEncoder):
             started_from = self.config.started_from or self.config.backbone.name
-            saved = save_clip(self.model, self.out / runs.BACKBONE, started_from=started_from)
+            path, log_scale = self.out / runs.BACKBONE, self.head.log_scale.detach()
+            saved = self.model.tuned.save(path, log_scale=log_scale, started_from=started_from)
             runs.write_config(self.out, replace(self.config, backbone=saved))
 
     def save(self, *, seconds: float) -> None:

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vtrcli.preprocessing import Size, framing_of
 from vtrcli.video import graph
 from vtrcli.video.child import Child, Session
 from vtrcli.video.ffmpeg import first_complaint
@@ -90,7 +91,7 @@ def keyframe_plan(targets: NDArray[np.float64], num_keyframes: int, max_frames: 
 
 @dataclass(frozen=True)
 class Frame:
-    """`pixels`: uint8 [size, size, 3]; `seconds`: when it appears, from the start of the video."""
+    """`pixels`: uint8 [height, width, 3]; `seconds`: when it appears, from the start of the video."""
 
     pixels: NDArray[np.uint8]
     seconds: float
@@ -110,7 +111,7 @@ class Decode:
         info: VideoInfo,
         plan: Plan,
         *,
-        size: int,
+        size: Size,
         num_threads: int,
         aspect: Aspect = "display",
     ) -> None:
@@ -276,6 +277,6 @@ class Decode:
         self._session.check_time()
 
     def _read(self, child: Child) -> NDArray[np.uint8] | None:
-        pixels = np.empty((self._size, self._size, 3), np.uint8)
+        pixels = np.empty(framing_of(self._size).shape, np.uint8)
         filled = child.read_into(pixels.data.cast("B"))
         return pixels if filled == pixels.nbytes else None

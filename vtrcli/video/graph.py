@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import ffmpeg
 
+from vtrcli.preprocessing import Interpolation, Size, framing_of
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.files import DEMUXERS
 from vtrcli.video.info import VideoInfo
@@ -28,7 +29,11 @@ MICROSECONDS = 1_000_000
 # Frames per second of streams that tell none; what ffmpeg assumes too.
 DEFAULT_RATE = 25.0
 # Pillow's (and so torchvision's and CLIP's) bicubic kernel has a = -0.5: B = 0, C = 0.5 in ffmpeg's terms.
-_SCALER = {"flags": "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp", "param0": 0, "param1": 0.5}
+_FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp"
+_SCALERS: dict[Interpolation, dict[str, Any]] = {
+    "bicubic": {"flags": f"bicubic+{_FLAGS}", "param0": 0, "param1": 0.5},
+    "bilinear": {"flags": f"bilinear+{_FLAGS}"},
+}
 # Diffuse white of HDR material (ITU-R BT.2408), shown as white. Below half of it nothing is changed, above it
 # highlights are compressed; the often copied npl=100 with hable shows the same white as mid-grey.
 _HDR_WHITE_NITS = 203
@@ -139,12 +144,12 @@ def linear_command(
     *,
     first_seconds: float,
     step_seconds: float | None,
-    size: int,
+    size: Size,
     aspect: Aspect,
     num_threads: int,
     report: str,
 ) -> list[str]:
-    """One pass; per grid time `first_seconds + k * step_seconds` the frame on display, as rgb24 size x size.
+    """One pass; per grid time `first_seconds + k * step_seconds` the frame on display, as rgb24 of that size.
 
     Without a step every frame, from the video's begin on.
     """
@@ -161,7 +166,7 @@ def seek_command(
     info: VideoInfo,
     *,
     targets_seconds: Sequence[float],
-    size: int,
+    size: Size,
     aspect: Aspect,
     num_threads: int,
     report: str,
@@ -191,7 +196,7 @@ def keyframes_command(
     info: VideoInfo,
     *,
     keep: tuple[int, int] | None,
-    size: int,
+    size: Size,
     aspect: Aspect,
     num_threads: int,
     report: str,
@@ -228,7 +233,7 @@ def picture_command(info: VideoInfo, *, seconds: float, longest_side: int, may_s
     stream = stream.filter("trim", end_frame=1)
     share = _share(longest_side)
     width, height = f"max(1,round(iw*sar*{share}))", f"max(1,round(ih*{share}))"
-    stream = _scaled(stream, info, width=width, height=height).filter("format", "rgb24")
+    stream = _scaled(_narrowed(stream), info, width=width, height=height).filter("format", "rgb24")
     return _command(info.path, ffmpeg.output(stream, "pipe:1", f="image2pipe", **{"c:v": "ppm"}), "-copyts")
 
 
@@ -255,7 +260,7 @@ def clip_command(
     stream = stream.filter("trim", duration=f"{duration_seconds:.6f}")
     share = _share(longest_side)
     width, height = f"max(2,2*round(iw*sar*{share}/2))", f"max(2,2*round(ih*{share}/2))"
-    stream = _scaled(stream, info, width=width, height=height, **_clip_colors(info))
+    stream = _scaled(_narrowed(stream), info, width=width, height=height, colors=_clip_colors(info))
     stream = stream.filter("format", "yuv420p")
     streams = [stream.filter("setsar", 1)]
     if with_sound:
@@ -353,39 +358,62 @@ def needs_matrix(info: VideoInfo) -> bool:
     return not info.has_color_matrix and (info.width >= 1280 or info.height > 576)
 
 
-def _sized(stream: Any, info: VideoInfo, size: int, aspect: Aspect) -> Any:
-    """As torchvision's Resize(size, bicubic) + CenterCrop(size), in standard dynamic range.
+def _sized(stream: Any, info: VideoInfo, size: Size, aspect: Aspect) -> Any:
+    """As torchvision's Resize(size) + CenterCrop(size), or squashed to the size, in standard dynamic range.
 
     On pixels made square, or (`aspect` "pixels") on the stored ones, whatever shape they are said to have.
     """
+    framing = framing_of(size)
+    high, wide, scaler = framing.height, framing.width, _SCALERS[framing.interpolation]
+    if framing.resize == "squash":
+        stream = _scaled(stream, info, width=str(wide), height=str(high), scaler=scaler)
+        return stream.filter("format", "rgb24")
     if aspect == "pixels":
         stream = stream.filter("setsar", 1)
-    short_first = "lt(iw*sar,ih)"
-    limit = MAX_ASPECT * size
+    # Of other shapes open_clip rounds where torchvision, for squares, cuts off.
+    is_tall, whole = "lt(iw*sar,ih)", "trunc"
+    if high != wide:
+        is_tall, whole = f"lt(iw*sar*{high},ih*{wide})", "round"
     stream = _scaled(
-        stream,
+        _narrowed(stream),
         info,
-        width=f"if({short_first},{size},min({limit},trunc({size}*iw*sar/ih)))",
-        height=f"if({short_first},min({limit},trunc({size}*ih/(iw*sar))),{size})",
+        width=f"if({is_tall},{wide},min({MAX_ASPECT * wide},{whole}({high}*iw*sar/ih)))",
+        height=f"if({is_tall},min({MAX_ASPECT * high},{whole}({wide}*ih/(iw*sar))),{high})",
+        scaler=scaler,
     )
     # torchvision rounds the offset half to even
-    x, y = (f"(({d}-{size})+eq(mod({d}-{size},4),3)-eq(mod({d}-{size},4),1))/2" for d in ("iw", "ih"))
-    return stream.filter("format", "rgb24").filter("crop", size, size, x, y)
+    x, y = (
+        f"(({side}-{size})+eq(mod({side}-{size},4),3)-eq(mod({side}-{size},4),1))/2"
+        for side, size in (("iw", wide), ("ih", high))
+    )
+    return stream.filter("format", "rgb24").filter("crop", wide, high, x, y)
 
 
-def _scaled(stream: Any, info: VideoInfo, *, width: str, height: str, **colors: str) -> Any:
-    """To a size in square pixels and to standard dynamic range; nothing wider than `MAX_ASPECT`.
+def _narrowed(stream: Any) -> Any:
+    """The middle of a picture that is wider or taller than `MAX_ASPECT`."""
+    return stream.filter(
+        "crop", f"max(1,min(iw,{MAX_ASPECT}*ih/sar))", f"max(1,min(ih,{MAX_ASPECT}*iw*sar))", exact=1
+    )
+
+
+def _scaled(
+    stream: Any,
+    info: VideoInfo,
+    *,
+    width: str,
+    height: str,
+    scaler: dict[str, Any] = _SCALERS["bicubic"],
+    colors: dict[str, str] | None = None,
+) -> Any:
+    """To a size in square pixels and to standard dynamic range.
 
     `colors` are options of the scaler for what comes out, where that is not RGB.
     """
-    stream = stream.filter(
-        "crop", f"max(1,min(iw,{MAX_ASPECT}*ih/sar))", f"max(1,min(ih,{MAX_ASPECT}*iw*sar))", exact=1
-    )
-    options: dict[str, Any] = dict(_SCALER)
+    options = dict(scaler)
     if needs_matrix(info):
         options["in_color_matrix"] = "bt709"
     if not info.is_hdr:
-        return stream.filter("scale", w=width, h=height, **options, **colors)
+        return stream.filter("scale", w=width, h=height, **options, **(colors or {}))
     stream = _tone_mapped(stream.filter("scale", w=width, h=height, **options))
     if not colors:
         return stream

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtrcli.errors import UsageError, VideoError
+from vtrcli.preprocessing import Size, framing_of
 from vtrcli.video.child import Patience, Session, Sessions
 from vtrcli.video.decode import Decode, Frame, Plan, SeekMissed, keyframe_plan, make_plan
 from vtrcli.video.ffmpeg import NO_REASON, decode_failure, first_complaint
@@ -49,7 +50,7 @@ _IMPOSSIBLE_SECONDS = 31 * 86_400.0
 
 @dataclass(frozen=True)
 class FrameBatch:
-    """Frames that follow each other: `pixels` uint8 [n, size, size, 3], RGB; `timestamps` float64 [n], seconds from
+    """Frames that follow each other: `pixels` uint8 [n, height, width, 3], RGB; `timestamps` float64 [n], seconds from
     the start of the video, strictly increasing over all batches."""
 
     pixels: NDArray[np.uint8]
@@ -60,7 +61,7 @@ def open_video(
     path: str | os.PathLike[str],
     sampling: Sampling,
     *,
-    size: int,
+    size: Size,
     timeout_seconds: float | None = None,
     num_threads: int = 1,
     batch_frames: int = 16,
@@ -75,7 +76,9 @@ def open_video(
     ("display"), or taken as they are stored ("pixels"). `sessions`: whose closing, in another thread, ends it, here
     too, with a ValueError. Raises VideoError, here and while iterating.
     """
-    for name, value in (("size", size), ("num_threads", num_threads), ("batch_frames", batch_frames)):
+    framing = framing_of(size)
+    smallest = min(framing.height, framing.width)
+    for name, value in (("size", smallest), ("num_threads", num_threads), ("batch_frames", batch_frames)):
         if value < 1:
             raise UsageError(f"{name} is {value}", allowed="at least 1", to_do=f"change {name}")
     state = check_file(path)
@@ -125,14 +128,14 @@ def _measured(session: Session, info: VideoInfo, sampling: Sampling) -> VideoInf
 @dataclass(frozen=True, kw_only=True)
 class _Settings:
     sampling: Sampling
-    size: int
+    size: Size
     num_threads: int
     batch_frames: int
     aspect: Aspect
 
     @property
     def held_frames(self) -> int:
-        return _HOLD_BYTES // (self.size**2 * 3)
+        return _HOLD_BYTES // framing_of(self.size).num_bytes
 
 
 class VideoReader:

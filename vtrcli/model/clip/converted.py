@@ -17,6 +17,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from vtrcli.errors import WeightsError
+from vtrcli.model.backbone import Description
+from vtrcli.preprocessing import Preprocessing
+from vtrcli.store.config import BackboneInfo
 
 FORMAT = "vtr-clip"
 VERSION = 1
@@ -68,6 +71,30 @@ def read_header(path: Path) -> ConvertedHeader:
         )
     except (KeyError, ValueError) as error:
         raise damaged(path, f"the header lacks {error}") from error
+
+
+def describe(header: ConvertedHeader, *, name: str) -> Description:
+    """What a store records of the weights, under the name by which they are found again."""
+    config = header.config
+    info = BackboneInfo(
+        name=name,
+        sha256=header.sha256,
+        dim=config.embed_dim,
+        input_size=config.image_resolution,
+        context_length=config.context_length,
+        logit_scale=header.logit_scale,
+    )
+    return Description(info, preprocessing(config.image_resolution))
+
+
+def preprocessing(size: int) -> Preprocessing:
+    """What CLIP does to a picture; OpenAI's constants are those of clip/clip.py."""
+    return Preprocessing(
+        height=size,
+        width=size,
+        mean=(0.48145466, 0.4578275, 0.40821073),
+        std=(0.26862954, 0.26130258, 0.27577711),
+    )
 
 
 def damaged(path: Path, why: str) -> WeightsError:

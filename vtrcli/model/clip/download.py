@@ -12,12 +12,12 @@ import http.client
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from vtrcli.errors import WeightsError
+from vtrcli.model.backbone import Progress
 
 TIMEOUT_SECONDS = 30.0
 _CHUNK_BYTES = 1 << 20
@@ -30,8 +30,6 @@ _NETWORK_ERRORS = (
     ConnectionError,
     ssl.SSLError,
 )
-
-Progress = Callable[[int, int], None]
 
 
 def download(

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 
 from vtrcli.errors import WeightsError
+from vtrcli.model.backbone import DEMO_NAME, Progress
 from vtrcli.model.clip.converted import is_converted, read_header
 from vtrcli.model.clip.download import (
     HUGGING_FACE_FILES,
@@ -27,11 +28,8 @@ from vtrcli.model.clip.download import (
     known_model,
 )
 
-DEMO_NAME = "demo"
 DEMO_WEIGHTS = Path(__file__).parents[2] / "demo" / "demo_clip.safetensors"
 CONVERTED_SUFFIX = ".vtr.safetensors"
-
-Progress = Callable[[int, int], None]
 
 
 def find_weights(

@@ -1,0 +1,99 @@
+"""What is done to a picture before an image tower sees it: told once, by the backbone, for decoder, store and queries.
+
+The decoder brings frames to their size (`vtrcli.video.graph`), `Framing.fitted` a picture that is at hand; scaling and
+normalising is left to the tower. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Resize = Literal["crop", "squash"]
+Interpolation = Literal["bicubic", "bilinear"]
+_WORDS = {
+    "crop": {"resize": "shorter side to the input size", "crop": "center"},
+    "squash": {"resize": "both sides to the input size", "crop": "none"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Framing:
+    """The size that a picture gets, and how: `crop` cuts out the middle of it, `squash` keeps all but its shape."""
+
+    height: int
+    width: int
+    resize: Resize = "crop"
+    interpolation: Interpolation = "bicubic"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the pixels: (height, width, 3)."""
+        return self.height, self.width, 3
+
+    @property
+    def num_bytes(self) -> int:
+        """Of one picture."""
+        return self.height * self.width * 3
+
+    def resized(
+        self, picture: Image.Image, *, box: tuple[float, float, float, float] | None = None
+    ) -> Image.Image:
+        """A picture, or the part of it in `box`, brought to the size as it is, whatever its shape."""
+        from PIL import Image
+
+        method = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+        return picture.resize((self.width, self.height), method[self.interpolation], box=box)
+
+    def fitted(self, picture: Image.Image) -> Image.Image:
+        """A whole picture as the decoder would have brought a frame of it."""
+        width, height = picture.size
+        if self.resize == "squash":
+            return self.resized(picture)
+        scale = min(width / self.width, height / self.height)
+        left, top = (width - scale * self.width) / 2, (height - scale * self.height) / 2
+        return self.resized(picture, box=(left, top, width - left, height - top))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing(Framing):
+    """All that is done to a picture: 0 and 255 become the ends of `value_range`, then per channel of RGB
+    (value - mean) / std."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    value_range: tuple[float, float] = (0.0, 1.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """In the words of `store.json`, where the size stands with the backbone."""
+        words = _WORDS[self.resize]
+        body: dict[str, Any] = {
+            "resize": f"{self.interpolation}, {words['resize']}",
+            "crop": words["crop"],
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+        return body if self.value_range == (0.0, 1.0) else {**body, "value_range": list(self.value_range)}
+
+
+Size = int | Framing  # a number of pixels: squares of it, cropped (bicubic)
+
+
+def framing_of(size: Size) -> Framing:
+    """What a size means."""
+    return Framing(height=size, width=size) if isinstance(size, int) else size
+
+
+def recorded_framing(preprocessing: dict[str, Any], input_size: int | tuple[int, int]) -> Framing:
+    """What `store.json` tells of the frames of a store: its `preprocessing` and the backbone's `input_size`."""
+    height, width = (input_size, input_size) if isinstance(input_size, int) else input_size
+    told = str(preprocessing.get("resize"))
+    return Framing(
+        height=height,
+        width=width,
+        resize="squash" if told.endswith(_WORDS["squash"]["resize"]) else "crop",
+        interpolation="bilinear" if told.startswith("bilinear") else "bicubic",
+    )
