@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.cli.runner import run
+import pytest
+
+from tests.cli.runner import run, run_json
 
 
 def test_the_error_of_a_check_counts_the_splits_and_names_what_came_in_first(tmp_path: Path) -> None:
@@ -14,3 +16,10 @@ def test_the_error_of_a_check_counts_the_splits_and_names_what_came_in_first(tmp
         f"vtr: msvd in {tmp_path}: 3 splits with a problem, first train: {tmp_path} holds no train_list.txt; "
         "the published files, whole; see `vtr datasets list` for where they come from\n"
     )
+
+
+def test_a_check_takes_the_data_set_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "captions.csv").write_text("video_id,caption\nv0,a dog\n", encoding="utf-8")
+    (tmp_path / "vtr.toml").write_text('dataset = "csv"\nannotations = "."\n', encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert run_json("datasets", "check") == run_json("datasets", "check", "csv")

@@ -36,7 +36,7 @@ def test_backbones(command: str) -> None:
 
 
 def test_names_come_from_the_tables_that_the_commands_use() -> None:
-    assert proposed("train", "--dataset") == proposed("datasets", "check", "name") == list(DATASETS)
+    assert proposed("train", "--dataset") == proposed("datasets", "check", "dataset") == list(DATASETS)
     assert proposed("train", "--recipe") == list(RECIPES)
     assert proposed("eval", "--method") == proposed("compare", "--method-b") == list(METHODS)
     assert proposed("search", "--method") == ["dsl", "inverted-softmax", "nnn", "csls"]

@@ -330,3 +330,27 @@ def test_a_store_for_search_may_be_a_list_and_is_shown_once_where_it_is_the_same
     assert effective("exclude") == ("raw", "vtr.toml")
     result = run("search", "a dog")
     assert result.exit_code == 4 and f"no feature store at {folder / 'a'}" in result.stderr
+
+
+@pytest.mark.parametrize(("value", "shown"), [("5", "5"), ("true", "true"), ("[5]", "5")])
+def test_a_path_stands_between_quotation_marks(
+    value: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vtr.toml").write_text(f"store = {value}\n", encoding="utf-8")
+    result = run("store", "info")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"vtr: {tmp_path / 'vtr.toml'} sets 'store' to {shown}; a path between quotation marks; "
+        'write store = "…"\n',
+    )
+
+
+def test_a_command_with_one_store_does_not_take_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vtr.toml").write_text('store = ["a", "b"]\n', encoding="utf-8")
+    result = run("store", "info")
+    assert result.exit_code == 2
+    assert "; one path; mend it there; --store wins over it" in result.stderr

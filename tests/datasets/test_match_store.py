@@ -143,10 +143,10 @@ def test_a_store_of_the_same_ids_is_joined_as_it_is(video_ids: list[str]) -> Non
 def test_joining_takes_linear_time_even_when_all_files_have_one_name() -> None:
     num_videos = 20_000
     split = _split(*(f"clips/{number}/video.mp4" for number in range(num_videos)))
-    start = time.perf_counter()
+    start = time.process_time()
     joined = join_with_store(split, [f"all/clips/{number}/video" for number in range(num_videos)])
     assert len(joined.video_ids) == num_videos
-    assert time.perf_counter() - start < 5  # 0.2 s here; a quadratic join takes minutes
+    assert time.process_time() - start < 5  # 0.2 s here; a quadratic join takes minutes
 
 
 PATHS = {"a": "/home/me/v/b.mp4", "b": "/home/me/v/a.mp4", "sub/c": "/home/me/v/renamed/d.webm"}

@@ -136,9 +136,9 @@ def test_the_real_matrix_is_written_fast_and_small(test_data: Path, tmp_path: Pa
         from_matrix(matrix, text_to_video=None, bank=None),
         EvaluationOptions(methods=("dsl",), ties="optimistic"),
     )
-    before = time.perf_counter()
+    before = time.process_time()
     write_report(result, tmp_path / "report.html")
-    assert time.perf_counter() - before < 15
+    assert time.process_time() - before < 15
     page = (tmp_path / "report.html").read_text("utf-8")
     assert len(page) < 5_000_000
     shown = Page(page).text

@@ -215,7 +215,7 @@ def test_files_without_pictures(tmp_path: Path) -> None:
     words.write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
     run_ffmpeg("-i", str(words), str(subtitles))
     assert failure(sound) == ("no-video-stream", "it holds audio")
-    assert failure(subtitles) == ("no-video-stream", "it holds subtitle")
+    assert failure(subtitles) == ("no-video-stream", "it holds subtitles")
     assert failure(words)[0] == "not-a-video"
 
 

@@ -12,7 +12,7 @@ from vtrcli.cli import options
 from vtrcli.cli.options import arg, opt
 from vtrcli.cli.output import Column, count, print_columns, print_json, stdout
 from vtrcli.cli.settings import VtrCommand
-from vtrcli.errors import InputError
+from vtrcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from vtrcli.datasets.registry import SplitCheck
@@ -63,23 +63,26 @@ def list_command(json_output: bool = options.JSON) -> None:
     cls=VtrCommand, epilog="Example: [bold]vtr datasets check msrvtt-1ka --annotations msrvtt/[/bold]"
 )
 def check(
-    name: str = arg("NAME", "Name of the data set.", complete=options.datasets),
-    annotations: Path = opt("--annotations DIR", "Folder of its files.", default=...),
+    dataset: str | None = arg("NAME", "Name of the data set.", default=None, complete=options.datasets),
+    annotations: Path | None = opt("--annotations DIR", "Folder of its files."),
     json_output: bool = options.JSON,
 ) -> None:
     """Count the videos and captions of each split and compare with what is known. Exit code 3 when they differ."""
     from vtrcli.datasets.registry import check_dataset
 
-    rows = check_dataset(name, annotations)
+    if dataset is None or annotations is None:
+        missing = "argument 'NAME'" if dataset is None else "option '--annotations'"
+        raise UsageError(f"missing {missing}", allowed="", to_do="see `vtr datasets check --help`")
+    rows = check_dataset(dataset, annotations)
     problems = [f"{row.split}: {row.problem}" for row in rows if row.problem]
     if json_output:
-        print_json("datasets check", {"dataset": name, "splits": [_row_json(row) for row in rows]})
+        print_json("datasets check", {"dataset": dataset, "splits": [_row_json(row) for row in rows]})
     else:
         _print_rows(rows)
     if problems:
         first = problems[0].partition("; ")[0]  # what came in; the table has the rest
         raise InputError(
-            f"{name} in {annotations}: {count(len(problems), 'split')} with a problem, first {first}",
+            f"{dataset} in {annotations}: {count(len(problems), 'split')} with a problem, first {first}",
             allowed="the published files, whole",
             to_do="see `vtr datasets list` for where they come from",
         )

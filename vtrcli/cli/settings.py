@@ -128,7 +128,7 @@ def load_settings(path: Path, options: Mapping[str, Mapping[str, OptionKind]]) -
             _require_harmless(path, _snake(key), value)
     return {
         command: {
-            name: _located(name, value, names[name], path.parent)
+            name: _located(name, value, names[name], path)
             for name, value in (
                 {key: value for key, value in everywhere.items() if key in names}
                 | {_snake(key): value for key, value in tables.get(command, {}).items()}
@@ -192,22 +192,27 @@ def _snake(key: str) -> str:
     return key.replace("-", "_")
 
 
-def _located(name: str, value: Any, kind: OptionKind, folder: Path) -> Any:
-    """Make a relative path of the file independent of the working folder."""
-    if kind.is_list and not isinstance(value, list):
-        value = [value]
+def _located(name: str, value: Any, kind: OptionKind, path: Path) -> Any:
+    """Make a relative path of the file independent of the working folder. Raises UsageError for a path that is none."""
     if isinstance(value, list):
-        return [_located_text(name, item, kind, folder) for item in value]
-    return _located_text(name, value, kind, folder)
+        return [_located_text(name, item, kind, path) for item in value]
+    located = _located_text(name, value, kind, path)
+    return [located] if kind.is_list else located
 
 
-def _located_text(name: str, value: Any, kind: OptionKind, folder: Path) -> Any:
+def _located_text(name: str, value: Any, kind: OptionKind, path: Path) -> Any:
+    if kind.is_path and not isinstance(value, str):
+        raise UsageError(
+            f"{path} sets {name!r} to {json.dumps(value, default=str)}",
+            allowed="a path between quotation marks",
+            to_do=f'write {name.replace("_", "-")} = "…"',
+        )
     if not isinstance(value, str):
         # As if it were typed: the parser of options then refuses 1.5 or true for a whole number.
         return value if kind.is_flag and isinstance(value, bool) else json.dumps(value, default=str)
     if value == "-":
         return value
-    target = folder / os.path.expanduser(value)
+    target = path.parent / os.path.expanduser(value)
     if kind.is_path or (name in WORDS_OR_PATHS and value not in WORDS and target.exists()):
         return str(target)
     return value
@@ -386,6 +391,7 @@ def usage_error(error: ParseError) -> UsageError:
         lowered = (text[:1].lower() + text[1:] for text in (came_in, allowed))
         return UsageError(next(lowered), allowed=next(lowered), to_do=to_do)
     allowed = re.sub(r"^Input should be |, unable to .*$", "", error.message)
+    allowed = re.sub(r"^Input is not a valid path for .*", "one path", allowed)
     allowed = re.sub(r"^Value error, .* is not one of ", "one of ", allowed).rstrip(".")
     flag = max(parameter.opts, key=len)
     place = _place(error.ctx, parameter)

@@ -180,7 +180,9 @@ def _parse(text: str, path: Path, *, num_bytes: int) -> _Parsed:
     videos = [s for s in streams if s["kind"] == "Video" and not _is_picture(s["words"])]
     if not videos:
         kinds = ", ".join(sorted({stream["kind"].lower() for stream in streams})) or "nothing"
-        raise VideoError("no-video-stream", f"it holds {kinds}", path=os.fspath(path))
+        raise VideoError(
+            "no-video-stream", f"it holds {kinds.replace('subtitle', 'subtitles')}", path=os.fspath(path)
+        )
     chosen = max(videos, key=lambda stream: _rank(stream["words"]))  # the first of the best
     following = next((s.start() for s in streams if s.start() > chosen.start()), len(text))
     words, details = chosen["words"], text[chosen.start() : following]
