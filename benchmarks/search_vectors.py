@@ -29,7 +29,7 @@ from vtrcli.model.families import backbone_info
 from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import SearchOptions
 from vtrcli.searching.scores import products
-from vtrcli.searching.searcher import Searcher
+from vtrcli.searching.searcher import QueryVectors, Searcher
 
 TOP_K = 10
 T = TypeVar("T")
@@ -77,7 +77,7 @@ def best(searcher: Searcher, query: np.ndarray) -> float:
     passes = np.ones(searcher.catalog.num_videos, bool)
     started = time.perf_counter()
     presence = Presence(searcher.catalog, show_missing=True)
-    searcher.finder.best(query, passes, SearchOptions(), presence, top_k=TOP_K)
+    searcher.finder.best(QueryVectors(query, query), passes, SearchOptions(), presence, top_k=TOP_K)
     return time.perf_counter() - started
 
 
@@ -86,7 +86,9 @@ def moments(searcher: Searcher, query: np.ndarray) -> float:
     started = time.perf_counter()
     passes = np.ones(searcher.catalog.num_videos, bool)
     presence = Presence(searcher.catalog, show_missing=True)
-    videos, _ = searcher.finder.best(query, passes, SearchOptions(), presence, top_k=TOP_K)
+    videos, _ = searcher.finder.best(
+        QueryVectors(query, query), passes, SearchOptions(), presence, top_k=TOP_K
+    )
     for video in videos:
         searcher.moments(video, query)
     return time.perf_counter() - started

@@ -43,6 +43,7 @@ class MilvusSearcher:
         self._run: RunModel | None = None
         if run is not None:
             self._run = RunModel(run, source=source, backbone=index.backbone, device=device)
+            self._run.require_vectors()
             index.require_space(space_name(self._run))
             self._run_encoder = RunEncoder(self._run, self._clip, places, folder=cache)
 

@@ -56,9 +56,9 @@ class CamoeConfig:
         return cls(dim=dim, experts=settings.experts, aggregator=settings.aggregator, gate=settings.gate)
 
     @property
-    def text_width(self) -> int:
-        """Numbers per text, and per video."""
-        return len(self.experts) * self.dim
+    def text_shape(self) -> tuple[int, ...]:
+        """One vector per text, as long as one per video."""
+        return (len(self.experts) * self.dim,)
 
     @property
     def max_length(self) -> float:

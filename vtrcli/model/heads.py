@@ -39,8 +39,8 @@ class HeadConfig(Protocol):
         """D."""
 
     @property
-    def text_width(self) -> int:
-        """How many numbers a text becomes; where the score is an inner product, a video as well."""
+    def text_shape(self) -> tuple[int, ...]:
+        """What a text becomes, without the batch; where the score is an inner product, a video as well: one axis."""
 
     @property
     def max_length(self) -> float:

@@ -270,7 +270,7 @@ class TrainedRun:
     def of_frames(self, features: Sequence[np.ndarray]) -> np.ndarray:
         """The same for frame features: per video float [its frames, dim], not normalised."""
         if not features:
-            return np.zeros((0, self.config.head.text_width), np.float32)
+            return np.zeros((0, *self.config.head.text_shape), np.float32)
         num_frames, dim = self.config.settings.num_frames, self.config.head.dim
         vectors = []
         for start in range(0, len(features), CHUNK):

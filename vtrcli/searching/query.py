@@ -216,6 +216,7 @@ PER_VIDEO = 3
 POOLING: VideoScore = "max"
 # A run ranks whole videos: the moments of so many of its best are then ranked by their frames.
 MIN_RUN_SHORTLIST = 50
+NUM_RERANKED = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +229,7 @@ class SearchOptions:
         method: a correction by the store's query bank, for this query alone.
         min_relevance: leave out what lies less far above what the bank's captions score.
         missing: also show videos whose file is gone.
+        num_reranked: with a run whose score is not one inner product, how many first hits of plain CLIP it ranks anew.
     """
 
     top_k: int = TOP_K
@@ -237,6 +239,7 @@ class SearchOptions:
     method: SearchMethod | None = None
     min_relevance: float | None = None
     missing: bool = False
+    num_reranked: int = NUM_RERANKED
 
 
 def require_method(name: str) -> SearchMethod:

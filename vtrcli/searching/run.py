@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vtrcli.errors import InputError, StoreError, WeightsError
+from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.model.heads import LOG_SCALE
 from vtrcli.model.runs import CONFIG, MODEL, RunConfig, damaged_run, read_config, require_run_fits
 from vtrcli.searching.encoding import ClipEncoder, QueryCache, combine
@@ -48,7 +48,7 @@ class RunModel:
         self._states = _file_states(run)
         self.key = f"run-{run_id(run)}"
         self.head = self.config.head
-        self.width = self.head.text_width
+        self.width = math.prod(self.head.text_shape)
 
     @cached_property
     def logit_scale(self) -> float:
@@ -72,6 +72,15 @@ class RunModel:
                 to_do="search again, or wait until it is trained",
             )
         return heads
+
+    def require_vectors(self) -> None:
+        """Raises UsageError where one vector per video does not tell its scores."""
+        if not self.head.is_inner_product:
+            raise UsageError(
+                f"run {self.run} in an index",
+                allowed=f"runs that make one vector of a video; its head {self.head.name!r} does not",
+                to_do="use plain CLIP there, or search the store itself",
+            )
 
     @cached_property
     def tagger(self) -> Tagger:
@@ -102,7 +111,14 @@ class RunEncoder:
 
         Raises:
             As ClipEncoder.encode; InputError when another version of the tagger is installed.
+            UsageError: a picture or a video, and a head that does not make the same of a text and a video.
         """
+        if not (query.is_text or self._model.head.is_inner_product):
+            raise UsageError(
+                f"a picture or a video as a query, with run {self._model.run}",
+                allowed=f"its head {self._model.head.name!r} ranks by texts alone",
+                to_do="leave out --image and --like, or the run (--run none)",
+            )
         terms = [(term, self._term(term)) for term in query.terms]
         lengths = [float(np.linalg.norm(vector)) for term, vector in terms if term.kind == "text"]
         vector: np.ndarray = combine(terms) * np.float32(np.mean(lengths) if lengths else 1.0)
@@ -122,7 +138,7 @@ class RunEncoder:
         if kept is not None:
             return kept[0]
         rows = self._clip.streams(text, self._model.tagger)
-        vector = np.asarray(self._model.heads.texts(rows)[0])
+        vector = np.ravel(self._model.heads.texts(rows)[0])
         self._cache.put(text, vector, was_cut=False)
         return vector
 
@@ -152,7 +168,7 @@ VECTORS = "vectors"
 
 
 class RunSpace:
-    """Videos by the inner product of their CAMoE vector with the query's."""
+    """Videos by the inner product of their vector with the query's."""
 
     def __init__(self, catalog: Catalog, model: RunModel) -> None:
         self._catalog, self.model = catalog, model
@@ -207,3 +223,40 @@ class RunSpace:
         features = shard.features
         videos = [features[start:stop] for start, stop in itertools.pairwise(shard.offsets.tolist())]
         return {VECTORS: self.model.heads.of_frames(videos)}
+
+
+class RerankSpace:
+    """A run whose score is not one inner product: nothing is kept of a video, the head scores it when it is asked."""
+
+    def __init__(self, catalog: Catalog, model: RunModel) -> None:
+        self._catalog, self.model = catalog, model
+        self.key = model.key
+
+    @property
+    def logit_scale(self) -> float:
+        """The one that training ended with."""
+        return self.model.logit_scale
+
+    def score(self, query: np.ndarray) -> VideoScores:
+        """Scores of all videos: slow, the head works through every one. The first hits are what it is meant for."""
+        values = self.exact_scores(query, range(self._catalog.num_videos))
+        return VideoScores(values, 0.0, lambda videos: values[list(videos)])
+
+    def exact_scores(self, query: np.ndarray, videos: Sequence[int]) -> np.ndarray:
+        """float32 [num_videos] of some videos, in the units of `vtr eval`."""
+        scores: np.ndarray = self._scores(query[None], [self._catalog.features(video) for video in videos])[0]
+        return scores
+
+    def bank_vectors(self, rows: TextRows) -> np.ndarray:
+        """float32 [num_texts, width]."""
+        return self.model.heads.texts(rows).reshape(len(rows.mask), -1)
+
+    def score_part(self, shard: Shard, videos: slice, queries: np.ndarray) -> np.ndarray:
+        """float32 [num_videos, num_queries]."""
+        offsets = shard.offsets[videos.start : videos.stop + 1].tolist()
+        features = [shard.features[start:stop] for start, stop in itertools.pairwise(offsets)]
+        return np.ascontiguousarray(self._scores(queries, features).T)
+
+    def _scores(self, queries: np.ndarray, features: Sequence[np.ndarray]) -> np.ndarray:
+        texts = queries.reshape(len(queries), *self.model.head.text_shape)
+        return self.model.heads.scores(texts, self.model.heads.of_frames(features))

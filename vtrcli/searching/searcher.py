@@ -20,7 +20,7 @@ from vtrcli.searching.moments import Moment, moments_of
 from vtrcli.searching.presence import Presence, best_present
 from vtrcli.searching.query import MIN_RUN_SHORTLIST, POOLING, CatalogPlaces, Query, SearchOptions, VideoScore
 from vtrcli.searching.results import Hit, SearchResult
-from vtrcli.searching.run import RunEncoder, RunModel, RunSpace
+from vtrcli.searching.run import RerankSpace, RunEncoder, RunModel, RunSpace
 from vtrcli.searching.scores import Correct, Space, VideoScores
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.catalog_file import not_finite, open_catalog
@@ -36,7 +36,7 @@ class Finder:
 
     def best(
         self,
-        vector: np.ndarray,
+        vectors: QueryVectors,
         passes: np.ndarray,
         options: SearchOptions,
         presence: Presence,
@@ -48,6 +48,7 @@ class Finder:
         Raises:
             StoreError: features that are not finite.
         """
+        vector = vectors.clip if isinstance(self._space, FrameSpace) else vectors.ranking
         scores = self._space.score(vector)
         self._require_finite(scores.values)
         relevant = passes & self._relevant(scores, options)
@@ -75,6 +76,37 @@ class Finder:
     def _require_finite(self, scores: np.ndarray) -> None:
         if not np.isfinite(scores.sum(dtype=np.float64)):  # NaN and infinity go through a sum
             raise not_finite(self._catalog.store)
+
+
+class Reranker(Finder):
+    """The first hits of another finder, in the order of a run whose score is not one inner product."""
+
+    def __init__(
+        self, catalog: Catalog, space: RerankSpace, bank_scores: BankScores | None, first: Finder
+    ) -> None:
+        super().__init__(catalog, space, bank_scores)
+        self._first = first
+
+    def best(
+        self,
+        vectors: QueryVectors,
+        passes: np.ndarray,
+        options: SearchOptions,
+        presence: Presence,
+        *,
+        top_k: int,
+    ) -> tuple[list[int], np.ndarray]:
+        """As `Finder.best`, of the `num_reranked` videos that the other finder puts first."""
+        plain = replace(options, method=None, min_relevance=None)
+        number = max(top_k, options.num_reranked)
+        videos, _ = self._first.best(vectors, passes, plain, presence, top_k=number)
+        exact = self._space.exact_scores(vectors.ranking, videos)
+        self._require_finite(exact)
+        known = VideoScores(exact, 0.0, lambda places: exact[list(places)])
+        correct, places = self.correction(options), np.flatnonzero(self._relevant(known, options))
+        values = correct(exact, np.array(videos)) if correct else exact
+        order = places[np.argsort(-values[places], kind="stable")][:top_k]
+        return [videos[place] for place in order], exact[order]
 
 
 MAX_DRAWN_LOOKS = 3
@@ -134,12 +166,15 @@ class Searcher:
         self._places, folder, tag = places, cache_folder(store), self.catalog.config.backbone
         self._clip = ClipEncoder(tag, places, source=store, folder=folder, device=device)
         self._frames = FrameSpace(self.catalog, pooling=pooling)
-        self._run: RunSpace | None = None
+        self._run: RunSpace | RerankSpace | None = None
         if run is not None:
             if not isinstance(run, RunModel):
                 run = RunModel(Path(run), source=store, backbone=tag, device=device)
-            self._run = RunSpace(self.catalog, run)
-            self._run.prepare(on_progress)
+            if run.head.is_inner_product:
+                self._run = RunSpace(self.catalog, run)
+                self._run.prepare(on_progress)
+            else:
+                self._run = RerankSpace(self.catalog, run)
             self._run_encoder = RunEncoder(run, self._clip, places, folder=folder)
 
     @property
@@ -152,8 +187,14 @@ class Searcher:
         _ = self.finder, self._frame_finder
 
     def run_vectors(self) -> np.ndarray | None:
-        """The run's vectors, float16 [num_videos, width] in the order of the catalogue; None for plain CLIP."""
-        return None if self._run is None else self._run.vectors(range(self.catalog.num_videos))
+        """The run's vectors, float16 [num_videos, width] in the order of the catalogue; None for plain CLIP.
+
+        Raises:
+            UsageError: a run that makes no such vectors.
+        """
+        if isinstance(self._run, RerankSpace):
+            self._run.model.require_vectors()
+        return self._run.vectors(range(self.catalog.num_videos)) if isinstance(self._run, RunSpace) else None
 
     def encode(self, query: Query) -> QueryVectors:
         """A query in the spaces of this store.
@@ -239,7 +280,7 @@ class Searcher:
     def _video_hits(self, asked: _Asked) -> list[Hit]:
         options = asked.options
         videos, exact = self.finder.best(
-            asked.vectors.ranking, asked.passes, options, asked.presence, top_k=options.top_k
+            asked.vectors, asked.passes, options, asked.presence, top_k=options.top_k
         )
         return [
             self._hit(
@@ -258,19 +299,17 @@ class Searcher:
 
         A run ranks whole videos: there the moments of its best videos are ranked by their frames.
         """
-        options, clip_vector = asked.options, asked.vectors.clip
-        frame_finder = self._frame_finder
-        finder, vector, num_videos = frame_finder, clip_vector, options.top_k
-        shortlist = options
+        options, frame_finder = asked.options, self._frame_finder
+        finder, num_videos, shortlist = frame_finder, options.top_k, options
         if self._run is not None:
-            finder, vector = self.finder, asked.vectors.ranking
+            finder = self.finder
             num_videos = max(MIN_RUN_SHORTLIST, options.top_k)
             shortlist = replace(options, min_relevance=None)  # relevance is that of the moments
-        videos, _ = finder.best(vector, asked.passes, shortlist, asked.presence, top_k=num_videos)
+        videos, _ = finder.best(asked.vectors, asked.passes, shortlist, asked.presence, top_k=num_videos)
         found = [
             (moment, video)
             for video in videos
-            for moment in self.moments(video, clip_vector)[: options.per_video]
+            for moment in self.moments(video, asked.vectors.clip)[: options.per_video]
         ]
         correct = frame_finder.correction(options) or (lambda scores, videos: scores)
         values = correct(
@@ -302,6 +341,8 @@ class Searcher:
         bank_scores = None
         if isinstance(self.bank, Bank):
             bank_scores = score_bank(self.catalog, space, self.bank, on_progress=self.on_progress)
+        if isinstance(space, RerankSpace):
+            return Reranker(self.catalog, space, bank_scores, Finder(self.catalog, self._frames, None))
         return Finder(self.catalog, space, bank_scores)
 
     @cached_property
