@@ -312,7 +312,6 @@ def open_searcher(
     """What answers many queries to a store (or several of one backbone). Arguments and errors as for `search`."""
     from vtrcli.searching.query import POOLING
     from vtrcli.searching.searcher import Searcher
-    from vtrcli.searching.stores import StoresSearcher
 
     if run is not None and score is not None:
         raise UsageError(
@@ -325,7 +324,11 @@ def open_searcher(
         "device": device,
         "on_progress": on_progress,
     }
-    return Searcher(stores[0], **how) if len(stores) == 1 else StoresSearcher(stores, **how)
+    if len(stores) == 1:
+        return Searcher(stores[0], **how)
+    from vtrcli.searching.stores import StoresSearcher
+
+    return StoresSearcher(stores, **how)
 
 
 def load_run(run: AnyPath, *, device: str = "cpu") -> tuple[Head, RunConfig]:

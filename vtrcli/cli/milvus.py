@@ -11,7 +11,6 @@ from vtrcli.cli import options
 from vtrcli.cli.options import opt
 from vtrcli.cli.output import StepBar, count, print_json, say, stdout
 from vtrcli.cli.settings import VtrCommand, chosen_run
-from vtrcli.milvus.server import shown
 
 NAME = "milvus"
 OLD_NAME = "index"  # still understood, and no longer shown
@@ -47,6 +46,7 @@ def push(
 ) -> None:
     """Copy a store into Milvus: frames, and with --run its vectors. Again: only what is new, changed or gone."""
     from vtrcli.milvus.push import push as push_store
+    from vtrcli.milvus.server import shown
     from vtrcli.store.reader import FeatureStore
 
     folder = options.store_path(store)

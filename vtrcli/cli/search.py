@@ -15,7 +15,6 @@ from vtrcli.cli.output import StepBar, anchored, say
 from vtrcli.cli.search_output import Output, read_lines
 from vtrcli.cli.settings import chosen_run
 from vtrcli.errors import StoreError, UsageError
-from vtrcli.milvus.server import shown
 
 if TYPE_CHECKING:
     from vtrcli.milvus.searcher import MilvusSearcher
@@ -160,7 +159,7 @@ def command(
             to_do="leave one out",
         )
     output = Output(
-        sources=tuple(map(str, folders)) if milvus is None else (shown(milvus),),
+        sources=tuple(map(str, folders)) if milvus is None else (_shown(milvus),),
         stores=tuple(folders) if milvus is None else (),
         json_output=json_output,
         path_end=(b"\0" if null else b"\n") if paths_only or null else None,
@@ -180,6 +179,12 @@ def command(
             output.one(searcher.search(asked, how))
         else:
             output.many(read_lines(queries), lambda line: searcher.search(ask(text=line), how))
+
+
+def _shown(uri: str) -> str:
+    from vtrcli.milvus.server import shown
+
+    return shown(uri)
 
 
 @contextmanager
