@@ -8,7 +8,7 @@ import typer
 
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
-from vtrcli.cli.output import StepBar, count, print_json, print_rows, say, stdout
+from vtrcli.cli.output import StepBar, count, print_json, print_line, print_rows, say
 from vtrcli.cli.settings import VtrCommand, chosen_run
 from vtrcli.errors import InputError, UsageError
 from vtrcli.text_files import decode_text
@@ -22,7 +22,7 @@ app = typer.Typer(
 
 @app.command(cls=VtrCommand, epilog=EPILOG)
 def build(
-    store: Path | None = options.STORE,
+    store: Path = options.STORE,
     texts: Path | None = opt("--texts FILE", "One caption per line.", shown="the data set's"),
     dataset: str | None = options.DATASET,
     annotations: Path | None = options.ANNOTATIONS,
@@ -39,11 +39,10 @@ def build(
     """Make the bank of a store from captions: a data set's, or any text file's."""
     from vtrcli.searching.bank import build_bank
 
-    folder = options.store_path(store)
     captions = read_captions(texts) if texts is not None else split_captions(dataset, annotations, split)
     with StepBar(unit="captions", quiet=quiet, transient=True) as bar:
         result = build_bank(
-            folder,
+            store,
             captions,
             max_texts=max_captions,
             tagger=tagger,
@@ -51,18 +50,15 @@ def build(
             seed=seed,
             on_progress=bar.update,
         )
-    num_videos = prepare(folder, device=device, quiet=quiet)
+    num_videos = prepare(store, device=device, quiet=quiet)
     if json_output:
-        body = {"store": str(folder), "path": str(result.path), "num_captions": result.num_texts}
+        body = {"store": str(store), "path": str(result.path), "num_captions": result.num_texts}
         print_json("bank build", {**body, "num_found": result.num_found, "num_videos": num_videos})
         return
     if result.num_cut:
         say(f"{count(result.num_cut, 'caption')} over 77 tokens: CLIP reads only the beginning", quiet=quiet)
     of_all = "" if result.num_texts == result.num_found else f" (of {result.num_found:,} different ones)"
-    stdout().print(
-        f"a bank of {count(result.num_texts, 'caption')}{of_all} for {count(num_videos, 'video')}",
-        soft_wrap=True,
-    )
+    print_line(f"a bank of {count(result.num_texts, 'caption')}{of_all} for {count(num_videos, 'video')}")
 
 
 def prepare(store: Path, *, device: str, quiet: bool) -> int:
@@ -82,19 +78,18 @@ def prepare(store: Path, *, device: str, quiet: bool) -> int:
 
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr bank info --store kitchen.store[/bold]")
-def info(store: Path | None = options.STORE, json_output: bool = options.JSON) -> None:
+def info(store: Path = options.STORE, json_output: bool = options.JSON) -> None:
     """Show the bank of a store, and what its captions score on the videos."""
     from vtrcli.errors import StoreError
     from vtrcli.searching.searcher import Searcher
 
-    folder = options.store_path(store)
-    searcher = Searcher(folder, device="cpu")
+    searcher = Searcher(store, device="cpu")
     bank, bank_scores = searcher.bank, searcher.finder.bank_scores
     if isinstance(bank, StoreError):
         raise bank
     assert bank_scores is not None  # there is one wherever there is a bank
     body = {
-        "store": str(folder),
+        "store": str(store),
         "num_captions": bank.num_texts,
         "mean_score": round(bank_scores.mean, 4),
         "deviation": round(bank_scores.deviation, 4),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
-from vtrcli.cli.output import StepBar, count, print_json, say, stdout
+from vtrcli.cli.output import StepBar, count, print_json, print_line, say
 from vtrcli.errors import UsageError
 
 NAME = "cache"
@@ -15,7 +15,7 @@ EPILOG = "Example: [bold]vtr cache --store msrvtt.store --dataset msrvtt-1ka --a
 
 
 def command(
-    store: Path | None = options.STORE,
+    store: Path = options.STORE,
     dataset: str | None = options.DATASET,
     annotations: Path | None = options.ANNOTATIONS,
     tagger: options.TaggerName = options.TAGGER,
@@ -32,16 +32,15 @@ def command(
     quiet: bool = options.QUIET,
 ) -> None:
     """Encode a data set's captions, once per text stream; or kept frames with another backbone (--out)."""
-    path = options.store_path(store)
     if out is not None:
-        _reencode(path, out, backbone, device, json_output=json_output, quiet=quiet)
+        _reencode(store, out, backbone, device, json_output=json_output, quiet=quiet)
         return
     name, folder = options.require_dataset(dataset, annotations)
     from vtrcli.text.cache import cache_captions
 
     with StepBar(unit="captions", quiet=quiet or json_output) as bar:
         result = cache_captions(
-            path,
+            store,
             dataset=name,
             annotations=folder,
             tagger=tagger,
@@ -50,13 +49,12 @@ def command(
             on_progress=bar.update,
         )
     if json_output:
-        print_json(NAME, {"store": str(path), "dataset": name, **vars(result)})
+        print_json(NAME, {"store": str(store), "dataset": name, **vars(result)})
         return
     already = result.num_texts - result.num_encoded
-    stdout().print(
+    print_line(
         f"{count(result.num_encoded, 'caption')} encoded in three streams, {already:,} already there "
-        f"(tagger {result.tagger_id})",
-        soft_wrap=True,
+        f"(tagger {result.tagger_id})"
     )
     without = ", ".join(f"{number:,} without {stream}" for stream, number in result.num_without.items())
     for split, problem in result.problems.items():
@@ -83,4 +81,4 @@ def _reencode(
     if json_output:
         print_json(NAME, {"store": str(out), "source": str(store), "num_videos": num_videos})
     else:
-        stdout().print(f"{count(num_videos, 'video')} encoded with {backbone} into {out}", soft_wrap=True)
+        print_line(f"{count(num_videos, 'video')} encoded with {backbone} into {out}")

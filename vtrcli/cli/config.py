@@ -90,7 +90,7 @@ def _leaf_commands(root: Any) -> list[tuple[tuple[str, ...], Any]]:
 def _default(name: str, value: Any) -> Any:
     if value:  # no list, or an empty one
         return value
-    return options.store_path(None) if name == "store" else DEFAULT_BACKBONE
+    return options.user_store() if name == "store" else DEFAULT_BACKBONE
 
 
 def _text(value: Any) -> str:

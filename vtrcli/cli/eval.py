@@ -28,7 +28,7 @@ METHOD_HELP = (
 
 def command(
     context: typer.Context,
-    store: Path | None = options.STORE,
+    store: Path = options.STORE,
     run: str | None = opt(
         "--run RUN", "Trained run, or none for zero-shot.", shown="the newest", complete=options.runs
     ),
@@ -100,11 +100,10 @@ def command(
     about: dict[str, Any] = {"text_to_video": text_to_video}
     if not from_files:
         name, annotations = options.require_dataset(dataset, annotations)
-        folder = options.store_path(store)
-        ranks = chosen_run(run, folder, quiet=quiet)
+        ranks = chosen_run(run, store, quiet=quiet)
         if ranks is None and run is None:
             say("no trained run here: zero-shot, mean of frames (`vtr train` trains one)", quiet=quiet)
-        about = {"store": folder, "dataset": name, "run": ranks}
+        about = {"store": store, "dataset": name, "run": ranks}
     result = evaluate(
         similarities,
         text_vectors=text_vectors,

@@ -22,9 +22,9 @@ from vtrcli.cli.output import (
     home_relative,
     model_name,
     print_json,
+    print_line,
     say,
     say_absent,
-    stdout,
 )
 from vtrcli.errors import EXIT_SOME_FAILED, UsageError
 from vtrcli.model.families import DEFAULT_BACKBONE
@@ -47,7 +47,7 @@ def command(
         "Without any: VTR_VIDEOS, several with : between them (; on Windows).",
         default=None,
     ),
-    store: Path | None = options.STORE,
+    store: Path = options.STORE,
     backbone: str | None = opt(
         "--backbone",
         options.BACKBONE_HELP,
@@ -84,7 +84,6 @@ def command(
 ) -> None:
     """Decode frames of videos and store their CLIP features. Run it again: only new or changed files are done."""
     paths, is_list = input_paths(videos)
-    folder = options.store_path(store)
     quiet_progress = quiet or (json_output and not sys.stderr.isatty())
 
     def run_once(
@@ -94,7 +93,7 @@ def command(
         try:
             return extract(
                 paths,
-                folder,
+                store,
                 backbone=backbone,
                 fps=fps,
                 min_frames=min_frames,
@@ -127,7 +126,7 @@ def command(
     if watch:
         keep_watching(
             paths,
-            folder,
+            store,
             result,
             lambda not_yet: run_once(retry_failed=False, may_be_empty=True, not_yet=not_yet),
             json_output=json_output,
@@ -259,4 +258,4 @@ def print_result(result: ExtractResult, *, quiet: bool) -> None:
     if result.num_pruned:
         parts.append(f"{result.num_pruned:,} taken out")
     parts.append(f"{count(result.num_frames, 'frame')} in {clock(result.seconds)}")
-    stdout().print(", ".join(parts), soft_wrap=True)
+    print_line(", ".join(parts))

@@ -9,7 +9,7 @@ import typer
 
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
-from vtrcli.cli.output import StepBar, count, print_json, say, stdout
+from vtrcli.cli.output import StepBar, count, print_json, print_line, say
 from vtrcli.cli.settings import VtrCommand, chosen_run
 
 NAME = "milvus"
@@ -30,7 +30,7 @@ def _group() -> None:
 @app.command(cls=VtrCommand, epilog=EPILOG)
 def push(
     milvus: str = options.MILVUS_URI,
-    store: Path | None = options.STORE,
+    store: Path = options.STORE,
     run: str | None = opt(
         "--run RUN",
         "For a trained run, or none for plain CLIP.",
@@ -49,9 +49,8 @@ def push(
     from vtrcli.milvus.server import shown
     from vtrcli.store.reader import FeatureStore
 
-    folder = options.store_path(store)
-    vectors = run_vectors(folder, run, device=device, quiet=quiet)
-    opened = FeatureStore(folder)
+    vectors = run_vectors(store, run, device=device, quiet=quiet)
+    opened = FeatureStore(store)
     with StepBar(unit="videos", quiet=quiet, transient=True) as bar:
         result = push_store(
             opened,
@@ -63,7 +62,7 @@ def push(
             on_progress=bar.update,
         )
     if json_output:
-        body = {"store": str(folder), "milvus": shown(milvus), **vars_of(result)}
+        body = {"store": str(store), "milvus": shown(milvus), **vars_of(result)}
         print_json("milvus push", body)
         return
     for video_id, reason in result.refused[:MAX_SHOWN]:
@@ -84,7 +83,7 @@ def push(
         for space, number in result.num_vectors.items()
         if number
     ]
-    stdout().print(", ".join(parts) or "the store holds no video", soft_wrap=True)
+    print_line(", ".join(parts) or "the store holds no video")
 
 
 def run_vectors(store: Path, run: str | None, *, device: str, quiet: bool) -> dict[str, Any] | None:

@@ -15,8 +15,8 @@ from vtrcli.cli.output import (
     home_relative,
     print_columns,
     print_json,
+    print_line,
     print_rows,
-    stdout,
 )
 from vtrcli.cli.settings import VtrCommand
 from vtrcli.errors import UsageError, WeightsError
@@ -139,4 +139,4 @@ def _report(command: str, name: str, path: Path, *, json_output: bool) -> None:
     if json_output:
         print_json(command, {"name": name, "path": str(path)})
     else:
-        stdout().print(f"{name} is ready: {home_relative(path)}", soft_wrap=True)
+        print_line(f"{name} is ready: {home_relative(path)}")

@@ -128,12 +128,28 @@ def _known_device(device: str) -> str:
     return device
 
 
+def user_store() -> Path:
+    """The store where none is named: in the user's data folder."""
+    import platformdirs
+
+    return platformdirs.user_data_path("vtr", appauthor=False)
+
+
+def _store(given: Path | None) -> Path:
+    return given or user_store()
+
+
+def _stores(given: list[Path] | None) -> list[Path]:
+    return given or [user_store()]
+
+
 # What several commands share, each with its default.
-STORE: Path | None = opt("--store DIR", "Feature store.", shown="the user's data folder")
-STORES: list[Path] | None = opt(
+STORE: Path = opt("--store DIR", "Feature store.", shown="the user's data folder", callback=_store)
+STORES: list[Path] = opt(
     "--store DIR",
     "Feature store; may be repeated, to search several of one backbone.",
     shown="the user's data folder",
+    callback=_stores,
 )
 JSON: bool = flag("--json", "Print one JSON object instead of a table.")
 QUIET: bool = flag("--quiet, -q", "No progress and no remarks.")
@@ -167,15 +183,6 @@ def was_typed(context: typer.Context, name: str) -> bool:
     """Whether the option stands on the command line; settings and environment are for many commands at once."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
-
-
-def store_path(given: Path | None) -> Path:
-    """The store to use: what was given, else the user's data folder."""
-    if given is not None:
-        return given
-    import platformdirs
-
-    return platformdirs.user_data_path("vtr", appauthor=False)
 
 
 def require_folder_of(path: Path | None) -> None:

@@ -73,6 +73,11 @@ def stdout(*, pipe_width: int = PIPE_WIDTH) -> Console:
     return PlainConsole(width=width, highlight=False, markup=False, emoji=False)
 
 
+def print_line(text: str) -> None:
+    """One line of result on stdout, however long."""
+    stdout().print(text, soft_wrap=True)
+
+
 def print_rows(rows: dict[str, str]) -> None:
     """Names and values in two columns."""
     from rich.table import Table

@@ -29,7 +29,7 @@ EPILOG = 'Example: [bold]vtr search "a man cooking" --moments --not "a woman" --
 
 def command(
     query: list[str] | None = arg("QUERY", "What the video shows, as a sentence.", default=None),
-    store: list[Path] | None = options.STORES,
+    store: list[Path] = options.STORES,
     top_k: int = opt("--top-k, -k", "How many results.", default=10, min=1),
     plus: list[str] | None = opt("--plus TEXT", "Must also show this; may be repeated.", QUERY),
     minus: list[str] | None = opt("--not TEXT", "Must not show this; may be repeated.", QUERY),
@@ -108,7 +108,7 @@ def command(
     from vtrcli.searching.filters import Filters
     from vtrcli.searching.query import Query, SearchOptions
 
-    folders = list(dict.fromkeys(map(Path, store or [options.store_path(None)])))
+    folders = list(dict.fromkeys(store))
     refuse_two_outputs(json_output=json_output, paths=paths_only or null, queries=queries is not None)
     if queries is not None and (open_player or clips is not None):
         raise UsageError(

@@ -18,6 +18,7 @@ from vtrcli.cli.output import (
     model_name,
     print_columns,
     print_json,
+    print_line,
     print_rows,
     say,
     say_absent,
@@ -42,7 +43,7 @@ app = typer.Typer(
 
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr store info --store kitchen.store[/bold]")
-def info(store: Path | None = options.STORE, json_output: bool = options.JSON) -> None:
+def info(store: Path = options.STORE, json_output: bool = options.JSON) -> None:
     """Show what a store holds, by kind (features, kept frames, captions, derived tables), and what is missing or
     superseded."""
     from vtrcli.store.compact import contents
@@ -50,18 +51,17 @@ def info(store: Path | None = options.STORE, json_output: bool = options.JSON) -
     from vtrcli.store.reader import FeatureStore
     from vtrcli.video.sampling import Sampling
 
-    path = options.store_path(store)
-    opened = FeatureStore(path)
+    opened = FeatureStore(store)
     records = [location.record for location in opened.videos.values()]
     seconds = sum(record.duration_seconds or 0.0 for record in records)
     held = contents(opened)
     kinds = {"features": held.features, "frames": held.frames, "texts": held.texts, "derived": held.derived}
     num_bytes = sum(kind.num_bytes for kind in kinds.values())
-    num_failed = len(read_failures(path, records))
+    num_failed = len(read_failures(store, records))
     backbone, roots = opened.config.backbone, list(opened.roots.by_name.values())
     if json_output:
         body = {
-            "store": str(path),
+            "store": str(store),
             "num_videos": len(records),
             "num_frames": opened.num_frames,
             "duration_seconds": round(seconds, 3),
@@ -76,10 +76,7 @@ def info(store: Path | None = options.STORE, json_output: bool = options.JSON) -
             "num_superseded": held.num_superseded,
             "num_removed": held.num_removed,
             "num_dead_bytes": held.num_dead_bytes,
-            "contents": {
-                name: {"num_files": kind.num_files, "num_bytes": kind.num_bytes, "num_parts": kind.num_parts}
-                for name, kind in kinds.items()
-            },
+            "contents": {name: vars(kind) for name, kind in kinds.items()},
             **{key: value for key, value in opened.config.to_json().items() if key != "format"},
         }
         print_json("store info", body)
@@ -118,33 +115,30 @@ def _out_of_use(held: Contents) -> str:
 
 
 def _print_kinds(kinds: dict[str, Kind], *, num_frames: int) -> None:
-    from rich.table import Table
-
     holds = {
         "features": f"{count(kinds['features'].num_parts, 'video')}, {count(num_frames, 'frame')}",
         "frames": f"kept JPEGs of {count(kinds['frames'].num_parts, 'video')}",
         "texts": f"features of {count(kinds['texts'].num_parts, 'caption')}",
         "derived": "made again when it is needed",
     }
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("")
-    table.add_column("files", justify="right")
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("holds", overflow="fold")
-    for name, kind in kinds.items():
-        if kind.num_files:
-            table.add_row(name, f"{kind.num_files:,}", byte_size(kind.num_bytes), holds[name])
-    num_files, num_bytes = (
-        sum(getattr(kind, what) for kind in kinds.values()) for what in ("num_files", "num_bytes")
-    )
-    table.add_row("all", f"{num_files:,}", byte_size(num_bytes), "")
+    rows = [
+        (name, f"{kind.num_files:,}", byte_size(kind.num_bytes), holds[name])
+        for name, kind in kinds.items()
+        if kind.num_files
+    ]
+    num_files = sum(kind.num_files for kind in kinds.values())
+    num_bytes = sum(kind.num_bytes for kind in kinds.values())
+    right = [Column(heading, is_right=True) for heading in ("files", "size")]
     stdout().print()
-    stdout().print(table)
+    print_columns(
+        [Column(""), *right, Column("holds", folds=True)],
+        [*rows, ("all", f"{num_files:,}", byte_size(num_bytes), "")],
+    )
 
 
 @app.command(cls=TypedCommand, epilog="Example: [bold]vtr store compact --store kitchen.store[/bold]")
 def compact(
-    store: Path | None = options.STORE,
+    store: Path = options.STORE,
     drop_frames: bool = flag(
         "--drop-frames", "Delete the kept frames too; thumbnails come from the videos then."
     ),
@@ -158,19 +152,18 @@ def compact(
     from vtrcli.store.config import INDEX_FOLDER
     from vtrcli.store.derived import remove_orphans
 
-    path = options.store_path(store)
     with StepBar(unit="MB", quiet=quiet, transient=True) as bar:
         report = compacting.compact(
-            path,
+            store,
             drop_frames=drop_frames,
             on_progress=lambda num_bytes, total: bar.update(num_bytes // 10**6, total // 10**6),
         )
-    num_freed = report.num_bytes_before - report.num_bytes_after + remove_orphans(path)
-    if (path / INDEX_FOLDER / CATALOG_NAME).exists():
-        open_catalog(path)  # the next search need not make it, and verify misses no shard
+    num_freed = report.num_bytes_before - report.num_bytes_after + remove_orphans(store)
+    if (store / INDEX_FOLDER / CATALOG_NAME).exists():
+        open_catalog(store)  # the next search need not make it, and verify misses no shard
     if json_output:
         body = {
-            "store": str(path),
+            "store": str(store),
             "num_dropped": report.num_dropped,
             "num_shards_before": report.num_shards_before,
             "num_shards_after": report.num_shards_after,
@@ -181,18 +174,17 @@ def compact(
         return
     shards, size = count(report.num_shards_after, "shard"), byte_size(report.num_bytes_after)
     if num_freed <= 0 and report.num_shards_before == report.num_shards_after:
-        stdout().print(f"nothing to free: {shards}, {size}", soft_wrap=True)
+        print_line(f"nothing to free: {shards}, {size}")
         return
-    stdout().print(
+    print_line(
         f"{byte_size(max(num_freed, 0))} freed, {report.num_dropped:,} superseded or removed videos dropped; "
-        f"now {shards}, {size}",
-        soft_wrap=True,
+        f"now {shards}, {size}"
     )
 
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr store verify --store kitchen.store --repair[/bold]")
 def verify(
-    store: Path | None = options.STORE,
+    store: Path = options.STORE,
     repair: bool = flag(
         "--repair", "Set damaged files aside; extract and cache then do their contents again."
     ),
@@ -203,17 +195,16 @@ def verify(
     from vtrcli.store import verify as checks
     from vtrcli.store.catalog_file import open_catalog, vanished_shards
 
-    path = options.store_path(store)
-    report = checks.verify(path)
-    gone = vanished_shards(path)
+    report = checks.verify(store)
+    gone = vanished_shards(store)
     problems = [*report.all_problems, *gone]
-    renamed = checks.repair(path, report) if repair else []
+    renamed = checks.repair(store, report) if repair else []
     if repair and gone and not report.others:
-        open_catalog(path)  # what the last search knew is told once
+        open_catalog(store)  # what the last search knew is told once
     is_mended = repair and not report.others
     if json_output:
         body = {
-            "store": str(path),
+            "store": str(store),
             "num_shards": report.num_shards,
             "num_frames": report.num_frames,
             "num_bytes": report.num_bytes,
@@ -223,7 +214,7 @@ def verify(
         print_json("store verify", body)
     elif not problems:
         shards, frames = count(report.num_shards, "shard"), count(report.num_frames, "frame")
-        stdout().print(f"sound: {shards}, {frames}, {byte_size(report.num_bytes)} read", soft_wrap=True)
+        print_line(f"sound: {shards}, {frames}, {byte_size(report.num_bytes)} read")
     else:
         for file, detail in problems:
             say(f"{file.name}: {detail}", quiet=quiet)
@@ -234,30 +225,27 @@ def verify(
         )
     if report.others:
         raise StoreError(
-            f"{count(len(report.others), 'file')} in {path} cannot be checked: {report.others[0][1]}",
+            f"{count(len(report.others), 'file')} in {store} cannot be checked: {report.others[0][1]}",
             allowed="files that can be read, of a format that this vtr knows",
             to_do="update vtr (pip install -U vtrcli) or mend what is said of them: nothing was set aside for it",
         )
     if problems and not is_mended:
         raise StoreError(
-            f"{count(len(problems), 'problem')} in {path} ({count(report.num_shards, 'shard')} read)",
+            f"{count(len(problems), 'problem')} in {store} ({count(report.num_shards, 'shard')} read)",
             allowed="files as they were written",
             to_do="run `vtr store verify --repair`, then `vtr extract` (and `vtr cache` for captions) again",
         )
     if problems and not json_output:
         done = [f"{count(len(renamed), 'file')} set aside"] * bool(renamed)
         done += [f"{count(len(report.unsound), 'video')} taken out"] * bool(report.unsound)
-        stdout().print(
-            f"{', '.join(done) or 'noted'}; run `vtr extract` (and `vtr cache` for captions) again",
-            soft_wrap=True,
-        )
+        print_line(f"{', '.join(done) or 'noted'}; run `vtr extract` (and `vtr cache` for captions) again")
 
 
 @app.command(cls=TypedCommand, epilog="Example: [bold]vtr store relocate /media/old /media/new[/bold]")
 def relocate(
     old: str = arg("OLD", "Folder where the videos were, or a root's name."),
     new: Path = arg("NEW", "Folder where they are now."),
-    store: Path | None = options.STORE,
+    store: Path = options.STORE,
     dry_run: bool = DRY_RUN,
     json_output: bool = options.JSON,
 ) -> None:
@@ -267,18 +255,9 @@ def relocate(
     """
     from vtrcli.store.relocate import relocate as relocate_folder
 
-    path = options.store_path(store)
-    done = relocate_folder(path, old, new, dry_run=dry_run)
+    done = relocate_folder(store, old, new, dry_run=dry_run)
     if json_output:
-        body = {
-            "store": str(path),
-            "dry_run": dry_run,
-            "old": done.old,
-            "new": done.new,
-            "num_videos": done.num_videos,
-            "num_found": done.num_found,
-            "num_merged": done.num_merged,
-        }
+        body = {"store": str(store), "dry_run": dry_run, **vars(done)}
         print_json("store relocate", body)
         return
     verb = "would be" if dry_run else "now"
@@ -287,13 +266,13 @@ def relocate(
         parts.append(f"{done.num_videos - done.num_found:,} of them not found there")
     if done.num_merged:
         parts.append(f"{done.num_merged:,} merged with what was extracted there")
-    stdout().print(", ".join(parts), soft_wrap=True)
+    print_line(", ".join(parts))
 
 
 @app.command(cls=TypedCommand, epilog="Example: [bold]vtr store prune --missing --dry-run[/bold]")
 def prune(
     videos: list[str] | None = arg("VIDEO", "Ids, or paths of files.", default=None),
-    store: Path | None = options.STORE,
+    store: Path = options.STORE,
     missing: bool = flag("--missing", "Videos whose file is gone."),
     under: list[Path] | None = opt("--under FOLDER", "Videos in this folder; also several times."),
     dry_run: bool = DRY_RUN,
@@ -307,11 +286,10 @@ def prune(
     """
     from vtrcli.store.prune import prune as prune_store
 
-    path = options.store_path(store)
-    done = prune_store(path, missing=missing, under=under or [], names=videos or [], dry_run=dry_run)
+    done = prune_store(store, missing=missing, under=under or [], names=videos or [], dry_run=dry_run)
     if json_output:
         body = {
-            "store": str(path),
+            "store": str(store),
             "dry_run": dry_run,
             "num_pruned": len(done.videos),
             "pruned": [{"video_id": record.video_id, "path": record.path} for record in done.videos],
@@ -327,21 +305,20 @@ def prune(
     for folder in done.empty:
         say(f"note: the store holds no video of {folder}; `vtr store info` shows its folders", quiet=quiet)
     result = "would be taken out" if dry_run else "taken out"
-    stdout().print(f"{count(len(done.videos), 'video')} {result}", soft_wrap=True)
+    print_line(f"{count(len(done.videos), 'video')} {result}")
 
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr store failures --json | jq '.failures[].path'[/bold]")
-def failures(store: Path | None = options.STORE, json_output: bool = options.JSON) -> None:
+def failures(store: Path = options.STORE, json_output: bool = options.JSON) -> None:
     """List the files that could not be extracted, and why."""
     from vtrcli.store.failures import read_failures
     from vtrcli.store.reader import FeatureStore
 
-    path = options.store_path(store)
-    records = [location.record for location in FeatureStore(path).videos.values()]
-    standing = list(read_failures(path, records).values())
+    records = [location.record for location in FeatureStore(store).videos.values()]
+    standing = list(read_failures(store, records).values())
     if json_output:
         rows = [{**failure.public(), "when": failure.when} for failure in standing]
-        print_json("store failures", {"store": str(path), "failures": rows})
+        print_json("store failures", {"store": str(store), "failures": rows})
         return
     if not standing:
         stdout().print("no failures")

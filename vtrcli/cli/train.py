@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +16,7 @@ import typer
 from vtrcli.api import train
 from vtrcli.cli import options
 from vtrcli.cli.options import flag, opt
-from vtrcli.cli.output import StepBar, count, home_relative, print_json, say, stdout
+from vtrcli.cli.output import StepBar, count, home_relative, print_json, print_line, say
 from vtrcli.cli.settings import newest_run, runs_folder
 from vtrcli.errors import EXIT_INTERRUPTED, UsageError, WeightsError
 from vtrcli.times import clock
@@ -33,7 +34,7 @@ LENGTHS = frozenset({"steps", "epochs"})
 
 def command(
     context: typer.Context,
-    store: Path | None = options.STORE,
+    store: Path = options.STORE,
     dataset: str | None = options.DATASET,
     annotations: Path | None = options.ANNOTATIONS,
     out: Path | None = opt("--out RUN", "Run folder.", shown="runs/TIME beside vtr.toml"),
@@ -97,36 +98,12 @@ def command(
     Captions that are not cached yet are encoded first. For several GPUs: torchrun --nproc-per-node N -m vtrcli train …
     """
     name, folder = options.require_dataset(dataset, annotations)
-    changes: dict[str, Any] = {
-        "steps": steps,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
-        "warmup_share": warmup_share,
-        "num_frames": frames,
-        "max_tokens": max_tokens,
-        "captions": captions,
-        "dsl_temperature": dsl_temperature,
-        "experts": tuple(experts.replace(" ", "").split(",")) if experts else None,
-        "aggregator": aggregator,
-        "gate": gate,
-        "patience": patience,
-        "seed": seed,
-        "precision": precision,
-        "finetune": finetune or None,
-        "from_scratch": from_scratch or None,
-        "backbone_learning_rate": backbone_learning_rate,
-        "freeze_layers": freeze_layers,
-        "gradient_checkpointing": gradient_checkpointing or None,
-    }
-    given = {key: value for key, value in changes.items() if value is not None}
-    typed = {key for key in given if options.was_typed(context, "frames" if key == "num_frames" else key)}
+    given = settings_given(context)
+    typed = {option for option in given if options.was_typed(context, option)}
     given = one_length(given, typed)
-    if resume:
+    if resume:  # all but the length stands in its config.json
         require_resumable(typed | ({"recipe"} if options.was_typed(context, "recipe") else set()))
-    if resume:  # the rest stands in its config.json
-        given = {key: given[key] for key in LENGTHS & typed}
+        given = {option: given[option] for option in LENGTHS & typed}
     if options.was_typed(context, "backbone") and not (finetune or resume):
         raise UsageError(
             "--backbone without --finetune",
@@ -142,7 +119,7 @@ def command(
         said_of_options(given),
     ):
         result = train(
-            options.store_path(store),
+            store,
             dataset=name,
             annotations=folder,
             out=run,
@@ -165,21 +142,33 @@ def command(
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def flag_of(setting: str) -> str:
-    """The option that gives a training setting."""
-    return "--frames" if setting == "num_frames" else f"--{setting.replace('_', '-')}"
+def settings_given(context: typer.Context) -> dict[str, Any]:
+    """The options that are training settings, where they were given; the arguments of `vtr.train`."""
+    from vtrcli.model.train_settings import TrainSettings
+
+    names = {field.name for field in fields(TrainSettings)} | {"frames"}
+    values = {name: value for name, value in context.params.items() if name in names}
+    if values["experts"]:
+        values["experts"] = tuple(values["experts"].replace(" ", "").split(","))
+    return {name: value for name, value in values.items() if value is not None and value is not False}
+
+
+def flag_of(option: str) -> str:
+    """The option as it is typed."""
+    return f"--{option.replace('_', '-')}"
 
 
 @contextmanager
-def said_of_options(settings: Collection[str]) -> Iterator[None]:
+def said_of_options(given: Collection[str]) -> Iterator[None]:
     """What is wrong with one of the settings is said of its option. Raises UsageError."""
     try:
         yield
     except UsageError as error:
-        for name in settings:
-            if error.to_do == f"change {name}":
-                error.came_in = error.came_in.replace(name, flag_of(name), 1)
-                error.to_do = f"change {flag_of(name)}"
+        for option in given:
+            setting = "num_frames" if option == "frames" else option
+            if error.to_do == f"change {setting}":
+                error.came_in = error.came_in.replace(setting, flag_of(option), 1)
+                error.to_do = f"change {flag_of(option)}"
                 break
         raise
 
@@ -338,10 +327,9 @@ def print_result(result: TrainResult) -> None:
     """Where the run lies and what it reached."""
     recall = ", ".join(f"{way} R@1 {result.val[way]['R@1']:.1f}" for way in ("t2v", "v2t") if result.val)
     what = "stopped" if result.was_interrupted else "trained"
-    stdout().print(
+    print_line(
         f"{what} {count(result.epochs, 'epoch')} in {clock(result.seconds)}, kept epoch {result.best_epoch}: "
-        f"{recall} on validation · {home_relative(result.run)}",
-        soft_wrap=True,
+        f"{recall} on validation · {home_relative(result.run)}"
     )
     if result.best_epoch == 0 and not result.was_interrupted:
         say(
