@@ -327,11 +327,11 @@ def test_a_store_of_the_first_releases_is_recognised(videos: Path, tmp_path: Pat
         videos.rename(new)
     else:
         shutil.copytree(videos, new, copy_function=shutil.copy)
-    work = make_worklist(discover([new]).candidates, FeatureStore(store), {}, retry_failed=False)
+    work = make_worklist(discover([new]), FeatureStore(store), {}, retry_failed=False)
     assert (work.jobs, work.copies, work.num_moved) == ([], [], 4)
     assert [(root.folder, root.name) for root in work.moved_roots] == [(str(new), "videos")]
     assert [root.folder for root in work.new_roots] == [str(videos)]
-    assert sorted(job.video_id for job, _ in work.refreshed) == ([] if is_moved else sorted(NAMES))
+    assert sorted(job.video_id for job in work.refreshed) == ([] if is_moved else sorted(NAMES))
 
 
 def test_an_old_record_whose_file_has_another_time_is_decoded_again(videos: Path, tmp_path: Path) -> None:
@@ -340,9 +340,7 @@ def test_an_old_record_whose_file_has_another_time_is_decoded_again(videos: Path
 
     write_old_store(tmp_path / "old store", videos, NAMES)
     os.utime(videos / "b.mp4", ns=(1, 1))
-    work = make_worklist(
-        discover([videos]).candidates, FeatureStore(tmp_path / "old store"), {}, retry_failed=False
-    )
+    work = make_worklist(discover([videos]), FeatureStore(tmp_path / "old store"), {}, retry_failed=False)
     assert [job.video_id for job in work.jobs] == ["b"]
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from vtrcli.errors import InputError, StoreError, VideoError
-from vtrcli.extraction.collisions import settle_collisions
 from vtrcli.extraction.discover import Discovery, discover
 from vtrcli.extraction.pipeline import DecodeSettings, FailedVideo, FinishedVideo, run_pipeline
-from vtrcli.extraction.recognize import KnownRows
+from vtrcli.extraction.recognize import Rows, settle_ids
 from vtrcli.extraction.worklist import Job, Worklist, make_worklist
 from vtrcli.model.backbone import DEMO_NAME, Backbone, Description, default_batch_size
 from vtrcli.model.families import describe_backbone, is_published, load_backbone
@@ -110,7 +109,7 @@ class ExtractResult:
         return [failure.public() for failure in self.failures]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run is about to do, for the line that announces it. `num_to_do` also counts the files that share the
     features of another and those that could not even be looked at: its progress ends there."""
@@ -174,28 +173,22 @@ def extract(
     described = describe_backbone(backbone, progress=on_download)
     config = store_config(described, sampling, aspect)
     with writing(store, config):
-        reader = FeatureStore(store)
-        standing = read_failures(
-            store, (location.record for location in reader.videos.values()), keep_gone=True
-        )
-        work = make_worklist(
-            found.candidates, reader, standing, retry_failed=retry_failed, keep_frames=keep_frames
-        )
-        run = _Run(store, config, work, on_progress)
-        run.note_found(found, standing, retry_failed=retry_failed)
+        before = FeatureStore(store)
+        standing = read_failures(store, (at.record for at in before.videos.values()), keep_gone=True)
+        work = make_worklist(found, before, standing, retry_failed=retry_failed, keep_frames=keep_frames)
+        run = _Run(store, config, found, work, on_progress)
         if work.jobs:
             loaded = load_backbone(backbone, device=device, towers="image")
-            num_bytes = sum(job.state.num_bytes for job in work.jobs)
             on_plan(
                 Plan(
-                    store,
-                    run.result.num_found,
-                    run.num_to_do,
-                    len(work.jobs),
-                    num_bytes,
-                    sampling,
-                    aspect,
-                    loaded,
+                    store=store,
+                    num_found=run.result.num_found,
+                    num_to_do=work.num_to_do,
+                    num_to_decode=len(work.jobs),
+                    num_bytes=sum(job.state.num_bytes for job in work.jobs),
+                    sampling=sampling,
+                    aspect=aspect,
+                    backbone=loaded,
                 )
             )
             settings = DecodeSettings(
@@ -206,13 +199,9 @@ def extract(
                 keep_frames=keep_frames,
                 aspect=aspect,
             )
-            default_batch = default_batch_size(loaded.device)
-            run.decode(loaded, settings, batch_size or default_batch)
+            run.decode(loaded, settings, batch_size or default_batch_size(loaded.device))
         run.copy_known()
-        if work.removed:
-            remove_videos(store, work.removed)
-        if run.written:
-            run.result.warnings += settle_collisions(store, run.written, reader, run.writer)
+        run.settle(before)
         if prune_missing:
             pruned = prune(store, missing=True, under=[path.absolute() for path in paths], spare_absent=True)
             run.result.num_pruned, run.result.absent = len(pruned.videos), pruned.absent
@@ -280,56 +269,42 @@ def require_something(found: Discovery, paths: Sequence[Path]) -> None:
 
 
 class _Run:
-    """The state of one extraction: writes outcomes to the store and counts them."""
+    """One extraction as it goes: writes outcomes to the store, and counts them. `written`: video id -> path."""
 
     def __init__(
-        self, store: Path, config: StoreConfig, work: Worklist, on_progress: Callable[[Progress], None]
+        self,
+        store: Path,
+        config: StoreConfig,
+        found: Discovery,
+        work: Worklist,
+        on_progress: Callable[[Progress], None],
     ) -> None:
-        self.store, self._config = store, config
-        self.work = work
         self.result = ExtractResult(
             store,
             aspect=config.aspect,
+            num_found=len(found.candidates) + len(found.problems),
+            num_ignored=found.num_ignored,
             num_skipped=work.num_unchanged,
             num_moved=work.num_moved,
+            failures=list(work.known_failures),
+            known_failures=work.known_failures,
             warnings=list(work.notes),
         )
-        self._pass_over(work.known_failures)
+        self.written: dict[str, str] = {}
+        self._store, self._config, self._work = store, config, work
+        self._writer = StoreWriter(store, backbone_sha256=config.backbone.sha256, config=config)
+        self._root_names: dict[str, str] | None = None
+        self._on_progress = on_progress
+        self._num_done = len(work.new_failures)
         for failure in work.moved_failures:
             append_failure(store, failure)
-        self.written: dict[str, str] = {}
-        self._root_names: dict[str, str] | None = None
-        self.writer = StoreWriter(store, backbone_sha256=config.backbone.sha256, config=config)
-        self._on_progress = on_progress
-        self._num_done = self._num_failed = self._num_failed_at_once = 0
         for failure in work.new_failures:
-            self._fail_at_once(failure)
-
-    @property
-    def num_to_do(self) -> int:
-        """Files that this run decodes, copies or fails."""
-        return len(self.work.jobs) + len(self.work.copies) + self._num_failed_at_once
-
-    def note_found(self, found: Discovery, standing: dict[str, Failure], *, retry_failed: bool) -> None:
-        """Count what was found, and the files that could not even be looked at."""
-        self.result.num_found = len(found.candidates) + len(found.problems)
-        self.result.num_ignored = found.num_ignored
-        for path, reason, detail in found.problems:
-            known = standing.get(str(path))
-            if known is not None and known.reason == reason and not retry_failed:
-                self._pass_over([known])
-            else:
-                self._fail_at_once(make_failure(path, reason, detail, state=None))
-
-    def _fail_at_once(self, failure: Failure) -> None:
-        self._num_failed_at_once += 1
-        self._num_done += 1
-        self.fail(failure)
+            self._fail(failure)
 
     def decode(self, backbone: Backbone, settings: DecodeSettings, batch_size: int) -> None:
         """Run the pipeline; whatever ends it, what is finished is written."""
         outcomes = run_pipeline(
-            self.work.jobs,
+            self._work.jobs,
             encode=backbone.encode_images,
             batch_size=batch_size,
             settings=settings,
@@ -345,72 +320,54 @@ class _Run:
                 self._report()
         finally:
             outcomes.close()
-            self.writer.flush()
+            self._writer.flush()
 
     def copy_known(self) -> None:
-        """Give files of known content the features of it: moved or touched ones, and those that are there twice."""
-        pairs = [(job, key, True) for job, key in self.work.refreshed]
-        pairs += [(job, key, False) for job, key in self.work.copies]
-        if pairs or self.work.moved_roots:
+        """Give files of known content the rows of it: moved or touched ones, and those that are there twice."""
+        jobs = [*self._work.refreshed, *self._work.copies]
+        if jobs or self._work.moved_roots:
             self._place_roots()
-        if not pairs:
+        if not jobs:
             return
-        rows = KnownRows(self.store, {key for _, key, _ in pairs})
+        rows = Rows(self._store)
+        newest = rows.newest({job.rows_of for job in jobs if job.rows_of})
         failed = {failure.path: failure for failure in self.result.failures}
-        twins = {job.content: failed[str(job.path)] for job in self.work.jobs if str(job.path) in failed}
-        for job, key, is_refreshed in pairs:
+        twins = {job.content: failed[str(job.path)] for job in self._work.jobs if str(job.path) in failed}
+        for number, job in enumerate(jobs):
+            is_refreshed = number < len(self._work.refreshed)
             self._num_done += not is_refreshed
             self._report()
-            row = rows.find(key)
-            if row is None and not is_refreshed and key in twins:
-                self._fail_job(job, VideoError(twins[key].reason, twins[key].detail, path=str(job.path)))
-                continue
-            if row is None:
+            at = newest.get(job.rows_of or "")
+            if at is not None:
+                record = self._record(job, at.record, job.content or at.record.content, at.record.warnings)
+                rows.copy(at, record, self._writer)
+                self.written[job.video_id] = str(job.path)
+                self.result.num_copied += not is_refreshed
+            elif not is_refreshed and job.rows_of in twins:
+                twin = twins[job.rows_of]
+                self._fail_job(job, VideoError(twin.reason, twin.detail, path=str(job.path)))
+            else:
                 self.result.warnings.append(
                     f"{job.path}: what it was a copy of changed meanwhile; run again to do this file"
                 )
-                continue
-            features, timestamps, jpegs = row.body()
-            record = self._record(job, row.record, job.content or row.record.content)
-            self.writer.add(record, features, timestamps, jpegs=jpegs)
-            self.written[job.video_id] = str(job.path)
-            self.result.num_copied += not is_refreshed
-        self.writer.flush()
+        self._writer.flush()
 
-    def _record(
-        self, job: Job, about: VideoRecord | VideoInfo, content: str | None, **more: Any
-    ) -> VideoRecord:
-        self._place_roots()
-        names = self._root_names or {}
-        job = replace(job, root=names.get(job.root, job.root) if job.root else None)
-        return make_record(job, about, content=content, **more)
+    def settle(self, before: FeatureStore) -> None:
+        """Take out what others replaced, and give every file that was written an id of its own.
 
-    def _place_roots(self) -> None:
-        """Make the run's folders roots of the store, before the first row that names one."""
-        if self._root_names is None:
-            self._root_names = names = add_roots(self.store, self.work.new_roots)
-            moved = [replace(root, name=names.get(root.name, root.name)) for root in self.work.moved_roots]
-            move_roots(self.store, moved)
-
-    def _pass_over(self, known: list[Failure]) -> None:
-        self.result.failures += known
-        self.result.known_failures += known
-
-    def fail(self, failure: Failure) -> None:
-        """Note a failure in the store and in the result."""
-        create_config(self.store, self._config)  # see StoreWriter: it may have been taken away
-        append_failure(self.store, failure)
-        self.result.failures.append(failure)
-        self._num_failed += 1
-
-    def _fail_job(self, job: Job, error: VideoError) -> None:
-        self.fail(make_failure(job.path, error.reason, error.detail, state=job.state))
+        Args:
+            before: the store when this run began.
+        """
+        if self._work.removed:
+            remove_videos(self._store, self._work.removed)
+        if self.written:
+            self.result.warnings += settle_ids(self._store, self.written, before, self._writer)
 
     def _keep(self, video: FinishedVideo) -> None:
-        record = self._record(video.job, video.info, video.content, warnings=video.warnings)
+        record = self._record(video.job, video.info, video.content, video.warnings)
         try:
             require_unchanged(video.job)
-            self.writer.add(record, video.features, video.timestamps, jpegs=video.jpegs)
+            self._writer.add(record, video.features, video.timestamps, jpegs=video.jpegs)
         except VideoError as error:
             self._fail_job(video.job, error)
             return
@@ -418,13 +375,55 @@ class _Run:
         self.result.num_extracted += 1
         self.result.warnings += [f"{video.job.path}: {warning}" for warning in video.warnings]
 
+    def _fail_job(self, job: Job, error: VideoError) -> None:
+        self._fail(make_failure(job.path, error.reason, error.detail, state=job.state))
+
+    def _fail(self, failure: Failure) -> None:
+        """Note a failure in the store and in the result."""
+        create_config(self._store, self._config)  # see StoreWriter: it may have been taken away
+        append_failure(self._store, failure)
+        self.result.failures.append(failure)
+
+    def _record(
+        self, job: Job, about: VideoRecord | VideoInfo, content: str | None, warnings: tuple[str, ...]
+    ) -> VideoRecord:
+        """The store's record of a file that is done now. `about`: the decoder's word on the picture, or an earlier
+        record of the same content."""
+        names = self._place_roots()
+        return VideoRecord(
+            video_id=job.video_id,
+            path=str(job.path),
+            num_bytes=job.state.num_bytes,
+            mtime_ns=job.state.mtime_ns,
+            fingerprint=job.state.fingerprint,
+            duration_seconds=about.duration_seconds,
+            width=about.width,
+            height=about.height,
+            codec=about.codec,
+            extracted_at=time.time(),
+            warnings=warnings,
+            content=content,
+            inode=job.state.inode,
+            ctime_ns=job.state.ctime_ns,
+            root=names.get(job.root, job.root) if job.root else None,
+            relative_path=job.relative_path,
+        )
+
+    def _place_roots(self) -> dict[str, str]:
+        """Make the run's folders roots of the store, before the first row that names one; returns their names there."""
+        if self._root_names is None:
+            self._root_names = names = add_roots(self._store, self._work.new_roots)
+            moved = [replace(root, name=names.get(root.name, root.name)) for root in self._work.moved_roots]
+            move_roots(self._store, moved)
+        return self._root_names
+
     def _count_frames(self, num_frames: int) -> None:
         self.result.num_frames += num_frames
         self._report()
 
     def _report(self) -> None:
-        num_failed = self._num_failed
-        self._on_progress(Progress(self.num_to_do, self._num_done, num_failed, self.result.num_frames))
+        num_failed = len(self.result.failures) - len(self.result.known_failures)
+        self._on_progress(Progress(self._work.num_to_do, self._num_done, num_failed, self.result.num_frames))
 
 
 def require_unchanged(job: Job) -> None:
@@ -437,32 +436,3 @@ def require_unchanged(job: Job) -> None:
         is_same = False
     if not is_same:
         raise VideoError("changed", "it changed or vanished while it was read", path=str(job.path))
-
-
-def make_record(
-    job: Job, about: VideoRecord | VideoInfo, *, content: str | None, warnings: tuple[str, ...] | None = None
-) -> VideoRecord:
-    """The store's record of a file that is done now.
-
-    Args:
-        about: what is known of the picture: the decoder's word, or an earlier record of the same content.
-    """
-    known = about.warnings if isinstance(about, VideoRecord) else ()
-    return VideoRecord(
-        video_id=job.video_id,
-        path=str(job.path),
-        num_bytes=job.state.num_bytes,
-        mtime_ns=job.state.mtime_ns,
-        fingerprint=job.state.fingerprint,
-        duration_seconds=about.duration_seconds,
-        width=about.width,
-        height=about.height,
-        codec=about.codec,
-        extracted_at=time.time(),
-        warnings=known if warnings is None else warnings,
-        content=content,
-        inode=job.state.inode,
-        ctime_ns=job.state.ctime_ns,
-        root=job.root,
-        relative_path=job.relative_path,
-    )

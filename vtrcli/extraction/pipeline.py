@@ -224,20 +224,20 @@ class _Workers:
             if job is None:
                 break
             try:
-                self._put(self._decode(number, job))
+                end = self._decode(number, job)
             except VideoError as error:
-                self._put(_End(number, error=error))
+                end = _End(number, error=error)
             except MemoryError:
-                self._put(_End(number, error=VideoError("memory", "no memory is left", path=str(job.path))))
+                end = _End(number, error=VideoError("memory", "no memory is left", path=str(job.path)))
+            except VtrError as error:  # no ffmpeg, say: no other video would fare better
+                end = _End(number, fatal=error)
             except Exception as error:
                 if self._stopping.is_set():
                     break  # its session was closed
-                if isinstance(error, VtrError):  # no ffmpeg, say: no other video would fare better
-                    self._put(_End(number, fatal=error))
-                else:
-                    self._put(_End(number, error=bug_in_decoding(job.path, error)))
+                end = _End(number, error=bug_in_decoding(job.path, error))
             except BaseException as error:
-                self._put(_End(number, fatal=error))
+                end = _End(number, fatal=error)
+            self._put(end)
         self._put(None)
 
     def _decode(self, number: int, job: Job) -> _End:

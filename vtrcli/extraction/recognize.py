@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from vtrcli.extraction.discover import Candidate
-from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, FrameShard
-from vtrcli.store.reader import FeatureStore, Location, require_cut
-from vtrcli.store.records import FileState, VideoRecord, file_content
-from vtrcli.store.roots import Roots, below, is_below, mount_below, normal
+from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, FrameShard, frames_of
+from vtrcli.store.reader import FeatureStore, Location
+from vtrcli.store.records import FileState, VideoRecord, file_content, place_of
+from vtrcli.store.roots import Root, Roots, below, is_below, mount_below, normal
+from vtrcli.store.writer import StoreWriter
 from vtrcli.video.files import VIDEO_SUFFIXES
 
 MAX_HASHERS = 8
@@ -89,62 +88,79 @@ def content_key(record: VideoRecord) -> str:
     return record.content or f"{record.fingerprint} {record.num_bytes} {record.mtime_ns}"
 
 
-def all_rows(store: FeatureStore) -> Iterator[Location]:
-    """Every row range of a store, superseded and removed ones too, oldest first."""
-    for number, shard in enumerate(store.shards):
-        require_cut(shard)
-        offsets = shard.offsets.tolist()
-        for record, start, stop in zip(shard.records, offsets, offsets[1:], strict=False):
-            yield Location(record, number, start, stop)
+class Stored:
+    """What the store knows, by what a file can be recognised by.
+
+    Attributes:
+        again: ids whose videos are to be decoded again.
+        usable: keys of contents whose rows may be copied; None for all.
+    """
+
+    def __init__(self, store: FeatureStore, again: set[str]) -> None:
+        self.again = again
+        self.roots = store.roots
+        self.current = {video_id: at.record for video_id, at in store.videos.items()}
+        self.by_path: dict[str, list[VideoRecord]] = defaultdict(list)
+        self.by_normal: dict[str, list[VideoRecord]] = defaultdict(list)
+        self.by_key: dict[str, list[VideoRecord]] = defaultdict(list)
+        for record in self.current.values():
+            self.by_path[record.path].append(record)
+            self.by_key[content_key(record)].append(record)
+            if not record.path.isascii():
+                self.by_normal[normal(record.path)].append(record)
+        # Superseded rows are as good as any, but nobody knows whether they have kept frames.
+        self.by_fingerprint: dict[str, list[VideoRecord]] = defaultdict(list)
+        self.root_names: set[str | None] = set()
+        for at in store.rows():
+            self.by_fingerprint[at.record.fingerprint].append(at.record)
+            self.root_names.add(at.record.root)
+        with_frames = (record for record in self.current.values() if record.video_id not in again)
+        self.usable = {content_key(record) for record in with_frames} if again else None
+
+    def at(self, path: str, status: os.stat_result, paths: set[str]) -> VideoRecord | None:
+        """The stored video of a path, which may be recorded in Unicode's other form; of several the one that fits.
+
+        Args:
+            paths: those of all candidates: a video whose own path is there is nobody else's.
+        """
+        records = self.by_path.get(path)
+        if not records:
+            others = self.by_normal.get(normal(path), [])
+            records = [
+                record for record in others if record.path not in paths and _is_same_name(record, path)
+            ]
+        return next(
+            (record for record in records if record.is_file(status)), records[-1] if records else None
+        )
+
+    def of_content(self, file: File) -> list[VideoRecord]:
+        """The current videos of a file's content."""
+        return [record for key in dict.fromkeys(file.keys) for record in self.by_key.get(key, [])]
+
+    def usable_key(self, file: File) -> str | None:
+        """Names the rows that the file may get; None where there are none."""
+        return next((key for key in file.keys if self.usable is None or key in self.usable), None)
+
+    def folder_of(self, record: VideoRecord) -> str:
+        """The folder that a record's id is a path below."""
+        return place_of(record, self.roots)[0]
+
+    def folder_sizes(self) -> Counter[str]:
+        """How many videos each folder has."""
+        return Counter(self.folder_of(record) for record in self.current.values())
+
+    def new_root(self, folder: str, roots: dict[str, Root]) -> Root:
+        """A root for a folder, with a name that no row and none of `roots` has."""
+        return Root(name=Roots(roots).new_name(folder, self.root_names), folder=folder, origin=folder)
 
 
-@dataclass(frozen=True)
-class KnownRow:
-    """Stored features of some content, and their frames where they were kept."""
-
-    store: FeatureStore
-    at: Location
-    frames: FrameShard | None
-
-    @property
-    def record(self) -> VideoRecord:
-        """The stored video that has or had them."""
-        return self.at.record
-
-    def body(self) -> tuple[np.ndarray, np.ndarray, FrameJpegs | None]:
-        """features float16 [num_frames, dim], timestamps float32 [num_frames] in seconds, kept frames."""
-        shard, rows = self.store.shards[self.at.shard], slice(self.at.start, self.at.stop)
-        jpegs = FrameJpegs(tuple(self.frames.images(self.record.video_id))) if self.frames else None
-        return shard.features[rows], shard.timestamps[rows], jpegs
-
-
-class KnownRows:
-    """The newest rows of each content, from a store as it is now; rows that have kept frames come first."""
-
-    def __init__(self, store: Path, keys: Set[str]) -> None:
-        self._store = FeatureStore(store)
-        self._frames: dict[int, FrameShard | None] = {}
-        self._rows: dict[str, list[Location]] = {}
-        for at in all_rows(self._store):
-            if (key := content_key(at.record)) in keys:
-                self._rows.setdefault(key, []).append(at)
-
-    def find(self, key: str) -> KnownRow | None:
-        """The rows of a content; None when they are gone."""
-        rows = self._rows.get(key, [])
-        for at in reversed(rows):
-            frames = self._frames_of(at)
-            if frames is not None:
-                return KnownRow(self._store, at, frames)
-        return KnownRow(self._store, rows[-1], None) if rows else None
-
-    def _frames_of(self, at: Location) -> FrameShard | None:
-        """The frame shard that holds a row's frames. One that holds an id twice cannot say whose they are."""
-        if at.shard not in self._frames:
-            path = self._store.path / FRAME_FOLDER / self._store.shards[at.shard].path.name
-            self._frames[at.shard] = FrameShard(path) if path.exists() else None
-        frames = self._frames[at.shard]
-        return frames if frames is not None and at.record.video_id in frames else None
+def _is_same_name(record: VideoRecord, path: str) -> bool:
+    """Whether a record's path, in the other Unicode form, means the same file: it does on some file systems; where
+    it does not, there may be a file of either name."""
+    try:
+        return os.path.samefile(record.path, path)
+    except (OSError, ValueError):
+        return True
 
 
 def places(candidate: Candidate, roots: Roots) -> list[tuple[str, str]]:
@@ -255,3 +271,91 @@ def _contents(paths: list[str]) -> dict[str, str]:
             return {path: content for path, content in pool.map(read, dict.fromkeys(paths)) if content}
         finally:
             stop.set()  # on Ctrl-C the pool waits for its threads
+
+
+class Rows:
+    """All rows of a store as it is now, superseded and removed ones too, to be given to other files."""
+
+    def __init__(self, store: Path) -> None:
+        self.store = FeatureStore(store)
+        self._frames: dict[int, FrameShard | None] = {}
+
+    def newest(self, keys: Set[str]) -> dict[str, Location]:
+        """Per content, see `content_key`, its newest rows; rows that have kept frames come first."""
+        found: dict[str, Location] = {}
+        for at in self.store.rows():
+            key = content_key(at.record)
+            if key in keys and (key not in found or self._kept(at) or not self._kept(found[key])):
+                found[key] = at
+        return found
+
+    def copy(self, at: Location, record: VideoRecord, writer: StoreWriter) -> None:
+        """Write the features, times and kept frames at a place as those of `record`."""
+        shard, rows, kept = self.store.shards[at.shard], slice(at.start, at.stop), self._kept(at)
+        images = kept.images(at.record.video_id) if kept else frames_of(self.store.path, shard, at)
+        jpegs = FrameJpegs(tuple(images)) if images else None
+        writer.add(record, shard.features[rows], shard.timestamps[rows], jpegs=jpegs)
+
+    def _kept(self, at: Location) -> FrameShard | None:
+        """The frame shard that holds a row's frames. One that holds an id twice cannot say whose they are."""
+        if at.shard not in self._frames:
+            path = self.store.path / FRAME_FOLDER / self.store.shards[at.shard].path.name
+            self._frames[at.shard] = FrameShard(path) if path.exists() else None
+        frames = self._frames[at.shard]
+        return frames if frames is not None and at.record.video_id in frames else None
+
+
+def settle_ids(
+    store: Path, written: Mapping[str, str], planned: FeatureStore, writer: StoreWriter
+) -> list[str]:
+    """Give every path of a contested id an id of its own, and return a note for each.
+
+    Writers need no lock, so two processes may give a free id away; each looks at the end whether another path was
+    written under one of its ids since it planned. The path that sorts first keeps the id, the other gets the next free
+    one; both processes come to the same answer.
+
+    Args:
+        written: video id -> path that this process wrote under it.
+        planned: the store when this process planned; it knew these rows' ids, so that none of them is a rival, wherever
+            `compact` may have put them since.
+    """
+    rows = Rows(store)
+    taken = rows.store.paths
+    notes = []
+    for video_id, rivals in _contested(rows.store, written, planned).items():
+        keeper, *others = (rivals[path] for path in sorted(rivals))
+        if taken[video_id] != keeper.record.path:
+            rows.copy(keeper, keeper.record, writer)
+            taken[video_id] = keeper.record.path
+        for at in others:
+            path = Path(at.record.path)
+            root = path.parents[len(Path(video_id).parts) - 1]
+            new_id, note = choose_video_id(Candidate(path, root), taken)
+            if taken.get(new_id) != at.record.path:
+                rows.copy(at, replace(at.record, video_id=new_id), writer)
+                taken[new_id] = at.record.path
+            if note:
+                notes.append(note)
+    writer.flush()
+    return notes
+
+
+def _contested(
+    store: FeatureStore, written: Mapping[str, str], planned: FeatureStore
+) -> dict[str, dict[str, Location]]:
+    """Video id -> path -> its newest rows, superseded or not, for the ids that got more than one path since then."""
+    known = {_place(at.record) for at in planned.rows() if at.record.video_id in written}
+    old_shards = {shard.path for shard in planned.shards}
+    found: dict[str, dict[str, Location]] = {}
+    for at in store.rows():
+        record = at.record
+        if record.video_id not in written or store.shards[at.shard].path in old_shards:
+            continue
+        if written[record.video_id] == record.path or _place(record) not in known:
+            found.setdefault(record.video_id, {})[record.path] = at
+    return {video_id: rivals for video_id, rivals in found.items() if len(rivals) > 1}
+
+
+def _place(record: VideoRecord) -> tuple[str, str | None, str]:
+    """Id and place of a row, whatever its root's folder is now."""
+    return record.video_id, record.root, record.relative_path or record.path

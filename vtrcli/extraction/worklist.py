@@ -16,10 +16,10 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vtrcli.extraction.discover import Candidate
+from vtrcli.extraction.discover import Candidate, Discovery
 from vtrcli.extraction.recognize import (
     File,
-    all_rows,
+    Stored,
     are_apart,
     choose_video_id,
     content_key,
@@ -39,12 +39,19 @@ MAX_NEW_ROOTS = 8  # a list of files from many folders gets one root that holds 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to decode, or to be given features that are known. `content` is its SHA-256 where it was read."""
+    """One file to decode, or to be given features that are known.
+
+    Attributes:
+        content: its SHA-256 where it was read.
+        rows_of: names the content whose rows it gets instead of being decoded, see `content_key`.
+        root, relative_path: the root that holds it, and the path below that.
+    """
 
     path: Path
     video_id: str
     state: FileState
     content: str | None = None
+    rows_of: str | None = None
     root: str | None = None
     relative_path: str | None = None
 
@@ -54,18 +61,21 @@ class Worklist:
     """The work, and what needs none.
 
     Attributes:
-        copies: a job with the key of the content whose rows it gets, see `content_key`.
+        jobs: files to decode.
+        copies: files that get the rows of the same content.
+        refreshed: the same for stored videos that are known but not by this path or time of change.
         num_unchanged: files that need nothing, those of `num_moved` included.
         num_moved: stored videos that were recognised at another place or under another name.
         removed: ids whose path now belongs to another stored video, while their own content is nowhere.
-        refreshed: the same for stored videos that are known but not by this path or time of change.
-        moved_failures: those of `known_failures` whose file failed at another place.
         new_roots, moved_roots: what is to be said of the store's roots before any row is written.
+        known_failures: those that are not tried again.
+        moved_failures: those of `known_failures` whose file failed at another place.
+        new_failures: files that could not even be looked at.
     """
 
     jobs: list[Job] = field(default_factory=list)
-    copies: list[tuple[Job, str]] = field(default_factory=list)
-    refreshed: list[tuple[Job, str]] = field(default_factory=list)
+    copies: list[Job] = field(default_factory=list)
+    refreshed: list[Job] = field(default_factory=list)
     num_unchanged: int = 0
     num_moved: int = 0
     removed: list[str] = field(default_factory=list)
@@ -76,23 +86,62 @@ class Worklist:
     new_failures: list[Failure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def num_to_do(self) -> int:
+        """Files that are decoded, copied or failed."""
+        return len(self.jobs) + len(self.copies) + len(self.new_failures)
+
 
 def make_worklist(
-    candidates: list[Candidate],
+    found: Discovery,
     store: FeatureStore,
     failures: dict[str, Failure],
     *,
     retry_failed: bool,
     keep_frames: bool = False,
 ) -> Worklist:
-    """Compare the candidates with the store. An unchanged file costs one stat, a new one two small reads; one that may
+    """Compare what was found with the store. An unchanged file costs one stat, a new one two small reads; one that may
     be a stored video at another place, or with another time of change, is read whole.
 
     Args:
+        failures: path -> what is known to have failed.
         keep_frames: stored videos without kept frames are to be done again.
     """
     again = videos_without_frames(store) if keep_frames else set()
-    return _Planner(store, failures, retry_failed=retry_failed, again=again).plan(candidates)
+    planner = _Planner(Stored(store, again), _Failures(failures, retry_failed=retry_failed))
+    planner.plan(found.candidates)
+    for path, reason, detail in found.problems:
+        planner.failures.note(path, reason, detail, planner.work)
+    _name_roots(planner.work, planner.stored, found.candidates)
+    return planner.work
+
+
+class _Failures:
+    """What is known to have failed, by path and, for files that moved, by name, size and time of change."""
+
+    def __init__(self, by_path: dict[str, Failure], *, retry_failed: bool) -> None:
+        self.by_path = by_path
+        self.retry_failed = retry_failed
+        self._by_file: dict[tuple[str, int | None, int | None], list[Failure]] = defaultdict(list)
+        for failure in by_path.values():
+            name = normal(os.path.basename(failure.path))
+            self._by_file[name, failure.num_bytes, failure.mtime_ns].append(failure)
+
+    def note(self, path: Path, reason: str, detail: str, work: Worklist) -> None:
+        """A file that could not even be looked at."""
+        known = self.by_path.get(str(path))
+        if known is not None and known.reason == reason and not self.retry_failed:
+            work.known_failures.append(known)
+        else:
+            work.new_failures.append(make_failure(path, reason, detail, state=None))
+
+    def moved(self, candidate: Candidate, state: FileState, roots: Roots) -> Failure | None:
+        """What is known of a file that failed below another folder: its path there, size and time of change."""
+        key = (normal(candidate.path.name), state.num_bytes, state.mtime_ns)
+        for failure in self._by_file.get(key, []):
+            if any(normal(failure.path).endswith(os.sep + name) for _, name in places(candidate, roots)):
+                return replace(failure, path=str(candidate.path))
+        return None
 
 
 @dataclass
@@ -105,38 +154,15 @@ class _Move:
 
 
 class _Planner:
-    def __init__(
-        self, store: FeatureStore, failures: dict[str, Failure], *, retry_failed: bool, again: set[str]
-    ) -> None:
+    """Decides file by file; what is settled by one rule is not asked again by the next."""
+
+    def __init__(self, stored: Stored, failures: _Failures) -> None:
         self.work = Worklist()
+        self.stored = stored
         self.failures = failures
-        self.failed_files: dict[tuple[str, int | None, int | None], list[Failure]] = defaultdict(list)
-        for failure in failures.values():
-            name = normal(os.path.basename(failure.path))
-            self.failed_files[name, failure.num_bytes, failure.mtime_ns].append(failure)
-        self.retry_failed = retry_failed
-        self.again = again
-        self.roots = store.roots
-        self.current = {video_id: at.record for video_id, at in store.videos.items()}
-        self.owner = {record.video_id: record.path for record in self.current.values()}
-        self.by_path: dict[str, list[VideoRecord]] = defaultdict(list)
-        self.by_normal: dict[str, list[VideoRecord]] = defaultdict(list)
-        self.by_key: dict[str, list[VideoRecord]] = defaultdict(list)
-        for record in self.current.values():
-            self.by_path[record.path].append(record)
-            self.by_key[content_key(record)].append(record)
-            if not record.path.isascii():
-                self.by_normal[normal(record.path)].append(record)
-        # Superseded rows are as good as any, but nobody knows whether they have kept frames.
-        self.known: dict[str, list[VideoRecord]] = defaultdict(list)
-        self.root_names: set[str | None] = set()
-        for at in all_rows(store):
-            self.known[at.record.fingerprint].append(at.record)
-            self.root_names.add(at.record.root)
-        with_frames = (record for record in self.current.values() if record.video_id not in again)
-        self.usable = {content_key(record) for record in with_frames} if again else None
-        self.pending: set[str] = set()
-        self.paths: set[str] = set()
+        self.owner = {record.video_id: record.path for record in stored.current.values()}
+        self.paths: set[str] = set()  # of all candidates
+        self.pending: set[str] = set()  # of those that their stat did not recognise
         self.id_at: dict[str, str] = {}  # path -> id, of everything that is settled
         self.settled: set[str] = set()
         self.moves: list[_Move] = []
@@ -144,10 +170,11 @@ class _Planner:
         self.num_elsewhere = 0
         self.left: set[str] | None = None  # folders whose videos are elsewhere now
 
-    def plan(self, candidates: list[Candidate]) -> Worklist:
+    def plan(self, candidates: list[Candidate]) -> None:
+        """The rules in the order of the module's docstring; each takes the files that the ones before left."""
         self.paths = {str(candidate.path) for candidate in candidates}
         files = [file for file in map(self._look, candidates) if file is not None]
-        find_contents(files, self.known)
+        find_contents(files, self.stored.by_fingerprint)
         self.pending = {str(file.path) for file in files}
         for step in (self._is_touched, self._is_linked, self._is_elsewhere, self._is_renamed):
             files = [file for file in files if not step(file)]
@@ -155,23 +182,21 @@ class _Planner:
         for file in files:
             self._add(file)
         self._remove_replaced()
-        self._name_roots(candidates)
         if self.num_elsewhere:
             self.work.notes.append(
                 f"{self.num_elsewhere:,} files have the path and the content of another below another folder: "
                 "one video each"
             )
-        return self.work
 
     def _look(self, candidate: Candidate) -> File | None:
         """A file that needs a closer look; None where its stat says enough."""
         path = candidate.path
-        failure = self.failures.get(str(path))
+        failure = self.failures.by_path.get(str(path))
         try:
             status = path.stat()
-            record = self._record_at(str(path), status)
-            is_there = record is not None and record.path == str(path) and record.is_file(status)
-            if record is not None and failure is None and is_there and record.video_id not in self.again:
+            record = self.stored.at(str(path), status, self.paths)
+            is_known = record is not None and record.path == str(path) and record.is_file(status)
+            if record and is_known and failure is None and record.video_id not in self.stored.again:
                 self._settle(record.video_id, str(path))
                 self.work.num_unchanged += 1
                 return None
@@ -180,35 +205,16 @@ class _Planner:
             reason = "no-permission" if isinstance(error, PermissionError) else "not-found"
             self.work.new_failures.append(make_failure(path, reason, error.strerror or "", state=None))
             return None
-        if failure is None:
-            failure = self._moved_failure(candidate, state)
-        if failure is not None and failure.is_about(state) and not self.retry_failed:
+        if self.failures.retry_failed:
+            return File(candidate, state, record)
+        moved = None if failure else self.failures.moved(candidate, state, self.stored.roots)
+        if moved:
+            self.work.moved_failures.append(moved)
+        failure = failure or moved
+        if failure and failure.is_about(state):
             self.work.known_failures.append(failure)
             return None
         return File(candidate, state, record)
-
-    def _moved_failure(self, candidate: Candidate, state: FileState) -> Failure | None:
-        """What is known of a file that failed below another folder: its path there, size and time of change."""
-        key = (normal(candidate.path.name), state.num_bytes, state.mtime_ns)
-        for failure in self.failed_files.get(key, []):
-            if any(normal(failure.path).endswith(os.sep + name) for _, name in places(candidate, self.roots)):
-                moved = replace(failure, path=str(candidate.path))
-                if not self.retry_failed:
-                    self.work.moved_failures.append(moved)
-                return moved
-        return None
-
-    def _record_at(self, path: str, status: os.stat_result) -> VideoRecord | None:
-        """The stored video of a path, which may be recorded in Unicode's other form; of several the one that fits."""
-        records = self.by_path.get(path)
-        if not records:
-            others = self.by_normal.get(normal(path), [])
-            records = [
-                record for record in others if record.path not in self.paths and _is_same_name(record, path)
-            ]
-        return next(
-            (record for record in records if record.is_file(status)), records[-1] if records else None
-        )
 
     def _is_touched(self, file: File) -> bool:
         """1: the content is what its path had."""
@@ -223,7 +229,7 @@ class _Planner:
         """1, too: the very file of a stored video, its folder reached by another link."""
         if file.record is not None or not file.keys:
             return False
-        for record in self._of_content(file):
+        for record in self.stored.of_content(file):
             is_free = record.video_id not in self.settled and record.path not in self.paths
             if is_free and _in_real_folder(record.path) == _in_real_folder(str(file.path)):
                 self._move(file, record, None)
@@ -234,9 +240,9 @@ class _Planner:
         """2: the relative path and the content of a stored video, below another folder."""
         if file.record is not None:
             return False
-        here = places(file.candidate, self.roots) if file.keys else []
-        for record in self._of_content(file):
-            old_folder, relative_path = place_of(record, self.roots)
+        here = places(file.candidate, self.stored.roots) if file.keys else []
+        for record in self.stored.of_content(file):
+            old_folder, relative_path = place_of(record, self.stored.roots)
             for folder, name in here:
                 if name == relative_path and are_apart(folder, old_folder):
                     if record.video_id in self.settled:
@@ -248,7 +254,7 @@ class _Planner:
 
     def _is_renamed(self, file: File) -> bool:
         """3: the content of a stored video that is no more where it was."""
-        free = [record for record in self._of_content(file) if record.video_id not in self.settled]
+        free = [record for record in self.stored.of_content(file) if record.video_id not in self.settled]
         name = normal(file.path.name)
         for record in sorted(free, key=lambda record: normal(os.path.basename(record.path)) != name):
             if record.path in self.pending or self._is_left(record) or is_displaced(record):
@@ -269,53 +275,46 @@ class _Planner:
             if note:
                 self.work.notes.append(note)
         self._settle(video_id, str(file.path))
-        key = self._usable_key(file)
+        key = self.stored.usable_key(file)
         if key is not None:
-            self.work.copies.append((_job(file, video_id), key))
+            self.work.copies.append(_job(file, video_id, rows_of=key))
         else:
             self._decode(file, video_id)
 
     def _decode(self, file: File, video_id: str) -> None:
         """A file to decode, or the content of one that will be."""
-        job = _job(file, video_id)
         if file.content is not None and file.content in self.decoded:
-            self.work.copies.append((job, file.content))
+            self.work.copies.append(_job(file, video_id, rows_of=file.content))
             return
-        self.work.jobs.append(job)
+        self.work.jobs.append(_job(file, video_id))
         if file.content is not None:
             self.decoded[file.content] = file
 
     def _refresh(self, file: File, record: VideoRecord) -> None:
         """A new row of a known video, of its features where they are all that is wanted."""
-        key = self._usable_key(file)
-        if record.video_id in self.again or key is None:
+        key = self.stored.usable_key(file)
+        if record.video_id in self.stored.again or key is None:
             self._decode(file, record.video_id)
         else:
-            self.work.refreshed.append((_job(file, record.video_id), key))
+            self.work.refreshed.append(_job(file, record.video_id, rows_of=key))
             self.work.num_unchanged += 1
-
-    def _usable_key(self, file: File) -> str | None:
-        return next((key for key in file.keys if self.usable is None or key in self.usable), None)
-
-    def _of_content(self, file: File) -> list[VideoRecord]:
-        """The current videos of a file's content."""
-        return [record for key in dict.fromkeys(file.keys) for record in self.by_key.get(key, [])]
 
     def _is_left(self, record: VideoRecord) -> bool:
         """Whether at least half of a record's folder is a copy elsewhere now: the rest was renamed in the copy."""
         if self.left is None:
-            sizes = self._folder_sizes()
+            sizes = self.stored.folder_sizes()
             counts = Counter(move.folders[0] for move in self.moves if move.folders is not None)
-            given = {place_of(at, self.roots)[0] for path in self.paths for at in self.by_path.get(path, [])}
+            given = {
+                self.stored.folder_of(at) for path in self.paths for at in self.stored.by_path.get(path, [])
+            }
             self.left = {old for old, count in counts.items() if 2 * count >= sizes[old]} - given
-        return bool(self.left) and place_of(record, self.roots)[0] in self.left
-
-    def _folder_sizes(self) -> Counter[str]:
-        return Counter(place_of(record, self.roots)[0] for record in self.current.values())
+        return bool(self.left) and self.stored.folder_of(record) in self.left
 
     def _is_copy_of(self, file: File, twin: File) -> bool:
         pairs = (
-            (a, b) for a in places(file.candidate, self.roots) for b in places(twin.candidate, self.roots)
+            (a, b)
+            for a in places(file.candidate, self.stored.roots)
+            for b in places(twin.candidate, self.stored.roots)
         )
         return any(a[1] == b[1] and are_apart(a[0], b[0]) for a, b in pairs)
 
@@ -335,7 +334,7 @@ class _Planner:
 
     def _settle_moves(self, files: list[File]) -> None:
         """Where a whole folder moved one line tells it; every other video gets a row with its new path."""
-        before = self.roots
+        before = self.stored.roots
         relocated = self._relocated_folders()
         for move in self.moves:
             file, record = move.file, move.record
@@ -343,7 +342,7 @@ class _Planner:
                 (record.num_bytes, record.mtime_ns) == (file.state.num_bytes, file.state.mtime_ns)
                 and record.inode in (None, file.state.inode)
             )
-            if is_written and record.video_id not in self.again:
+            if is_written and record.video_id not in self.stored.again:
                 self.work.num_unchanged += 1
             else:
                 self._refresh(file, record)
@@ -351,15 +350,15 @@ class _Planner:
             return
         # The rest of such a folder moved with it, even files that were changed on the way.
         new_folders = dict(relocated)
-        for record in self.current.values():
+        for record in self.stored.current.values():
             folder, _ = place_of(record, before)
             if folder in new_folders and record.video_id not in self.settled:
-                self.current[record.video_id] = moved = replace(
+                self.stored.current[record.video_id] = moved = replace(
                     record, path=joined(new_folders[folder], below(record.path, folder))
                 )
-                self.by_path[moved.path].append(moved)
+                self.stored.by_path[moved.path].append(moved)
         for file in files:
-            records = self.by_path.get(str(file.path), []) if file.record is None else []
+            records = self.stored.by_path.get(str(file.path), []) if file.record is None else []
             file.record = records[-1] if records else file.record
 
     def _relocated_folders(self) -> set[tuple[str, str]]:
@@ -368,9 +367,9 @@ class _Planner:
         counts = Counter(move.folders for move in self.moves if move.folders is not None)
         if not counts:
             return set()
-        sizes = self._folder_sizes()
-        renamed = Counter(place_of(move.record, self.roots)[0] for move in self.moves if move.folders is None)
-        roots = dict(self.roots.by_name)
+        sizes = self.stored.folder_sizes()
+        renamed = Counter(self.stored.folder_of(move.record) for move in self.moves if move.folders is None)
+        roots = dict(self.stored.roots.by_name)
         relocated = set()
         for (old, new), count in counts.most_common():
             known = next((root for root in roots.values() if root.folder == old), None)
@@ -379,50 +378,46 @@ class _Planner:
             if not is_whole or any(root.folder == new for root in roots.values()):
                 continue
             if known is None:
-                known = Root(name=Roots(roots).new_name(old, self.root_names), folder=old, origin=old)
+                known = self.stored.new_root(old, roots)
                 self.work.new_roots.append(known)
             roots[known.name] = replace(known, folder=new, is_mount=os.path.ismount(new))
             self.work.moved_roots.append(roots[known.name])
             relocated.add((old, new))
-        self.roots = Roots(roots)
+        self.stored.roots = Roots(roots)
         return relocated
 
     def _remove_replaced(self) -> None:
         """A stored video whose path was settled as another's is nowhere: it would be found at that path for ever."""
-        for video_id, record in self.current.items():
+        for video_id, record in self.stored.current.items():
             if video_id not in self.settled and self.id_at.get(record.path, video_id) != video_id:
                 self.work.removed.append(video_id)
 
-    def _name_roots(self, candidates: list[Candidate]) -> None:
-        """Give every job its root and the path below it; folders that no root holds become roots."""
-        work = self.work
-        jobs = [*work.jobs, *(job for job, _ in (*work.copies, *work.refreshed))]
-        given = {str(candidate.path): root_folder(candidate) for candidate in candidates}
-        roots = dict(self.roots.by_name)
-        new = {given[str(job.path)] for job in jobs if not _holds(self.roots, str(job.path), given)}
-        if len(new) > MAX_NEW_ROOTS:
-            shared = os.path.commonpath(sorted(new))
-            if len(Path(shared).parts) > 2:  # not the whole disk, nor everybody's home
-                new = {shared}
-        for folder in sorted(new):
-            root = Root(
-                name=Roots(roots).new_name(folder, self.root_names),
-                folder=folder,
-                is_mount=os.path.ismount(folder),
-                origin=folder,
-            )
-            roots[root.name] = root
-            work.new_roots.append(root)
-        self.roots = Roots(roots)
-        work.jobs = [self._placed(job) for job in work.jobs]
-        work.copies = [(self._placed(job), key) for job, key in work.copies]
-        work.refreshed = [(self._placed(job), key) for job, key in work.refreshed]
 
-    def _placed(self, job: Job) -> Job:
-        root = self.roots.of(str(job.path))
+def _name_roots(work: Worklist, stored: Stored, candidates: list[Candidate]) -> None:
+    """Give every job its root and the path below it; folders that no root holds become roots."""
+    given = {str(candidate.path): root_folder(candidate) for candidate in candidates}
+    paths = [str(job.path) for job in (*work.jobs, *work.copies, *work.refreshed)]
+    new = {given[path] for path in paths if not _holds(stored.roots, path, given)}
+    if len(new) > MAX_NEW_ROOTS:
+        shared = os.path.commonpath(sorted(new))
+        if len(Path(shared).parts) > 2:  # not the whole disk, nor everybody's home
+            new = {shared}
+    by_name = dict(stored.roots.by_name)
+    for folder in sorted(new):
+        root = replace(stored.new_root(folder, by_name), is_mount=os.path.ismount(folder))
+        by_name[root.name] = root
+        work.new_roots.append(root)
+    roots = Roots(by_name)
+
+    def placed(job: Job) -> Job:
+        root = roots.of(str(job.path))
         if root is None:
             return job
         return replace(job, root=root.name, relative_path=below(str(job.path), root.folder))
+
+    work.jobs, work.copies, work.refreshed = (
+        [placed(job) for job in jobs] for jobs in (work.jobs, work.copies, work.refreshed)
+    )
 
 
 def _holds(roots: Roots, path: str, given: dict[str, str]) -> bool:
@@ -436,14 +431,5 @@ def _in_real_folder(path: str) -> str:
     return os.path.join(os.path.realpath(folder), name)
 
 
-def _job(file: File, video_id: str) -> Job:
-    return Job(file.path, video_id, file.state, content=file.content)
-
-
-def _is_same_name(record: VideoRecord, path: str) -> bool:
-    """Whether a record's path, in the other Unicode form, means the same file: it does on some file systems; where
-    it does not, there may be a file of either name."""
-    try:
-        return os.path.samefile(record.path, path)
-    except (OSError, ValueError):
-        return True
+def _job(file: File, video_id: str, *, rows_of: str | None = None) -> Job:
+    return Job(file.path, video_id, file.state, content=file.content, rows_of=rows_of)

@@ -72,10 +72,19 @@ class FeatureStore:
             require_cut(shard)
             for video_id in shard.removed:
                 found.pop(video_id, None)
-            offsets = shard.offsets.tolist()
-            for record, start, stop in zip(shard.records, offsets, offsets[1:], strict=False):
-                found[record.video_id] = Location(record, number, start, stop)
+            found.update((at.record.video_id, at) for at in self._rows_of(number))
         return dict(sorted(found.items()))
+
+    def rows(self) -> Iterator[Location]:
+        """Every row range, superseded and removed ones too, oldest first."""
+        for number, shard in enumerate(self.shards):
+            require_cut(shard)
+            yield from self._rows_of(number)
+
+    def _rows_of(self, number: int) -> Iterator[Location]:
+        offsets = self.shards[number].offsets.tolist()
+        for record, start, stop in zip(self.shards[number].records, offsets, offsets[1:], strict=False):
+            yield Location(record, number, start, stop)
 
     @property
     def paths(self) -> dict[str, str]:

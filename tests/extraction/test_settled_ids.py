@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.store.stores import SHA256, make_record, make_store
-from vtrcli.extraction.collisions import settle_collisions
+from vtrcli.extraction.recognize import settle_ids
 from vtrcli.store.compact import compact
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.writer import StoreWriter
@@ -29,7 +29,7 @@ def test_the_path_that_sorts_first_keeps_a_contested_id(tmp_path: Path) -> None:
     planned = FeatureStore(store)
     writer = write(store, "clip", "/two/clip.mp4")
     write(store, "clip", "/one/clip.mp4")
-    settle_collisions(store, {"clip": "/two/clip.mp4"}, planned, writer)
+    settle_ids(store, {"clip": "/two/clip.mp4"}, planned, writer)
     assert paths(store)["clip"] == "/one/clip.mp4" and "/two/clip.mp4" in paths(store).values()
 
 
@@ -41,5 +41,5 @@ def test_a_row_that_was_known_is_no_rival_after_compacting(tmp_path: Path) -> No
     planned = FeatureStore(store)
     compact(store)
     writer = write(store, "clip", "/videos/z.mp4")
-    assert settle_collisions(store, {"clip": "/videos/z.mp4"}, planned, writer) == []
+    assert settle_ids(store, {"clip": "/videos/z.mp4"}, planned, writer) == []
     assert paths(store) == {"clip": "/videos/z.mp4", "other": "/videos/b.mp4"}
