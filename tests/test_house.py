@@ -65,6 +65,17 @@ def test_imports_go_down_and_modules_stay_small(name: str, arrows: dict[str, set
     assert len(modules()[name].read_text(encoding="utf-8").splitlines()) <= MAX_MODULE_LINES
 
 
+def test_a_family_of_backbones_is_known_to_the_table_alone(arrows: dict[str, set[str]]) -> None:
+    """CLIP is the family in model/clip/: nothing else imports from it, or the package clip, but families.py."""
+    inside, table = "vtrcli.model.clip", "vtrcli.model.families"
+    for name, targets in arrows.items():
+        if name != table and not name.startswith(f"{inside}."):
+            known = sorted(target for target in targets if target.startswith(inside))
+            assert not known, f"{name} imports {known[0]}: ask vtrcli.model.backbone or {table}"
+            assert "import clip" not in modules()[name].read_text(encoding="utf-8"), name
+    assert any(target.startswith(inside) for target in arrows[table])
+
+
 def test_there_is_no_import_cycle_and_no_long_way_down(arrows: dict[str, set[str]]) -> None:
     chain = longest_chain(arrows)  # a circle raises CycleError, which names it
     assert len(chain) <= MAX_CHAIN, " -> ".join(chain)

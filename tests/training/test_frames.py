@@ -56,6 +56,12 @@ def test_tokens_are_those_of_the_text_tower_one_row_per_stream(frames: FrameSet)
     assert frames.stream_mask[0].tolist() == [True, True, True]
 
 
+def test_a_tower_that_is_not_causal_gets_all_positions(frames: FrameSet) -> None:
+    row = np.array([0])
+    whole = replace(frames, may_cut=False).padded_tokens(row)
+    assert whole.shape[2] == frames.tokens.shape[2] >= frames.padded_tokens(row).shape[2]
+
+
 def test_a_limit_cuts_captions_before_their_nouns_and_verbs_are_taken(frames: FrameSet, tmp_path) -> None:
     toy = make_toy_frames(tmp_path)
     store = FeatureStore(toy / "store")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.video.clips import make_video, read, run_ffmpeg
+from vtrcli.preprocessing import Framing
 from vtrcli.video import graph
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.sampling import Uniform
@@ -55,6 +56,46 @@ def test_scaling_is_that_of_pillow(tmp_path: Path, width: int, height: int, size
     ours = read(clip, ONE, size=size).pixels[0].astype(float)
     pillow = as_torchvision(full_frame(clip, width, height), size).astype(float)
     assert np.abs(ours - pillow).mean() < 1.0
+
+
+def as_framed(image: Image.Image, framing: Framing) -> NDArray[np.uint8]:
+    """Resize + CenterCrop, or Resize((height, width)), as open_clip's own transforms do them on PIL images."""
+    method = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}[
+        framing.interpolation
+    ]
+    size = framing.width, framing.height
+    if framing.resize == "squash":
+        return np.asarray(image.resize(size, method))
+    factor = max(framing.width / image.width, framing.height / image.height)
+    resized = image.resize((round(image.width * factor), round(image.height * factor)), method)
+    left, top = round((resized.width - size[0]) / 2.0), round((resized.height - size[1]) / 2.0)
+    return np.asarray(resized.crop((left, top, left + size[0], top + size[1])))
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 240), (240, 426), (853, 480), (40, 64)])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize(
+    ("resize", "high", "wide"), [("squash", 224, 224), ("squash", 48, 80), ("crop", 48, 80)]
+)
+def test_squashing_bilinear_and_sizes_that_are_no_squares_are_those_of_pillow(
+    tmp_path: Path, width: int, height: int, interpolation: str, resize: str, high: int, wide: int
+) -> None:
+    source = f"testsrc2=size=640x480:rate=5:duration=0.2,scale={width}:{height},setsar=1"
+    clip = make_video(tmp_path / "a.mkv", source, "-pix_fmt", "yuv444p", "-qp", "10")
+    framing = Framing(height=high, width=wide, resize=resize, interpolation=interpolation)  # type: ignore[arg-type]
+    ours = read(clip, ONE, size=framing).pixels[0].astype(float)
+    full = full_frame(clip, width, height)
+    assert ours.shape == (high, wide, 3)
+    assert np.abs(ours - as_framed(full, framing)).mean() < 1.0
+    if resize == "squash":  # what an image query gets
+        assert np.abs(ours - np.asarray(framing.fitted(full))).mean() < 1.0
+
+
+def test_a_very_wide_picture_is_squashed_whole(tmp_path: Path) -> None:
+    source = "color=black:size=640x16:rate=5:duration=0.2,drawbox=w=64:h=16:c=white:t=fill,setsar=1"
+    clip = make_video(tmp_path / "wide.mp4", source)
+    squashed = read(clip, ONE, size=Framing(height=20, width=40, resize="squash")).pixels[0]
+    assert squashed[:, :3].min() > 200 and squashed[:, 6:].max() < 40
 
 
 @pytest.mark.parametrize(

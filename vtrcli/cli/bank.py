@@ -38,6 +38,7 @@ def build(
 ) -> None:
     """Make the bank of a store from captions: a data set's, or any text file's."""
     from vtrcli.searching.bank import build_bank
+    from vtrcli.store.config import read_config
 
     captions = read_captions(texts) if texts is not None else split_captions(dataset, annotations, split)
     with StepBar(unit="captions", quiet=quiet, transient=True) as bar:
@@ -56,7 +57,9 @@ def build(
         print_json("bank build", {**body, "num_found": result.num_found, "num_videos": num_videos})
         return
     if result.num_cut:
-        say(f"{count(result.num_cut, 'caption')} over 77 tokens: CLIP reads only the beginning", quiet=quiet)
+        limit = read_config(folder).backbone.context_length
+        over = f"{count(result.num_cut, 'caption')} over {limit} tokens"
+        say(f"{over}: the backbone reads only the beginning", quiet=quiet)
     of_all = "" if result.num_texts == result.num_found else f" (of {result.num_found:,} different ones)"
     print_line(f"a bank of {count(result.num_texts, 'caption')}{of_all} for {count(num_videos, 'video')}")
 

@@ -10,7 +10,6 @@ from vtrcli.cli.output import StepBar, count, print_json, print_line, say
 from vtrcli.errors import UsageError
 
 NAME = "cache"
-CLIP_TOKENS = 77
 EPILOG = "Example: [bold]vtr cache --store msrvtt.store --dataset msrvtt-1ka --annotations msrvtt/[/bold]"
 
 
@@ -36,6 +35,7 @@ def command(
         _reencode(store, out, backbone, device, json_output=json_output, quiet=quiet)
         return
     name, folder = options.require_dataset(dataset, annotations)
+    from vtrcli.store.config import read_config
     from vtrcli.text.cache import cache_captions
 
     with StepBar(unit="captions", quiet=quiet or json_output) as bar:
@@ -59,7 +59,7 @@ def command(
     without = ", ".join(f"{number:,} without {stream}" for stream, number in result.num_without.items())
     for split, problem in result.problems.items():
         say(f"split {split} passed over: {problem}", quiet=quiet)
-    limit = result.max_tokens or CLIP_TOKENS
+    limit = result.max_tokens or read_config(path).backbone.context_length
     say(f"of these {without}; {result.num_cut:,} captions over {limit} tokens were cut", quiet=quiet)
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import InputError
+from vtrcli.model import families
 from vtrcli.model.backbone import ModelEntry, Progress
-from vtrcli.model.families import backbone_info, families, family_of
+from vtrcli.model.families import backbone_info, family_of
 from vtrcli.store.config import BackboneInfo
 
 
@@ -28,7 +29,7 @@ class FeatureComparison:
 
 def list_models(*, cache_dir: Path | None = None) -> list[ModelEntry]:
     """Published models, the demo's and the imported ones, with what of them lies on disk."""
-    return [entry for family in families() for entry in family.models(cache_dir=cache_dir)]
+    return [entry for family in families.families() for entry in family.models(cache_dir=cache_dir)]
 
 
 def pull_model(name: str, *, cache_dir: Path | None = None, progress: Progress | None = None) -> Path:

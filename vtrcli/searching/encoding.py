@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from vtrcli.text.streams import Tagger
 
 
-QUERY_WAS_CUT = "the query is longer than 77 tokens; CLIP reads only its beginning"
-
-
 class ClipEncoder:
     """Terms as unit vectors in the space of frames.
 
@@ -89,7 +86,9 @@ class ClipEncoder:
             kept = encoded.features[0], encoded.num_cut > 0
             self._cache.put(text, kept[0], was_cut=kept[1])
         if kept[1]:
-            self.notes.append(QUERY_WAS_CUT)
+            self.notes.append(
+                f"the query is longer than {self.tag.context_length} tokens; the backbone reads only its beginning"
+            )
         return kept[0]
 
     @cached_property

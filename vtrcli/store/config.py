@@ -249,9 +249,13 @@ def require_same(store: Path, existing: StoreConfig, wanted: StoreConfig) -> Non
     existing = replace(existing, preprocessing={**existing.preprocessing, "aspect": existing.aspect})
     wanted = replace(wanted, preprocessing={**wanted.preprocessing, "aspect": wanted.aspect})
     for what in ("sampling", "preprocessing", "dtype"):
-        if getattr(existing, what) != getattr(wanted, what):
+        there, asked = getattr(existing, what), getattr(wanted, what)
+        if there != asked:
+            if what == "preprocessing":  # long lists of numbers: only what differs
+                keys = [key for key in {**there, **asked} if there.get(key) != asked.get(key)]
+                there, asked = ({key: each.get(key) for key in keys} for each in (there, asked))
             raise StoreError(
-                f"store {store} has {what} {_words(getattr(existing, what))}, not {_words(getattr(wanted, what))}",
+                f"store {store} has {what} {_words(there)}, not {_words(asked)}",
                 allowed=f"a store holds one {what}",
                 to_do=f"leave the {what} options out to use the store's, or use `--store {other}`",
             )
