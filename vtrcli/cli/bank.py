@@ -57,7 +57,7 @@ def build(
         print_json("bank build", {**body, "num_found": result.num_found, "num_videos": num_videos})
         return
     if result.num_cut:
-        limit = read_config(folder).backbone.context_length
+        limit = read_config(store).backbone.context_length
         over = f"{count(result.num_cut, 'caption')} over {limit} tokens"
         say(f"{over}: the backbone reads only the beginning", quiet=quiet)
     of_all = "" if result.num_texts == result.num_found else f" (of {result.num_found:,} different ones)"

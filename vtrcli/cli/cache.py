@@ -59,7 +59,7 @@ def command(
     without = ", ".join(f"{number:,} without {stream}" for stream, number in result.num_without.items())
     for split, problem in result.problems.items():
         say(f"split {split} passed over: {problem}", quiet=quiet)
-    limit = result.max_tokens or read_config(path).backbone.context_length
+    limit = result.max_tokens or read_config(store).backbone.context_length
     say(f"of these {without}; {result.num_cut:,} captions over {limit} tokens were cut", quiet=quiet)
 
 

@@ -63,7 +63,7 @@ class Bank:
 
 @dataclass(frozen=True)
 class BankResult:
-    """`num_texts` are in the bank, of `num_found` different ones; `num_cut` of them were longer than the backbone reads."""
+    """`num_texts` are in the bank, of `num_found` different ones; `num_cut` of them were cut."""
 
     path: Path
     num_found: int
