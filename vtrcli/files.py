@@ -73,6 +73,18 @@ def staged(folder: Path, body: bytes, *, suffix: str, error: type[VtrError] = St
         yield temporary
 
 
+def make_folder(
+    folder: Path, *, what: str = "the folder", error: type[VtrError] = StoreError, allowed: str, to_do: str
+) -> None:
+    """Make a folder unless it is there. Raises `error` (StoreError by default) when that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise error(
+            f"cannot make {what} {folder}: {cause.strerror or cause}", allowed=allowed, to_do=to_do
+        ) from cause
+
+
 def publish(temporary: Path, path: Path) -> None:
     """Give a staged file its name. Raises OSError, which `staged` turns into its error."""
     _move(temporary, path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -216,3 +218,28 @@ def test_what_stands_beside_a_matrix_must_belong_to_it(tmp_path: Path, spoil: ob
     )
     (tmp_path / "m.npy.json").write_text('{"format": "of somebody else"}')
     assert from_matrix(tmp_path / "m.npy", text_to_video=None, bank=None).texts == ()
+
+
+def test_a_result_and_its_parts_show_counts_and_no_arrays() -> None:
+    result = evaluate_inputs(from_matrix(np.eye(500, dtype="f4")), EvaluationOptions(num_bootstrap=0))
+    evaluation = result.evaluations[0]
+    for shown in (repr(result), repr(evaluation), repr(evaluation.t2v), repr(result.inputs.truth)):
+        assert "array" not in shown and "500" in shown and len(shown) < 1200
+    assert "ranks" not in repr(evaluation)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 0.0}, "a temperature of 0; a temperature is a number above 0"),
+        ({"sweep_temperatures": (1.0, -1.0)}, "a temperature of -1; a temperature is a number above 0"),
+        ({"alpha": math.inf}, "alpha inf; alpha is a finite number"),
+        ({"methods": ("dsl", "softmax")}, "method 'softmax'; known are none, dsl, "),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_before_anything_is_encoded(
+    options: dict[str, Any], message: str
+) -> None:
+    """Also where no correction asks for them."""
+    with pytest.raises(UsageError, match=f"^{message}"):
+        EvaluationOptions(**options)

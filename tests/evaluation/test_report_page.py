@@ -18,6 +18,7 @@ from vtrcli.errors import StoreError
 from vtrcli.evaluation.evaluate import EvaluationOptions, evaluate_inputs
 from vtrcli.evaluation.inputs import EvaluationInputs, from_matrix
 from vtrcli.evaluation.report.page import report_html, write_report
+from vtrcli.ranking.methods import METHODS, Method
 from vtrcli.ranking.scores import DenseScores
 from vtrcli.ranking.truth import Truth
 from vtrcli.store.frames import encode_jpegs
@@ -176,3 +177,18 @@ def test_the_browser_tells_of_errors_and_of_requests(tmp_path: Path) -> None:
     opened = open_page(path.as_uri())
     assert any("nowhere is not defined" in message for message in opened.console)
     assert opened.requested == ("http://127.0.0.1:9/a.png",)
+
+
+def test_a_ninth_method_is_one_entry_and_the_report_draws_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its formula here is the last branch of `correction`, that of inverted-softmax."""
+    monkeypatch.setitem(METHODS, "ninth", Method(uses_temperature=True))
+    result = evaluated(
+        make_inputs(bank=True),
+        methods=("ninth", "inverted-softmax"),
+        arrival_sizes=(1, 60),
+        sweep_temperatures=(0.5, 1.0),
+    )
+    ninth, same = (result.evaluations[place].t2v.ranks for place in (1, 3))
+    np.testing.assert_array_equal(ninth, same)
+    page = report_html(result, written_at=NOW)
+    assert "ninth" in page and "var(--series-1)" in page

@@ -251,3 +251,8 @@ def test_the_model_is_the_same_whether_captions_were_cached_and_with_which_other
     captions = [f"a {word} is running" for word in WORDS]
     cache_texts(FeatureStore(folder / "among others"), [*others, *captions, *others[::-1]], device="cpu")
     assert uncached == weights(folder / "among others")
+
+
+def test_a_run_to_go_on_with_that_is_not_there_was_named_by_out(toy: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="^no trained run at .*gone; .*; check --out, or train one$"):
+        run(toy, tmp_path / "gone", resume=True)

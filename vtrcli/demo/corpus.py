@@ -28,7 +28,7 @@ from vtrcli.demo.scenes import (
     draw_scene,
 )
 from vtrcli.errors import InputError, UsageError
-from vtrcli.files import write_whole
+from vtrcli.files import make_folder, write_whole
 from vtrcli.video.ffmpeg import ffmpeg_binary
 
 Split = Literal["train", "val", "test"]
@@ -92,7 +92,9 @@ def write_corpus(
         UsageError: fewer than six videos.
     """
     clips = plan_corpus(num_videos=num_videos, seed=seed)
-    videos = _make_folder(out_dir / "videos")
+    videos = out_dir / "videos"
+    allowed = "the demo needs a folder that it can write to"
+    make_folder(videos, error=InputError, allowed=allowed, to_do="choose another place")
     _write_captions(out_dir / "captions.csv", clips)
     binary = ffmpeg_binary()
     todo = [clip for clip in clips if not (videos / f"{clip.video_id}.mp4").exists()]
@@ -166,18 +168,6 @@ def _new_scene(rng: random.Random, action: str, told: set[str], *, like: Scene |
 def _clip(scene: Scene, video_id: str, *, split: Split, order_pair: str | None) -> DemoClip:
     captions = clip_captions(scene)
     return DemoClip(video_id, captions[0], captions, split, scene.action, order_pair, scene)
-
-
-def _make_folder(path: Path) -> Path:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as cause:
-        raise InputError(
-            f"cannot make the folder {path}: {cause.strerror or cause}",
-            allowed="the demo needs a folder that it can write to",
-            to_do="choose another place",
-        ) from cause
-    return path
 
 
 def _write_captions(path: Path, clips: list[DemoClip]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from vtrcli.evaluation.inputs import EvaluationInputs
 from vtrcli.ranking.evaluate import Arrival, Evaluation, arrivals, evaluate, sweep
-from vtrcli.ranking.methods import DEFAULT_ALPHA, METHODS, MethodName
+from vtrcli.ranking.methods import DEFAULT_ALPHA, METHODS, MethodName, Settings
 from vtrcli.ranking.metrics import DEFAULT_NUM_BOOTSTRAP, Direction, Over, Ties
 from vtrcli.ranking.scores import DEFAULT_MEMORY_BYTES
 
@@ -15,7 +15,10 @@ from vtrcli.ranking.scores import DEFAULT_MEMORY_BYTES
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
     """How to evaluate; the defaults of the numbers are those of `vtrcli.ranking`. `logit_scale` None: the model's
-    own where it is known, else detected."""
+    own where it is known, else detected.
+
+    Raises UsageError for an unknown method and for numbers out of bounds, of a method that is not asked for, too.
+    """
 
     methods: tuple[MethodName, ...] = ()
     temperature: float = 1.0
@@ -29,6 +32,12 @@ class EvaluationOptions:
     num_bootstrap: int = DEFAULT_NUM_BOOTSTRAP
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for temperature in (self.temperature, *self.sweep_temperatures):
+            Settings(temperature=temperature, alpha=self.alpha)
+        for method in self.methods:
+            Settings(method=method)
 
 
 @dataclass(frozen=True, repr=False)

@@ -24,7 +24,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from vtrcli.errors import StoreError, UsageError, WeightsError
-from vtrcli.files import replacing, write_whole
+from vtrcli.files import make_folder, replacing, write_whole
 from vtrcli.model.heads import HEADS, Head, HeadConfig, build_head
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.config import BackboneInfo
@@ -80,20 +80,16 @@ class RunConfig:
 
 def write_config(run: Path, config: RunConfig) -> None:
     """Write `config.json`. Raises WeightsError when the folder cannot be written."""
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as cause:
-        raise WeightsError(
-            f"cannot make the run folder {run}: {cause.strerror}",
-            allowed="a folder that can be written",
-            to_do="choose another with --out",
-        ) from cause
+    make_folder(
+        run, what="the run folder", error=WeightsError,
+        allowed="a folder that can be written", to_do="choose another with --out",
+    )  # fmt: skip
     text = json.dumps(config.to_json(), indent=2) + "\n"
     write_whole(run / CONFIG, text.encode(), error=WeightsError)
 
 
-def read_config(run: Path) -> RunConfig:
-    """Read `config.json`.
+def read_config(run: Path, *, option: str = "--run") -> RunConfig:
+    """Read `config.json`; `option` is what named the run, for messages.
 
     Raises:
         WeightsError: no run, a damaged one, or one of a newer vtr, or of a head that this one does not know.
@@ -123,7 +119,7 @@ def read_config(run: Path) -> RunConfig:
         raise WeightsError(
             f"no trained run at {run}",
             allowed=f"a folder with a {CONFIG}, as `vtr train --out {run}` makes it",
-            to_do="check --run, or train one",
+            to_do=f"check {option}, or train one",
         ) from None
     except UsageError as cause:
         raise damaged_run(run / CONFIG, cause.came_in) from cause

@@ -57,7 +57,7 @@ class Evaluation:
 
     Attributes:
         temperature: None where the method has none.
-        alpha: of nnn; None for the others.
+        alpha: None where the method has none.
         logit_scale: what scores were multiplied by before the temperature; detected unless given.
         transductive: the correction looked at all test queries at once.
         v2t: None if a bank of texts was given but none of videos.
@@ -157,7 +157,7 @@ def evaluate(
     return Evaluation(
         method=method,
         temperature=temperature if METHODS[method].uses_temperature else None,
-        alpha=alpha if method == "nnn" else None,
+        alpha=alpha if METHODS[method].uses_alpha else None,
         logit_scale=scale,
         transductive=METHODS[method].transductive and not banks,
         ties=ties,

@@ -6,7 +6,7 @@ seeded, and exact where a resample can be counted instead of drawn. Without clus
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -57,9 +57,9 @@ class DirectionMetrics:
     median_rank: float
     mean_rank: float
     mrr: float
-    ranks: np.ndarray
-    num_tied: np.ndarray
-    clusters: np.ndarray
+    ranks: np.ndarray = field(repr=False)
+    num_tied: np.ndarray = field(repr=False)
+    clusters: np.ndarray = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The keys of `vtr eval --json` that belong to one direction."""

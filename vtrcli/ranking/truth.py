@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -24,8 +24,8 @@ class Truth:
 
     num_texts: int
     num_videos: int
-    text_index: np.ndarray
-    video_index: np.ndarray
+    text_index: np.ndarray = field(repr=False)
+    video_index: np.ndarray = field(repr=False)
 
     @classmethod
     def diagonal(cls, shape: tuple[int, int]) -> Truth:

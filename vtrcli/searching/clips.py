@@ -6,8 +6,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vtrcli.errors import StoreError, VideoError
-from vtrcli.files import remove_abandoned
+from vtrcli.errors import VideoError
+from vtrcli.files import make_folder, remove_abandoned
 from vtrcli.searching.moments import Moment
 from vtrcli.searching.results import Hit
 from vtrcli.video.cut import cut_clip
@@ -124,12 +124,7 @@ def _free(path: Path) -> Path:
 
 
 def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as cause:
-        raise StoreError(
-            f"cannot make the folder {folder}: {cause.strerror}",
-            allowed="clips go into a folder that exists or can be made",
-            to_do="choose another folder",
-        ) from cause
+    make_folder(
+        folder, allowed="clips go into a folder that exists or can be made", to_do="choose another folder"
+    )
     remove_abandoned(folder)

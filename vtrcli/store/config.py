@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from vtrcli import files
 from vtrcli.errors import StoreError
 from vtrcli.files import read_regular, replacing, write_whole
 from vtrcli.preprocessing import Framing, recorded_framing
@@ -274,14 +275,9 @@ def make_folder(path: Path) -> None:
     Raises:
         StoreError: that cannot be done; a link leads out of the store.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as cause:
-        raise StoreError(
-            f"cannot make the folder {path}: {cause.strerror}",
-            allowed="the store must lie in a writable folder",
-            to_do="choose another place with --store",
-        ) from cause
+    files.make_folder(
+        path, allowed="the store must lie in a writable folder", to_do="choose another place with --store"
+    )
     require_inside(path)
 
 

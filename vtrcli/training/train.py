@@ -145,7 +145,7 @@ def train(
     """
     display = display or Display()
     started = time.monotonic()
-    prior = runs.read_config(out) if resume else None
+    prior = runs.read_config(out, option="--out") if resume else None
     head_kind(settings.head)
     settings = _settings(out, prior, settings, dataset=dataset, epochs=epochs, steps=steps)
     if tensorboard:
