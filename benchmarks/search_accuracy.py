@@ -17,10 +17,10 @@ from vtrcli.datasets.registry import load_split
 from vtrcli.evaluation.evaluate import EvaluationOptions, evaluate_inputs
 from vtrcli.evaluation.inputs import EvaluationInputs, from_store
 from vtrcli.ranking.evaluate import Evaluation
-from vtrcli.searching.bank import build_bank
 from vtrcli.searching.filters import Filters
 from vtrcli.searching.query import Query, SearchMethod, SearchOptions
 from vtrcli.searching.searcher import Searcher
+from vtrcli.text.cache import build_bank
 
 DATASET = "csv"
 METHODS: tuple[SearchMethod | None, ...] = (None, "dsl", "inverted-softmax", "csls")

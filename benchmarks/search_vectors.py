@@ -26,10 +26,11 @@ from extract import make_weights
 from synthetic import Maker, write_store
 
 from vtrcli.model.families import backbone_info
+from vtrcli.searching.finder import QueryVectors
 from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import SearchOptions
 from vtrcli.searching.scores import products
-from vtrcli.searching.searcher import QueryVectors, Searcher
+from vtrcli.searching.searcher import Searcher
 
 TOP_K = 10
 T = TypeVar("T")

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from vtrcli.ranking.truth import Truth
     from vtrcli.searching.query import Query, SearchMethod, VideoScore
     from vtrcli.searching.results import SearchResult
-    from vtrcli.searching.searcher import Searcher
-    from vtrcli.searching.stores import StoresSearcher
+    from vtrcli.searching.searcher import Searcher, StoresSearcher
     from vtrcli.text.streams import TaggerName
     from vtrcli.training.train import Display, TrainResult
     from vtrcli.video.graph import Aspect
@@ -311,7 +310,7 @@ def open_searcher(
 ) -> Searcher | StoresSearcher:
     """What answers many queries to a store (or several of one backbone). Arguments and errors as for `search`."""
     from vtrcli.searching.query import POOLING
-    from vtrcli.searching.searcher import Searcher
+    from vtrcli.searching.searcher import Searcher, StoresSearcher
 
     if run is not None and score is not None:
         raise UsageError(
@@ -324,11 +323,7 @@ def open_searcher(
         "device": device,
         "on_progress": on_progress,
     }
-    if len(stores) == 1:
-        return Searcher(stores[0], **how)
-    from vtrcli.searching.stores import StoresSearcher
-
-    return StoresSearcher(stores, **how)
+    return Searcher(stores[0], **how) if len(stores) == 1 else StoresSearcher(stores, **how)
 
 
 def load_run(run: AnyPath, *, device: str = "cpu") -> tuple[Head, RunConfig]:

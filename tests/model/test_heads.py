@@ -21,11 +21,12 @@ from vtrcli.model.camoe_config import CamoeConfig
 from vtrcli.model.families import open_text_tower
 from vtrcli.model.heads import HEADS, HeadKind, build_head, head_kind
 from vtrcli.model.runs import TrainedRun, load_head, newest_fitting_run, read_config, score_blocks
-from vtrcli.searching.bank import build_bank, open_bank
+from vtrcli.searching.bank import open_bank
+from vtrcli.searching.finder import QueryVectors
 from vtrcli.searching.query import NUM_RERANKED, Query, SearchOptions
-from vtrcli.searching.searcher import QueryVectors, Searcher
+from vtrcli.searching.searcher import Searcher
 from vtrcli.store.reader import FeatureStore
-from vtrcli.text.cache import encode_streams
+from vtrcli.text.cache import build_bank, encode_streams
 from vtrcli.text.streams import load_tagger
 from vtrcli.training.record import read_metrics
 

@@ -13,11 +13,12 @@ from tests.store.test_catalog import add
 from vtrcli.errors import InputError, StoreError, UsageError
 from vtrcli.ranking.methods import Settings, correction
 from vtrcli.ranking.scores import DenseScores, tiles
-from vtrcli.searching.bank import BankScores, build_bank, open_bank, statistics
+from vtrcli.searching.bank import BankScores, open_bank, statistics
 from vtrcli.searching.query import Query, SearchOptions, require_method
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.config import read_config
+from vtrcli.text.cache import build_bank
 
 CAPTIONS = [f"a {colour} {shape}" for colour in "red green blue yellow pink".split() for shape in
             "circle square arrow cross star triangle".split()]  # fmt: skip

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.store.stores import SHA256, make_config, make_record
 from vtrcli.searching import presence as presence_module
-from vtrcli.searching.presence import Presence, best_present
+from vtrcli.searching.finder import best_present
+from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import Query, SearchOptions
 from vtrcli.searching.scores import VideoScores
 from vtrcli.searching.searcher import NO_RESULT, Searcher

@@ -37,8 +37,8 @@ def build(
     quiet: bool = options.QUIET,
 ) -> None:
     """Make the bank of a store from captions: a data set's, or any text file's."""
-    from vtrcli.searching.bank import build_bank
     from vtrcli.store.config import read_config
+    from vtrcli.text.cache import build_bank
 
     captions = read_captions(texts) if texts is not None else split_captions(dataset, annotations, split)
     with StepBar(unit="captions", quiet=quiet, transient=True) as bar:

@@ -19,8 +19,7 @@ from vtrcli.errors import StoreError, UsageError
 if TYPE_CHECKING:
     from vtrcli.milvus.searcher import MilvusSearcher
     from vtrcli.searching.query import SearchMethod, VideoScore
-    from vtrcli.searching.searcher import Searcher
-    from vtrcli.searching.stores import StoresSearcher
+    from vtrcli.searching.searcher import Searcher, StoresSearcher
 
 NAME = "search"
 QUERY, RANKING, FILTERS, RESULTS = "Query", "Ranking", "Filters", "Results"  # panels of the help

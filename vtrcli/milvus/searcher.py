@@ -11,11 +11,11 @@ import numpy as np
 
 from vtrcli.errors import InputError, UsageError
 from vtrcli.milvus.reader import FoundVideo, MilvusIndex, VideoFrames
-from vtrcli.searching.encoding import ClipEncoder
+from vtrcli.searching.encoding import ClipEncoder, RunEncoder
 from vtrcli.searching.moments import Moment, moments_of
 from vtrcli.searching.query import MIN_RUN_SHORTLIST, Query, SearchOptions, nearest_frame, split_place
 from vtrcli.searching.results import Hit, SearchResult
-from vtrcli.searching.run import RunEncoder, RunModel
+from vtrcli.searching.run import RunModel
 
 # Where files are missing, five times as many are asked for; a search ends all the same.
 MAX_ROUNDS = 4

@@ -1,15 +1,15 @@
 """The query bank of a store: captions that stand for what people ask, so that one live query can be judged by them.
 
-Per video one number per correction is computed once from what the captions score on it, so that a query costs nothing
-more. The corrections are those of `vtrcli.ranking.methods` with the bank in the place of the test queries.
+`vtrcli.text.cache.build_bank` makes it. Per video one number per correction is computed once from what the captions
+score on it, so that a query costs nothing more. The corrections are those of `vtrcli.ranking.methods` with the bank in
+the place of the test queries.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vtrcli.errors import InputError, StoreError
-from vtrcli.model.families import open_text_tower
+from vtrcli.errors import StoreError
 from vtrcli.ranking.methods import (
     CSLS_NEIGHBOURS,
     DEFAULT_ALPHA,
@@ -32,19 +31,13 @@ from vtrcli.searching.query import SearchMethod
 from vtrcli.searching.scores import Space
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.config import BackboneInfo
-from vtrcli.store.derived import TableSpec, current_rows, derived_tables, remove_tables
-from vtrcli.store.reader import FeatureStore, require_videos
+from vtrcli.store.derived import TableSpec, current_rows, derived_tables
 from vtrcli.store.shard import Shard, damaged
-from vtrcli.store.texts import BANK_NAME, TextRows, open_texts, write_text_file
+from vtrcli.store.texts import BANK_NAME, MIN_BANK_TEXTS, TextRows, open_texts
 from vtrcli.text.streams import STREAMS
 
 if TYPE_CHECKING:
-    from vtrcli.text.streams import TaggerName
-
-
-# Below, what unrelated queries score is not known well enough: docs/search.md has the figures.
-MIN_TEXTS = 25
-MAX_TEXTS = 10_000
+    pass
 
 
 @dataclass(frozen=True)
@@ -59,63 +52,6 @@ class Bank:
     def num_texts(self) -> int:
         """How many captions it holds."""
         return len(self.rows.mask)
-
-
-@dataclass(frozen=True)
-class BankResult:
-    """`num_texts` are in the bank, of `num_found` different ones; `num_cut` of them were cut."""
-
-    path: Path
-    num_found: int
-    num_texts: int
-    num_cut: int
-
-
-def build_bank(
-    store: Path,
-    texts: Sequence[str],
-    *,
-    max_texts: int = MAX_TEXTS,
-    tagger: TaggerName = "hanta",
-    device: str = "auto",
-    seed: int = 0,
-    on_progress: Callable[[int, int], None] = lambda num_done, total: None,
-) -> BankResult:
-    """Encode captions (a random choice of them where there are too many) and keep them as the store's bank.
-
-    Raises:
-        InputError: fewer than MIN_TEXTS different captions.
-        StoreError, WeightsError: the store or its backbone.
-    """
-    # Imports that take 0.1 s, which a search must not pay.
-    from vtrcli.text.cache import CHUNK_TEXTS, encode_streams
-    from vtrcli.text.streams import load_tagger
-
-    opened = FeatureStore(store)
-    require_videos(store, len(opened.videos))
-    found = list(dict.fromkeys(stripped for text in texts if (stripped := text.strip())))
-    if len(found) < MIN_TEXTS:
-        raise InputError(
-            f"{len(found)} different captions for a bank",
-            allowed=f"at least {MIN_TEXTS}; fewer do not tell what an unrelated query scores",
-            to_do="use the training captions of a data set, or a longer file with one caption per line",
-        )
-    chosen = found if len(found) <= max_texts else random.Random(seed).sample(found, max_texts)
-    tag, tower = load_tagger(tagger), open_text_tower(opened, device=device)
-    parts, num_cut = [], 0
-    for start in range(0, len(chosen), CHUNK_TEXTS):
-        rows, num_cut_here = encode_streams(chosen[start : start + CHUNK_TEXTS], tag, tower)
-        parts.append(rows)
-        num_cut += num_cut_here
-        on_progress(start + len(rows.mask), len(chosen))
-    rows = TextRows(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "mask"))
-    )
-    path = store / BANK_NAME
-    sha256 = opened.config.backbone.sha256
-    write_text_file(path, chosen, rows, streams=STREAMS, tagger_id=tag.id, backbone_sha256=sha256)
-    remove_tables(store, "bank-")
-    return BankResult(path, len(found), len(chosen), num_cut)
 
 
 def open_bank(store: Path, backbone: BackboneInfo) -> Bank:
@@ -144,7 +80,7 @@ def open_bank(store: Path, backbone: BackboneInfo) -> Bank:
     for stream in STREAMS:
         file.require(stream, "F16", (None, backbone.dim))
     features = np.stack([file.tensor(stream) for stream in STREAMS], axis=1)
-    if len(features) < MIN_TEXTS or not np.isfinite(features).all():
+    if len(features) < MIN_BANK_TEXTS or not np.isfinite(features).all():
         raise damaged(path, "its captions are too few, or their features not finite")
     name = hashlib.sha256(metadata["crc32"].encode()).hexdigest()[:16]
     rows = TextRows(features, file.tensor("mask").astype(bool))

@@ -21,6 +21,7 @@ from vtrcli.errors import InputError, UsageError
 from vtrcli.model.families import open_tower
 from vtrcli.preprocessing import Size, framing_of
 from vtrcli.searching.query import Places, Query, Term
+from vtrcli.searching.run import RunModel
 from vtrcli.store.config import INDEX_FOLDER, BackboneInfo
 from vtrcli.store.derived import keep_newest, read_kept, write_kept
 from vtrcli.store.reader import unit_rows
@@ -98,6 +99,51 @@ class ClipEncoder:
     @cached_property
     def _image_tower(self) -> Backbone:
         return open_tower(self.tag, store=self._source, tower="image", device=self._device)
+
+
+class RunEncoder:
+    """Queries as vectors of a run's space. A text is split into the run's streams; an image is a video of one frame."""
+
+    def __init__(self, model: RunModel, clip: ClipEncoder, places: Places, *, folder: Path) -> None:
+        self._model, self._clip, self._places = model, clip, places
+        model_id = f"{clip.tag.sha256} {model.key} {model.config.tagger_id}"
+        self._cache = QueryCache(folder, model_id=model_id, width=model.width)
+
+    def encode(self, query: Query) -> np.ndarray:
+        """float32 [width]; one text alone has the length that it has in `vtr eval`, so that scores are the same.
+
+        Raises:
+            As ClipEncoder.encode; InputError when another version of the tagger is installed.
+            UsageError: a picture or a video, and a head that does not make the same of a text and a video.
+        """
+        if not (query.is_text or self._model.head.is_inner_product):
+            raise UsageError(
+                f"a picture or a video as a query, with run {self._model.run}",
+                allowed=f"its head {self._model.head.name!r} ranks by texts alone",
+                to_do="leave out --image and --like, or the run (--run none)",
+            )
+        terms = [(term, self._term(term)) for term in query.terms]
+        lengths = [float(np.linalg.norm(vector)) for term, vector in terms if term.kind == "text"]
+        vector: np.ndarray = combine(terms) * np.float32(np.mean(lengths) if lengths else 1.0)
+        return vector
+
+    def _term(self, term: Term) -> np.ndarray:
+        if term.kind == "text":
+            return self._text(term.value)
+        if term.kind == "image":
+            frames = self._clip.image(term.value)[None]
+        else:
+            frames = self._places.frames_at(term.value)
+        return np.asarray(self._model.heads.of_frames([frames])[0])
+
+    def _text(self, text: str) -> np.ndarray:
+        kept = self._cache.get(text)
+        if kept is not None:
+            return kept[0]
+        rows = self._clip.streams(text, self._model.tagger)
+        vector = np.ravel(self._model.heads.texts(rows)[0])
+        self._cache.put(text, vector, was_cut=False)
+        return vector
 
 
 def combine(terms: list[tuple[Term, np.ndarray]]) -> np.ndarray:

@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.searching.scores import Correct, VideoScores, best_videos
 from vtrcli.store.catalog import Catalog, hashed, masked
 from vtrcli.store.records import file_content, file_state
 from vtrcli.store.roots import read_roots
@@ -138,50 +137,3 @@ class Presence:
             return hashed(file_content(Path(path))) == content
         except OSError:  # it cannot be read, and so neither be cut nor drawn
             return True
-
-
-def best_present(
-    scores: VideoScores,
-    presence: Presence,
-    *,
-    top_k: int,
-    passes: np.ndarray,
-    correct: Correct | None = None,
-) -> tuple[list[int], np.ndarray]:
-    """As `best_videos`, of those that can be shown: who is gone, or the same as a better one, makes room.
-
-    Files are looked for as far down the ranking as it takes, further at each step and never all at once.
-    """
-    passes = passes.copy()
-    num_ahead = top_k
-    while True:
-        videos, exact = best_videos(scores, top_k=top_k, passes=passes, correct=correct)
-        kept = presence.keep(videos, passes)
-        if len(kept) == len(videos) or presence.is_exhausted:
-            places = {video: place for place, video in enumerate(videos)}
-            presence.num_better = _num_better(scores, presence.missing, kept, correct)
-            return kept, exact[[places[video] for video in kept]]
-        if not presence.show_missing and any(presence.state(video) == "missing" for video in videos):
-            num_ahead *= 4
-            presence.keep(_about_best(scores, passes, num_ahead), passes.copy())
-            passes[presence.missing] = False
-
-
-def _num_better(scores: VideoScores, missing: list[int], kept: list[int], correct: Correct | None) -> int:
-    """How many of the missing would stand above the last of those that are kept."""
-    if not missing or not kept:
-        return len(missing)
-    both = np.array([*missing, kept[-1]])
-    values = correct(scores.values[both], both) if correct else scores.values[both]
-    return int((values[:-1] > values[-1]).sum())
-
-
-def _about_best(scores: VideoScores, passes: np.ndarray, number: int) -> list[int]:
-    """About the best that pass, about in their order."""
-    there = np.flatnonzero(passes)
-    values = scores.values[there]
-    if number < len(there):
-        first = np.argpartition(-values, number)[:number]
-        there, values = there[first], values[first]
-    about: list[int] = there[np.argsort(-values, kind="stable")].tolist()
-    return about

@@ -15,8 +15,6 @@ import numpy as np
 from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.model.heads import LOG_SCALE
 from vtrcli.model.runs import CONFIG, MODEL, RunConfig, damaged_run, read_config, require_run_fits
-from vtrcli.searching.encoding import ClipEncoder, QueryCache, combine
-from vtrcli.searching.query import Places, Query, Term
 from vtrcli.searching.scores import VideoScores, exact_products, products, rounding_error
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.config import BackboneInfo
@@ -96,51 +94,6 @@ class RunModel:
                 to_do="install that version",
             )
         return tagger
-
-
-class RunEncoder:
-    """Queries as vectors of a run's space. A text is split into the run's streams; an image is a video of one frame."""
-
-    def __init__(self, model: RunModel, clip: ClipEncoder, places: Places, *, folder: Path) -> None:
-        self._model, self._clip, self._places = model, clip, places
-        model_id = f"{clip.tag.sha256} {model.key} {model.config.tagger_id}"
-        self._cache = QueryCache(folder, model_id=model_id, width=model.width)
-
-    def encode(self, query: Query) -> np.ndarray:
-        """float32 [width]; one text alone has the length that it has in `vtr eval`, so that scores are the same.
-
-        Raises:
-            As ClipEncoder.encode; InputError when another version of the tagger is installed.
-            UsageError: a picture or a video, and a head that does not make the same of a text and a video.
-        """
-        if not (query.is_text or self._model.head.is_inner_product):
-            raise UsageError(
-                f"a picture or a video as a query, with run {self._model.run}",
-                allowed=f"its head {self._model.head.name!r} ranks by texts alone",
-                to_do="leave out --image and --like, or the run (--run none)",
-            )
-        terms = [(term, self._term(term)) for term in query.terms]
-        lengths = [float(np.linalg.norm(vector)) for term, vector in terms if term.kind == "text"]
-        vector: np.ndarray = combine(terms) * np.float32(np.mean(lengths) if lengths else 1.0)
-        return vector
-
-    def _term(self, term: Term) -> np.ndarray:
-        if term.kind == "text":
-            return self._text(term.value)
-        if term.kind == "image":
-            frames = self._clip.image(term.value)[None]
-        else:
-            frames = self._places.frames_at(term.value)
-        return np.asarray(self._model.heads.of_frames([frames])[0])
-
-    def _text(self, text: str) -> np.ndarray:
-        kept = self._cache.get(text)
-        if kept is not None:
-            return kept[0]
-        rows = self._clip.streams(text, self._model.tagger)
-        vector = np.ravel(self._model.heads.texts(rows)[0])
-        self._cache.put(text, vector, was_cut=False)
-        return vector
 
 
 def run_id(run: Path) -> str:

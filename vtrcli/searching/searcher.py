@@ -1,4 +1,7 @@
-"""`Searcher`: one store, opened once, asked as often as you like. The use case behind `vtr search`."""
+"""`Searcher`: one store, opened once, asked as often as you like; `StoresSearcher`: several, as if they were one.
+
+The use case behind `vtr search`.
+"""
 
 from __future__ import annotations
 
@@ -12,114 +15,24 @@ from typing import Any
 import numpy as np
 
 from vtrcli.errors import StoreError, UsageError
-from vtrcli.searching.bank import Bank, BankScores, open_bank, score_bank
-from vtrcli.searching.encoding import ClipEncoder, cache_folder
+from vtrcli.searching.bank import Bank, open_bank, score_bank
+from vtrcli.searching.encoding import ClipEncoder, RunEncoder, cache_folder
 from vtrcli.searching.filters import Filters
+from vtrcli.searching.finder import Finder, QueryVectors, Reranker
 from vtrcli.searching.frames import FrameSpace
 from vtrcli.searching.moments import Moment, moments_of
-from vtrcli.searching.presence import Presence, best_present
+from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import MIN_RUN_SHORTLIST, POOLING, CatalogPlaces, Query, SearchOptions, VideoScore
 from vtrcli.searching.results import Hit, SearchResult
-from vtrcli.searching.run import RerankSpace, RunEncoder, RunModel, RunSpace
-from vtrcli.searching.scores import Correct, Space, VideoScores
+from vtrcli.searching.run import RerankSpace, RunModel, RunSpace
+from vtrcli.searching.scores import Space
 from vtrcli.store.catalog import Catalog
-from vtrcli.store.catalog_file import not_finite, open_catalog
+from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.reader import require_videos
 from vtrcli.video.files import is_drawn
 
-
-class Finder:
-    """Ranks the videos of a catalogue in one space, with the corrections of a bank if there is one."""
-
-    def __init__(self, catalog: Catalog, space: Space, bank_scores: BankScores | None) -> None:
-        self._catalog, self._space, self.bank_scores = catalog, space, bank_scores
-
-    def best(
-        self,
-        vectors: QueryVectors,
-        passes: np.ndarray,
-        options: SearchOptions,
-        presence: Presence,
-        *,
-        top_k: int,
-    ) -> tuple[list[int], np.ndarray]:
-        """The best videos that pass (bool [num_videos]) and can be shown, best first, and their exact scores.
-
-        Raises:
-            StoreError: features that are not finite.
-        """
-        vector = vectors.clip if isinstance(self._space, FrameSpace) else vectors.ranking
-        scores = self._space.score(vector)
-        self._require_finite(scores.values)
-        relevant = passes & self._relevant(scores, options)
-        return best_present(scores, presence, top_k=top_k, passes=relevant, correct=self.correction(options))
-
-    def correction(self, options: SearchOptions) -> Correct | None:
-        """What the options rank by; None for the plain scores."""
-        bank_scores, method = self.bank_scores, options.method
-        if method is None or bank_scores is None:
-            return None
-        return lambda scores, videos: bank_scores.correct(method, scores, videos)
-
-    def _relevant(self, scores: VideoScores, options: SearchOptions) -> np.ndarray:
-        """bool, one per score: whose exact score lies far enough above what the bank's captions score."""
-        least = options.min_relevance
-        if least is None or self.bank_scores is None:
-            return np.ones(len(scores.values), bool)
-        relevant: np.ndarray = self.bank_scores.relevance(scores.values - scores.error) >= least
-        unsure = np.flatnonzero(
-            ~relevant & (self.bank_scores.relevance(scores.values + scores.error) >= least)
-        )
-        relevant[unsure] = self.bank_scores.relevance(scores.exact(unsure.tolist())) >= least
-        return relevant
-
-    def _require_finite(self, scores: np.ndarray) -> None:
-        if not np.isfinite(scores.sum(dtype=np.float64)):  # NaN and infinity go through a sum
-            raise not_finite(self._catalog.store)
-
-
-class Reranker(Finder):
-    """The first hits of another finder, in the order of a run whose score is not one inner product."""
-
-    def __init__(
-        self, catalog: Catalog, space: RerankSpace, bank_scores: BankScores | None, first: Finder
-    ) -> None:
-        super().__init__(catalog, space, bank_scores)
-        self._first = first
-
-    def best(
-        self,
-        vectors: QueryVectors,
-        passes: np.ndarray,
-        options: SearchOptions,
-        presence: Presence,
-        *,
-        top_k: int,
-    ) -> tuple[list[int], np.ndarray]:
-        """As `Finder.best`, of the `num_reranked` videos that the other finder puts first."""
-        plain = replace(options, method=None, min_relevance=None)
-        number = max(top_k, options.num_reranked)
-        videos, _ = self._first.best(vectors, passes, plain, presence, top_k=number)
-        exact = self._space.exact_scores(vectors.ranking, videos)
-        self._require_finite(exact)
-        known = VideoScores(exact, 0.0, lambda places: exact[list(places)])
-        correct, places = self.correction(options), np.flatnonzero(self._relevant(known, options))
-        values = correct(exact, np.array(videos)) if correct else exact
-        order = places[np.argsort(-values[places], kind="stable")][:top_k]
-        return [videos[place] for place in order], exact[order]
-
-
 MAX_DRAWN_LOOKS = 3
 NO_RESULT = "no result: "  # how a remark on nothing found begins
-
-
-@dataclass(frozen=True)
-class QueryVectors:
-    """A query as float32 [dim] among frames, and as it is ranked by: the same, or in the space of a run."""
-
-    clip: np.ndarray
-    ranking: np.ndarray
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -447,3 +360,98 @@ def _is_drawn(hit: Hit) -> bool:
         return is_drawn(hit.path)
     except (OSError, ValueError):
         return True
+
+
+class StoresSearcher:
+    """Ranks the videos of several stores by the same scores. A file that is in two of them is one result.
+
+    Args:
+        run, pooling: as for `Searcher`, for all of them.
+
+    Raises:
+        StoreError: as `Searcher`; stores of different backbones, whose scores cannot be compared.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[Path],
+        *,
+        run: Path | None = None,
+        pooling: VideoScore = POOLING,
+        device: str = "auto",
+        on_progress: Callable[[int, int], None] = lambda num_done, total: None,
+    ) -> None:
+        catalogs = [open_catalog(store) for store in stores]
+        first = catalogs[0]
+        for other in catalogs[1:]:
+            have, want = (catalog.config.backbone for catalog in (first, other))
+            if have.sha256 != want.sha256:
+                raise StoreError(
+                    f"store {first.store} holds features of {have.name} (weights {have.sha256[:12]}), "
+                    f"store {other.store} of {want.name} (weights {want.sha256[:12]})",
+                    allowed="stores of one backbone: scores of different ones cannot be compared",
+                    to_do="search them one after the other",
+                )
+        model: Path | RunModel | None = run
+        self._searchers: list[Searcher] = []
+        for store in stores:
+            searcher = Searcher(
+                store, run=model, pooling=pooling, device=device, catalogs=catalogs, on_progress=on_progress
+            )
+            self._searchers.append(searcher)
+            model = searcher.run  # read once
+
+    def search(self, query: str | Query, options: SearchOptions | None = None) -> SearchResult:
+        """The best videos or moments of all the stores.
+
+        Raises:
+            As `Searcher.search`; UsageError for a correction: each store has a bank of its own.
+        """
+        options = options or SearchOptions()
+        if options.method is not None:
+            raise UsageError(
+                f"{options.method} over several stores",
+                allowed="a correction is made by the bank of one store",
+                to_do="leave it out, or search one store",
+            )
+        query = Query(text=query) if isinstance(query, str) else query
+        vectors = self._searchers[0].encode(query)
+        results = [searcher.search(query, options, vectors=vectors) for searcher in self._searchers]
+        ranked = sorted(
+            (
+                (searcher, hit)
+                for searcher, result in zip(self._searchers, results, strict=True)
+                for hit in result.hits
+            ),
+            key=lambda pair: -pair[1].ranked_by,
+        )
+        hits = itertools.islice(_each_once(ranked), options.top_k)
+        found = tuple(replace(hit, rank=rank) for rank, hit in enumerate(hits, start=1))
+        notes = itertools.chain.from_iterable(result.notes for result in results)
+        return SearchResult(
+            query=query.describe(),
+            num_videos=sum(result.num_videos for result in results),
+            hits=found,
+            notes=tuple(note for note in dict.fromkeys(notes) if not (found and note.startswith(NO_RESULT))),
+            stores=tuple(str(searcher.catalog.store) for searcher in self._searchers),
+            run=results[0].run,
+        )
+
+
+def _each_once(ranked: Sequence[tuple[Searcher, Hit]]) -> list[Hit]:
+    """The hits without those whose content another store gave a better one; they are named as twins of that."""
+    first: dict[
+        tuple[int, int], tuple[str, int]
+    ] = {}  # content -> the video that stands for it, and its place
+    kept: list[Hit] = []
+    for searcher, hit in ranked:
+        catalog = searcher.catalog
+        video = catalog.number_of[hit.video_id]
+        content = int(catalog["num_bytes"][video]), int(catalog["fingerprint"][video])
+        owner, place = first.setdefault(content, (hit.store, len(kept)))
+        if owner == hit.store:
+            kept.append(hit)
+            continue
+        paths = (path for path in (hit.path, *hit.twins) if path != kept[place].path)
+        kept[place] = replace(kept[place], twins=tuple(dict.fromkeys((*kept[place].twins, *paths))))
+    return kept

@@ -1,7 +1,8 @@
-"""Captions -> features of their streams, kept in the store: each text is encoded once. The use case of `vtr cache`."""
+"""Captions -> features of their streams, kept in the store: the use cases of `vtr cache` and `vtr bank build`."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,12 +12,14 @@ import numpy as np
 from vtrcli.errors import InputError
 from vtrcli.model.backbone import Backbone
 from vtrcli.model.families import open_text_tower
-from vtrcli.store.reader import FeatureStore
-from vtrcli.store.texts import TextCache, TextRows, write_texts
+from vtrcli.store.derived import remove_tables
+from vtrcli.store.reader import FeatureStore, require_videos
+from vtrcli.store.texts import BANK_NAME, MIN_BANK_TEXTS, TextCache, TextRows, write_text_file, write_texts
 from vtrcli.text.streams import STREAMS, Stream, Tagger, TaggerName, load_tagger, split_streams
 
 CHUNK_TEXTS = 8192  # captions per text file: what an interruption loses at most
 TEXT_BATCH_SIZE = 64
+MAX_BANK_TEXTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,59 @@ def encode_streams(
     index = np.array([[row[text] for text in column] for column in by_stream]).T
     mask = np.array([[True, streamed.has_entity, streamed.has_action] for streamed in streams])
     return TextRows(features.astype(np.float16)[index], mask), captions.num_cut
+
+
+@dataclass(frozen=True)
+class BankResult:
+    """`num_texts` are in the bank, of `num_found` different ones; `num_cut` of them were cut."""
+
+    path: Path
+    num_found: int
+    num_texts: int
+    num_cut: int
+
+
+def build_bank(
+    store: Path,
+    texts: Sequence[str],
+    *,
+    max_texts: int = MAX_BANK_TEXTS,
+    tagger: TaggerName = "hanta",
+    device: str = "auto",
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] = lambda num_done, total: None,
+) -> BankResult:
+    """Encode captions (a random choice of them where there are too many) and keep them as the store's bank.
+
+    Raises:
+        InputError: fewer than MIN_BANK_TEXTS different captions.
+        StoreError, WeightsError: the store or its backbone.
+    """
+    opened = FeatureStore(store)
+    require_videos(store, len(opened.videos))
+    found = list(dict.fromkeys(stripped for text in texts if (stripped := text.strip())))
+    if len(found) < MIN_BANK_TEXTS:
+        raise InputError(
+            f"{len(found)} different captions for a bank",
+            allowed=f"at least {MIN_BANK_TEXTS}; fewer do not tell what an unrelated query scores",
+            to_do="use the training captions of a data set, or a longer file with one caption per line",
+        )
+    chosen = found if len(found) <= max_texts else random.Random(seed).sample(found, max_texts)
+    tag, tower = load_tagger(tagger), open_text_tower(opened, device=device)
+    parts, num_cut = [], 0
+    for start in range(0, len(chosen), CHUNK_TEXTS):
+        rows, num_cut_here = encode_streams(chosen[start : start + CHUNK_TEXTS], tag, tower)
+        parts.append(rows)
+        num_cut += num_cut_here
+        on_progress(start + len(rows.mask), len(chosen))
+    rows = TextRows(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "mask"))
+    )
+    path = store / BANK_NAME
+    sha256 = opened.config.backbone.sha256
+    write_text_file(path, chosen, rows, streams=STREAMS, tagger_id=tag.id, backbone_sha256=sha256)
+    remove_tables(store, "bank-")
+    return BankResult(path, len(found), len(chosen), num_cut)
 
 
 def open_text_cache(store: FeatureStore, *, tagger_id: str, max_tokens: int | None = None) -> TextCache:
