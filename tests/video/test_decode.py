@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.video.clips import NUMBERED, frame_number, make_video, numbered, run_ffmpeg
 from vtrcli.video.child import Patience, Session
 from vtrcli.video.decode import Decode, Frame, Method, Plan, SeekMissed, keyframe_plan, make_plan
-from vtrcli.video.info import VideoInfo
+from vtrcli.video.files import VideoInfo
 from vtrcli.video.probe import probe
 from vtrcli.video.sampling import Rate, Uniform
 
@@ -94,7 +94,8 @@ def vfr(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 even = st.integers(1, 9).map(lambda count: Uniform(num_frames=count).times(36.0).tolist())
-uneven = st.lists(st.floats(0.0, 36.1), min_size=1, max_size=9, unique=True).map(sorted)
+milliseconds = st.lists(st.integers(0, 36_100), min_size=1, max_size=9, unique=True)
+uneven = milliseconds.map(lambda times: [time / 1000 for time in sorted(times)])
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

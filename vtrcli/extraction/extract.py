@@ -25,9 +25,8 @@ from vtrcli.store.reader import FeatureStore
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.roots import add_roots, move_roots
 from vtrcli.store.writer import StoreWriter, remove_videos
-from vtrcli.video.files import is_drawn
+from vtrcli.video.files import VideoInfo, is_drawn
 from vtrcli.video.graph import Aspect
-from vtrcli.video.info import VideoInfo
 from vtrcli.video.sampling import Sampling
 
 MAX_WORKERS = 16

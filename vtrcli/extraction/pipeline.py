@@ -23,8 +23,8 @@ from vtrcli.preprocessing import Size
 from vtrcli.store.frames import FrameJpegs, encode_jpegs
 from vtrcli.store.records import file_content
 from vtrcli.video.child import Sessions
+from vtrcli.video.files import VideoInfo
 from vtrcli.video.graph import Aspect
-from vtrcli.video.info import VideoInfo
 from vtrcli.video.reader import open_video
 from vtrcli.video.sampling import Sampling
 

@@ -22,7 +22,7 @@ from vtrcli.files import replacing
 from vtrcli.video import graph
 from vtrcli.video.child import Patience, Session, Sessions
 from vtrcli.video.ffmpeg import NO_REASON, decode_failure, first_complaint
-from vtrcli.video.info import VideoInfo
+from vtrcli.video.files import VideoInfo
 from vtrcli.video.probe import last_decoded, measure_end, probe, refuse_encrypted
 
 PICTURE_SIDE = 320

@@ -22,8 +22,8 @@ from vtrcli.preprocessing import Size, framing_of
 from vtrcli.video import graph
 from vtrcli.video.child import Child, Session
 from vtrcli.video.ffmpeg import first_complaint
+from vtrcli.video.files import VideoInfo
 from vtrcli.video.graph import Aspect
-from vtrcli.video.info import VideoInfo
 from vtrcli.video.probe import NO_TIME
 
 Method = Literal["linear", "seek", "keyframes"]

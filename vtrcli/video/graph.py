@@ -16,8 +16,7 @@ import ffmpeg
 
 from vtrcli.preprocessing import Interpolation, Size, framing_of
 from vtrcli.video.ffmpeg import ffmpeg_binary
-from vtrcli.video.files import DEMUXERS
-from vtrcli.video.info import VideoInfo
+from vtrcli.video.files import DEMUXERS, VideoInfo
 
 Aspect = Literal["display", "pixels"]
 

@@ -22,6 +22,7 @@ from vtrcli.video.ffmpeg import NO_REASON, first_complaint, open_failure
 from vtrcli.video.files import (
     SNIFF_BYTES,
     STREAMS_WITHOUT_TIMES,
+    VideoInfo,
     check_file,
     is_indexed,
     looks_encrypted,
@@ -29,7 +30,6 @@ from vtrcli.video.files import (
     read_head,
     sniff_bytes,
 )
-from vtrcli.video.info import VideoInfo
 
 # Without a limit of the user's: this, and a second per so many bytes, because a broken index means reading it all.
 PROBE_SECONDS = 60.0

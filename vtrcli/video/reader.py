@@ -21,9 +21,8 @@ from vtrcli.preprocessing import Size, framing_of
 from vtrcli.video.child import Patience, Session, Sessions
 from vtrcli.video.decode import Decode, Frame, Plan, SeekMissed, keyframe_plan, make_plan
 from vtrcli.video.ffmpeg import NO_REASON, decode_failure, first_complaint
-from vtrcli.video.files import SEEKABLE, check_file, check_unchanged
+from vtrcli.video.files import SEEKABLE, VideoInfo, check_file, check_unchanged
 from vtrcli.video.graph import DEFAULT_RATE, RESTART_SECONDS, Aspect
-from vtrcli.video.info import VideoInfo
 from vtrcli.video.probe import (
     count_frames,
     key_packets,

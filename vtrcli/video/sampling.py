@@ -41,8 +41,8 @@ class Sampling(ABC):
 
     @abstractmethod
     def times(self, duration_seconds: float) -> NDArray[np.float64] | None:
-        """Times to look at, float64 [num_times], seconds from the start, increasing; None for those of key frames,
-        which only the file knows. A video of no length has one, 0."""
+        """Times to look at, float64 [num_times], seconds from the start, increasing by a microsecond or more; None for
+        those of key frames, which only the file knows. A video of no length has one, 0."""
 
     @abstractmethod
     def words(self) -> str:
