@@ -18,6 +18,7 @@ SENTENCE_TOKENS, PARAGRAPH_TOKENS = 32, 64
 class DatasetInfo:
     """A row of `vtr datasets list`. `num_videos` and `num_captions` give the known count per split.
 
+    `load` reads one split from the folder of its files; None: one's own captions.
     `max_tokens`: how much of a text the published protocol reads, start and end token included (CLIP4Clip's
     `max_words`, which counts both); None: as much as CLIP can.
     """
@@ -30,6 +31,7 @@ class DatasetInfo:
     num_videos: Mapping[str, int]
     num_captions: Mapping[str, int]
     max_tokens: int | None = None
+    load: Callable[[Path, str], Split] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ _LISTS = "train_list.txt, val_list.txt, test_list.txt"
 _INFOS = (
     DatasetInfo(
         name="msrvtt-1ka",
+        load=msrvtt.load_1ka,
         summary="MSR-VTT, 1k-A protocol: train on 9,000 videos, test on 1,000 (video, sentence) pairs",
         files=("MSRVTT_train.9k.csv", "MSRVTT_JSFUSION_test.csv", *_MSRVTT_JSON),
         source=_MSRVTT_SOURCE,
@@ -68,6 +71,7 @@ _INFOS = (
     ),
     DatasetInfo(
         name="msrvtt-7k",
+        load=msrvtt.load_7k,
         summary="MSR-VTT, 7k protocol: train on the 7,010 official train and validation videos, test as 1k-A",
         files=("MSRVTT_train.7k.csv", "MSRVTT_JSFUSION_test.csv", _MSRVTT_JSON[0], "or MSRVTT_data.json"),
         source=_MSRVTT_SOURCE,
@@ -78,6 +82,7 @@ _INFOS = (
     ),
     DatasetInfo(
         name="msrvtt-full",
+        load=msrvtt.load_full,
         summary="MSR-VTT, official splits, 20 sentences per video",
         files=_MSRVTT_JSON,
         source=_MSRVTT_SOURCE,
@@ -88,6 +93,7 @@ _INFOS = (
     ),
     DatasetInfo(
         name="msvd",
+        load=msvd.load,
         summary="MSVD, about 41 sentences per video",
         files=(_LISTS, "captions_msvd.json (or raw-captions.pkl)"),
         source="GitHub: layer6ai-labs/xpool (lists, JSON); ArrowLuo/CLIP4Clip (release v0.0: lists, pickle)",
@@ -98,6 +104,7 @@ _INFOS = (
     ),
     DatasetInfo(
         name="lsmdc",
+        load=lsmdc.load,
         summary="LSMDC 2016, clips of movies; testing on the public 1,000 of the challenge",
         files=tuple(lsmdc.FILES.values()),
         source="https://sites.google.com/site/describingmovies (MPII gives access on request)",
@@ -109,6 +116,7 @@ _INFOS = (
     ),
     DatasetInfo(
         name="didemo",
+        load=didemo.load,
         summary="DiDeMo, paragraph retrieval: all descriptions of a video as one text",
         files=("train_data.json, val_data.json, test_data.json", _LISTS),
         source="GitHub: LisaAnne/LocalizingMoments (json); albanie/collaborative-experts, misc/datasets/didemo (lists)",
@@ -119,6 +127,7 @@ _INFOS = (
     ),
     DatasetInfo(
         name="activitynet",
+        load=activitynet.load,
         summary="ActivityNet Captions, paragraph retrieval, testing on val_1 (`val1`)",
         files=tuple(activitynet.FILES.values()),
         source="https://cs.stanford.edu/people/ranjaykrishna/densevid; GitHub: v-iashin/BMT",
@@ -148,16 +157,6 @@ _INFOS = (
 )
 
 DATASETS: Mapping[str, DatasetInfo] = {info.name: info for info in _INFOS}
-
-_LOADERS: Mapping[str, Callable[[Path, str], Split]] = {
-    "msrvtt-1ka": msrvtt.load_1ka,
-    "msrvtt-7k": msrvtt.load_7k,
-    "msrvtt-full": msrvtt.load_full,
-    "msvd": msvd.load,
-    "lsmdc": lsmdc.load,
-    "didemo": didemo.load,
-    "activitynet": activitynet.load,
-}
 
 
 def split_names(name: str) -> tuple[str, ...]:
@@ -203,7 +202,10 @@ class Annotations:
                 allowed=f"its splits are {', '.join(self.info.splits)}",
                 to_do="choose one of them with --split",
             )
-        return self._own.load(split) if self._own else _LOADERS[self.info.name](self._path, split)
+        if self._own:
+            return self._own.load(split)
+        assert self.info.load is not None  # every data set but one's own has it
+        return self.info.load(self._path, split)
 
 
 def load_split(name: str, annotations: str | Path, split: str) -> Split:
