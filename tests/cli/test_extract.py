@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import vtrcli as vtr
 from tests.cli.runner import run, run_json
 from tests.video_files import make_video
-from vtrcli.cli.extract import input_paths
+from vtrcli.cli.extract import input_paths, keep_watching
+from vtrcli.cli.output import say_absent
+from vtrcli.extraction.extract import ExtractResult
+from vtrcli.extraction.watch import Changes
 
 
 @pytest.mark.parametrize(
@@ -54,6 +59,39 @@ def test_known_failures_are_one_line_and_no_error_and_go_with_their_files(tmp_pa
     names = [Path(row["path"]).name for row in run_json("store", "failures", "--store", store)["failures"]]
     assert names == ["bad1.mp4", "bad2.mp4"]
     assert run_json("store", "info", "--store", store)["num_failed"] == 2
+
+
+def test_a_file_that_is_deleted_before_a_watch_reads_it_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, store = tmp_path / "videos", tmp_path / "store"
+    folder.mkdir()
+    (folder / "broken.mp4").write_bytes(b"no video")
+
+    def bursts(*_: object, **__: object) -> Iterator[Changes]:
+        for _ in range(2):
+            make_video(folder / "brief.mp4")
+            yield Changes(1, frozenset())
+        raise KeyboardInterrupt
+
+    def run_once(not_yet: object) -> ExtractResult:
+        gone = folder / "brief.mp4"
+        return vtr.extract(folder, store, backbone="demo", frames=1, on_plan=lambda plan: gone.unlink())
+
+    monkeypatch.setattr("vtrcli.extraction.watch.settled_changes", bursts)
+    keep_watching([folder], store, ExtractResult(store), run_once, json_output=False, quiet=False)
+    told = capsys.readouterr()
+    assert told.out.count("could not be read") == 1 and "brief" not in told.err
+    assert "failed: " + str(folder / "broken.mp4") in told.err
+
+
+@pytest.mark.parametrize(("number", "words"), [(1, "its 1 video stays"), (2, "its 2 videos stay")])
+def test_what_is_kept_of_an_absent_folder_is_told(
+    number: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say_absent({"/disk": number}, quiet=False)
+    told = " ".join(capsys.readouterr().err.split())
+    assert told == f"note: /disk is not there; {words} (mount it, or `--under /disk`)"
 
 
 def test_prune_takes_out_what_is_gone_from_the_given_folder_only(tmp_path: Path) -> None:

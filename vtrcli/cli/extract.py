@@ -27,6 +27,7 @@ from vtrcli.cli.output import (
     say_absent,
 )
 from vtrcli.errors import EXIT_SOME_FAILED, UsageError
+from vtrcli.files import is_gone
 from vtrcli.model.families import DEFAULT_BACKBONE
 from vtrcli.text_files import path_list
 from vtrcli.times import clock
@@ -161,6 +162,8 @@ def keep_watching(
     try:
         for changes in settled_changes(paths, store=store):
             result = run_once(changes.unsettled)
+            # what was deleted before it could be read is no failure
+            result.failures = [failure for failure in result.failures if not is_gone(failure.path)]
             failed = {failure.path for failure in result.failures}
             if result.num_extracted or result.num_copied or failed - told:
                 result.failures = [failure for failure in result.failures if failure.path not in told]

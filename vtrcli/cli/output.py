@@ -193,10 +193,8 @@ def anchored(pattern: str) -> str:
 def say_absent(absent: dict[str, int], *, quiet: bool) -> None:
     """Why videos were kept although their files cannot be found."""
     for folder, number in absent.items():
-        say(
-            f"note: {folder} is not there; its {count(number, 'video')} stay (mount it, or `--under {folder}`)",
-            quiet=quiet,
-        )
+        stay = f"its {count(number, 'video')} {'stays' if number == 1 else 'stay'}"
+        say(f"note: {folder} is not there; {stay} (mount it, or `--under {folder}`)", quiet=quiet)
 
 
 def home_relative(path: Path) -> str:

@@ -159,7 +159,8 @@ class Searcher:
             yield f"{NO_RESULT}{self._why_none(asked)}"
         elif not hits and missing and not options.missing:
             lost = presence.lost_folders()
-            there = f"{', '.join(lost)} is not there; mount it, or " if lost else ""
+            be, them = ("is", "it") if len(lost) == 1 else ("are", "them")
+            there = f"{', '.join(lost)} {be} not there; mount {them}, or " if lost else ""
             of_these = "that were looked for " if presence.is_exhausted else ""
             yield (
                 f"{NO_RESULT}all {len(missing):,} videos {of_these}are missing: {there}if they moved, `vtr store "
