@@ -42,10 +42,10 @@ class VtrGroup(TyperGroup):
                 allowed="it belongs to another",
                 to_do=f"did you mean {' or '.join(f'`vtr {group} {name}`' for group in homes)}?",
             )
-        found = super().resolve_command(ctx, args)
-        if found[0] != init.NAME and not ctx.resilient_parsing:
-            ctx.default_map = self.settings(quiet=bool(QUIET_FLAGS & set(args)), chosen=found[0] or "")
-        return found
+        resolved = super().resolve_command(ctx, args)
+        if resolved[0] != init.NAME and not ctx.resilient_parsing:
+            ctx.default_map = self.settings(quiet=bool(QUIET_FLAGS & set(args)), chosen=resolved[0] or "")
+        return resolved
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command inside the error boundary."""

@@ -35,7 +35,7 @@ def command(
     doubt = require_same_queries(*files)
     if doubt:
         say(f"note: {doubt}", quiet=quiet)
-    found = []
+    tests_per_way = []
     for way in (direction,) if direction else ("t2v", "v2t"):
         a = choose_row(files[0], direction=way, method=method)
         b = choose_row(files[1], direction=way, method=method_b or method)
@@ -44,11 +44,11 @@ def command(
                 f"note: {way}: one side saw all queries at once (transductive), the other did not",
                 quiet=quiet,
             )
-        found.append((way, compare(a.metrics, b.metrics, ties=a.ties)))
+        tests_per_way.append((way, compare(a.metrics, b.metrics, ties=a.ties)))
     if json_output:
         results = [
             {"direction": way, "metric": name, **vars(test)}
-            for way, tests in found
+            for way, tests in tests_per_way
             for name, test in tests.items()
         ]
         print_json(NAME, {"a": str(first), "b": str(second), "results": results})
@@ -57,7 +57,7 @@ def command(
 
     headings = ("", "metric", "A", "B", "B - A", "95 %", "p")
     rows_shown = []
-    for way, tests in found:
+    for way, tests in tests_per_way:
         for name, test in tests.items():
             interval = (
                 "none" if test.difference_ci95 is None else "{:+.2f} to {:+.2f}".format(*test.difference_ci95)
@@ -68,7 +68,7 @@ def command(
     print_columns(
         [Column(heading, is_right=heading not in ("", "metric")) for heading in headings], rows_shown
     )
-    for way, tests in found:
+    for way, tests in tests_per_way:
         num = tests["R@1"].num_clusters
         few = "" if num >= MIN_CLUSTERS else f"; below {MIN_CLUSTERS} there is no interval"
         say(

@@ -125,14 +125,14 @@ def print_report(report: DemoReport) -> None:
     console.print(Text("$", style="dim"), f"cd {shlex.quote(str(report.folder))}")
     for query in report.queries:
         console.print(Text("$", style="dim"), f'vtr search "{query}" -k {SHOWN_HITS}', soft_wrap=True)
-        found = search(
+        answer = search(
             query,
             report.folder / "store",
             run=report.training.run,
             top_k=SHOWN_HITS,
             device="cpu",
         )
-        print_table(found.hits, start=report.folder)
+        print_table(answer.hits, start=report.folder)
         console.print()
     vtr = program(report.folder)
     console.print("Now try:")

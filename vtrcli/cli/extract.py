@@ -158,17 +158,19 @@ def keep_watching(
     from vtrcli.extraction.watch import settled_changes
 
     say(f"watching {', '.join(map(str, paths))}; Ctrl-C ends it", quiet=quiet)
-    told = {failure.path for failure in first.failures}
+    told_failures = {failure.path for failure in first.failures}
     try:
         for changes in settled_changes(paths, store=store):
             result = run_once(changes.unsettled)
             # what was deleted before it could be read is no failure
             result.failures = [failure for failure in result.failures if not is_gone(failure.path)]
             failed = {failure.path for failure in result.failures}
-            if result.num_extracted or result.num_copied or failed - told:
-                result.failures = [failure for failure in result.failures if failure.path not in told]
+            if result.num_extracted or result.num_copied or failed - told_failures:
+                result.failures = [
+                    failure for failure in result.failures if failure.path not in told_failures
+                ]
                 show_result(result, json_output=json_output, quiet=quiet)
-            told = failed
+            told_failures = failed
     except KeyboardInterrupt:
         say("no longer watching", quiet=quiet)
 

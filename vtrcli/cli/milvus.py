@@ -50,10 +50,10 @@ def push(
     from vtrcli.store.reader import FeatureStore
 
     vectors = run_vectors(store, run, device=device, quiet=quiet)
-    opened = FeatureStore(store)
+    feature_store = FeatureStore(store)
     with StepBar(unit="videos", quiet=quiet, transient=True) as bar:
         result = push_store(
-            opened,
+            feature_store,
             uri=milvus,
             token=token,
             prefix=prefix,

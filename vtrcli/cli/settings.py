@@ -156,13 +156,13 @@ MAX_LISTED = 30  # more would hide what was meant
 def _require_known(path: Path, key: str, known: frozenset[str], kind: str) -> None:
     if key in known:
         return
-    near = difflib.get_close_matches(key, known, n=1)
+    similar = difflib.get_close_matches(key, known, n=1)
     raise UsageError(
         f"{path} names {key!r}, which is no {kind}",
         allowed=f"known: {', '.join(sorted(known))}"
-        if len(known) <= MAX_LISTED or not near
+        if len(known) <= MAX_LISTED or not similar
         else f"one of the {len(known)} that docs/commands.md lists",
-        to_do=f"did you mean {near[0]!r}?" if near else "remove it, or see `vtr --help`",
+        to_do=f"did you mean {similar[0]!r}?" if similar else "remove it, or see `vtr --help`",
     )
 
 
@@ -445,6 +445,6 @@ def tell_unknown_variables(root: Any) -> None:
     known.add("VTR_FFMPEG")
     words = {name.removeprefix("VTR_"): name for name in known}
     for name in sorted(found - known):
-        near = difflib.get_close_matches(name.removeprefix("VTR_"), words, n=1)
-        meant = f"did you mean {words[near[0]]}?" if near else "`vtr config` shows what holds"
+        similar = difflib.get_close_matches(name.removeprefix("VTR_"), words, n=1)
+        meant = f"did you mean {words[similar[0]]}?" if similar else "`vtr config` shows what holds"
         say(f"note: the variable {name} is no setting of vtr and changes nothing; {meant}")

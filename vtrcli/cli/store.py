@@ -51,49 +51,55 @@ def info(store: Path = options.STORE, json_output: bool = options.JSON) -> None:
     from vtrcli.store.reader import FeatureStore
     from vtrcli.video.sampling import Sampling
 
-    opened = FeatureStore(store)
-    records = [location.record for location in opened.videos.values()]
+    feature_store = FeatureStore(store)
+    records = [location.record for location in feature_store.videos.values()]
     seconds = sum(record.duration_seconds or 0.0 for record in records)
-    held = contents(opened)
-    kinds = {"features": held.features, "frames": held.frames, "texts": held.texts, "derived": held.derived}
+    inventory = contents(feature_store)
+    kinds = {
+        "features": inventory.features,
+        "frames": inventory.frames,
+        "texts": inventory.texts,
+        "derived": inventory.derived,
+    }
     num_bytes = sum(kind.num_bytes for kind in kinds.values())
     num_failed = len(read_failures(store, records))
-    backbone, roots = opened.config.backbone, list(opened.roots.by_name.values())
+    backbone, roots = feature_store.config.backbone, list(feature_store.roots.by_name.values())
     if json_output:
         body = {
             "store": str(store),
             "num_videos": len(records),
-            "num_frames": opened.num_frames,
+            "num_frames": feature_store.num_frames,
             "duration_seconds": round(seconds, 3),
             "num_failed": num_failed,
-            "num_shards": len(opened.shards),
+            "num_shards": len(feature_store.shards),
             "num_bytes": num_bytes,
-            "has_frames": held.frames.num_files > 0,
+            "has_frames": inventory.frames.num_files > 0,
             "roots": [
                 {"name": root.name, "folder": root.folder, "is_there": root.is_there()} for root in roots
             ],
-            "num_missing": held.num_missing,
-            "num_superseded": held.num_superseded,
-            "num_removed": held.num_removed,
-            "num_dead_bytes": held.num_dead_bytes,
+            "num_missing": inventory.num_missing,
+            "num_superseded": inventory.num_superseded,
+            "num_removed": inventory.num_removed,
+            "num_dead_bytes": inventory.num_dead_bytes,
             "contents": {name: vars(kind) for name, kind in kinds.items()},
-            **{key: value for key, value in opened.config.to_json().items() if key != "format"},
+            **{key: value for key, value in feature_store.config.to_json().items() if key != "format"},
         }
         print_json("store info", body)
         return
     rows = {
         "videos": f"{len(records):,} ({clock(seconds)} in all)",
         "folders": _folders(roots),
-        "frames": f"{opened.num_frames:,}",
+        "frames": f"{feature_store.num_frames:,}",
         "failures": f"{num_failed:,}",
-        "missing": f"{count(held.num_missing, 'file')} not there (vtr store prune)" * bool(held.num_missing),
-        "out of use": _out_of_use(held),
+        "missing": f"{count(inventory.num_missing, 'file')} not there (vtr store prune)"
+        * bool(inventory.num_missing),
+        "out of use": _out_of_use(inventory),
         "backbone": f"{model_name(backbone.name)}, {backbone.dim} dimensions, weights {backbone.sha256[:12]}",
-        "sampling": Sampling.from_json(opened.config.sampling).describe(),
-        "pixels": "as stored" if opened.config.aspect == "pixels" else "square, as displayed",
+        "sampling": Sampling.from_json(feature_store.config.sampling).describe(),
+        "pixels": "as stored" if feature_store.config.aspect == "pixels" else "square, as displayed",
     }
     print_rows({name: value for name, value in rows.items() if value})
-    _print_kinds(kinds, num_frames=opened.num_frames)
+    _print_kinds(kinds, num_frames=feature_store.num_frames)
 
 
 def _folders(roots: list[Root]) -> str:
@@ -196,10 +202,10 @@ def verify(
     from vtrcli.store.catalog_file import open_catalog, vanished_shards
 
     report = checks.verify(store)
-    gone = vanished_shards(store)
-    problems = [*report.all_problems, *gone]
+    vanished = vanished_shards(store)
+    problems = [*report.all_problems, *vanished]
     renamed = checks.repair(store, report) if repair else []
-    if repair and gone and not report.others:
+    if repair and vanished and not report.others:
         open_catalog(store)  # what the last search knew is told once
     is_mended = repair and not report.others
     if json_output:

@@ -198,23 +198,23 @@ def require_resumable(typed: set[str]) -> None:
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
     """The first Ctrl-C, SIGTERM or SIGHUP asks the run to save and stop; the second one ends it at once."""
-    asked: list[int] = []
+    signals: list[int] = []
 
     def ask(number: int, frame: Any) -> None:
-        if asked:
+        if signals:
             raise KeyboardInterrupt
-        asked.append(number)
+        signals.append(number)
         say("stopping after this step; once more to stop at once")
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     hang_up = getattr(signal, "SIGHUP", None)
     if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:  # nohup
         numbers.append(hang_up)
-    before = [signal.signal(number, ask) for number in numbers]
+    handlers = [signal.signal(number, ask) for number in numbers]
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(signals)
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in zip(numbers, handlers, strict=True):
             signal.signal(number, handler)
 
 

@@ -73,8 +73,8 @@ class OwnCaptions:
 
 
 def _splits_of(rows: list[_Row]) -> tuple[str, ...]:
-    found = {name for row in rows for name in row.splits}
-    return tuple(name for name in SPLITS if name in found)
+    names = {name for row in rows for name in row.splits}
+    return tuple(name for name in SPLITS if name in names)
 
 
 def _read(annotations: Path, format: Format) -> tuple[Path, list[_Row]]:

@@ -284,8 +284,10 @@ class Json:
     def _not(self, kind: str) -> InputError:
         names = {dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number"}
         is_word = self.value is None or isinstance(self.value, bool)
-        found = json.dumps(self.value) if is_word else names.get(type(self.value), type(self.value).__name__)
-        return wrong(self.path, f"{self.what} is {found}", allowed=f"it must be {kind}")
+        is_what = (
+            json.dumps(self.value) if is_word else names.get(type(self.value), type(self.value).__name__)
+        )
+        return wrong(self.path, f"{self.what} is {is_what}", allowed=f"it must be {kind}")
 
 
 class _RepeatedKey(Exception):
@@ -295,8 +297,8 @@ class _RepeatedKey(Exception):
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         counts = Counter(key for key, _ in pairs)
         raise _RepeatedKey(counts.most_common(1)[0][0])
-    return found
+    return members

@@ -119,7 +119,7 @@ class _StoreNames:
         name = normal(video_id)
         bare = _without_extension(name)
         by_path = self._by_path(name)
-        found = (
+        matches = (
             self._exact.find(name)
             or (by_path if len(by_path) == 1 else [])
             or self._exact.find(bare)
@@ -128,13 +128,13 @@ class _StoreNames:
             or by_path
             or self._bare_paths.find(bare)
         )
-        if len(found) > 1:
+        if len(matches) > 1:
             raise InputError(
-                f"the video {video_id!r} fits the stored videos {found[0]!r} and {found[1]!r}",
+                f"the video {video_id!r} fits the stored videos {matches[0]!r} and {matches[1]!r}",
                 allowed="one stored video per video of the data set",
                 to_do="extract into a store of its own, or write store ids into the annotations",
             )
-        return found[0] if found else None
+        return matches[0] if matches else None
 
     def _by_path(self, name: str) -> list[str]:
         """Store ids by a path as search prints it: absolute, below the home folder, or below the working folder."""
@@ -155,9 +155,9 @@ class _Index:
 
     def find(self, name: str) -> list[str]:
         """Store ids of this path, else those below other folders, else those that lack `name`'s upper folders."""
-        found = self._by_path.get(name) or self._by_tail.get(name)
-        if found:
-            return found
+        matches = self._by_path.get(name) or self._by_tail.get(name)
+        if matches:
+            return matches
         return next((self._by_path[tail] for tail in _lower_tails(name) if tail in self._by_path), [])
 
 

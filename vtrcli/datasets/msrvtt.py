@@ -46,8 +46,8 @@ def load_7k(folder: Path, split: str) -> Split:
 def load_full(folder: Path, split: str) -> Split:
     """The official splits, as the JSON's own `split` says; 20 captions per video. Raises InputError."""
     official = read_official(folder, TEST if split == "test" else TRAIN_VAL)
-    wanted = _OFFICIAL_NAMES[split]
-    video_ids = [video_id for video_id, name in official.split_of.items() if name == wanted]
+    official_name = _OFFICIAL_NAMES[split]
+    video_ids = [video_id for video_id, name in official.split_of.items() if name == official_name]
     return _with_official_captions(split, video_ids, official.path, official)
 
 

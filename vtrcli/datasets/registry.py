@@ -227,10 +227,10 @@ def check_dataset(name: str, annotations: Path) -> list[SplitCheck]:
 def _check_split(files: Annotations, split: str) -> SplitCheck:
     expected = files.info.num_videos.get(split), files.info.num_captions.get(split)
     try:
-        found = files.load(split)
+        loaded = files.load(split)
     except InputError as error:
         return SplitCheck(split, None, expected[0], None, expected[1], str(error))
-    counts = len(found.video_ids), len(found.captions)
+    counts = len(loaded.video_ids), len(loaded.captions)
     differs = any(wanted not in (None, count) for wanted, count in zip(expected, counts, strict=True))
     problem = "not the counts of the published split: results cannot be compared" if differs else None
     return SplitCheck(split, counts[0], expected[0], counts[1], expected[1], problem)

@@ -60,6 +60,8 @@ def build_split(
         for video_id in video_ids
         for number, text in enumerate(captions_of[video_id])
     )
-    known = categories or {}
-    kept = {video_id: known[video_id] for video_id in video_ids if video_id in known}
-    return Split(name, tuple(video_ids), captions, kept)
+    all_categories = categories or {}
+    own_categories = {
+        video_id: all_categories[video_id] for video_id in video_ids if video_id in all_categories
+    }
+    return Split(name, tuple(video_ids), captions, own_categories)
