@@ -133,20 +133,36 @@ def walk(name: str, demo: Path) -> dict[str, list[str]]:
     return found
 
 
+def num_prose_lines(text: str) -> int:
+    """Lines of docstrings and of comments that stand alone."""
+    num_lines = sum(line.lstrip().startswith("#") for line in text.splitlines())
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+            num_lines += (node.body[0].end_lineno or 0) - node.body[0].lineno + 1
+    return num_lines
+
+
 def show_figures() -> None:
-    """The figures of the code, one a line."""
+    """The figures of the code, one a line, and the rooms by size."""
     arrows = graph()
-    lines = [len(path.read_text(encoding="utf-8").splitlines()) for path in modules().values()]
+    texts = {name: path.read_text(encoding="utf-8") for name, path in modules().items()}
+    lines = {name: len(text.splitlines()) for name, text in texts.items()}
     importers = {name: sum(name in targets for targets in arrows.values()) for name in arrows}
     try:
         chain = longest_chain(arrows)
     except graphlib.CycleError as error:
         chain = ["CIRCLE", *error.args[1]]
-    print(f"lines      {sum(lines):,}")
-    print(f"modules    {len(lines)} (median {statistics.median(lines):g} lines, longest {max(lines)})")
+    longest = max(lines, key=lambda name: lines[name])
+    prose = sum(map(num_prose_lines, texts.values()))
+    print(f"lines      {sum(lines.values()):,}, {prose / sum(lines.values()):.0%} docstrings and comments")
+    median = statistics.median(lines.values())
+    print(f"modules    {len(lines)} (median {median:g} lines, longest {longest}: {lines[longest]})")
     print(f"one importer  {sum(count == 1 for count in importers.values())} modules")
     print(f"arrows     {len(room_arrows(arrows))} between rooms")
     print(f"chain      {len(chain)}: {' -> '.join(name.removeprefix('vtrcli.') for name in chain)}")
+    rooms = {room: [name for name in lines if room_of(name) == room] for room in map(room_of, lines)}
+    for room, names in sorted(rooms.items(), key=lambda item: -sum(lines[name] for name in item[1])):
+        print(f"   {room:12} {sum(lines[name] for name in names):6,} lines in {len(names)}")
 
 
 def show_walks(demo: Path) -> None:
