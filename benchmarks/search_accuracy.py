@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 from vtrcli.datasets.registry import load_split
-from vtrcli.evaluation.evaluate import EvaluationOptions, evaluate_inputs
-from vtrcli.evaluation.inputs import EvaluationInputs, from_store
+from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationOptions, evaluate_inputs
+from vtrcli.evaluation.inputs import from_store
 from vtrcli.ranking.evaluate import Evaluation
 from vtrcli.searching.filters import Filters
 from vtrcli.searching.query import Query, SearchMethod, SearchOptions

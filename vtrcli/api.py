@@ -16,8 +16,7 @@ from vtrcli.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-    from vtrcli.evaluation.evaluate import EvaluationResult
-    from vtrcli.evaluation.inputs import EvaluationInputs
+    from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationResult
     from vtrcli.extraction.extract import ExtractResult
     from vtrcli.model.heads import Head
     from vtrcli.model.runs import RunConfig

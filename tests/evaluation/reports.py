@@ -7,8 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from vtrcli.evaluation.evaluate import EvaluationOptions, EvaluationResult, evaluate_inputs
-from vtrcli.evaluation.inputs import EvaluationInputs
+from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationOptions, EvaluationResult, evaluate_inputs
 from vtrcli.ranking.methods import MethodName
 from vtrcli.ranking.scores import VectorScores
 from vtrcli.ranking.truth import Truth

@@ -12,8 +12,8 @@ import pytest
 from tests.store.stores import SHA256, make_store
 from tests.training.toy import make_toy
 from vtrcli.errors import InputError, StoreError, UsageError
-from vtrcli.evaluation.evaluate import EvaluationOptions, evaluate_inputs
-from vtrcli.evaluation.inputs import EvaluationInputs, _limit_note, from_matrix, from_store, save_matrix
+from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationOptions, evaluate_inputs
+from vtrcli.evaluation.inputs import _limit_note, from_matrix, from_store, save_matrix
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.ranking.scores import DenseScores
 from vtrcli.ranking.truth import Truth

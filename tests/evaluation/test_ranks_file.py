@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from vtrcli.errors import InputError
-from vtrcli.evaluation.evaluate import EvaluationOptions, evaluate_inputs
-from vtrcli.evaluation.inputs import EvaluationInputs
+from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationOptions, evaluate_inputs
 from vtrcli.evaluation.ranks_file import RanksFile, choose_row, read_ranks, require_same_queries, write_ranks
 from vtrcli.ranking.metrics import Ties
 from vtrcli.ranking.scores import DenseScores

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tests.evaluation.reports import evaluated, make_inputs, small_result
-from vtrcli.evaluation.inputs import EvaluationInputs
+from vtrcli.evaluation.evaluate import EvaluationInputs
 from vtrcli.evaluation.report import findings
+from vtrcli.evaluation.report.parts import label
 from vtrcli.ranking.metrics import metrics_from_ranks
 from vtrcli.ranking.ranks import TopItems
 from vtrcli.ranking.scores import DenseScores
@@ -16,7 +17,7 @@ from vtrcli.ranking.truth import Truth
 
 def test_names_say_method_temperature_and_bank() -> None:
     result = small_result()
-    names = [findings.label(each, result.inputs) for each in result.evaluations]
+    names = [label(each, result.inputs) for each in result.evaluations]
     assert names == [
         "plain",
         "dsl, T\u00a0=\u00a01",

@@ -15,8 +15,8 @@ from tests.evaluation.reports import evaluated, make_inputs, small_result
 from tests.evaluation.test_report_parts import store_with_frames
 from tests.pages import HOSTILE, Page
 from vtrcli.errors import StoreError
-from vtrcli.evaluation.evaluate import EvaluationOptions, evaluate_inputs
-from vtrcli.evaluation.inputs import EvaluationInputs, from_matrix
+from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationOptions, evaluate_inputs
+from vtrcli.evaluation.inputs import from_matrix
 from vtrcli.evaluation.report.page import report_html, write_report
 from vtrcli.ranking.methods import METHODS, Method
 from vtrcli.ranking.scores import DenseScores

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.demo.corpus import DEFAULT_NUM_VIDEOS, DemoClip, write_corpus
-from vtrcli.evaluation.inputs import EvaluationInputs, from_store
+from vtrcli.evaluation.evaluate import EvaluationInputs
+from vtrcli.evaluation.inputs import from_store
 from vtrcli.extraction.extract import ExtractResult, Progress, extract
 from vtrcli.model.backbone import DEMO_NAME
 from vtrcli.model.runs import CONFIG, LAST, read_config

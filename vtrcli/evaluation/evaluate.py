@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vtrcli.evaluation.inputs import EvaluationInputs
 from vtrcli.ranking.evaluate import Arrival, Evaluation, arrivals, evaluate, sweep
 from vtrcli.ranking.methods import DEFAULT_ALPHA, METHODS, MethodName, Settings
 from vtrcli.ranking.metrics import DEFAULT_NUM_BOOTSTRAP, Direction, Over, Ties
-from vtrcli.ranking.scores import DEFAULT_MEMORY_BYTES
+from vtrcli.ranking.scores import DEFAULT_MEMORY_BYTES, ScoreSource
+from vtrcli.ranking.truth import Truth
+from vtrcli.store.reader import FeatureStore
+
+
+@dataclass(frozen=True, repr=False)
+class EvaluationInputs:
+    """Scores and truth, and labels where they are known (the report shows them).
+
+    `max_tokens`: how much of a text was read (None: not known, or all that CLIP reads). `texts` and `caption_ids` (of
+    the data set) in the order of the rows, `video_ids` in that of the columns; `categories` by video id; `bank` holds
+    scores of other texts with the same videos; `logit_scale` is the model's own, where it is known; `notes` are
+    sentences for the user.
+    """
+
+    source: ScoreSource
+    truth: Truth
+    model: str
+    dataset: str | None = None
+    split: str | None = None
+    max_tokens: int | None = None
+    texts: tuple[str, ...] = ()
+    caption_ids: tuple[str, ...] = ()
+    video_ids: tuple[str, ...] = ()
+    categories: Mapping[str, str] = field(default_factory=dict)
+    store: FeatureStore | None = None
+    bank: ScoreSource | None = None
+    logit_scale: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        num_texts, num_videos = self.source.shape
+        return f"<EvaluationInputs of {self.model}: {num_texts:,} texts x {num_videos:,} videos>"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import numpy as np
 from vtrcli.datasets.match_store import JoinedSplit, join_with_store, require_complete
 from vtrcli.datasets.registry import load_split, text_limit
 from vtrcli.errors import InputError
+from vtrcli.evaluation.evaluate import EvaluationInputs
 from vtrcli.files import replacing, write_whole
 from vtrcli.ranking.files import read_similarities, read_text_to_video
 from vtrcli.ranking.scores import DenseScores, ScoreSource, VectorScores, check_matrix
@@ -59,36 +59,6 @@ class MeanVectors:
     def texts(self, rows: TextRows) -> np.ndarray:
         """float32 [num_texts, dim], rows of length 1."""
         return unit_rows(rows.features[:, STREAMS.index("fusion")])
-
-
-@dataclass(frozen=True, repr=False)
-class EvaluationInputs:
-    """Scores and truth, and labels where they are known (the report shows them).
-
-    `max_tokens`: how much of a text was read (None: not known, or all that CLIP reads). `texts` and `caption_ids` (of
-    the data set) in the order of the rows, `video_ids` in that of the columns; `categories` by video id; `bank` holds
-    scores of other texts with the same videos; `logit_scale` is the model's own, where it is known; `notes` are
-    sentences for the user.
-    """
-
-    source: ScoreSource
-    truth: Truth
-    model: str
-    dataset: str | None = None
-    split: str | None = None
-    max_tokens: int | None = None
-    texts: tuple[str, ...] = ()
-    caption_ids: tuple[str, ...] = ()
-    video_ids: tuple[str, ...] = ()
-    categories: Mapping[str, str] = field(default_factory=dict)
-    store: FeatureStore | None = None
-    bank: ScoreSource | None = None
-    logit_scale: float | None = None
-    notes: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        num_texts, num_videos = self.source.shape
-        return f"<EvaluationInputs of {self.model}: {num_texts:,} texts x {num_videos:,} videos>"
 
 
 def from_matrix(

@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 
 from vtrcli.errors import InputError
-from vtrcli.evaluation.evaluate import EvaluationResult
-from vtrcli.evaluation.inputs import EvaluationInputs
+from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationResult
 from vtrcli.files import write_whole
 from vtrcli.ranking.evaluate import Evaluation
-from vtrcli.ranking.methods import METHODS
 from vtrcli.ranking.metrics import DirectionMetrics, Ties, metrics_from_ranks
 from vtrcli.text_files import decode_text
 
@@ -54,8 +52,7 @@ class RanksFile:
 
 def row_name(evaluation: Evaluation) -> str:
     """The method; with "+bank" where other queries than the test queries were the bank."""
-    has_bank = METHODS[evaluation.method].transductive and not evaluation.transductive
-    return evaluation.method + (BANK_SUFFIX if has_bank else "")
+    return evaluation.method + (BANK_SUFFIX if evaluation.uses_bank else "")
 
 
 def write_ranks(result: EvaluationResult, path: Path) -> None:

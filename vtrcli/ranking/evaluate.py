@@ -76,6 +76,15 @@ class Evaluation:
     v2t: DirectionMetrics | None
     warnings: tuple[str, ...]
 
+    @property
+    def uses_bank(self) -> bool:
+        """Whether other queries than the test queries were the reference."""
+        return METHODS[self.method].transductive and not self.transductive
+
+    def of(self, direction: Direction) -> DirectionMetrics | None:
+        """One direction's metrics."""
+        return self.t2v if direction == "t2v" else self.v2t
+
     def to_json(self) -> list[dict[str, Any]]:
         """The rows of `results` in `vtr eval --json`, one per direction."""
         how = {"method": self.method, "temperature": self.temperature, "transductive": self.transductive}

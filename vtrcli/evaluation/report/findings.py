@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from vtrcli.evaluation.evaluate import EvaluationOptions, EvaluationResult
-from vtrcli.evaluation.inputs import EvaluationInputs
 from vtrcli.ranking.evaluate import Evaluation
-from vtrcli.ranking.methods import METHODS, Settings
+from vtrcli.ranking.methods import Settings
 from vtrcli.ranking.metrics import (
-    Direction,
     DirectionMetrics,
     Ties,
     means_ci95,
@@ -66,28 +64,6 @@ class WorstQuery:
     corrected_rank: float | None
     right: tuple[int, ...]
     found: tuple[int, ...]
-
-
-def label(evaluation: Evaluation, inputs: EvaluationInputs) -> str:
-    """What a row, a line or a bar of this evaluation is called."""
-    if evaluation.method == "none":
-        return "plain"
-    parts: list[str] = [evaluation.method]
-    if evaluation.temperature is not None:
-        parts.append(f"T\u00a0=\u00a0{evaluation.temperature:g}")
-    if uses_bank(evaluation) and inputs.bank is not None:
-        parts.append(f"bank of {inputs.bank.shape[0]:,} texts")
-    return ", ".join(parts)
-
-
-def uses_bank(evaluation: Evaluation) -> bool:
-    """Whether other texts than the test queries were the reference."""
-    return METHODS[evaluation.method].transductive and not evaluation.transductive
-
-
-def direction_of(evaluation: Evaluation, direction: Direction) -> DirectionMetrics | None:
-    """t2v or v2t of an evaluation."""
-    return evaluation.t2v if direction == "t2v" else evaluation.v2t
 
 
 def plain_and_first(result: EvaluationResult) -> tuple[Evaluation, ...]:

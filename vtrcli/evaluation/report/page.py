@@ -13,13 +13,10 @@ from vtrcli.evaluation.evaluate import EvaluationResult
 from vtrcli.evaluation.report.findings import (
     by_category,
     by_length,
-    direction_of,
     hubs,
-    label,
     plain_and_first,
     recall_gain,
     top_lists,
-    uses_bank,
     worst_queries,
 )
 from vtrcli.evaluation.report.parts import (
@@ -27,6 +24,7 @@ from vtrcli.evaluation.report.parts import (
     DIRECTIONS,
     Videos,
     color_of,
+    label,
     rank_text,
     section,
     signed,
@@ -105,7 +103,7 @@ def tiles(result: EvaluationResult) -> Html:
 def _tile(result: EvaluationResult, direction: Direction) -> Html:
     numbers = []
     for evaluation in plain_and_first(result):
-        metrics = direction_of(evaluation, direction)
+        metrics = evaluation.of(direction)
         if metrics is not None:
             name = join([swatch(color_of(evaluation.method)), label(evaluation, result.inputs)])
             numbers.append(tag("div", tag("span", f"{metrics.recall[1]:.1f} %", class_="big"), name))
@@ -116,9 +114,7 @@ def _tile(result: EvaluationResult, direction: Direction) -> Html:
 def facts(result: EvaluationResult, *, written_at: datetime, version: str) -> Html:
     """What was evaluated, and how."""
     inputs, plain = result.inputs, result.evaluations[0]
-    ties = [
-        f"{DIRECTION_NAMES[d].lower()} {m.num_ties:,}" for d in DIRECTIONS if (m := direction_of(plain, d))
-    ]
+    ties = [f"{DIRECTION_NAMES[d].lower()} {m.num_ties:,}" for d in DIRECTIONS if (m := plain.of(d))]
     by_scale = {100.0: "all scores lie within −1 and 1", 1.0: "not cosines"}
     detected = f" (detected: {by_scale.get(plain.logit_scale, 'by the spread of the scores')})"
     if result.options.logit_scale is not None:
@@ -167,7 +163,7 @@ def result_section(result: EvaluationResult) -> Html:
 
 def _table_name(result: EvaluationResult, direction: Direction) -> str:
     """Where a video has several texts, what the ranks count is a part of it."""
-    metrics = direction_of(result.evaluations[0], direction)
+    metrics = result.evaluations[0].of(direction)
     name = DIRECTION_NAMES[direction]
     if direction == "t2v" or metrics is None or not result.inputs.truth.has_several_texts:
         return name
@@ -175,11 +171,11 @@ def _table_name(result: EvaluationResult, direction: Direction) -> str:
 
 
 def _table(result: EvaluationResult, direction: Direction) -> Html:
-    plain = direction_of(result.evaluations[0], direction)
+    plain = result.evaluations[0].of(direction)
     rows = [
         _row(result, evaluation, metrics, plain)
         for evaluation in result.evaluations
-        if (metrics := direction_of(evaluation, direction)) and plain
+        if (metrics := evaluation.of(direction)) and plain
     ]
     recalls = [f"R@{k}" for k in RECALL_AT]
     head = ["method", "T", "transductive", *recalls, "gain in R@1", "MdR", "MnR", "MRR", "ties"]
@@ -190,10 +186,10 @@ def _row(
     result: EvaluationResult, evaluation: Evaluation, metrics: DirectionMetrics, plain: DirectionMetrics
 ) -> list[object]:
     name: object = "none (plain)" if evaluation.method == "none" else evaluation.method
-    if uses_bank(evaluation) and result.inputs.bank is not None:
+    if evaluation.uses_bank and result.inputs.bank is not None:
         name = join([name, tag("small", f"bank of {result.inputs.bank.shape[0]:,} texts")])
     return [
-        tag("span", swatch(color_of(evaluation.method), dashed=uses_bank(evaluation)), name, class_="method"),
+        tag("span", swatch(color_of(evaluation.method), dashed=evaluation.uses_bank), name, class_="method"),
         "–" if evaluation.temperature is None else f"{evaluation.temperature:g}",
         "yes" if evaluation.transductive else "no",
         *(with_interval(metrics.recall[k], metrics.recall_ci95.get(k)) for k in RECALL_AT),

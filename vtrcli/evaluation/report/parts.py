@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vtrcli.evaluation.inputs import EvaluationInputs
+from vtrcli.evaluation.evaluate import EvaluationInputs
 from vtrcli.evaluation.report.charts import NUM_COLORS
-from vtrcli.evaluation.report.findings import label, uses_bank
 from vtrcli.html import Html, join, picture_uri, shortened, tag
 from vtrcli.ranking.evaluate import Evaluation
 from vtrcli.ranking.methods import METHODS, MethodName
@@ -40,9 +39,21 @@ def color_of(method: MethodName) -> int:
     return 1 + (number - 1) % (NUM_COLORS - 1) if number else 0
 
 
+def label(evaluation: Evaluation, inputs: EvaluationInputs) -> str:
+    """What a row, a line or a bar of this evaluation is called."""
+    if evaluation.method == "none":
+        return "plain"
+    parts: list[str] = [evaluation.method]
+    if evaluation.temperature is not None:
+        parts.append(f"T\u00a0=\u00a0{evaluation.temperature:g}")
+    if evaluation.uses_bank and inputs.bank is not None:
+        parts.append(f"bank of {inputs.bank.shape[0]:,} texts")
+    return ", ".join(parts)
+
+
 def legend(evaluations: Sequence[Evaluation], inputs: EvaluationInputs) -> Html:
     """Colour and name of each evaluation."""
-    return legend_of([(label(each, inputs), color_of(each.method), uses_bank(each)) for each in evaluations])
+    return legend_of([(label(each, inputs), color_of(each.method), each.uses_bank) for each in evaluations])
 
 
 def legend_of(entries: Sequence[tuple[str, int, bool]]) -> Html:

@@ -13,15 +13,12 @@ from vtrcli.evaluation.report.findings import (
     Group,
     Hubs,
     WorstQuery,
-    direction_of,
-    label,
     plain_and_first,
     range_names,
     rank_bins,
     rank_shares,
     recall_curve,
     skewness,
-    uses_bank,
 )
 from vtrcli.evaluation.report.parts import (
     DIRECTION_NAMES,
@@ -29,6 +26,7 @@ from vtrcli.evaluation.report.parts import (
     Videos,
     chart_pair,
     color_of,
+    label,
     legend,
     legend_of,
     percent,
@@ -188,12 +186,12 @@ def curve_section(result: EvaluationResult) -> Html:
     for direction in DIRECTIONS:
         lines = []
         for evaluation in result.evaluations:
-            metrics = direction_of(evaluation, direction)
+            metrics = evaluation.of(direction)
             if metrics is None:
                 continue
             k, recall = recall_curve(metrics, num_items=_num_items(result, direction), ties=evaluation.ties)
             color = color_of(evaluation.method)
-            lines.append(Line(x=k, y=recall, color=color, dashed=uses_bank(evaluation)))
+            lines.append(Line(x=k, y=recall, color=color, dashed=evaluation.uses_bank))
         axes = Axes(
             x_label=f"k (first {_items(result, direction)} looked at)",
             y_label="R@k, %",
@@ -218,7 +216,7 @@ def rank_section(result: EvaluationResult) -> Html:
         series = [
             (color_of(evaluation.method), rank_shares(metrics, edges))
             for evaluation in evaluations
-            if (metrics := direction_of(evaluation, direction)) is not None
+            if (metrics := evaluation.of(direction)) is not None
         ]
         axes = Axes(
             x_label="rank of the right answer",
@@ -234,7 +232,7 @@ def rank_section(result: EvaluationResult) -> Html:
 
 def _items(result: EvaluationResult, direction: Direction) -> Over:
     """What the ranks of a direction count."""
-    metrics = direction_of(result.evaluations[0], direction)
+    metrics = result.evaluations[0].of(direction)
     return "videos" if metrics is None else metrics.over
 
 
@@ -315,7 +313,7 @@ def _curves(
             for (method, its_direction), found in points.items()
             if its_direction == direction
         ]
-        plain = direction_of(result.evaluations[0], direction)
+        plain = result.evaluations[0].of(direction)
         across = [x for line in lines for x in line.x]
         if plain is not None:
             ends = [min(across), max(across)]
