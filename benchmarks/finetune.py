@@ -39,8 +39,7 @@ from vtrcli.store.frames import FrameJpegs, encode_jpegs
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.writer import StoreWriter
-from vtrcli.training.finetune import FinetuneEncoder
-from vtrcli.training.frames import FrameBatches, FrameSet, KeptFrames
+from vtrcli.training.finetune import FinetuneEncoder, FrameBatches, FrameSet, KeptFrames
 from vtrcli.training.step import PairBatch, World, autocast, batch_loss, make_optimizer
 
 END_TOKEN = 49407

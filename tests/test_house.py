@@ -42,8 +42,8 @@ MOST_IMPORTED = 45  # modules of a search with a run
 MOST_VISITED = {
     "extract of one video": 45,
     "search with the run": 45,
-    "eval of a matrix": 20,
-    "an epoch of training": 56,
+    "eval of a matrix": 11,
+    "an epoch of training": 35,
 }
 
 

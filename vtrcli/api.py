@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vtrcli.searching.results import SearchResult
     from vtrcli.searching.searcher import Searcher, StoresSearcher
     from vtrcli.text.streams import TaggerName
-    from vtrcli.training.train import Display, TrainResult
+    from vtrcli.training.record import Display, TrainResult
     from vtrcli.video.graph import Aspect
     from vtrcli.video.sampling import Sampling
 

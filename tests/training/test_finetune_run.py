@@ -23,10 +23,9 @@ from vtrcli.ranking.evaluate import evaluate
 from vtrcli.store.reader import FeatureStore, padded_frames
 from vtrcli.text.cache import cache_texts, open_text_cache
 from vtrcli.training.data import join_splits
-from vtrcli.training.finetune import FinetuneEncoder, encode_set
-from vtrcli.training.frames import frame_sets
-from vtrcli.training.record import read_metrics
-from vtrcli.training.train import TrainResult, train
+from vtrcli.training.finetune import FinetuneEncoder, encode_set, frame_sets
+from vtrcli.training.record import TrainResult, read_metrics
+from vtrcli.training.train import train
 
 SETTINGS = TrainSettings(
     epochs=3, batch_size=6, num_frames=3, captions="all", patience=None, seed=1, finetune=True,

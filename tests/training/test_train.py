@@ -20,8 +20,8 @@ from vtrcli.model.runs import load_head, read_config
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.cache import cache_captions, cache_texts
-from vtrcli.training.record import read_metrics
-from vtrcli.training.train import TrainResult, train
+from vtrcli.training.record import TrainResult, read_metrics
+from vtrcli.training.train import train
 
 SETTINGS = TrainSettings(
     epochs=3, batch_size=8, learning_rate=3e-3, num_frames=4, patience=None, captions="all", seed=1

@@ -23,8 +23,7 @@ from vtrcli.times import clock
 
 if TYPE_CHECKING:
     from vtrcli.model.runs import RunConfig
-    from vtrcli.training.record import EpochReport
-    from vtrcli.training.train import Display, TrainResult
+    from vtrcli.training.record import Display, EpochReport, TrainResult
 
 
 NAME = "train"
@@ -280,7 +279,7 @@ class Screen:
 
     def display(self) -> Display:
         """The functions that `train` calls."""
-        from vtrcli.training.train import Display
+        from vtrcli.training.record import Display
 
         return Display(
             note=lambda text: say(text, quiet=self._quiet),

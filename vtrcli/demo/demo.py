@@ -19,7 +19,8 @@ from vtrcli.model.runs import CONFIG, LAST, read_config
 from vtrcli.model.train_settings import TrainSettings, recipe_settings
 from vtrcli.ranking.evaluate import evaluate
 from vtrcli.ranking.metrics import DirectionMetrics
-from vtrcli.training.train import Display, TrainResult, train
+from vtrcli.training.record import Display, TrainResult
+from vtrcli.training.train import train
 from vtrcli.video.sampling import Uniform
 
 NUM_FRAMES = 12

@@ -18,8 +18,7 @@ from vtrcli.errors import InputError
 from vtrcli.model.train_settings import Captions, TrainSettings
 from vtrcli.store.reader import FeatureStore, padded_frames
 from vtrcli.store.texts import TextCache
-from vtrcli.text.cache import cache_texts, open_text_cache
-from vtrcli.text.streams import STREAMS, Stream, TaggerName, load_tagger
+from vtrcli.text.streams import STREAMS, Stream
 from vtrcli.training.step import PairBatch, World
 
 
@@ -101,41 +100,6 @@ def rows_of_videos(
     number[videos] = np.arange(len(videos))
     rows = np.flatnonzero(number[video_of_text] >= 0)
     return rows, number[video_of_text[rows]]
-
-
-def cached_sets(
-    store: FeatureStore,
-    parts: Sequence[JoinedSplit],
-    settings: TrainSettings,
-    *,
-    tagger: TaggerName,
-    device: str,
-    world: World,
-    note: Callable[[str], None],
-    on_progress: Callable[[int, int], None],
-) -> list[FeatureSet]:
-    """Cached features, the experts' streams only; captions that are not cached yet are encoded first."""
-    captions = [caption.text for part in parts for caption in part.captions]
-    tagger_id = load_tagger(tagger).id
-    limit = settings.max_tokens
-    if open_text_cache(store, tagger_id=tagger_id, max_tokens=limit).missing(captions):
-        if world.is_first:
-            note("encoding captions that are not cached yet")
-            cache_texts(
-                store,
-                captions,
-                tagger=tagger,
-                max_tokens=limit,
-                device=device,
-                on_progress=on_progress,
-            )
-        if world.size > 1:
-            torch.distributed.barrier()
-    texts = open_text_cache(store, tagger_id=tagger_id, max_tokens=limit)
-    return [
-        load_features(store, part, texts, num_frames=settings.num_frames, experts=settings.experts)
-        for part in parts
-    ]
 
 
 def load_features(

@@ -1,25 +1,305 @@
-"""A backbone in front of the head, trained together: what it begins with, the encoder, and validation as it is now."""
+"""A backbone and a head trained together, on kept frames.
+
+Frames are read and cropped ahead of the step by a few threads, and batched with tokens. Everything follows from (seed,
+epoch, pair), so that a run can be resumed at any batch.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from vtrcli.datasets.match_store import JoinedSplit
+from vtrcli.errors import StoreError
 from vtrcli.model.backbone import FrameBatcher, TrainableBackbone, default_batch_size
 from vtrcli.model.families import load_trainable
 from vtrcli.model.heads import Head
 from vtrcli.model.train_settings import TrainSettings
-from vtrcli.store.reader import FeatureStore
-from vtrcli.training.data import FeatureSet
-from vtrcli.training.frames import ClipRequest, FrameSet, load_clips
+from vtrcli.preprocessing import Size, framing_of
+from vtrcli.store.frames import FrameShard, decode_frame, open_frame, require_same_cut
+from vtrcli.store.reader import FeatureStore, spread
+from vtrcli.store.shard import damaged
+from vtrcli.text.streams import STREAMS, Stream, Tagger, TaggerName, load_tagger, split_streams
+from vtrcli.training.data import FeatureSet, PairOrder, rows_of_videos, video_numbers
+from vtrcli.training.step import PairBatch, World
 
 CHUNK_FRAMES, CHUNK_TEXTS = 512, 256  # encoded at a time in validation
+MIN_CROP_SHARE = 0.8  # of a frame's area (our choice)
+PREFETCHED_BATCHES = 2
+MAX_THREADS = 16
+
+Crop = tuple[float, float, float, float]  # left, top, right, bottom as parts of the picture's sides
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """One video; `crop` None takes the frames whole."""
+
+    video_id: str
+    crop: Crop | None = None
+
+
+class KeptFrames:
+    """The kept frames of a store's videos. Each shard is opened once; threads may read at the same time.
+
+    Raises:
+        StoreError: a video has no kept frames, or a shard is damaged.
+    """
+
+    def __init__(self, store: FeatureStore, video_ids: Iterable[str]) -> None:
+        self._store = store
+        self._open: dict[int, FrameShard] = {}
+        without = [video_id for video_id in video_ids if not self._has(video_id)]
+        if without:
+            raise StoreError(
+                f"store {store.path} keeps no frames of {len(without):,} videos, the first is {without[0]!r}",
+                allowed="fine-tuning reads kept frames",
+                to_do="run `vtr extract --keep-frames` into a new store",
+            )
+
+    def _has(self, video_id: str) -> bool:
+        number = self._store.videos[video_id].shard
+        if number not in self._open:
+            path = self._store.path / "frames" / self._store.shards[number].path.name
+            if not path.exists():
+                return False
+            self._open[number] = FrameShard(path)
+        return video_id in self._open[number]
+
+    def read(self, request: ClipRequest, pixels: np.ndarray, size: Size) -> int:
+        """Decode a video into uint8 `pixels` [num_frames, height, width, 3]; more frames than that are thinned evenly.
+
+        Returns:
+            The number of frames written, from the first row on.
+
+        Raises:
+            StoreError: a frame cannot be decoded.
+        """
+        location = self._store.videos[request.video_id]
+        shard = self._open[location.shard]
+        images = shard.images(request.video_id)
+        if len(images) != location.num_frames:
+            raise damaged(
+                shard.path, f"{request.video_id!r} has {len(images)} frames, not {location.num_frames}"
+            )
+        chosen = spread(len(images), len(pixels)).tolist()
+        for row, number in enumerate(chosen):
+            try:
+                pixels[row] = decoded(images[number], size=size, crop=request.crop)
+            except OSError as cause:  # PIL's errors about a file's content
+                raise damaged(shard.path, f"frame {number} of {request.video_id!r}: {cause}") from cause
+        return len(chosen)
+
+
+def decoded(image: bytes, *, size: Size, crop: Crop | None) -> np.ndarray:
+    """uint8 [height, width, 3] of a kept frame, or of a part of it, resized."""
+    if crop is None:
+        return decode_frame(image, size=size)
+    picture = open_frame(image).convert("RGB")
+    width, height = picture.size
+    box = (crop[0] * width, crop[1] * height, crop[2] * width, crop[3] * height)
+    return np.asarray(framing_of(size).resized(picture, box=box))
+
+
+def load_clips(
+    batches: Iterable[Sequence[ClipRequest]],
+    kept: KeptFrames,
+    *,
+    num_frames: int,
+    size: Size,
+    pin_memory: bool = False,
+) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
+    """Per batch: pixels uint8 [batch, num_frames, height, width, 3] and mask bool [batch, num_frames].
+
+    Threads decode two batches ahead. Close the generator to stop them early.
+    """
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS), thread_name_prefix="frames")
+    waiting: deque[tuple[torch.Tensor, list[Future[int]]]] = deque()
+    try:
+        for requests in batches:
+            shape = (len(requests), num_frames, *framing_of(size).shape)
+            pixels = torch.zeros(shape, dtype=torch.uint8, pin_memory=pin_memory)
+            rows = pixels.numpy()  # the threads write into the tensor itself
+            jobs = [pool.submit(kept.read, request, rows[row], size) for row, request in enumerate(requests)]
+            waiting.append((pixels, jobs))
+            if len(waiting) > PREFETCHED_BATCHES:
+                yield _finished(*waiting.popleft())
+        while waiting:
+            yield _finished(*waiting.popleft())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _finished(pixels: torch.Tensor, jobs: list[Future[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    counts = torch.tensor([job.result() for job in jobs])
+    return pixels, torch.arange(pixels.shape[1]) < counts[:, None]
+
+
+@dataclass(frozen=True)
+class FrameSet:
+    """A split as kept frames and tokens.
+
+    `kept` has the frames of all `video_ids`, each video thinned to `num_frames` and resized to `size`; `tokens` uint16
+    or int32 [num_texts, num_streams, longest], zeros behind the end token; `stream_mask` bool [num_texts, num_streams];
+    `video_of_text` int64 [num_texts]; `may_cut`: what stands behind an end token changes nothing.
+    """
+
+    video_ids: tuple[str, ...]
+    kept: KeptFrames
+    num_frames: int
+    size: Size
+    tokens: np.ndarray
+    stream_mask: np.ndarray
+    video_of_text: np.ndarray
+    may_cut: bool = True
+
+    def subset(self, videos: np.ndarray) -> FrameSet:
+        """The given videos (int64 indices) with their texts; both renumbered."""
+        rows, numbers = rows_of_videos(self.video_of_text, videos, num_videos=len(self.video_ids))
+        return replace(
+            self,
+            video_ids=tuple(self.video_ids[index] for index in videos),
+            tokens=self.tokens[rows],
+            stream_mask=self.stream_mask[rows],
+            video_of_text=numbers,
+        )
+
+    def padded_tokens(self, texts: np.ndarray | slice) -> torch.Tensor:
+        """int64 [num_chosen, num_streams, longest of them where batches may be cut, else all]."""
+        rows = self.tokens[texts].astype(np.int64)
+        if not self.may_cut:
+            return torch.from_numpy(rows)
+        longest = int(np.flatnonzero(rows.any(axis=(0, 1)))[-1]) + 1
+        return torch.from_numpy(rows[:, :, :longest])
+
+
+def frame_sets(
+    store: FeatureStore,
+    parts: Sequence[JoinedSplit],
+    settings: TrainSettings,
+    tuned: TrainableBackbone,
+    *,
+    tagger: TaggerName,
+    on_progress: Callable[[int, int], None] = lambda num_done, total: None,
+) -> list[FrameSet]:
+    """Kept frames and tokens. Raises StoreError when the store keeps none of a video, or others."""
+    require_same_cut(store, tuned.preprocessing)
+    kept = KeptFrames(store, (video_id for part in parts for video_id in part.video_ids))
+    loaded = load_tagger(tagger)
+    return [
+        load_frame_set(
+            kept,
+            part,
+            tuned,
+            tagger=loaded,
+            experts=settings.experts,
+            num_frames=settings.num_frames,
+            max_tokens=settings.max_tokens,
+            on_progress=on_progress,
+        )
+        for part in parts
+    ]
+
+
+def load_frame_set(
+    kept: KeptFrames,
+    split: JoinedSplit,
+    tuned: TrainableBackbone,
+    *,
+    tagger: Tagger,
+    experts: Sequence[Stream],
+    num_frames: int,
+    max_tokens: int | None = None,
+    on_progress: Callable[[int, int], None] = lambda num_done, total: None,
+) -> FrameSet:
+    """Split and tokenize a split's captions, as `text.cache.encode_streams` does; no frame is read yet."""
+    limit = tuned.info.context_length if max_tokens is None else max_tokens
+    length = min(limit, tuned.info.context_length)
+    tokens = np.zeros((len(split.captions), len(experts), length), np.int32)
+    mask = np.zeros((len(split.captions), len(STREAMS)), bool)
+    longest = 1
+    for row, caption in enumerate(split.captions):
+        streams = replace(
+            split_streams(tuned.cut_text(caption.text, max_tokens), tagger), fusion=caption.text
+        )
+        mask[row] = (True, streams.has_entity, streams.has_action)
+        for column, expert in enumerate(experts):
+            ids = tuned.tokenize(getattr(streams, expert), max_tokens=max_tokens)
+            tokens[row, column, : len(ids)] = ids
+            longest = max(longest, len(ids))
+        on_progress(row + 1, len(split.captions))
+    columns = [STREAMS.index(expert) for expert in experts]
+    kind = np.uint16 if tokens.max(initial=0) <= np.iinfo(np.uint16).max else np.int32
+    return FrameSet(
+        split.video_ids,
+        kept,
+        num_frames,
+        tuned.preprocessing,
+        tokens[:, :, : longest if tuned.is_causal else length].astype(kind),
+        mask[:, columns],
+        video_numbers(split),
+        tuned.is_causal,
+    )
+
+
+class FrameBatches(PairOrder):
+    """Batches of pixels and tokens. Crops depend on (seed, epoch, pair) alone, so a run can be resumed at any batch."""
+
+    def __init__(
+        self, frames: FrameSet, settings: TrainSettings, world: World, *, pin_memory: bool = False
+    ) -> None:
+        super().__init__(frames, settings, world)
+        self._frames, self._pin_memory = frames, pin_memory
+
+    def batches(self, epoch: int, first: int) -> Iterator[PairBatch]:
+        """This process's part of each batch from number `first` on."""
+        frames = self._frames
+        now, ahead = itertools.tee(self.order(epoch, first))
+        loaded = load_clips(
+            (self._requests(epoch, self._world.share(whole)) for whole in ahead),
+            frames.kept,
+            num_frames=frames.num_frames,
+            size=frames.size,
+            pin_memory=self._pin_memory,
+        )
+        with closing(loaded):
+            for whole, (pixels, mask) in zip(now, loaded, strict=True):
+                texts = self._world.share(whole)
+                yield PairBatch(
+                    frames=pixels,
+                    frame_mask=mask,
+                    texts=frames.padded_tokens(texts),
+                    stream_mask=torch.from_numpy(frames.stream_mask[texts]),
+                    video_numbers=torch.from_numpy(frames.video_of_text[whole]),
+                )
+
+    def _requests(self, epoch: int, texts: np.ndarray) -> list[ClipRequest]:
+        frames, seed = self._frames, self._settings.seed
+        return [
+            ClipRequest(
+                frames.video_ids[frames.video_of_text[text]],
+                random_crop(np.random.default_rng([seed, epoch, text, 0xC0])),
+            )
+            for text in texts
+        ]
+
+
+def random_crop(rng: np.random.Generator) -> Crop:
+    """A part of 0.8 to 1 of the area, of the same shape; one for all frames of a clip, so that things still move as
+    they did. Never mirrored: captions tell left from right."""
+    side = rng.uniform(MIN_CROP_SHARE, 1) ** 0.5
+    left, top = rng.uniform(0, 1 - side, size=2)
+    return float(left), float(top), float(left + side), float(top + side)
 
 
 class FinetuneEncoder(nn.Module):

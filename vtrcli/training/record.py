@@ -1,4 +1,4 @@
-"""What training writes into a run's folder, beside its config and its model.
+"""What training writes into a run's folder, beside its config and its model; and what it tells who watches.
 
 last.safetensors, where the run stands, to go on from; metrics.jsonl, a line per validation; curves.svg, its picture;
 TensorBoard's events.
@@ -11,7 +11,7 @@ import importlib.util
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,16 @@ import torch
 
 from vtrcli.errors import UsageError, WeightsError
 from vtrcli.files import write_whole
-from vtrcli.model.runs import CURVES, METRICS, damaged_run, fill, load_tensors, open_tensors, save_tensors
+from vtrcli.model.runs import (
+    CURVES,
+    METRICS,
+    RunConfig,
+    damaged_run,
+    fill,
+    load_tensors,
+    open_tensors,
+    save_tensors,
+)
 
 STATE_FORMAT = "vtr-train-state"
 RECALLS = ("R@1", "R@5", "R@10")
@@ -46,6 +55,52 @@ class EpochReport:
     def to_json(self) -> dict[str, Any]:
         """The JSON object of the line."""
         return dict(vars(self))
+
+
+@dataclass(frozen=True, repr=False)
+class TrainResult:
+    """What a run brought. `val` are the metrics of the epoch that was kept; epoch 0 is the untrained model."""
+
+    run: Path
+    epochs: int
+    best_epoch: int
+    steps: int
+    best_step: int
+    seconds: float
+    val: dict[str, Any]
+    was_interrupted: bool
+
+    def __repr__(self) -> str:
+        recall = ", ".join(f"{way} R@1 {self.val[way]['R@1']:.1f}" for way in ("t2v", "v2t") if self.val)
+        return f"<TrainResult {str(self.run)!r}: {self.epochs:,} epochs, kept {self.best_epoch:,}: {recall}>"
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of `vtr train --json`."""
+        return {
+            "run": str(self.run),
+            "epochs": self.epochs,
+            "best_epoch": self.best_epoch,
+            "steps": self.steps,
+            "best_step": self.best_step,
+            "seconds": round(self.seconds, 3),
+            "val": self.val,
+            "interrupted": self.was_interrupted,
+        }
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row per epoch, the lines of the run's metrics.jsonl."""
+        return read_metrics(self.run)
+
+
+@dataclass(frozen=True)
+class Display:
+    """How a caller watches a run; every function may be left out."""
+
+    note: Callable[[str], None] = lambda text: None
+    cache_progress: Callable[[int, int], None] = lambda num_done, total: None
+    begin: Callable[[RunConfig], None] = lambda config: None
+    step: Callable[[int, int, float], None] = lambda step, num_steps, loss: None
+    epoch: Callable[[EpochReport], None] = lambda report: None
 
 
 def validation_score(val: dict[str, Any]) -> float:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
 
+from vtrcli.datasets.match_store import JoinedSplit
 from vtrcli.datasets.registry import text_limit
 from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.files import remove_abandoned
@@ -27,20 +28,29 @@ from vtrcli.ranking.evaluate import evaluate
 from vtrcli.ranking.scores import DenseScores, ScoreSource, VectorScores
 from vtrcli.ranking.truth import Truth
 from vtrcli.store.reader import FeatureStore
+from vtrcli.text.cache import cache_texts, open_text_cache
 from vtrcli.text.streams import TaggerName, load_tagger
 from vtrcli.training import record
 from vtrcli.training.data import (
     CachedBatches,
     FeatureSet,
     PairOrder,
-    cached_sets,
     join_splits,
+    load_features,
     train_and_val,
 )
-from vtrcli.training.finetune import FinetuneEncoder, encode_set, starting_backbone
-from vtrcli.training.frames import FrameBatches, FrameSet, frame_sets
+from vtrcli.training.finetune import (
+    FinetuneEncoder,
+    FrameBatches,
+    FrameSet,
+    encode_set,
+    frame_sets,
+    starting_backbone,
+)
 from vtrcli.training.record import (
+    Display,
     EpochReport,
+    TrainResult,
     TrainState,
     load_state,
     read_train_state,
@@ -64,52 +74,6 @@ from vtrcli.training.step import (
 
 SAVE_SECONDS = 600.0  # within a long epoch
 DRAW_SECONDS = 60.0  # curves.svg is drawn at the end, and this often before
-
-
-@dataclass(frozen=True, repr=False)
-class TrainResult:
-    """What a run brought. `val` are the metrics of the epoch that was kept; epoch 0 is the untrained model."""
-
-    run: Path
-    epochs: int
-    best_epoch: int
-    steps: int
-    best_step: int
-    seconds: float
-    val: dict[str, Any]
-    was_interrupted: bool
-
-    def __repr__(self) -> str:
-        recall = ", ".join(f"{way} R@1 {self.val[way]['R@1']:.1f}" for way in ("t2v", "v2t") if self.val)
-        return f"<TrainResult {str(self.run)!r}: {self.epochs:,} epochs, kept {self.best_epoch:,}: {recall}>"
-
-    def to_json(self) -> dict[str, Any]:
-        """The keys of `vtr train --json`."""
-        return {
-            "run": str(self.run),
-            "epochs": self.epochs,
-            "best_epoch": self.best_epoch,
-            "steps": self.steps,
-            "best_step": self.best_step,
-            "seconds": round(self.seconds, 3),
-            "val": self.val,
-            "interrupted": self.was_interrupted,
-        }
-
-    def table(self) -> list[dict[str, Any]]:
-        """One row per epoch, the lines of the run's metrics.jsonl."""
-        return record.read_metrics(self.run)
-
-
-@dataclass(frozen=True)
-class Display:
-    """How a caller watches a run; every function may be left out."""
-
-    note: Callable[[str], None] = lambda text: None
-    cache_progress: Callable[[int, int], None] = lambda num_done, total: None
-    begin: Callable[[RunConfig], None] = lambda config: None
-    step: Callable[[int, int, float], None] = lambda step, num_steps, loss: None
-    epoch: Callable[[EpochReport], None] = lambda report: None
 
 
 def train(
@@ -433,6 +397,41 @@ class Run:
             val=kept["val"],
             was_interrupted=was_interrupted,
         )
+
+
+def cached_sets(
+    store: FeatureStore,
+    parts: Sequence[JoinedSplit],
+    settings: TrainSettings,
+    *,
+    tagger: TaggerName,
+    device: str,
+    world: World,
+    note: Callable[[str], None],
+    on_progress: Callable[[int, int], None],
+) -> list[FeatureSet]:
+    """Cached features, the experts' streams only; captions that are not cached yet are encoded first."""
+    captions = [caption.text for part in parts for caption in part.captions]
+    tagger_id = load_tagger(tagger).id
+    limit = settings.max_tokens
+    if open_text_cache(store, tagger_id=tagger_id, max_tokens=limit).missing(captions):
+        if world.is_first:
+            note("encoding captions that are not cached yet")
+            cache_texts(
+                store,
+                captions,
+                tagger=tagger,
+                max_tokens=limit,
+                device=device,
+                on_progress=on_progress,
+            )
+        if world.size > 1:
+            torch.distributed.barrier()
+    texts = open_text_cache(store, tagger_id=tagger_id, max_tokens=limit)
+    return [
+        load_features(store, part, texts, num_frames=settings.num_frames, experts=settings.experts)
+        for part in parts
+    ]
 
 
 def _settings(

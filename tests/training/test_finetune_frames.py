@@ -24,7 +24,7 @@ from vtrcli.store.frames import FrameJpegs, decode_frame, encode_jpegs
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.writer import StoreWriter
 from vtrcli.training.data import join_splits, split_off
-from vtrcli.training.frames import (
+from vtrcli.training.finetune import (
     ClipRequest,
     FrameBatches,
     FrameSet,
