@@ -20,10 +20,7 @@ def command(
     tagger: options.TaggerName = options.TAGGER,
     max_tokens: int | None = options.MAX_TOKENS,
     backbone: str | None = opt(
-        "--backbone",
-        "Encode the kept frames with this backbone into --out.",
-        shown="none",
-        complete=options.backbones,
+        "--backbone", "Encode the kept frames with this backbone into --out.", shown="none"
     ),
     out: Path | None = opt("--out", "New store for --backbone."),
     device: str = options.DEVICE,

@@ -17,13 +17,8 @@ def command(
     first: Path = arg("A", "Ranks that `vtr eval --save-ranks` wrote."),
     second: Path = arg("B", "Ranks of the same queries."),
     direction: Literal["t2v", "v2t"] | None = opt("--direction", "One direction.", shown="both"),
-    method: str = opt(
-        "--method",
-        "Row of A: none, dsl, dsl+bank (with `vtr eval --bank`) …",
-        default="none",
-        complete=options.methods,
-    ),
-    method_b: str | None = opt("--method-b", "Row of B.", shown="as --method", complete=options.methods),
+    method: str = opt("--method", "Row of A: none, dsl, dsl+bank (with `vtr eval --bank`) …", default="none"),
+    method_b: str | None = opt("--method-b", "Row of B.", shown="as --method"),
     json_output: bool = options.JSON,
     quiet: bool = options.QUIET,
 ) -> None:

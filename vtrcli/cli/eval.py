@@ -29,9 +29,7 @@ METHOD_HELP = (
 def command(
     context: typer.Context,
     store: Path = options.STORE,
-    run: str | None = opt(
-        "--run RUN", "Trained run, or none for zero-shot.", shown="the newest", complete=options.runs
-    ),
+    run: str | None = opt("--run RUN", "Trained run, or none for zero-shot.", shown="the newest"),
     dataset: str | None = options.DATASET,
     annotations: Path | None = options.ANNOTATIONS,
     split: str = opt("--split", "Split to evaluate.", default="test"),
@@ -46,7 +44,7 @@ def command(
         "--text-to-video", "Index of each text's video: .txt .csv .json .npy", shown="diagonal"
     ),
     dsl: bool = flag("--dsl", "Dual softmax as well; short for --method dsl."),
-    method: list[str] | None = opt("--method", METHOD_HELP, complete=options.methods),
+    method: list[str] | None = opt("--method", METHOD_HELP),
     temperature: float = opt("--temperature", "Of the corrections, on logit scale x score.", default=1.0),
     logit_scale: float | None = opt(
         "--logit-scale", "What scores are multiplied by.", shown="the model's own, else detected"

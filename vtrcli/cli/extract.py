@@ -50,10 +50,7 @@ def command(
     ),
     store: Path = options.STORE,
     backbone: str | None = opt(
-        "--backbone",
-        options.BACKBONE_HELP,
-        shown=f"the store's, else {DEFAULT_BACKBONE}",
-        complete=options.backbones,
+        "--backbone", options.BACKBONE_HELP, shown=f"the store's, else {DEFAULT_BACKBONE}"
     ),
     fps: float | None = opt("--fps", "Frames per second of video.", min=0.001, shown="the store's, else 0.5"),
     min_frames: int | None = opt(

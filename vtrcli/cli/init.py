@@ -19,10 +19,8 @@ EPILOG = "Example: [bold]vtr init --videos ~/Videos --backbone ViT-B/16[/bold]"
 def command(
     videos: str | None = opt("--videos", "Folder that `vtr extract` reads."),
     store: str = opt("--store", "Feature store, relative to vtr.toml.", default="store"),
-    backbone: str = opt(
-        "--backbone", options.BACKBONE_HELP, default=DEFAULT_BACKBONE, complete=options.backbones
-    ),
-    dataset: str | None = opt("--dataset", "Data set to train and evaluate on.", complete=options.datasets),
+    backbone: str = opt("--backbone", options.BACKBONE_HELP, default=DEFAULT_BACKBONE),
+    dataset: str | None = opt("--dataset", "Data set to train and evaluate on."),
     annotations: str | None = opt("--annotations", "Folder of its files."),
     force: bool = flag("--force", "Replace a vtr.toml that is there."),
     json_output: bool = options.JSON,

@@ -32,10 +32,7 @@ def push(
     milvus: str = options.MILVUS_URI,
     store: Path = options.STORE,
     run: str | None = opt(
-        "--run RUN",
-        "For a trained run, or none for plain CLIP.",
-        shown="the newest beside vtr.toml",
-        complete=options.runs,
+        "--run RUN", "For a trained run, or none for plain CLIP.", shown="the newest beside vtr.toml"
     ),
     prefix: str = options.MILVUS_PREFIX,
     token: str | None = options.MILVUS_TOKEN,

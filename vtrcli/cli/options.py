@@ -39,7 +39,7 @@ def opt(
         words: its help.
         panel: the part of the help that it stands in.
         shown: what the help gives as its default, where that is no plain value.
-        complete: the values that the shell proposes.
+        complete: the values that the shell proposes; None: those of the flag in PROPOSALS.
         more: as `typer.Option` has them: min, max …
     """
     flags, _, metavar = usage.replace(", ", ",").partition(" ")
@@ -50,7 +50,7 @@ def opt(
         help=words,
         rich_help_panel=panel,
         show_default=shown or True,
-        autocompletion=_completion(complete) if complete else None,
+        autocompletion=_completion(complete or PROPOSALS.get(flags.split(",")[0])),
         **more,
     )
 
@@ -64,19 +64,19 @@ def arg(
     metavar: str, words: str, *, default: Any = ..., complete: Callable[[], Iterable[str]] | None = None
 ) -> Any:
     """One argument; without a `default` it must be given."""
-    return typer.Argument(
-        default, metavar=metavar, help=words, autocompletion=_completion(complete) if complete else None
-    )
+    return typer.Argument(default, metavar=metavar, help=words, autocompletion=_completion(complete))
 
 
-def _completion(names: Callable[[], Iterable[str]]) -> Callable[[typer.Context, str], list[str]]:
+def _completion(
+    names: Callable[[], Iterable[str]] | None,
+) -> Callable[[typer.Context, str], list[str]] | None:
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         try:
-            return [name for name in names() if name.startswith(incomplete)]
+            return [name for name in names() if name.startswith(incomplete)] if names else []
         except (VtrError, OSError):  # Tab is no place for an error; the command itself will say it
             return []
 
-    return complete
+    return complete if names else None
 
 
 def backbones() -> list[str]:
@@ -121,6 +121,17 @@ def runs() -> list[str]:
     return ["none", *(short_path(str(file.parent)) for file in newest_first)]
 
 
+# What the shell proposes for the value of a flag, wherever it stands.
+PROPOSALS: dict[str, Callable[[], Iterable[str]]] = {
+    "--backbone": backbones,
+    "--dataset": datasets,
+    "--method": methods,
+    "--method-b": methods,
+    "--recipe": recipes,
+    "--run": runs,
+}
+
+
 def _known_device(device: str) -> str:
     """Refuse a word that no machine has, even where nothing is to be computed; torch knows the rest."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
@@ -154,9 +165,7 @@ STORES: list[Path] = opt(
 JSON: bool = flag("--json", "Print one JSON object instead of a table.")
 QUIET: bool = flag("--quiet, -q", "No progress and no remarks.")
 DEVICE: str = opt("--device", "auto, cpu, cuda, cuda:N or mps.", default="auto", callback=_known_device)
-DATASET: str | None = opt(
-    "--dataset", "Data set, see `vtr datasets list`; csv or jsonl for your own.", complete=datasets
-)
+DATASET: str | None = opt("--dataset", "Data set, see `vtr datasets list`; csv or jsonl for your own.")
 ANNOTATIONS: Path | None = opt("--annotations DIR", "Folder of the data set's files.")
 TaggerName = Literal["hanta", "spacy"]
 TAGGER: TaggerName = opt("--tagger", "Finds nouns and verbs.", default="hanta")

@@ -50,7 +50,6 @@ def command(
         "Rank with a trained run, or none for plain CLIP.",
         RANKING,
         shown="the newest beside vtr.toml",
-        complete=options.runs,
     ),
     dsl: bool = flag("--dsl", "Correct by the query bank, for this query alone: --method dsl.", RANKING),
     method: str | None = opt(

@@ -38,9 +38,7 @@ def command(
     annotations: Path | None = options.ANNOTATIONS,
     out: Path | None = opt("--out RUN", "Run folder.", shown="runs/TIME beside vtr.toml"),
     recipe: str | None = opt(
-        "--recipe",
-        "Published settings: msrvtt, msvd, lsmdc, didemo, activitynet, demo.",
-        complete=options.recipes,
+        "--recipe", "Published settings: msrvtt, msvd, lsmdc, didemo, activitynet, demo."
     ),
     steps: int | None = opt(
         "--steps", "Length, in whole epochs.", min=1, shown="3,000, or the recipe's epochs"
@@ -73,9 +71,7 @@ def command(
         "--precision", "auto: bfloat16 on a GPU.", shown="auto"
     ),
     finetune: bool = flag("--finetune", "Train CLIP too, from kept frames (extract --keep-frames)."),
-    backbone: str | None = opt(
-        "--backbone", "What --finetune starts from.", shown="the store's", complete=options.backbones
-    ),
+    backbone: str | None = opt("--backbone", "What --finetune starts from.", shown="the store's"),
     from_scratch: bool = flag("--from-scratch", "Take the backbone's sizes alone, with random weights."),
     backbone_learning_rate: float | None = opt(
         "--backbone-learning-rate", "Of CLIP.", shown="1e-7; from scratch the heads' rate"
