@@ -59,12 +59,7 @@ def join(children: Iterable[object]) -> Html:
     return Html("".join(escaped(child) for child in children))
 
 
-def table(
-    head: Sequence[object],
-    rows: Iterable[Sequence[object]],
-    *,
-    num_text_columns: int = 1,
-) -> Html:
+def table(head: Sequence[object], rows: Iterable[Sequence[object]], *, num_text_columns: int = 1) -> Html:
     """A table that scrolls sideways where it is too wide; columns after the first `num_text_columns` hold numbers."""
 
     def cells(kind: str, values: Sequence[object]) -> Html:

@@ -66,7 +66,4 @@ def command(
     for way, tests in tests_per_way:
         num = tests["R@1"].num_clusters
         few = "" if num >= MIN_CLUSTERS else f"; below {MIN_CLUSTERS} there is no interval"
-        say(
-            f"{way}: {count(num, 'video')} resampled with all their queries{few}",
-            quiet=quiet,
-        )
+        say(f"{way}: {count(num, 'video')} resampled with all their queries{few}", quiet=quiet)

@@ -126,11 +126,7 @@ def print_report(report: DemoReport) -> None:
     for query in report.queries:
         console.print(Text("$", style="dim"), f'vtr search "{query}" -k {SHOWN_HITS}', soft_wrap=True)
         answer = search(
-            query,
-            report.folder / "store",
-            run=report.training.run,
-            top_k=SHOWN_HITS,
-            device="cpu",
+            query, report.folder / "store", run=report.training.run, top_k=SHOWN_HITS, device="cpu"
         )
         print_table(answer.hits, start=report.folder)
         console.print()

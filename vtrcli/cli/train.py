@@ -228,9 +228,7 @@ def run_folder(given: Path | None, *, resume: bool) -> Iterator[Path]:
         return
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError(
-            "several processes and no --out",
-            allowed="one run folder for all of them",
-            to_do="add --out RUN",
+            "several processes and no --out", allowed="one run folder for all of them", to_do="add --out RUN"
         )
     run = new_folder(runs_folder(Path.cwd()), datetime.now().strftime("%Y-%m-%dT%H-%M-%S"))
     try:
