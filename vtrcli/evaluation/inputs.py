@@ -1,4 +1,4 @@
-"""What is evaluated: scores, truth, and what is known of the texts and videos. From a run, a store, or files."""
+"""What is evaluated, as `EvaluationInputs`: from a run and a store, or from files."""
 
 from __future__ import annotations
 
