@@ -25,8 +25,7 @@ import torch
 
 from vtrcli.model.backbone import Backbone, Precision, normalised_pixels
 from vtrcli.model.clip.converted import ClipConfig
-from vtrcli.model.clip.model import clip_model_module, save_converted
-from vtrcli.model.clip.towers import ClipBackbone, pad_tokens, tokenize
+from vtrcli.model.clip.model import ClipBackbone, clip_model_module, pad_tokens, save_converted, tokenize
 from vtrcli.model.families import load_backbone
 
 VIT_B32 = ClipConfig(
@@ -45,7 +44,7 @@ PLAIN_BATCH_SIZE = 16
 QUERY = "a man cooking"
 _LOAD = """
 import sys, time
-from vtrcli.model.clip import model, towers  # torch is not what is measured
+from vtrcli.model.clip import model  # torch is not what is measured
 from vtrcli.model.families import load_backbone
 
 def resident():

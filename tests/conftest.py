@@ -8,8 +8,13 @@ from pathlib import Path
 # Models in tests are tiny: a second thread costs more than it brings, ten times more on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from vtrcli.store.reader import FeatureStore
 
 # No test is right or wrong by its speed: a busy machine takes any of them past hypothesis' 200 ms.
 settings.register_profile("vtr", deadline=None)
@@ -23,6 +28,35 @@ def test_data() -> Path:
     if not value:
         pytest.skip("VTR_TEST_DATA is not set")
     return Path(value)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny CLIP's random weights, a file for `--backbone`. Nothing may write to it."""
+    from tests.model.tiny_clip import write_tiny_clip
+
+    return str(write_tiny_clip(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
+
+
+@pytest.fixture
+def tiny_store(weights: str, tmp_path: Path) -> FeatureStore:
+    """store/ with the two frames of videos/a.mp4 by these weights, and the frames themselves."""
+    from tests.video_files import make_video
+    from vtrcli.extraction.extract import extract
+    from vtrcli.store.reader import FeatureStore
+    from vtrcli.video.sampling import Uniform
+
+    (tmp_path / "videos").mkdir()
+    make_video(tmp_path / "videos" / "a.mp4", seconds=0.5)
+    extract(
+        [tmp_path / "videos"],
+        store=tmp_path / "store",
+        backbone=weights,
+        sampling=Uniform(num_frames=2),
+        device="cpu",
+        keep_frames=True,
+    )
+    return FeatureStore(tmp_path / "store")
 
 
 @pytest.fixture(scope="session")

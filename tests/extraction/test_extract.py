@@ -31,11 +31,6 @@ SAMPLING = Uniform(num_frames=4)
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_tiny_clip(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
-
-
-@pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sources")
     for number in range(4):

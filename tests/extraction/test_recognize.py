@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.model.tiny_clip import write_tiny_clip
 from tests.store.stores import SHA256, make_config
 from tests.video_files import make_video
 from vtrcli.extraction.discover import Candidate
@@ -28,11 +27,6 @@ from vtrcli.video.sampling import Uniform
 
 SAMPLING = Uniform(num_frames=2)
 NAMES = ("a", "b", "c", "sub/a")  # sub/a.mp4 is a twin of a.mp4
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_tiny_clip(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
 
 
 @pytest.fixture(scope="module")

@@ -16,44 +16,24 @@ from vtrcli.store.reader import FeatureStore
 from vtrcli.video.sampling import Uniform
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_tiny_clip(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
-
-
-@pytest.fixture
-def store(weights: str, tmp_path: Path) -> FeatureStore:
-    (tmp_path / "videos").mkdir()
-    make_video(tmp_path / "videos" / "a.mp4", seconds=0.5)
-    extract(
-        [tmp_path / "videos"],
-        store=tmp_path / "store",
-        backbone=weights,
-        sampling=Uniform(num_frames=2),
-        device="cpu",
-        keep_frames=True,
-    )
-    return FeatureStore(tmp_path / "store")
-
-
 def test_kept_frames_make_a_store_of_another_backbone_as_the_videos_would(
-    store: FeatureStore, tmp_path: Path
+    tiny_store: FeatureStore, tmp_path: Path
 ) -> None:
     other = str(write_tiny_clip(tmp_path / "other.safetensors", seed=1))
-    assert reencode_frames(store.path, target=tmp_path / "new", backbone=other, device="cpu") == 1
-    assert reencode_frames(store.path, target=tmp_path / "new", backbone=other, device="cpu") == 0
+    assert reencode_frames(tiny_store.path, target=tmp_path / "new", backbone=other, device="cpu") == 1
+    assert reencode_frames(tiny_store.path, target=tmp_path / "new", backbone=other, device="cpu") == 0
     new = FeatureStore(tmp_path / "new")
     direct = tmp_path / "direct"
     extract([tmp_path / "videos"], store=direct, backbone=other, sampling=Uniform(num_frames=2), device="cpu")
     np.testing.assert_array_equal(new.features("a"), FeatureStore(direct).features("a"))
-    assert new.timestamps("a").tolist() == store.timestamps("a").tolist()
+    assert new.timestamps("a").tolist() == tiny_store.timestamps("a").tolist()
 
 
 def test_kept_frames_give_the_features_of_the_extraction_bit_for_bit(
-    store: FeatureStore, weights: str, tmp_path: Path
+    tiny_store: FeatureStore, weights: str, tmp_path: Path
 ) -> None:
-    reencode_frames(store.path, target=tmp_path / "again", backbone=weights, device="cpu")
-    np.testing.assert_array_equal(FeatureStore(tmp_path / "again").features("a"), store.features("a"))
+    reencode_frames(tiny_store.path, target=tmp_path / "again", backbone=weights, device="cpu")
+    np.testing.assert_array_equal(FeatureStore(tmp_path / "again").features("a"), tiny_store.features("a"))
 
 
 def test_without_kept_frames_the_way_out_is_named_and_no_store_is_left(weights: str, tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.model.tiny_clip import write_tiny_clip
 from vtrcli.errors import UsageError
 from vtrcli.model.backbone import (
     BackboneInfo,
@@ -21,8 +22,8 @@ from vtrcli.model.families import backbone_info, load_backbone
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return write_tiny_clip(tmp_path_factory.mktemp("clip") / "tiny.safetensors")
+def tiny(weights):
+    return Path(weights)
 
 
 def test_info_holds_what_a_store_must_know(tiny):

@@ -11,7 +11,6 @@ import json
 import re
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -131,7 +130,7 @@ class ToyBackbone:
 class ToyFamily:
     """See `vtrcli.model.backbone.Family`."""
 
-    def takes(self, name: str, *, cache_dir: Path | None = None) -> bool:
+    def takes(self, name: str) -> bool:
         return name == NAME
 
     def publishes(self, name: str) -> bool:

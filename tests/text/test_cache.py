@@ -7,42 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.model.tiny_clip import write_tiny_clip
-from tests.video_files import make_video
 from vtrcli.errors import InputError
-from vtrcli.extraction.extract import extract
 from vtrcli.model.families import load_backbone
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.cache import cache_captions, cache_texts, open_text_cache
-from vtrcli.video.sampling import Uniform
 
 CAPTIONS = ["a man rides a horse", "a red car", "", "a man rides a horse", "日本 🎥", "word " * 200]
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_tiny_clip(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
-
-
-@pytest.fixture
-def store(weights: str, tmp_path: Path) -> FeatureStore:
-    (tmp_path / "videos").mkdir()
-    make_video(tmp_path / "videos" / "a.mp4", seconds=0.5)
-    extract(
-        [tmp_path / "videos"],
-        store=tmp_path / "store",
-        backbone=weights,
-        sampling=Uniform(num_frames=2),
-        device="cpu",
-    )
-    return FeatureStore(tmp_path / "store")
-
-
-def test_each_stream_holds_the_feature_of_its_words(store: FeatureStore, weights: str) -> None:
-    result = cache_texts(store, CAPTIONS, device="cpu")
+def test_each_stream_holds_the_feature_of_its_words(tiny_store: FeatureStore, weights: str) -> None:
+    result = cache_texts(tiny_store, CAPTIONS, device="cpu")
     assert (result.num_texts, result.num_encoded, result.num_cut) == (5, 5, 1)
     assert result.num_without["action"] >= 2
-    rows = open_text_cache(store, tagger_id=result.tagger_id).rows(CAPTIONS[:2])
+    rows = open_text_cache(tiny_store, tagger_id=result.tagger_id).rows(CAPTIONS[:2])
     backbone = load_backbone(weights, device="cpu", towers="text")
     expected = backbone.encode_texts(
         ["a man rides a horse", "man horse", "rides", "a red car", "car"]
@@ -53,20 +30,22 @@ def test_each_stream_holds_the_feature_of_its_words(store: FeatureStore, weights
     assert rows.mask.tolist() == [[True, True, True], [True, True, False]]
 
 
-def test_a_second_run_encodes_only_what_is_new(store: FeatureStore) -> None:
-    cache_texts(store, CAPTIONS[:2], device="cpu")
-    assert cache_texts(store, CAPTIONS[:2], device="cpu").num_encoded == 0
-    assert cache_texts(store, [*CAPTIONS[:2], "a new one"], device="cpu").num_encoded == 1
+def test_a_second_run_encodes_only_what_is_new(tiny_store: FeatureStore) -> None:
+    cache_texts(tiny_store, CAPTIONS[:2], device="cpu")
+    assert cache_texts(tiny_store, CAPTIONS[:2], device="cpu").num_encoded == 0
+    assert cache_texts(tiny_store, [*CAPTIONS[:2], "a new one"], device="cpu").num_encoded == 1
 
 
-def test_texts_of_another_limit_are_other_texts(store: FeatureStore, weights: str) -> None:
+def test_texts_of_another_limit_are_other_texts(tiny_store: FeatureStore, weights: str) -> None:
     text = "a man rides a horse along a wide beach"
-    whole = cache_texts(store, [text], device="cpu")
-    limited = cache_texts(store, [text], device="cpu", max_tokens=6)
+    whole = cache_texts(tiny_store, [text], device="cpu")
+    limited = cache_texts(tiny_store, [text], device="cpu", max_tokens=6)
     assert (whole.num_encoded, whole.num_cut, limited.num_encoded, limited.num_cut) == (1, 0, 1, 1)
     tagger_id = whole.tagger_id
     found = [
-        open_text_cache(store, tagger_id=tagger_id, max_tokens=limit).rows([text]).features.astype(np.float32)
+        open_text_cache(tiny_store, tagger_id=tagger_id, max_tokens=limit)
+        .rows([text])
+        .features.astype(np.float32)
         for limit in (None, 6)
     ]
     backbone = load_backbone(weights, device="cpu", towers="text")
@@ -74,25 +53,27 @@ def test_texts_of_another_limit_are_other_texts(store: FeatureStore, weights: st
     expected = backbone.encode_texts(["a man rides a", "man", "rides"]).features
     np.testing.assert_allclose(found[1][0], expected, rtol=2e-3, atol=2e-3)
     assert np.abs(found[0] - found[1]).max() > 0.01
-    assert open_text_cache(store, tagger_id=tagger_id, max_tokens=7).missing([text]) == [text]
+    assert open_text_cache(tiny_store, tagger_id=tagger_id, max_tokens=7).missing([text]) == [text]
 
 
 def test_the_captions_of_a_benchmark_are_cached_as_its_protocol_reads_them(
-    store: FeatureStore, tmp_path: Path
+    tiny_store: FeatureStore, tmp_path: Path
 ) -> None:
     (tmp_path / "test_list.txt").write_text("a\n")
     (tmp_path / "captions_msvd.json").write_text(f'{{"a": ["a dog {"runs " * 40}"]}}')
     arguments = {"dataset": "msvd", "annotations": tmp_path, "splits": ["test"], "device": "cpu"}
-    result = cache_captions(store.path, **arguments)  # type: ignore[arg-type]
+    result = cache_captions(tiny_store.path, **arguments)  # type: ignore[arg-type]
     assert (result.max_tokens, result.num_encoded, result.num_cut) == (32, 1, 1)
-    longer = cache_captions(store.path, max_tokens=60, **arguments)  # type: ignore[arg-type]
+    longer = cache_captions(tiny_store.path, max_tokens=60, **arguments)  # type: ignore[arg-type]
     assert (longer.max_tokens, longer.num_encoded, longer.num_cut) == (60, 1, 0)
 
 
-def test_splits_that_cannot_be_read_are_named_unless_asked_for(store: FeatureStore, tmp_path: Path) -> None:
+def test_splits_that_cannot_be_read_are_named_unless_asked_for(
+    tiny_store: FeatureStore, tmp_path: Path
+) -> None:
     (tmp_path / "val_list.txt").write_text("a\n")
     (tmp_path / "captions_msvd.json").write_text('{"a": ["a dog"]}')
-    result = cache_captions(store.path, dataset="msvd", annotations=tmp_path, device="cpu")
+    result = cache_captions(tiny_store.path, dataset="msvd", annotations=tmp_path, device="cpu")
     assert (result.num_encoded, sorted(result.problems)) == (1, ["test", "train"])
     with pytest.raises(InputError):
-        cache_captions(store.path, dataset="msvd", annotations=tmp_path, splits=["train"], device="cpu")
+        cache_captions(tiny_store.path, dataset="msvd", annotations=tmp_path, splits=["train"], device="cpu")

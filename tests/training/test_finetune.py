@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.model.tiny_clip import TINY_CONFIG, write_tiny_clip
+from tests.model.tiny_clip import TINY_CONFIG
 from vtrcli.errors import UsageError
 from vtrcli.model.camoe import Camoe
 from vtrcli.model.camoe_config import CamoeConfig
@@ -14,11 +14,6 @@ from vtrcli.training.finetune import FinetuneEncoder
 from vtrcli.training.step import PairBatch, World, batch_loss
 
 BATCH, FRAMES = 4, 3
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_tiny_clip(tmp_path_factory.mktemp("clip") / "clip.safetensors"))
 
 
 def make(weights: str, *, freeze_layers: int = 0, gradient_checkpointing: bool = False) -> FinetuneEncoder:

@@ -101,21 +101,19 @@ class ModelEntry:
 
 
 class Family(Protocol):
-    """One kind of backbones: finds, describes and loads them. `cache_dir` None: the family's own folder.
+    """One kind of backbones: finds, describes and loads them.
 
     Its methods raise WeightsError for weights that are not there or cannot be used.
     """
 
-    def takes(self, name: str, *, cache_dir: Path | None = None) -> bool:
+    def takes(self, name: str) -> bool:
         """Whether a name, file or folder is one of this family."""
 
     def publishes(self, name: str) -> bool:
         """Whether it is the name of published weights, so that two of them are never the same."""
 
-    def describe(
-        self, name: str, *, cache_dir: Path | None = None, progress: Progress | None = None
-    ) -> Description:
-        """What `load` would give; without torch, once the weights are there in the form in which they are kept."""
+    def describe(self, name: str, *, progress: Progress | None = None) -> Description:
+        """What `load` would give, downloaded and converted first where need be; without torch once that is done."""
 
     def load(
         self,
@@ -125,32 +123,24 @@ class Family(Protocol):
         precision: Precision,
         towers: Towers,
         sha256: str | None = None,
-        cache_dir: Path | None = None,
-        progress: Progress | None = None,
     ) -> Backbone:
-        """The backbone, downloaded and converted first where need be; `sha256` finds weights whose file has gone."""
+        """The backbone, on a device of this machine; `sha256` finds weights whose file has gone."""
 
     def load_trainable(
-        self,
-        name: str,
-        *,
-        device: str,
-        sha256: str | None = None,
-        cache_dir: Path | None = None,
-        from_scratch: bool = False,
+        self, name: str, *, device: str, sha256: str | None = None, from_scratch: bool = False
     ) -> TrainableBackbone:
         """What fine-tuning begins with; `from_scratch`: new weights of its sizes. Raises UsageError where it cannot."""
 
-    def models(self, *, cache_dir: Path | None = None) -> list[ModelEntry]:
+    def models(self) -> list[ModelEntry]:
         """Those with a name, and what of them lies on disk."""
 
-    def pull(self, name: str, *, cache_dir: Path | None = None, progress: Progress | None = None) -> Path:
+    def pull(self, name: str, *, progress: Progress | None = None) -> Path:
         """Download published weights; returns the file that is kept."""
 
-    def import_weights(self, path: Path, *, name: str | None = None, cache_dir: Path | None = None) -> Path:
+    def import_weights(self, path: Path, *, name: str | None = None) -> Path:
         """Keep a file or folder under a name; returns the file that is kept. Raises UsageError for the name."""
 
-    def check(self, name: str, *, cache_dir: Path | None = None) -> None:
+    def check(self, name: str) -> None:
         """Read every tensor and compare their content with the identity that is recorded."""
 
 

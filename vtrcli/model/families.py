@@ -31,9 +31,9 @@ def families() -> tuple[Family, ...]:
     return (ClipFamily(),)
 
 
-def family_of(name: str, *, cache_dir: Path | None = None) -> Family:
+def family_of(name: str) -> Family:
     """The family that loads a name, file or folder."""
-    return next(family for family in families() if family.takes(name, cache_dir=cache_dir))
+    return next(family for family in families() if family.takes(name))
 
 
 def is_published(name: str) -> bool:
@@ -48,13 +48,11 @@ def load_backbone(
     precision: Precision = "auto",
     towers: Towers = "both",
     sha256: str | None = None,
-    cache_dir: Path | None = None,
-    progress: Progress | None = None,
 ) -> Backbone:
     """Load a published name, a file, a folder, an imported name, or `demo`; download or convert it first if needed.
 
     `sha256` finds weights that were converted before also when their file has gone; it is not compared otherwise.
-    `progress` is called with (bytes there, bytes in all) while downloading. Raises WeightsError, UsageError.
+    Raises WeightsError, UsageError.
     """
     # Idle torch threads spin by default. Beside ffmpeg, or anything else on the same cores, that made the encoder two
     # to fourteen times slower. Read when torch is loaded; the command line sets it first of all.
@@ -62,16 +60,7 @@ def load_backbone(
     from vtrcli.model.backbone import choose_device
 
     device = choose_device(device)
-    family = family_of(name, cache_dir=cache_dir)
-    return family.load(
-        name,
-        device=device,
-        precision=precision,
-        towers=towers,
-        sha256=sha256,
-        cache_dir=cache_dir,
-        progress=progress,
-    )
+    return family_of(name).load(name, device=device, precision=precision, towers=towers, sha256=sha256)
 
 
 def load_trainable(
@@ -86,19 +75,15 @@ def load_trainable(
     return family_of(name).load_trainable(name, device=device, sha256=sha256, from_scratch=from_scratch)
 
 
-def describe_backbone(
-    name: str, *, cache_dir: Path | None = None, progress: Progress | None = None
-) -> Description:
+def describe_backbone(name: str, *, progress: Progress | None = None) -> Description:
     """Name, identity, sizes and preprocessing, as `load_backbone` would give them; without torch once the weights are
-    converted."""
-    return family_of(name, cache_dir=cache_dir).describe(name, cache_dir=cache_dir, progress=progress)
+    converted. `progress` is called with (bytes there, bytes in all) while downloading."""
+    return family_of(name).describe(name, progress=progress)
 
 
-def backbone_info(
-    name: str, *, cache_dir: Path | None = None, progress: Progress | None = None
-) -> BackboneInfo:
+def backbone_info(name: str) -> BackboneInfo:
     """The `info` of `describe_backbone`."""
-    return describe_backbone(name, cache_dir=cache_dir, progress=progress).info
+    return describe_backbone(name).info
 
 
 def open_text_tower(store: FeatureStore, *, device: str) -> Backbone:

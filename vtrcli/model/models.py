@@ -27,32 +27,32 @@ class FeatureComparison:
     worst_row: int
 
 
-def list_models(*, cache_dir: Path | None = None) -> list[ModelEntry]:
+def list_models() -> list[ModelEntry]:
     """Published models, the demo's and the imported ones, with what of them lies on disk."""
-    return [entry for family in families.families() for entry in family.models(cache_dir=cache_dir)]
+    return [entry for family in families.families() for entry in family.models()]
 
 
-def pull_model(name: str, *, cache_dir: Path | None = None, progress: Progress | None = None) -> Path:
+def pull_model(name: str, *, progress: Progress | None = None) -> Path:
     """Download and convert a published model; returns the converted file. Raises WeightsError, UsageError."""
-    return family_of(name, cache_dir=cache_dir).pull(name, cache_dir=cache_dir, progress=progress)
+    return family_of(name).pull(name, progress=progress)
 
 
-def import_weights(path: Path, *, name: str | None = None, cache_dir: Path | None = None) -> Path:
+def import_weights(path: Path, *, name: str | None = None) -> Path:
     """Convert a file or folder into the cache, so that `--backbone NAME` finds it; returns the converted file.
 
     Without a name, published files are recognised by their checksum and others are called after their file.
     Raises WeightsError, UsageError.
     """
-    return family_of(str(path), cache_dir=cache_dir).import_weights(path, name=name, cache_dir=cache_dir)
+    return family_of(str(path)).import_weights(path, name=name)
 
 
-def check_weights(name: str, *, cache_dir: Path | None = None) -> BackboneInfo:
+def check_weights(name: str) -> BackboneInfo:
     """Read every tensor of the weights and compare their content with the identity that is recorded.
 
     Raises WeightsError when they differ, or as `load_backbone` does.
     """
-    family_of(name, cache_dir=cache_dir).check(name, cache_dir=cache_dir)
-    return backbone_info(name, cache_dir=cache_dir)
+    family_of(name).check(name)
+    return backbone_info(name)
 
 
 def compare_features(ours: np.ndarray, golden: np.ndarray) -> FeatureComparison:

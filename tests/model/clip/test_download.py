@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.util
 import os
-from pathlib import Path
 
 import pytest
 
 from tests.model.clip.file_server import serving
 from vtrcli.errors import WeightsError
-from vtrcli.model.clip.download import KNOWN_MODELS, KnownModel, default_cache_dir, download, known_model
+from vtrcli.model.clip.download import KnownModel, download
 
 _CONTENT = bytes(range(256)) * 12_000  # 3 MB: several chunks
 
@@ -113,21 +111,3 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         "folder that can be written; free some space there or choose another cache folder, then run the same "
         "command again"
     )
-
-
-@pytest.mark.parametrize("model", KNOWN_MODELS, ids=lambda model: model.name)
-def test_name_address_and_checksum_are_those_of_clip(model):
-    package = importlib.util.find_spec("clip")
-    source = (Path(package.submodule_search_locations[0]) / "clip.py").read_text(encoding="utf-8")
-    assert f'"{model.name}": "{model.url}"' in source
-
-
-def test_a_model_is_found_by_its_exact_name():
-    assert known_model("ViT-L/14@336px").input_size == 336
-    assert known_model("vit-b/32") is None
-
-
-def test_the_cache_is_clips_own(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    assert default_cache_dir() == tmp_path / ".cache" / "clip"

@@ -7,16 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.model.tiny_clip import TINY_CONFIG, random_state_dict, write_tiny_clip
+from tests.model.tiny_clip import TINY_CONFIG, random_state_dict
 from vtrcli.errors import UsageError
 from vtrcli.model.clip.converted import ClipConfig
 from vtrcli.model.clip.model import save_converted
 from vtrcli.model.families import load_trainable
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_tiny_clip(tmp_path_factory.mktemp("clip") / "clip.safetensors"))
 
 
 def test_from_scratch_takes_the_sizes_alone(weights: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from vtrcli.errors import WeightsError
 from vtrcli.model.clip.converted import read_header
 from vtrcli.model.clip.download import KnownModel
 from vtrcli.model.clip.model import content_sha256
-from vtrcli.model.clip.weights import fetch_known, find_weights
+from vtrcli.model.clip.weights import KNOWN_MODELS, cache_folder, fetch_known, find_weights, known_model
 from vtrcli.model.families import backbone_info, load_backbone
 
 _FORMATS = {
@@ -28,43 +30,47 @@ _FORMATS = {
 
 
 @pytest.mark.parametrize("form", _FORMATS)
+@pytest.mark.usefixtures("cache")
 def test_every_format_gives_the_same_identity_and_a_working_backbone(tmp_path, form):
     path = tmp_path / "weights.bin"
     _FORMATS[form](path)
-    backbone = load_backbone(str(path), device="cpu", cache_dir=tmp_path / "cache")
+    backbone = load_backbone(str(path), device="cpu")
     assert backbone.info.sha256 == content_sha256(tiny_state_dict())
     assert backbone.info.name == str(path)
     assert backbone.encode_texts(["a cat"]).features.shape == (1, 32)
 
 
+@pytest.mark.usefixtures("cache")
 def test_a_file_is_converted_once_and_again_when_it_changes(tmp_path):
-    path, cache = tmp_path / "clip.pt", tmp_path / "cache"
+    path = tmp_path / "clip.pt"
     torch.save(tiny_state_dict(), path)
-    first = find_weights(str(path), cache_dir=cache)
+    first = find_weights(str(path))
     inode = first.stat().st_ino
-    assert find_weights(str(path), cache_dir=cache) == first
+    assert find_weights(str(path)) == first
     assert first.stat().st_ino == inode
     torch.save(tiny_state_dict(seed=1), path)
     os.utime(path, (1, 1))
-    second = find_weights(str(path), cache_dir=cache)
+    second = find_weights(str(path))
     assert second != first
     assert read_header(second).sha256 == content_sha256(tiny_state_dict(seed=1))
 
 
+@pytest.mark.usefixtures("cache")
 def test_weights_whose_file_has_gone_are_found_by_their_identity(tmp_path):
-    path, cache = tmp_path / "clip.pt", tmp_path / "cache"
+    path = tmp_path / "clip.pt"
     torch.save(tiny_state_dict(), path)
-    info = backbone_info(str(path), cache_dir=cache)
+    info = backbone_info(str(path))
     path.unlink()
-    found = load_backbone(info.name, sha256=info.sha256, device="cpu", cache_dir=cache)
+    found = load_backbone(info.name, sha256=info.sha256, device="cpu")
     assert found.info == info
     with pytest.raises(WeightsError, match="there are no weights"):
-        load_backbone(info.name, sha256="0" * 64, device="cpu", cache_dir=cache)
+        load_backbone(info.name, sha256="0" * 64, device="cpu")
 
 
-def test_an_unknown_name_lists_the_known_ones(tmp_path):
+@pytest.mark.usefixtures("cache")
+def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(WeightsError) as error:
-        find_weights("ViT-B32", cache_dir=tmp_path)
+        find_weights("ViT-B32")
     assert str(error.value) == (
         "there are no weights 'ViT-B32'; a name (ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px, demo or an "
         "imported one), a file or a folder of weights; check the spelling, or see `vtr models list`"
@@ -85,12 +91,11 @@ def published(tmp_path):
     return path
 
 
-def test_a_published_model_is_downloaded_and_converted_once(tmp_path, published):
-    cache = tmp_path / "cache"
+def test_a_published_model_is_downloaded_and_converted_once(cache, published):
     with serving(published.read_bytes()) as server:
         model = _published(published, server.url)
-        path = fetch_known(model, cache_dir=cache)
-        assert fetch_known(model, cache_dir=cache) == path
+        path = fetch_known(model)
+        assert fetch_known(model) == path
         assert len(server.ranges) == 1
     assert path == cache / "ViT-T-16.vtr.safetensors"
     assert (cache / "ViT-T-16.pt").is_file()
@@ -98,29 +103,47 @@ def test_a_published_model_is_downloaded_and_converted_once(tmp_path, published)
     assert (header.name, header.source) == ("ViT-T/16", "ViT-T-16.pt")
 
 
-def test_a_file_that_clip_has_downloaded_is_used_without_a_network(tmp_path, published):
-    published.rename(tmp_path / "ViT-T-16.pt")
-    model = _published(tmp_path / "ViT-T-16.pt")
-    assert fetch_known(model, cache_dir=tmp_path).is_file()
+def test_a_file_that_clip_has_downloaded_is_used_without_a_network(cache, published):
+    cache.mkdir(parents=True)
+    model = _published(published.rename(cache / "ViT-T-16.pt"))
+    assert fetch_known(model).is_file()
 
 
-def test_a_file_in_the_cache_that_is_not_the_published_one_is_refused(tmp_path, published):
+def test_a_file_in_the_cache_that_is_not_the_published_one_is_refused(cache, published):
     model = _published(published)
-    (tmp_path / "ViT-T-16.pt").write_bytes(b"half")
+    cache.mkdir(parents=True)
+    (cache / "ViT-T-16.pt").write_bytes(b"half")
     with pytest.raises(WeightsError) as error:
-        fetch_known(model, cache_dir=tmp_path)
+        fetch_known(model)
     assert str(error.value) == (
-        f"{tmp_path}/ViT-T-16.pt is not the published ViT-T/16 "
+        f"{cache}/ViT-T-16.pt is not the published ViT-T/16 "
         f"(SHA-256 {hashlib.sha256(b'half').hexdigest()}); ViT-T-16.pt has SHA-256 {model.sha256}; "
         "delete it to download it again, or pass other weights by their path"
     )
 
 
-def test_a_cache_that_cannot_be_made_is_named(tmp_path, published):
-    (tmp_path / "file").touch()
+def test_a_cache_that_cannot_be_made_is_named(cache, published):
+    cache.parent.mkdir(parents=True)
+    cache.touch()
     with pytest.raises(WeightsError) as error:
-        find_weights(str(published), cache_dir=tmp_path / "file")
+        find_weights(str(published))
     assert str(error.value) == (
-        f"cannot write into {tmp_path}/file/from-files: Not a directory; weights are kept in a folder that "
+        f"cannot write into {cache}/from-files: Not a directory; weights are kept in a folder that "
         "can be written; make it writable or choose another cache folder"
     )
+
+
+@pytest.mark.parametrize("model", KNOWN_MODELS, ids=lambda model: model.name)
+def test_name_address_and_checksum_are_those_of_clip(model):
+    package = importlib.util.find_spec("clip")
+    source = (Path(package.submodule_search_locations[0]) / "clip.py").read_text(encoding="utf-8")
+    assert f'"{model.name}": "{model.url}"' in source
+
+
+def test_a_model_is_found_by_its_exact_name():
+    assert known_model("ViT-L/14@336px").input_size == 336
+    assert known_model("vit-b/32") is None
+
+
+def test_the_cache_is_clips_own(cache):
+    assert cache_folder() == cache

@@ -21,6 +21,8 @@ from vtrcli.model.backbone import Description
 from vtrcli.preprocessing import Preprocessing
 from vtrcli.store.config import BackboneInfo
 
+# What a Hugging Face folder must hold; both decide whether it has changed.
+HUGGING_FACE_FILES = ("config.json", "model.safetensors")
 FORMAT = "vtr-clip"
 VERSION = 1
 

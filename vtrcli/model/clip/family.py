@@ -17,21 +17,18 @@ from vtrcli.model.backbone import (
     torch_dtype,
 )
 from vtrcli.model.clip.converted import damaged, describe, is_converted, read_header
-from vtrcli.model.clip.download import (
-    KNOWN_MODELS,
-    KnownModel,
-    default_cache_dir,
-    file_sha256,
-    known_model,
-)
+from vtrcli.model.clip.download import KnownModel, file_sha256
 from vtrcli.model.clip.weights import (
     CONVERTED_SUFFIX,
     DEMO_WEIGHTS,
+    KNOWN_MODELS,
+    cache_folder,
     convert,
     convert_known,
     fetch_known,
     find_weights,
     is_model_name,
+    known_model,
     known_target,
     lasting_name,
     locked,
@@ -39,13 +36,13 @@ from vtrcli.model.clip.weights import (
 
 if TYPE_CHECKING:
     from vtrcli.model.clip.finetune import TrainableClip
-    from vtrcli.model.clip.towers import ClipBackbone
+    from vtrcli.model.clip.model import ClipBackbone
 
 
 class ClipFamily:
     """CLIP with a ViT or a ResNet, of any sizes: OpenAI's own models, Hugging Face's folders, what was fine-tuned."""
 
-    def takes(self, name: str, *, cache_dir: Path | None = None) -> bool:
+    def takes(self, name: str) -> bool:
         """Everything: what is no CLIP's is told when it is read."""
         return True
 
@@ -53,12 +50,9 @@ class ClipFamily:
         """One of OpenAI's names."""
         return known_model(name) is not None
 
-    def describe(
-        self, name: str, *, cache_dir: Path | None = None, progress: Progress | None = None
-    ) -> Description:
+    def describe(self, name: str, *, progress: Progress | None = None) -> Description:
         """From the header of the converted file."""
-        path = find_weights(name, cache_dir=cache_dir, progress=progress)
-        return describe(read_header(path), name=lasting_name(name, cache_dir=cache_dir))
+        return describe(read_header(find_weights(name, progress=progress)), name=lasting_name(name))
 
     def load(
         self,
@@ -68,50 +62,41 @@ class ClipFamily:
         precision: Precision,
         towers: Towers,
         sha256: str | None = None,
-        cache_dir: Path | None = None,
-        progress: Progress | None = None,
     ) -> ClipBackbone:
         """One or both towers."""
-        from vtrcli.model.clip.model import load_clip
-        from vtrcli.model.clip.towers import ClipBackbone
+        from vtrcli.model.clip.model import ClipBackbone, load_clip
 
         chosen = choose_precision(precision, device=device, towers=towers)
-        path = find_weights(name, sha256=sha256, cache_dir=cache_dir, progress=progress)
+        path = find_weights(name, sha256=sha256)
         return ClipBackbone(
             load_clip(path, device=device, dtype=torch_dtype(chosen), towers=towers),
-            describe(read_header(path), name=lasting_name(name, cache_dir=cache_dir)),
+            describe(read_header(path), name=lasting_name(name)),
             device=device,
             precision=chosen,
             towers=towers,
         )
 
     def load_trainable(
-        self,
-        name: str,
-        *,
-        device: str,
-        sha256: str | None = None,
-        cache_dir: Path | None = None,
-        from_scratch: bool = False,
+        self, name: str, *, device: str, sha256: str | None = None, from_scratch: bool = False
     ) -> TrainableClip:
         """Raises UsageError for a ResNet."""
         from vtrcli.model.clip.finetune import start
 
-        return start(name, sha256=sha256, cache_dir=cache_dir, from_scratch=from_scratch, device=device)
+        path = find_weights(name, sha256=sha256)
+        return start(path, name=lasting_name(name), from_scratch=from_scratch, device=device)
 
-    def models(self, *, cache_dir: Path | None = None) -> list[ModelEntry]:
+    def models(self) -> list[ModelEntry]:
         """OpenAI's models, the demo's and the imported ones."""
-        cache = cache_dir or default_cache_dir()
-        entries = [_known_entry(model, cache) for model in KNOWN_MODELS]
-        known = {known_target(model, cache_dir=cache) for model in KNOWN_MODELS}
+        entries = [_known_entry(model) for model in KNOWN_MODELS]
+        known = {known_target(model) for model in KNOWN_MODELS}
         if is_converted(DEMO_WEIGHTS):
             entries.append(_entry(DEMO_NAME, "demo", DEMO_WEIGHTS))
-        for path in sorted(cache.glob(f"*{CONVERTED_SUFFIX}")):
+        for path in sorted(cache_folder().glob(f"*{CONVERTED_SUFFIX}")):
             if path not in known and is_converted(path):
                 entries.append(_entry(path.name.removesuffix(CONVERTED_SUFFIX), "imported", path))
         return entries
 
-    def pull(self, name: str, *, cache_dir: Path | None = None, progress: Progress | None = None) -> Path:
+    def pull(self, name: str, *, progress: Progress | None = None) -> Path:
         """Download and convert one of OpenAI's models; returns the converted file. Raises WeightsError, UsageError."""
         model = known_model(name)
         if model is None:
@@ -120,17 +105,16 @@ class ClipFamily:
                 allowed=f"OpenAI publishes {', '.join(known.name for known in KNOWN_MODELS)}",
                 to_do="use `vtr models import FILE` for other weights",
             )
-        return fetch_known(model, cache_dir=cache_dir or default_cache_dir(), progress=progress)
+        return fetch_known(model, progress=progress)
 
-    def import_weights(self, path: Path, *, name: str | None = None, cache_dir: Path | None = None) -> Path:
+    def import_weights(self, path: Path, *, name: str | None = None) -> Path:
         """Convert a file or folder into the cache.
 
         Without a name, OpenAI's files are recognised by their checksum and others are called after their file.
         """
-        cache = cache_dir or default_cache_dir()
         model = known_model(name) if name else _published(path)
         if model:
-            target = known_target(model, cache_dir=cache)
+            target = known_target(model)
             with locked(target):
                 return convert_known(model, path, target)
         name = name or path.resolve().stem
@@ -140,16 +124,16 @@ class ClipFamily:
                 allowed="a name has letters, digits and . _ @ - (64 at most) and is not 'demo'",
                 to_do="choose another with --name",
             )
-        target = cache / f"{name}{CONVERTED_SUFFIX}"
+        target = cache_folder() / f"{name}{CONVERTED_SUFFIX}"
         with locked(target):
             return convert(path, target, name=name)
 
-    def check(self, name: str, *, cache_dir: Path | None = None) -> None:
+    def check(self, name: str) -> None:
         """Raises WeightsError when the tensors of the converted file are not those that its header names."""
         from vtrcli.model.clip.formats import read_state_dict
         from vtrcli.model.clip.model import checked_state, content_sha256
 
-        path = find_weights(name, cache_dir=cache_dir)
+        path = find_weights(name)
         state, _ = checked_state(read_state_dict(path), source=str(path))
         if content_sha256(state) != read_header(path).sha256:
             raise damaged(path, "its tensors are not those of its SHA-256")
@@ -169,8 +153,8 @@ def _published(path: Path) -> KnownModel | None:
     return next((model for model in KNOWN_MODELS if model.sha256 == digest), None)
 
 
-def _known_entry(model: KnownModel, cache: Path) -> ModelEntry:
-    target, archive = known_target(model, cache_dir=cache), cache / model.file_name
+def _known_entry(model: KnownModel) -> ModelEntry:
+    target, archive = known_target(model), cache_folder() / model.file_name
     path = target if is_converted(target) else archive if archive.is_file() else None
     return ModelEntry(
         name=model.name,

@@ -16,9 +16,16 @@ from torch.utils.checkpoint import checkpoint
 from vtrcli.errors import UsageError
 from vtrcli.model.backbone import Description, Towers, choose_precision, scaled_pixels, torch_dtype
 from vtrcli.model.clip.converted import describe, read_header
-from vtrcli.model.clip.model import clip_model_module, load_clip, recast_clip, save_converted
-from vtrcli.model.clip.towers import ClipBackbone, cut_text, token_limit, tokenize
-from vtrcli.model.clip.weights import find_weights, lasting_name
+from vtrcli.model.clip.model import (
+    ClipBackbone,
+    clip_model_module,
+    cut_text,
+    load_clip,
+    recast_clip,
+    save_converted,
+    token_limit,
+    tokenize,
+)
 from vtrcli.store.config import BackboneInfo
 
 
@@ -84,11 +91,8 @@ class TrainableClip:
         return describe(read_header(path), name=str(path.resolve())).info
 
 
-def start(
-    name: str, *, sha256: str | None, cache_dir: Path | None, from_scratch: bool, device: str
-) -> TrainableClip:
-    """See `Family.load_trainable`."""
-    path = find_weights(name, sha256=sha256, cache_dir=cache_dir)
+def start(path: Path, *, name: str, from_scratch: bool, device: str) -> TrainableClip:
+    """Of a converted file that goes by this name. See `Family.load_trainable`."""
     header = read_header(path)
     if not isinstance(header.config.vision_layers, int):
         raise UsageError(
@@ -96,7 +100,7 @@ def start(
             allowed="fine-tuning is for ViT backbones",
             to_do="choose another --backbone, or train on cached features",
         )
-    described = describe(header, name=lasting_name(name, cache_dir=cache_dir))
+    described = describe(header, name=name)
     if not from_scratch:
         return TrainableClip(load_clip(path, device=device, dtype=torch.float32).float(), described)
     clip = clip_model_module().CLIP(**asdict(header.config)).to(device)

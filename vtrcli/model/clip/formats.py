@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from vtrcli.errors import WeightsError
-from vtrcli.model.clip.download import HUGGING_FACE_FILES
+from vtrcli.model.clip.converted import HUGGING_FACE_FILES
 
 _ALLOWED = "weights are OpenAI's TorchScript archive, a state dict, safetensors or a Hugging Face CLIP folder"
 

@@ -3,6 +3,9 @@
 A name wins over a file of the same name (write ./NAME for the file). Converted files lie in the cache folder:
 `ViT-B-32.vtr.safetensors` beside `ViT-B-32.pt`, `NAME.vtr.safetensors` for an import, and
 `from-files/…` for weights that were passed as a file. Reading the formats is left to formats.py.
+
+OpenAI's addresses and checksums are those of clip-anytorch's `clip/clip.py`, and so is the folder, so that weights that
+`clip` has already downloaded are found.
 """
 
 from __future__ import annotations
@@ -17,44 +20,70 @@ from filelock import FileLock
 
 from vtrcli.errors import WeightsError
 from vtrcli.model.backbone import DEMO_NAME, Progress
-from vtrcli.model.clip.converted import is_converted, read_header
-from vtrcli.model.clip.download import (
-    HUGGING_FACE_FILES,
-    KNOWN_MODELS,
-    KnownModel,
-    default_cache_dir,
-    download,
-    file_sha256,
-    known_model,
-)
+from vtrcli.model.clip.converted import HUGGING_FACE_FILES, is_converted, read_header
+from vtrcli.model.clip.download import KnownModel, download, file_sha256
 
 DEMO_WEIGHTS = Path(__file__).parents[2] / "demo" / "demo_clip.safetensors"
 CONVERTED_SUFFIX = ".vtr.safetensors"
 
+KNOWN_MODELS = (
+    KnownModel(
+        name="ViT-B/32",
+        file_name="ViT-B-32.pt",
+        sha256="40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+        dim=512,
+        input_size=224,
+    ),
+    KnownModel(
+        name="ViT-B/16",
+        file_name="ViT-B-16.pt",
+        sha256="5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
+        dim=512,
+        input_size=224,
+    ),
+    KnownModel(
+        name="ViT-L/14",
+        file_name="ViT-L-14.pt",
+        sha256="b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
+        dim=768,
+        input_size=224,
+    ),
+    KnownModel(
+        name="ViT-L/14@336px",
+        file_name="ViT-L-14-336px.pt",
+        sha256="3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+        dim=768,
+        input_size=336,
+    ),
+)
 
-def find_weights(
-    name: str,
-    *,
-    sha256: str | None = None,
-    cache_dir: Path | None = None,
-    progress: Progress | None = None,
-) -> Path:
+
+def cache_folder() -> Path:
+    """The folder in which `clip` itself keeps weights: ~/.cache/clip."""
+    return Path("~/.cache/clip").expanduser()
+
+
+def known_model(name: str) -> KnownModel | None:
+    """The published model of this name, or None."""
+    return next((model for model in KNOWN_MODELS if model.name == name), None)
+
+
+def find_weights(name: str, *, sha256: str | None = None, progress: Progress | None = None) -> Path:
     """The converted file of an OpenAI name, `demo`, an imported name, a file or a folder.
 
     With `sha256`, the identity of the weights' content, a file that has gone is found among those converted
     before. Raises WeightsError.
     """
-    cache = cache_dir or default_cache_dir()
     model = known_model(name)
     if model:
-        return fetch_known(model, cache_dir=cache, progress=progress)
-    named = _named(name, cache)
+        return fetch_known(model, progress=progress)
+    named = _named(name)
     if named:
         return named
     path = Path(name).expanduser()
     if path.is_file() or path.is_dir():
-        return _converted_from(path, cache_dir=cache)
-    for candidate in cache.rglob(f"*{CONVERTED_SUFFIX}") if sha256 else ():
+        return _converted_from(path)
+    for candidate in cache_folder().rglob(f"*{CONVERTED_SUFFIX}") if sha256 else ():
         if is_converted(candidate) and read_header(candidate).sha256 == sha256:
             return candidate
     raise WeightsError(
@@ -65,18 +94,18 @@ def find_weights(
     )
 
 
-def lasting_name(name: str, *, cache_dir: Path | None = None) -> str:
+def lasting_name(name: str) -> str:
     """`name` such that it still works in another folder: a name as it is, a file by its absolute path."""
-    if known_model(name) or _named(name, cache_dir or default_cache_dir()):
+    if known_model(name) or _named(name):
         return name
     return str(Path(name).expanduser().resolve())
 
 
-def _named(name: str, cache: Path) -> Path | None:
+def _named(name: str) -> Path | None:
     """The file of the demo or of imported weights."""
     if name == DEMO_NAME:
         return DEMO_WEIGHTS
-    imported = cache / f"{name}{CONVERTED_SUFFIX}"
+    imported = cache_folder() / f"{name}{CONVERTED_SUFFIX}"
     return imported if is_model_name(name) and imported.is_file() else None
 
 
@@ -85,23 +114,23 @@ def is_model_name(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", name) is not None
 
 
-def fetch_known(model: KnownModel, *, cache_dir: Path, progress: Progress | None = None) -> Path:
+def fetch_known(model: KnownModel, *, progress: Progress | None = None) -> Path:
     """The converted file of a published model, downloaded and converted if need be. Raises WeightsError."""
-    target = known_target(model, cache_dir=cache_dir)
+    target = known_target(model)
     if is_converted(target):
         return target
     with locked(target):
         if is_converted(target):  # another process was quicker
             return target
-        archive = cache_dir / model.file_name
+        archive = cache_folder() / model.file_name
         if not archive.is_file():
             download(model, archive, progress=progress)
         return convert_known(model, archive, target)
 
 
-def known_target(model: KnownModel, *, cache_dir: Path) -> Path:
+def known_target(model: KnownModel) -> Path:
     """Where the converted file of a published model lies."""
-    return cache_dir / f"{Path(model.file_name).stem}{CONVERTED_SUFFIX}"
+    return cache_folder() / f"{Path(model.file_name).stem}{CONVERTED_SUFFIX}"
 
 
 def convert_known(model: KnownModel, archive: Path, target: Path) -> Path:
@@ -124,14 +153,14 @@ def convert(source: Path, target: Path, *, name: str) -> Path:
     return save_converted(read_state_dict(source), target, name=name, source=source.name)
 
 
-def _converted_from(path: Path, *, cache_dir: Path) -> Path:
+def _converted_from(path: Path) -> Path:
     if is_converted(path):
         return path
     files = [path / name for name in HUGGING_FACE_FILES] if path.is_dir() else [path]
     stats = [(str(file.resolve()), _size_and_time(file)) for file in files]
     digest = hashlib.sha256(repr(stats).encode()).hexdigest()
     name = path.resolve().stem
-    target = cache_dir / "from-files" / f"{name}-{digest[:16]}{CONVERTED_SUFFIX}"
+    target = cache_folder() / "from-files" / f"{name}-{digest[:16]}{CONVERTED_SUFFIX}"
     if is_converted(target):
         return target
     with locked(target):
