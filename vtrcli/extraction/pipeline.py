@@ -48,15 +48,16 @@ class DecodeSettings:
 
 @dataclass
 class FinishedVideo:
-    """A video whose frames are all encoded. `features` float32 [num_frames, dim], `timestamps` seconds."""
+    """A video that was decoded to its end. What its frames gave is there once all of them are encoded: `features`
+    float32 [num_frames, dim], `timestamps` float64 [num_frames] in seconds, and `jpegs` where frames are kept."""
 
     job: Job
     info: VideoInfo
-    features: np.ndarray
-    timestamps: np.ndarray
     warnings: tuple[str, ...]
-    jpegs: FrameJpegs | None
     content: str | None
+    features: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    timestamps: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    jpegs: FrameJpegs | None = None
 
 
 @dataclass
@@ -69,20 +70,13 @@ class FailedVideo:
 
 @dataclass
 class _Frames:
-    number: int
     pixels: np.ndarray
     timestamps: np.ndarray
     jpegs: tuple[bytes, ...]
 
 
-@dataclass
-class _End:
-    number: int
-    info: VideoInfo | None = None
-    warnings: tuple[str, ...] = ()
-    content: str | None = None
-    error: VideoError | None = None
-    fatal: BaseException | None = None  # ends the run: raised in the caller's thread
+# What a worker sends of a video: frames, how it ended, or what ends the run (raised in the caller's thread).
+_Item = _Frames | FinishedVideo | FailedVideo | BaseException
 
 
 @dataclass
@@ -92,9 +86,18 @@ class _Open:
     features: list[np.ndarray] = field(default_factory=list)
     timestamps: list[np.ndarray] = field(default_factory=list)
     jpegs: list[bytes] = field(default_factory=list)
-    num_pushed: int = 0
-    num_encoded: int = 0
-    end: _End | None = None
+    num_left: int = 0  # frames that the encoder has not given back yet
+    end: FinishedVideo | FailedVideo | None = None
+
+    def outcome(self) -> FinishedVideo | FailedVideo | None:
+        """How it ended, once its end has come and all its frames are encoded."""
+        if self.num_left or self.end is None:
+            return None
+        if isinstance(self.end, FinishedVideo):
+            self.end.features = np.concatenate(self.features)
+            self.end.timestamps = np.concatenate(self.timestamps)
+            self.end.jpegs = FrameJpegs(tuple(self.jpegs)) if self.jpegs else None
+        return self.end
 
 
 def run_pipeline(
@@ -120,20 +123,21 @@ def run_pipeline(
     num_left = len(jobs)
     try:
         while num_left:
-            item = workers.next_item()
             touched = set()
-            if item is None:
+            arrived = workers.next_item()
+            if arrived is None:
                 done = batcher.flush()
             else:
-                touched.add(item.number)
-                done = _take(item, opened.setdefault(item.number, _Open()), batcher)
+                number, item = arrived
+                touched.add(number)
+                done = _take(number, item, opened.setdefault(number, _Open()), batcher)
             for number, features in done:
                 on_frames(len(features))
                 touched.add(number)
                 opened[number].features.append(features)
-                opened[number].num_encoded += len(features)
+                opened[number].num_left -= len(features)
             for number in sorted(touched):
-                outcome = _outcome(jobs[number], opened[number])
+                outcome = opened[number].outcome()
                 if outcome is not None:
                     del opened[number]
                     num_left -= 1
@@ -142,35 +146,17 @@ def run_pipeline(
         workers.stop()
 
 
-def _take(item: _Frames | _End, video: _Open, batcher: FrameBatcher) -> list[tuple[int, np.ndarray]]:
-    """Note one queue item; returns what the encoder gave back for it and for the videos before it."""
-    if isinstance(item, _End):
-        if item.fatal is not None:
-            raise item.fatal
+def _take(number: int, item: _Item, video: _Open, batcher: FrameBatcher) -> list[tuple[int, np.ndarray]]:
+    """Note what came of a video; returns what the encoder gave back for it and for the videos before it."""
+    if isinstance(item, BaseException):
+        raise item
+    if not isinstance(item, _Frames):
         video.end = item
         return []
     video.timestamps.append(item.timestamps)
     video.jpegs += item.jpegs
-    video.num_pushed += len(item.pixels)
-    return batcher.push(item.number, item.pixels)
-
-
-def _outcome(job: Job, video: _Open) -> FinishedVideo | FailedVideo | None:
-    """The outcome of a video once its end has come and all its frames are encoded."""
-    end = video.end
-    if end is None or video.num_encoded < video.num_pushed:
-        return None
-    if end.error is not None or end.info is None:
-        return FailedVideo(job, end.error or VideoError("no-frames", "the decoder gave no frame"))
-    return FinishedVideo(
-        job=job,
-        info=end.info,
-        features=np.concatenate(video.features),
-        timestamps=np.concatenate(video.timestamps),
-        warnings=end.warnings,
-        jpegs=FrameJpegs(tuple(video.jpegs)) if video.jpegs else None,
-        content=end.content,
-    )
+    video.num_left += len(item.pixels)
+    return batcher.push(number, item.pixels)
 
 
 def bug_in_decoding(path: Path, bug: Exception) -> VideoError:
@@ -187,7 +173,7 @@ class _Workers:
         self._settings = settings
         self._jobs = iter(enumerate(jobs))
         self._lock = threading.Lock()
-        self._queue: queue.Queue[_Frames | _End | None] = queue.Queue(num_queued)
+        self._queue: queue.Queue[tuple[int, _Item] | None] = queue.Queue(num_queued)
         self._stopping = threading.Event()
         self._sessions = Sessions()
         self._threads = [
@@ -198,8 +184,9 @@ class _Workers:
         for thread in self._threads:
             thread.start()
 
-    def next_item(self) -> _Frames | _End | None:
-        """The next item; None when none came for a while or none will come: time to encode what is there."""
+    def next_item(self) -> tuple[int, _Item] | None:
+        """What came next, with the number of its job; None when nothing came for a while or will come: then what is
+        there is to be encoded."""
         while self._num_running or not self._queue.empty():
             try:
                 item = self._queue.get(timeout=IDLE_SECONDS)
@@ -223,24 +210,25 @@ class _Workers:
                 number, job = next(self._jobs, (-1, None))
             if job is None:
                 break
+            end: _Item
             try:
                 end = self._decode(number, job)
             except VideoError as error:
-                end = _End(number, error=error)
+                end = FailedVideo(job, error)
             except MemoryError:
-                end = _End(number, error=VideoError("memory", "no memory is left", path=str(job.path)))
+                end = FailedVideo(job, VideoError("memory", "no memory is left", path=str(job.path)))
             except VtrError as error:  # no ffmpeg, say: no other video would fare better
-                end = _End(number, fatal=error)
+                end = error
             except Exception as error:
                 if self._stopping.is_set():
                     break  # its session was closed
-                end = _End(number, error=bug_in_decoding(job.path, error))
+                end = FailedVideo(job, bug_in_decoding(job.path, error))
             except BaseException as error:
-                end = _End(number, fatal=error)
-            self._put(end)
+                end = error
+            self._put((number, end))
         self._put(None)
 
-    def _decode(self, number: int, job: Job) -> _End:
+    def _decode(self, number: int, job: Job) -> FinishedVideo:
         settings = self._settings
         with open_video(
             job.path,
@@ -253,10 +241,10 @@ class _Workers:
         ) as reader:
             for batch in reader:
                 jpegs = encode_jpegs(batch.pixels) if settings.keep_frames else ()
-                self._put(_Frames(number, batch.pixels, batch.timestamps, jpegs))
+                self._put((number, _Frames(batch.pixels, batch.timestamps, jpegs)))
                 if self._stopping.is_set():
                     break
-        return _End(number, info=reader.info, warnings=reader.warnings, content=self._content(job))
+        return FinishedVideo(job, reader.info, reader.warnings, self._content(job))
 
     def _content(self, job: Job) -> str | None:
         """SHA-256 of the file, which the decoder has just read, while the encoder is at its frames."""
@@ -265,7 +253,7 @@ class _Workers:
         except OSError:  # it is gone, which is found out when its record is written
             return None
 
-    def _put(self, item: _Frames | _End | None) -> None:
+    def _put(self, item: tuple[int, _Item] | None) -> None:
         while not self._stopping.is_set():
             with suppress(queue.Full):
                 self._queue.put(item, timeout=0.1)
