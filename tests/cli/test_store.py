@@ -53,6 +53,17 @@ def test_info_tells_what_there_is_by_kind_and_what_is_out_of_use(store: Path) ->
     assert body["num_bytes"] == sum(path.stat().st_size for path in files)
 
 
+def test_the_older_row_of_a_video_that_was_taken_out_is_superseded(store: Path) -> None:
+    remove_videos(store, ["b"])
+    body = run_json("store", "info", "--store", str(store))
+    assert (body["num_videos"], body["num_superseded"], body["num_removed"]) == (2, 1, 2)
+
+
+def test_a_store_that_is_named_without_its_option_is_told_how(store: Path) -> None:
+    result = run("store", "info", str(store))
+    assert result.exit_code == 2 and "; a store is named with --store; see `" in result.output
+
+
 def test_info_fits_a_terminal_of_eighty_columns(store: Path) -> None:
     code, shown = run_on_terminal("store", "info", "--store", str(store))
     lines = [line.rstrip() for line in plain(shown).splitlines()]

@@ -388,6 +388,9 @@ def usage_error(error: ParseError) -> UsageError:
     parameter = getattr(error, "param", None)
     if parameter is None or error.ctx is None or type(error) is not BadParameter:
         came_in, _, allowed = error.format_message().rstrip(".").partition(". ")
+        if "unexpected extra argument" in came_in and error.ctx is not None:
+            takes_store = any(parameter.name == "store" for parameter in error.ctx.command.params)
+            allowed = allowed or ("a store is named with --store" if takes_store else "")
         lowered = (text[:1].lower() + text[1:] for text in (came_in, allowed))
         return UsageError(next(lowered), allowed=next(lowered), to_do=to_do)
     allowed = re.sub(r"^Input should be |, unable to .*$", "", error.message)

@@ -160,15 +160,11 @@ def _read(store: Path) -> list[_Source]:
     now = time.time()
     sources = []
     for number, shard in enumerate(reader.shards):
-        live, is_contested = [], False
-        offsets = shard.offsets.tolist()
-        for position, record in enumerate(shard.records):
-            current = reader.videos.get(record.video_id)
-            place = (number, offsets[position], offsets[position + 1])
-            if current is not None and (current.shard, current.start, current.stop) == place:
-                live.append(position)
-            else:
-                is_contested = is_contested or _may_be_contested(record, current, now)
+        live = reader.live(number)
+        dead = (shard.records[position] for position in set(range(len(shard.records))).difference(live))
+        is_contested = any(
+            _may_be_contested(record, reader.videos.get(record.video_id), now) for record in dead
+        )
         frames = store / FRAME_FOLDER / shard.path.name
         sources.append(_Source(shard, frames if frames.exists() else None, live, is_contested))
     return sources
@@ -331,7 +327,8 @@ class Contents:
 
     Attributes:
         num_missing: videos whose file is not where it was.
-        num_superseded, num_removed: rows of videos that were extracted again, or taken out.
+        num_superseded: rows of videos that were extracted again.
+        num_removed: videos that were taken out, whose last rows are still there.
         num_dead_bytes: what those take up; `vtr store compact` frees it.
     """
 
@@ -352,22 +349,24 @@ def contents(opened: FeatureStore) -> Contents:
         StoreError: a file is damaged.
     """
     store, videos = opened.path, opened.videos
-    num_superseded = num_removed = num_dead_bytes = num_with_frames = 0
+    num_dead = num_dead_bytes = num_with_frames = 0
+    removed: set[str] = set()
     row_bytes = 2 * opened.config.backbone.dim + 4
     for number, shard in enumerate(opened.shards):
-        path, offsets = store / FRAME_FOLDER / shard.path.name, shard.offsets.tolist()
+        path, sizes = store / FRAME_FOLDER / shard.path.name, np.diff(shard.offsets).tolist()
         frames = FrameShard(path) if path.exists() else None
+        live = set(opened.live(number))
         for position, record in enumerate(shard.records):
-            at, start, stop = videos.get(record.video_id), offsets[position], offsets[position + 1]
             has_frames = frames is not None and record.video_id in frames
-            if at is not None and (at.shard, at.start, at.stop) == (number, start, stop):
+            if position in live:
                 num_with_frames += has_frames
                 continue
-            num_superseded += at is not None
-            num_removed += at is None
-            num_dead_bytes += (stop - start) * row_bytes
+            num_dead += 1
+            num_dead_bytes += sizes[position] * row_bytes
             if frames is not None and has_frames:
                 num_dead_bytes += frames.num_bytes(record.video_id)
+            if record.video_id not in videos:
+                removed.add(record.video_id)
     texts = [*text_paths(store), *store.glob(BANK_NAME)]
     num_texts = sum(open_texts(path).shape("text_offsets")[0] - 1 for path in texts)
     derived = list((store / INDEX_FOLDER).rglob("*.safetensors"))
@@ -377,8 +376,8 @@ def contents(opened: FeatureStore) -> Contents:
         texts=_kind(texts, num_texts),
         derived=_kind(derived, len(derived)),
         num_missing=sum(not os.path.exists(location.record.path) for location in videos.values()),
-        num_superseded=num_superseded,
-        num_removed=num_removed,
+        num_superseded=num_dead - len(removed),
+        num_removed=len(removed),
         num_dead_bytes=num_dead_bytes,
     )
 

@@ -106,6 +106,16 @@ class FeatureStore:
         at = self.videos[video_id]
         return self.shards[at.shard].timestamps[at.start : at.stop]
 
+    def live(self, number: int) -> list[int]:
+        """Which videos of a shard count: their numbers among those of the shard."""
+        starts = self.shards[number].offsets.tolist()
+        return [
+            position
+            for position, record in enumerate(self.shards[number].records)
+            if (location := self.videos.get(record.video_id)) is not None
+            and (location.shard, location.start) == (number, starts[position])
+        ]
+
     def by_shard(self) -> Iterator[tuple[Shard, list[Location]]]:
         """Each shard with its current videos in row order, for passes over everything."""
         groups: dict[int, list[Location]] = {}
