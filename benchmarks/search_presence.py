@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.searching.finder import QueryVectors
-from vtrcli.searching.query import Query, SearchOptions
+from vtrcli.searching.query import Query, QueryVectors, SearchOptions
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.config import BackboneInfo, StoreConfig, create_config
 from vtrcli.store.records import VideoRecord

@@ -26,9 +26,8 @@ from extract import make_weights
 from synthetic import Maker, write_store
 
 from vtrcli.model.families import backbone_info
-from vtrcli.searching.finder import QueryVectors
 from vtrcli.searching.presence import Presence
-from vtrcli.searching.query import SearchOptions
+from vtrcli.searching.query import QueryVectors, SearchOptions
 from vtrcli.searching.scores import products
 from vtrcli.searching.searcher import Searcher
 

@@ -22,8 +22,7 @@ from vtrcli.model.families import open_text_tower
 from vtrcli.model.heads import HEADS, HeadKind, build_head, head_kind
 from vtrcli.model.runs import TrainedRun, load_head, newest_fitting_run, read_config, score_blocks
 from vtrcli.searching.bank import open_bank
-from vtrcli.searching.finder import QueryVectors
-from vtrcli.searching.query import NUM_RERANKED, Query, SearchOptions
+from vtrcli.searching.query import NUM_RERANKED, Query, QueryVectors, SearchOptions
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.cache import build_bank, encode_streams
@@ -176,7 +175,7 @@ def test_what_needs_one_vector_per_video_is_refused(max_sim: str, toy: Path, tmp
     with pytest.raises(
         UsageError, match="a picture or a video as a query.*'max-sim' ranks by texts alone; leave out"
     ):
-        searcher._run_encoder.encode(Query(like=("v000",)))
+        searcher.encode(Query(like=("v000",)))
 
 
 def test_a_run_names_its_head_and_one_without_is_camoe(toy: Path, tmp_path: Path) -> None:

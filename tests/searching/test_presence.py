@@ -16,7 +16,7 @@ from tests.store.stores import SHA256, make_config, make_record
 from vtrcli.searching import presence as presence_module
 from vtrcli.searching.finder import best_present
 from vtrcli.searching.presence import Presence
-from vtrcli.searching.query import Query, SearchOptions
+from vtrcli.searching.query import Query, QueryVectors, SearchOptions
 from vtrcli.searching.scores import VideoScores
 from vtrcli.searching.searcher import NO_RESULT, Searcher
 from vtrcli.store.catalog_file import open_catalog
@@ -181,7 +181,8 @@ def test_a_store_without_any_file_says_what_helps_and_asks_little(tmp_path: Path
         names, presence = found(store, np.linspace(1, 0, 500).tolist())
     assert names == [] and len(presence.missing) == catalog.num_videos
     assert len([path for path in looked if str(path).endswith(".mp4")]) == 3  # one a folder
-    searcher._clip.encode = lambda query: np.ones(4, np.float32) / 2  # type: ignore[method-assign]
+    half = np.ones(4, np.float32) / 2
+    searcher.encode = lambda query: QueryVectors(half, half)  # type: ignore[method-assign]
     for moments in (False, True):
         result = searcher.search(Query(text="x"), SearchOptions(moments=moments))
         assert result.hits == () and result.num_videos == 500

@@ -34,7 +34,7 @@ def test_videos_are_ranked_by_their_best_frame(demo: Path) -> None:
     store = FeatureStore(demo / "store")
     searcher = Searcher(demo / "store", device="cpu")
     for text in TEXTS:
-        vector = searcher._clip.encode(Query(text=text))
+        vector = searcher.encode(Query(text=text)).clip
         best = {
             video_id: float((unit_rows(store.features(video_id)) @ vector).max()) for video_id in store.videos
         }
@@ -52,7 +52,7 @@ def test_videos_are_ranked_by_their_best_frame(demo: Path) -> None:
 @pytest.mark.parametrize("pooling", ["max", "mean", "softmax"])
 def test_every_pooling_ranks_by_its_exact_scores(demo: Path, pooling: str) -> None:
     searcher = Searcher(demo / "store", pooling=pooling, device="cpu")  # type: ignore[arg-type]
-    vector = searcher._clip.encode(Query(text="a red circle"))
+    vector = searcher.encode(Query(text="a red circle")).clip
     exact = searcher._frames.exact_scores(vector, range(24))
     scores = searcher._frames.score(vector)
     assert (np.abs(scores.values - exact) <= scores.error).all()
@@ -170,12 +170,12 @@ def test_a_picture_finds_the_video_that_it_is_from(demo: Path, tmp_path: Path) -
 
 def test_more_and_fewer_terms_move_the_answer(demo: Path) -> None:
     searcher = Searcher(demo / "store", device="cpu")
-    plain = searcher._clip.encode(Query(text="a red circle"))
-    green = searcher._clip.encode(Query(text="a green arrow"))
-    plus = searcher._clip.encode(Query(text="a red circle", plus=("a green arrow",)))
-    minus = searcher._clip.encode(Query(text="a red circle", minus=("a green arrow",)))
+    plain = searcher.encode(Query(text="a red circle")).clip
+    green = searcher.encode(Query(text="a green arrow")).clip
+    plus = searcher.encode(Query(text="a red circle", plus=("a green arrow",))).clip
+    minus = searcher.encode(Query(text="a red circle", minus=("a green arrow",))).clip
     assert plus @ green > plain @ green > minus @ green
-    mostly = searcher._clip.encode(Query(text="a red circle", plus=("a green arrow",), weights=(9, 1)))
+    mostly = searcher.encode(Query(text="a red circle", plus=("a green arrow",), weights=(9, 1))).clip
     assert mostly @ plain > plus @ plain
     assert np.linalg.norm(mostly) == pytest.approx(1, abs=1e-6)
     with pytest.raises(UsageError, match="^the terms of the query cancel each other; "):

@@ -11,9 +11,16 @@ import numpy as np
 
 from vtrcli.errors import InputError, UsageError
 from vtrcli.milvus.reader import FoundVideo, MilvusIndex, VideoFrames
-from vtrcli.searching.encoding import ClipEncoder, RunEncoder
+from vtrcli.searching.encoding import QueryEncoder
 from vtrcli.searching.moments import Moment, moments_of
-from vtrcli.searching.query import MIN_RUN_SHORTLIST, Query, SearchOptions, nearest_frame, split_place
+from vtrcli.searching.query import (
+    MIN_RUN_SHORTLIST,
+    Query,
+    QueryVectors,
+    SearchOptions,
+    nearest_frame,
+    split_place,
+)
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.searching.run import RunModel
 
@@ -36,21 +43,16 @@ class MilvusSearcher:
     def __init__(
         self, index: MilvusIndex, *, cache: Path, run: Path | None = None, device: str = "auto"
     ) -> None:
-        self._index = index
-        source = Path(index.name)
-        self._places = places = _IndexPlaces(index)
-        self._clip = ClipEncoder(index.backbone, places, source=source, folder=cache, device=device)
+        self._index, self._places = index, _IndexPlaces(index)
+        source, backbone = Path(index.name), index.backbone
         self._run: RunModel | None = None
         if run is not None:
-            self._run = RunModel(run, source=source, backbone=index.backbone, device=device)
+            self._run = RunModel(run, source=source, backbone=backbone, device=device)
             self._run.require_vectors()
             index.require_space(space_name(self._run))
-            self._run_encoder = RunEncoder(self._run, self._clip, places, folder=cache)
-
-    @property
-    def run_name(self) -> str | None:
-        """The run that ranks; None for plain CLIP."""
-        return None if self._run is None else str(self._run.run)
+        self._encoder = QueryEncoder(
+            backbone, self._places, source=source, folder=cache, device=device, run=self._run
+        )
 
     def search(self, query: Query, options: SearchOptions | None = None) -> SearchResult:
         """The best videos or moments for a query.
@@ -66,12 +68,12 @@ class MilvusSearcher:
                 allowed="--dsl, --method and --min-relevance need the query bank of a store",
                 to_do="search the store itself, or leave them out",
             )
-        clip_vector = self._clip.encode(query)
+        vectors = self._encoder.encode(query)
         own = {self._places.find(value)[0] for value in query.like}
-        found, num_missing = self._found(query, clip_vector, options, own)
+        found, num_missing = self._found(vectors, options, own)
         frames = self._index.frames_of([video.video_id for video in found])
         hits = [
-            _hit(video, moments_of(*_facts(frames[video.video_id]), clip_vector)[: options.per_video])
+            _hit(video, moments_of(*_facts(frames[video.video_id]), vectors.clip)[: options.per_video])
             for video in found
             if video.video_id in frames
         ]
@@ -87,7 +89,7 @@ class MilvusSearcher:
                 key=lambda hit: -hit.score,
             )
         ranked = tuple(replace(hit, rank=rank) for rank, hit in enumerate(hits[: options.top_k], start=1))
-        notes = list(self._clip.notes)
+        notes = list(vectors.notes)
         if not ranked:
             missing = f"the {num_missing:,} best videos are missing on this machine; --missing shows them"
             notes.append(missing if num_missing else "nothing was found there")
@@ -97,16 +99,16 @@ class MilvusSearcher:
             hits=ranked,
             notes=tuple(dict.fromkeys(notes)),
             stores=(self._index.name,),
-            run=self.run_name,
+            run=None if self._run is None else str(self._run.run),
         )
 
     def _found(
-        self, query: Query, clip_vector: np.ndarray, options: SearchOptions, own: Collection[str]
+        self, vectors: QueryVectors, options: SearchOptions, own: Collection[str]
     ) -> tuple[list[FoundVideo], int]:
         """The best videos whose files are there, or all where missing ones are shown; and how many are missing."""
         num_more = len(own)
         for _ in range(MAX_ROUNDS):
-            asked = self._candidates(query, clip_vector, options, num_more=num_more)
+            asked = self._candidates(vectors, options, num_more=num_more)
             others = [video for video in asked if video.video_id not in own]
             there = [video for video in others if options.missing or os.path.exists(video.path)]
             if len(there) >= options.top_k or len(asked) < options.top_k + num_more:
@@ -115,16 +117,16 @@ class MilvusSearcher:
         return there, len(others) - len(there)
 
     def _candidates(
-        self, query: Query, clip_vector: np.ndarray, options: SearchOptions, *, num_more: int
+        self, vectors: QueryVectors, options: SearchOptions, *, num_more: int
     ) -> list[FoundVideo]:
         """The best videos; the best moments lie in those with the best frames, or among the best of a run."""
         top_k = options.top_k + num_more
         if self._run is None:
-            return self._index.search_frames(clip_vector, top_k=top_k, filters=options.filters)
+            return self._index.search_frames(vectors.clip, top_k=top_k, filters=options.filters)
         if options.moments:
             top_k = max(MIN_RUN_SHORTLIST, top_k)
-        vector = self._run_encoder.encode(query)
-        return self._index.search_vectors(space_name(self._run), vector, top_k=top_k, filters=options.filters)
+        space = space_name(self._run)
+        return self._index.search_vectors(space, vectors.ranking, top_k=top_k, filters=options.filters)
 
 
 def space_name(run: RunModel) -> str:

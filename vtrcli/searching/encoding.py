@@ -11,6 +11,7 @@ import json
 import math
 import struct
 import warnings
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ import numpy as np
 from vtrcli.errors import InputError, UsageError
 from vtrcli.model.families import open_tower
 from vtrcli.preprocessing import Size, framing_of
-from vtrcli.searching.query import Places, Query, Term
+from vtrcli.searching.query import Places, Query, QueryVectors, Term
 from vtrcli.searching.run import RunModel
 from vtrcli.store.config import INDEX_FOLDER, BackboneInfo
 from vtrcli.store.derived import keep_newest, read_kept, write_kept
@@ -31,119 +32,109 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from vtrcli.model.backbone import Backbone
-    from vtrcli.store.texts import TextRows
-    from vtrcli.text.streams import Tagger
 
 
-class ClipEncoder:
-    """Terms as unit vectors in the space of frames.
+class QueryEncoder:
+    """Queries as unit vectors among frames and, with a run, as vectors of its space.
+
+    For a run a text is split into the run's streams, and an image is a video of one frame.
 
     Args:
-        tag: the backbone that made the frames.
+        backbone: what made the frames.
         source: the store, for messages.
         folder: where text vectors are kept.
     """
 
-    def __init__(self, tag: BackboneInfo, places: Places, *, source: Path, folder: Path, device: str) -> None:
-        self.tag, self._places = tag, places
+    def __init__(
+        self,
+        backbone: BackboneInfo,
+        places: Places,
+        *,
+        source: Path,
+        folder: Path,
+        device: str,
+        run: RunModel | None = None,
+    ) -> None:
+        self._backbone, self._places, self._run = backbone, places, run
         self._source, self._device = source, device
-        self._cache = QueryCache(folder, model_id=tag.sha256, width=tag.dim)
-        self.notes: list[str] = []
+        self._texts = QueryCache(folder, model_id=backbone.sha256, width=backbone.dim)
+        if run is not None:
+            model_id = f"{backbone.sha256} {run.key} {run.config.tagger_id}"
+            self._texts_by_run = QueryCache(folder, model_id=model_id, width=run.width)
 
-    def encode(self, query: Query) -> np.ndarray:
-        """float32 [dim], of length 1.
+    def encode(self, query: Query) -> QueryVectors:
+        """The terms' vectors, weighed and added. By a run one text alone has the length that it has in `vtr eval`, so
+        that scores are the same.
 
         Raises:
-            InputError: an image that is none, or a video that the store does not have.
-            UsageError: terms that cancel each other.
+            InputError: an image that is none, a video that the store does not have, or another version of the run's
+                tagger is installed.
+            UsageError: terms that cancel each other, or a picture or a video for a head that ranks by texts alone.
             WeightsError, StoreError: the backbone cannot be loaded, or is another one now.
         """
-        self.notes = []
-        return combine([(term, self._term(term)) for term in query.terms])
-
-    def _term(self, term: Term) -> np.ndarray:
-        if term.kind == "text":
-            return self._text(term.value)
-        if term.kind == "image":
-            return self.image(term.value)
-        return np.asarray(unit_rows(self._places.frames_at(term.value)).mean(axis=0))
-
-    def image(self, path: str) -> np.ndarray:
-        """float32 [dim], the feature of a picture's file. Raises InputError, WeightsError, StoreError."""
-        tower = self._image_tower
-        pixels = read_image(Path(path), size=tower.preprocessing)
-        return np.asarray(tower.encode_images(pixels[None])[0])
-
-    def streams(self, text: str, tagger: Tagger) -> TextRows:
-        """Features of one text's streams, as `vtr cache` makes them."""
-        from vtrcli.text.cache import encode_streams
-
-        return encode_streams([text], tagger, self._text_tower)[0]
-
-    def _text(self, text: str) -> np.ndarray:
-        kept = self._cache.get(text)
-        if kept is None:
-            encoded = self._text_tower.encode_texts([text])
-            kept = encoded.features[0], encoded.num_cut > 0
-            self._cache.put(text, kept[0], was_cut=kept[1])
-        if kept[1]:
-            self.notes.append(
-                f"the query is longer than {self.tag.context_length} tokens; the backbone reads only its beginning"
+        run = self._run
+        if run is not None and not (query.is_text or run.head.is_inner_product):
+            raise UsageError(
+                f"a picture or a video as a query, with run {run.run}",
+                allowed=f"its head {run.head.name!r} ranks by texts alone",
+                to_do="leave out --image and --like, or the run (--run none)",
             )
-        return kept[0]
+        texts = {term: self._text(term.value) for term in query.terms if term.kind == "text"}
+        frames = {term: self._frames(term) for term in query.terms if term.kind != "text"}
+        notes: tuple[str, ...] = ()
+        if any(was_cut for _, was_cut in texts.values()):
+            read = f"{self._backbone.context_length} tokens; the backbone reads only its beginning"
+            notes = (f"the query is longer than {read}",)
+        clip = combine(
+            [
+                (term, texts[term][0] if term in texts else unit_rows(frames[term]).mean(axis=0))
+                for term in query.terms
+            ]
+        )
+        if run is None:
+            return QueryVectors(clip, clip, notes)
+        by_run = [
+            (
+                term,
+                self._text_by_run(run, term.value)
+                if term in texts
+                else run.heads.of_frames([frames[term]])[0],
+            )
+            for term in query.terms
+        ]
+        lengths = [float(np.linalg.norm(vector)) for term, vector in by_run if term in texts]
+        return QueryVectors(clip, combine(by_run) * np.float32(np.mean(lengths) if lengths else 1.0), notes)
+
+    def _frames(self, term: Term) -> np.ndarray:
+        """float [num_frames, dim]: those that a place in a video means, or the picture as one."""
+        if term.kind == "like":
+            return self._places.frames_at(term.value)
+        tower = self._image_tower
+        return tower.encode_images(read_image(Path(term.value), size=tower.preprocessing)[None])
+
+    def _text(self, text: str) -> tuple[np.ndarray, bool]:
+        def encoded() -> tuple[np.ndarray, bool]:
+            found = self._text_tower.encode_texts([text])
+            return found.features[0], found.num_cut > 0
+
+        return self._texts.get_or_put(text, encoded)
+
+    def _text_by_run(self, run: RunModel, text: str) -> np.ndarray:
+        def encoded() -> tuple[np.ndarray, bool]:
+            from vtrcli.text.cache import encode_streams
+
+            rows, _ = encode_streams([text], run.tagger, self._text_tower)
+            return np.ravel(run.heads.texts(rows)[0]), False
+
+        return self._texts_by_run.get_or_put(text, encoded)[0]
 
     @cached_property
     def _text_tower(self) -> Backbone:
-        return open_tower(self.tag, store=self._source, tower="text", device=self._device)
+        return open_tower(self._backbone, store=self._source, tower="text", device=self._device)
 
     @cached_property
     def _image_tower(self) -> Backbone:
-        return open_tower(self.tag, store=self._source, tower="image", device=self._device)
-
-
-class RunEncoder:
-    """Queries as vectors of a run's space. A text is split into the run's streams; an image is a video of one frame."""
-
-    def __init__(self, model: RunModel, clip: ClipEncoder, places: Places, *, folder: Path) -> None:
-        self._model, self._clip, self._places = model, clip, places
-        model_id = f"{clip.tag.sha256} {model.key} {model.config.tagger_id}"
-        self._cache = QueryCache(folder, model_id=model_id, width=model.width)
-
-    def encode(self, query: Query) -> np.ndarray:
-        """float32 [width]; one text alone has the length that it has in `vtr eval`, so that scores are the same.
-
-        Raises:
-            As ClipEncoder.encode; InputError when another version of the tagger is installed.
-            UsageError: a picture or a video, and a head that does not make the same of a text and a video.
-        """
-        if not (query.is_text or self._model.head.is_inner_product):
-            raise UsageError(
-                f"a picture or a video as a query, with run {self._model.run}",
-                allowed=f"its head {self._model.head.name!r} ranks by texts alone",
-                to_do="leave out --image and --like, or the run (--run none)",
-            )
-        terms = [(term, self._term(term)) for term in query.terms]
-        lengths = [float(np.linalg.norm(vector)) for term, vector in terms if term.kind == "text"]
-        vector: np.ndarray = combine(terms) * np.float32(np.mean(lengths) if lengths else 1.0)
-        return vector
-
-    def _term(self, term: Term) -> np.ndarray:
-        if term.kind == "text":
-            return self._text(term.value)
-        if term.kind == "image":
-            frames = self._clip.image(term.value)[None]
-        else:
-            frames = self._places.frames_at(term.value)
-        return np.asarray(self._model.heads.of_frames([frames])[0])
-
-    def _text(self, text: str) -> np.ndarray:
-        kept = self._cache.get(text)
-        if kept is not None:
-            return kept[0]
-        rows = self._clip.streams(text, self._model.tagger)
-        vector = np.ravel(self._model.heads.texts(rows)[0])
-        self._cache.put(text, vector, was_cut=False)
-        return vector
+        return open_tower(self._backbone, store=self._source, tower="image", device=self._device)
 
 
 def combine(terms: list[tuple[Term, np.ndarray]]) -> np.ndarray:
@@ -183,6 +174,14 @@ class QueryCache:
     def __init__(self, folder: Path, *, model_id: str, width: int) -> None:
         self._folder = folder
         self._model_id, self._width = model_id, width
+
+    def get_or_put(self, text: str, encode: Callable[[], tuple[np.ndarray, bool]]) -> tuple[np.ndarray, bool]:
+        """As `get`; what was not asked before is encoded, and kept."""
+        kept = self.get(text)
+        if kept is None:
+            kept = encode()
+            self.put(text, kept[0], was_cut=kept[1])
+        return kept
 
     def get(self, text: str) -> tuple[np.ndarray, bool] | None:
         """float32 [width] and whether CLIP had to cut the text; None when it was not asked before."""

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from vtrcli.searching.bank import BankScores
 from vtrcli.searching.frames import FrameSpace
 from vtrcli.searching.presence import Presence
-from vtrcli.searching.query import SearchOptions
+from vtrcli.searching.query import QueryVectors, SearchOptions
 from vtrcli.searching.run import RerankSpace
 from vtrcli.searching.scores import Correct, Space, VideoScores, best_videos
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.catalog_file import not_finite
-
-
-@dataclass(frozen=True)
-class QueryVectors:
-    """A query as float32 [dim] among frames, and as it is ranked by: the same, or in the space of a run."""
-
-    clip: np.ndarray
-    ranking: np.ndarray
-    notes: tuple[str, ...] = ()
 
 
 class Finder:

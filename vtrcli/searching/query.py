@@ -107,6 +107,15 @@ class Query:
         ]
 
 
+@dataclass(frozen=True)
+class QueryVectors:
+    """A query as float32 [dim] among frames, and as it is ranked by: the same, or float32 [width] in a run's space."""
+
+    clip: np.ndarray
+    ranking: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
 def _require_text(text: str) -> None:
     length = len(text.strip())
     if not 1 <= length <= MAX_QUERY_CHARACTERS:

@@ -16,13 +16,21 @@ import numpy as np
 
 from vtrcli.errors import StoreError, UsageError
 from vtrcli.searching.bank import Bank, open_bank, score_bank
-from vtrcli.searching.encoding import ClipEncoder, RunEncoder, cache_folder
+from vtrcli.searching.encoding import QueryEncoder, cache_folder
 from vtrcli.searching.filters import Filters
-from vtrcli.searching.finder import Finder, QueryVectors, Reranker
+from vtrcli.searching.finder import Finder, Reranker
 from vtrcli.searching.frames import FrameSpace
 from vtrcli.searching.moments import Moment, moments_of
 from vtrcli.searching.presence import Presence
-from vtrcli.searching.query import MIN_RUN_SHORTLIST, POOLING, CatalogPlaces, Query, SearchOptions, VideoScore
+from vtrcli.searching.query import (
+    MIN_RUN_SHORTLIST,
+    POOLING,
+    CatalogPlaces,
+    Query,
+    QueryVectors,
+    SearchOptions,
+    VideoScore,
+)
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.searching.run import RerankSpace, RunModel, RunSpace
 from vtrcli.searching.scores import Space
@@ -48,6 +56,9 @@ class _Asked:
 
 class Searcher:
     """Ranks the videos of a store, or the moments in them, by queries.
+
+    Attributes:
+        run: the run that ranks; None for plain CLIP.
 
     Args:
         run: a trained run that ranks instead of plain CLIP, its folder or what the searcher of another store read.
@@ -75,25 +86,20 @@ class Searcher:
         )
         require_videos(store, self.catalog.num_videos)
         self.on_progress = on_progress
-        places = CatalogPlaces(catalogs or [self.catalog])
-        self._places, folder, tag = places, cache_folder(store), self.catalog.config.backbone
-        self._clip = ClipEncoder(tag, places, source=store, folder=folder, device=device)
+        backbone, self._places = self.catalog.config.backbone, CatalogPlaces(catalogs or [self.catalog])
+        if run is not None and not isinstance(run, RunModel):
+            run = RunModel(Path(run), source=store, backbone=backbone, device=device)
+        self.run = run
+        self._encoder = QueryEncoder(
+            backbone, self._places, source=store, folder=cache_folder(store), device=device, run=run
+        )
         self._frames = FrameSpace(self.catalog, pooling=pooling)
         self._run: RunSpace | RerankSpace | None = None
-        if run is not None:
-            if not isinstance(run, RunModel):
-                run = RunModel(Path(run), source=store, backbone=tag, device=device)
-            if run.head.is_inner_product:
-                self._run = RunSpace(self.catalog, run)
-                self._run.prepare(on_progress)
-            else:
-                self._run = RerankSpace(self.catalog, run)
-            self._run_encoder = RunEncoder(run, self._clip, places, folder=folder)
-
-    @property
-    def run(self) -> RunModel | None:
-        """The run that ranks; None for plain CLIP."""
-        return None if self._run is None else self._run.model
+        if run is not None and run.head.is_inner_product:
+            self._run = RunSpace(self.catalog, run)
+            self._run.prepare(on_progress)
+        elif run is not None:
+            self._run = RerankSpace(self.catalog, run)
 
     def prepare_bank(self) -> None:
         """Compute what the captions of the bank score on all videos, and on their best frames."""
@@ -110,15 +116,8 @@ class Searcher:
         return self._run.vectors(range(self.catalog.num_videos)) if isinstance(self._run, RunSpace) else None
 
     def encode(self, query: Query) -> QueryVectors:
-        """A query in the spaces of this store.
-
-        Raises:
-            InputError, UsageError: a query that cannot be used.
-            WeightsError, StoreError: the towers cannot be loaded.
-        """
-        clip = self._clip.encode(query)
-        notes = tuple(self._clip.notes)
-        return QueryVectors(clip, clip if self._run is None else self._run_encoder.encode(query), notes)
+        """A query in the spaces of this store; raises as `QueryEncoder.encode`."""
+        return self._encoder.encode(query)
 
     def search(
         self, query: str | Query, options: SearchOptions | None = None, *, vectors: QueryVectors | None = None
