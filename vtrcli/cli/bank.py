@@ -8,7 +8,7 @@ import typer
 
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
-from vtrcli.cli.output import StepBar, count, print_json, print_line, print_rows, say
+from vtrcli.cli.output import ProgressBar, count, print_json, print_line, print_rows, say
 from vtrcli.cli.settings import VtrCommand, chosen_run
 from vtrcli.errors import InputError, UsageError
 from vtrcli.text_files import decode_text
@@ -41,7 +41,7 @@ def build(
     from vtrcli.text.cache import build_bank
 
     captions = read_captions(texts) if texts is not None else split_captions(dataset, annotations, split)
-    with StepBar(unit="captions", quiet=quiet, transient=True) as bar:
+    with ProgressBar(unit="captions", quiet=quiet, transient=True) as bar:
         result = build_bank(
             store,
             captions,
@@ -73,7 +73,7 @@ def prepare(store: Path, *, device: str, quiet: bool) -> int:
     from vtrcli.searching.searcher import Searcher
 
     newest = chosen_run(None, store, quiet=quiet)
-    with StepBar(unit="shards", quiet=quiet, transient=True) as bar:
+    with ProgressBar(unit="shards", quiet=quiet, transient=True) as bar:
         for run in dict.fromkeys((None, newest)):
             searcher = Searcher(store, run=run, device=device, on_progress=bar.update)
             searcher.prepare_bank()

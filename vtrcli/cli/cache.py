@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
-from vtrcli.cli.output import StepBar, count, print_json, print_line, say
+from vtrcli.cli.output import ProgressBar, count, print_json, print_line, say
 from vtrcli.errors import UsageError
 
 NAME = "cache"
@@ -35,7 +35,7 @@ def command(
     from vtrcli.store.config import read_config
     from vtrcli.text.cache import cache_captions
 
-    with StepBar(unit="captions", quiet=quiet or json_output) as bar:
+    with ProgressBar(unit="captions", quiet=quiet or json_output) as bar:
         result = cache_captions(
             store,
             dataset=name,
@@ -71,7 +71,7 @@ def _reencode(
         )
     from vtrcli.extraction.reencode import reencode_frames
 
-    with StepBar(unit="videos", quiet=quiet or json_output) as bar:
+    with ProgressBar(unit="videos", quiet=quiet or json_output) as bar:
         num_videos = reencode_frames(
             store, target=out, backbone=backbone, device=device, on_progress=bar.update
         )

@@ -30,9 +30,7 @@ def list_command(json_output: bool = options.JSON) -> None:
     from vtrcli.datasets.registry import DATASETS
 
     if json_output:
-        rows = [{**vars(info), "num_videos": dict(info.num_videos)} for info in DATASETS.values()]
-        rows = [{**row, "num_captions": dict(row["num_captions"])} for row in rows]
-        print_json("datasets list", {"datasets": rows})
+        print_json("datasets list", {"datasets": [vars(info) for info in DATASETS.values()]})
         return
     from rich.table import Table
     from rich.text import Text
@@ -76,7 +74,7 @@ def check(
     rows = check_dataset(dataset, annotations)
     problems = [f"{row.split}: {row.problem}" for row in rows if row.problem]
     if json_output:
-        print_json("datasets check", {"dataset": dataset, "splits": [_row_json(row) for row in rows]})
+        print_json("datasets check", {"dataset": dataset, "splits": [vars(row) for row in rows]})
     else:
         _print_rows(rows)
     if problems:
@@ -86,11 +84,6 @@ def check(
             allowed="the published files, whole",
             to_do="see `vtr datasets list` for where they come from",
         )
-
-
-def _row_json(row: SplitCheck) -> dict[str, object]:
-    names = ("split", "num_videos", "expected_videos", "num_captions", "expected_captions", "problem")
-    return {name: getattr(row, name) for name in names}
 
 
 def _print_rows(rows: Sequence[SplitCheck]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
-from vtrcli.cli.output import Column, StepBar, count, print_columns, print_json, printable, say, stdout
+from vtrcli.cli.output import Column, ProgressBar, count, print_columns, print_json, printable, say, stdout
 from vtrcli.cli.settings import SETTINGS_NAME, settings_text
 from vtrcli.errors import InputError, UsageError
 from vtrcli.files import write_whole
@@ -39,7 +39,7 @@ def command(
 
     refuse_foreign_settings(out)
     quiet = quiet or json_output
-    with StepBar(unit="", quiet=quiet) as bar:
+    with ProgressBar(unit="", quiet=quiet) as bar:
 
         def begin(text: str) -> None:
             bar.finish()

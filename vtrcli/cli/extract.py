@@ -87,8 +87,7 @@ def command(
     def run_once(
         *, retry_failed: bool, may_be_empty: bool = False, not_yet: Collection[Path] = ()
     ) -> ExtractResult:
-        display = Display(quiet=quiet_progress)
-        try:
+        with ProgressBar(unit="videos", quiet=quiet_progress) as bar:
             return extract(
                 paths,
                 store,
@@ -111,14 +110,14 @@ def command(
                 exclude=[anchored(pattern) for pattern in exclude or ()],
                 not_yet=not_yet,
                 on_download=download_progress(quiet=quiet_progress),
-                on_plan=display.announce,
-                on_progress=display.advance,
+                on_plan=lambda plan: announce(plan, bar, quiet=quiet_progress),
+                on_progress=lambda progress: advance(progress, bar),
             )
-        finally:
-            display.close()
 
-    if watch:
-        refuse_list(is_list)
+    if watch and is_list:
+        raise UsageError(
+            "--watch with a list on stdin", allowed="files and folders", to_do="name the folder to watch"
+        )
     result = run_once(retry_failed=retry_failed, may_be_empty=watch)
     show_result(result, json_output=json_output, quiet=quiet)
     if watch:
@@ -132,14 +131,6 @@ def command(
         )
     elif result.new_failures:
         raise typer.Exit(EXIT_SOME_FAILED)
-
-
-def refuse_list(is_list: bool) -> None:
-    """Raises UsageError for a list of paths: there is nothing to watch."""
-    if is_list:
-        raise UsageError(
-            "--watch with a list on stdin", allowed="files and folders", to_do="name the folder to watch"
-        )
 
 
 def keep_watching(
@@ -200,36 +191,23 @@ def input_paths(videos: list[Path] | None) -> tuple[list[Path], bool]:
     return videos, False
 
 
-class Display:
-    """The announcing line and the bar of one extraction."""
+def announce(plan: Plan, bar: ProgressBar, *, quiet: bool) -> None:
+    """What is about to be done, and where; and the bar, before the first video is done."""
+    backbone = plan.backbone
+    parts = [
+        f"{count(plan.num_to_do, 'video')}, {byte_size(plan.num_bytes)}",
+        plan.sampling.describe() + (", pixels as stored" if plan.aspect == "pixels" else ""),
+        f"{model_name(backbone.info.name)} on {backbone.device}, {backbone.precision}",
+        f"store {home_relative(plan.store)}",
+    ]
+    say(" · ".join(parts), quiet=quiet)
+    bar.update(0, plan.num_to_do)
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._bar: ProgressBar | None = None
 
-    def announce(self, plan: Plan) -> None:
-        """What is about to be done, and where."""
-        backbone = plan.backbone
-        parts = [
-            f"{count(plan.num_to_do, 'video')}, {byte_size(plan.num_bytes)}",
-            plan.sampling.describe() + (", pixels as stored" if plan.aspect == "pixels" else ""),
-            f"{model_name(backbone.info.name)} on {backbone.device}, {backbone.precision}",
-            f"store {home_relative(plan.store)}",
-        ]
-        say(" · ".join(parts), quiet=self._quiet)
-        self._bar = ProgressBar(plan.num_to_do, unit="videos", quiet=self._quiet)
-        self._bar.__enter__()
-
-    def advance(self, progress: Progress) -> None:
-        """Move the bar."""
-        if self._bar:
-            failed = f" · {progress.num_failed:,} failed" if progress.num_failed else ""
-            self._bar.update(progress.num_done, f"{progress.num_frames:,} frames{failed}")
-
-    def close(self) -> None:
-        """Leave the bar as it is."""
-        if self._bar:
-            self._bar.__exit__(None, None, None)
+def advance(progress: Progress, bar: ProgressBar) -> None:
+    """Move the bar."""
+    failed = f" · {progress.num_failed:,} failed" if progress.num_failed else ""
+    bar.update(progress.num_done, progress.num_videos, f"{progress.num_frames:,} frames{failed}")
 
 
 def print_result(result: ExtractResult, *, quiet: bool) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
-from vtrcli.cli.output import StepBar, count, print_json, print_line, say
+from vtrcli.cli.output import ProgressBar, count, print_json, print_line, say
 from vtrcli.cli.settings import VtrCommand, chosen_run
 
 NAME = "milvus"
@@ -48,7 +48,7 @@ def push(
 
     vectors = run_vectors(store, run, device=device, quiet=quiet)
     feature_store = FeatureStore(store)
-    with StepBar(unit="videos", quiet=quiet, transient=True) as bar:
+    with ProgressBar(unit="videos", quiet=quiet, transient=True) as bar:
         result = push_store(
             feature_store,
             uri=milvus,
@@ -59,7 +59,16 @@ def push(
             on_progress=bar.update,
         )
     if json_output:
-        body = {"store": str(store), "milvus": shown(milvus), **vars_of(result)}
+        body = {
+            "store": str(store),
+            "milvus": shown(milvus),
+            "num_added": result.num_added,
+            "num_changed": result.num_changed,
+            "num_removed": result.num_removed,
+            "num_unchanged": result.num_unchanged,
+            "num_vectors": dict(result.num_vectors),
+            "left_out": [{"video_id": video_id, "reason": reason} for video_id, reason in result.refused],
+        }
         print_json("milvus push", body)
         return
     for video_id, reason in result.refused[:MAX_SHOWN]:
@@ -88,22 +97,10 @@ def run_vectors(store: Path, run: str | None, *, device: str, quiet: bool) -> di
     from vtrcli.milvus.searcher import space_name
     from vtrcli.searching.searcher import Searcher
 
-    with StepBar(unit="shards", quiet=quiet, transient=True) as bar:
+    with ProgressBar(unit="shards", quiet=quiet, transient=True) as bar:
         chosen = chosen_run(run, store, quiet=quiet)
         searcher = Searcher(store, run=chosen, device=device, on_progress=bar.update)
         vectors = searcher.run_vectors()
     if searcher.run is None or vectors is None:
         return None
     return {space_name(searcher.run): (searcher.catalog.ids.all(), vectors)}
-
-
-def vars_of(result: Any) -> dict[str, Any]:
-    """The counts of a push, for JSON."""
-    return {
-        "num_added": result.num_added,
-        "num_changed": result.num_changed,
-        "num_removed": result.num_removed,
-        "num_unchanged": result.num_unchanged,
-        "num_vectors": dict(result.num_vectors),
-        "left_out": [{"video_id": video_id, "reason": reason} for video_id, reason in result.refused],
-    }

@@ -39,8 +39,7 @@ def list_command(json_output: bool = options.JSON) -> None:
 
     entries = list_models()
     if json_output:
-        body = [{**vars(entry), "path": str(entry.path) if entry.path else None} for entry in entries]
-        print_json("models list", {"models": body})
+        print_json("models list", {"models": [vars(entry) for entry in entries]})
         return
     columns = [
         Column("name", style="bold"),

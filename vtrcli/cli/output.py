@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -235,68 +234,44 @@ def count(number: int, noun: str) -> str:
 
 
 class ProgressBar:
-    """A bar over `total` things; `update` takes the absolute number done and a short text beside it."""
+    """Progress on stderr: a bar on a terminal, a line now and then elsewhere, nothing when quiet.
 
-    def __init__(self, total: int, *, unit: str, quiet: bool, transient: bool = False) -> None:
-        self._total = total
-        self._unit = unit
-        self._quiet = quiet or total == 0
-        self._started = self._last_line = time.monotonic()
-        self._first: int | None = None
-        self._bar: Progress | None = None
-        if not self._quiet and sys.stderr.isatty():
-            self._bar = _rich_bar(transient=transient)
-            self._task = self._bar.add_task("", total=total, rate="", note="")
-
-    def __enter__(self) -> ProgressBar:
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def update(self, num_done: int, note: str = "") -> None:
-        """Show that `num_done` of the total are done."""
-        if self._quiet:
-            return
-        now = time.monotonic()
-        if self._first is None:  # a run that goes on: what was done before does not count for the rate
-            self._first = num_done - 1 if num_done > 0 else 0
-        rate = (num_done - self._first) / max(now - self._started, 1e-9)
-        speed = f"{rate:.{0 if rate >= 10 else 1 if rate >= 1 else 2}f}"
-        if self._bar:
-            self._bar.update(self._task, completed=num_done, rate=f"{speed} {self._unit}/s", note=note)
-        elif now - self._last_line >= LINE_SECONDS:
-            self._last_line = now
-            text = f"{num_done:,}/{self._total:,} {self._unit} · {speed} {self._unit}/s"
-            typer.echo(text + (f" · {note}" if note else ""), err=True)
-
-
-class StepBar:
-    """A bar whose total is known only with the first call of `update(num_done, total)`."""
+    The first `update` begins it; after `finish` the next one begins another.
+    """
 
     def __init__(self, *, unit: str, quiet: bool, transient: bool = False) -> None:
         self._unit, self._quiet, self._transient = unit, quiet, transient
-        self._bar: ProgressBar | None = None
+        self._first: int | None = None
+        self._bar: Progress | None = None
 
-    def __enter__(self) -> StepBar:
+    def __enter__(self) -> ProgressBar:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.finish()
 
     def update(self, num_done: int, total: int, note: str = "") -> None:
-        """Show that `num_done` of `total` are done."""
-        if self._bar is None:
-            self._bar = ProgressBar(total, unit=self._unit, quiet=self._quiet, transient=self._transient)
-            self._bar.__enter__()
-        self._bar.update(num_done, note)
+        """Show that `num_done` of `total` are done, and a short text beside it."""
+        if self._quiet or total == 0:
+            return
+        now = time.monotonic()
+        if self._first is None:
+            # In a run that goes on, what was done before does not count for the rate.
+            self._first = max(num_done - 1, 0)
+            self._started = self._last_line = now
+            if sys.stderr.isatty():
+                self._bar = _rich_bar(transient=self._transient)
+                self._task = self._bar.add_task("", total=total, rate="", note="")
+                self._bar.start()
+        rate = (num_done - self._first) / max(now - self._started, 1e-9)
+        speed = f"{rate:.{0 if rate >= 10 else 1 if rate >= 1 else 2}f} {self._unit}/s"
+        if self._bar:
+            self._bar.update(self._task, completed=num_done, rate=speed, note=note)
+        elif now - self._last_line >= LINE_SECONDS:
+            self._last_line = now
+            typer.echo(
+                f"{num_done:,}/{total:,} {self._unit} · {speed}" + (f" · {note}" if note else ""), err=True
+            )
 
     def update_unit(self, num_done: int, total: int, unit: str) -> None:
         """As `update`, for a caller whose things change; another unit begins another bar."""
@@ -306,15 +281,15 @@ class StepBar:
         self.update(num_done, total)
 
     def finish(self) -> None:
-        """Leave the bar as it is; the next `update` begins another."""
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-            self._bar = None
+        """Leave the bar as it is."""
+        if self._bar:
+            self._bar.stop()
+        self._first = self._bar = None
 
 
 def download_progress(*, quiet: bool) -> Callable[[int, int], None]:
     """A bar in megabytes that appears with the first bytes of a download."""
-    bar = StepBar(unit="MB", quiet=quiet)
+    bar = ProgressBar(unit="MB", quiet=quiet)
 
     def update(num_bytes: int, total_bytes: int) -> None:
         bar.update(num_bytes // 1_000_000, total_bytes // 1_000_000, "weights")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vtrcli.api import open_searcher
 from vtrcli.cli import options
 from vtrcli.cli.options import arg, flag, opt, to_bytes, to_seconds, to_timestamp
-from vtrcli.cli.output import StepBar, anchored, say
+from vtrcli.cli.output import ProgressBar, anchored, say
 from vtrcli.cli.search_output import Output, read_lines
 from vtrcli.cli.settings import chosen_run
 from vtrcli.errors import StoreError, UsageError
@@ -191,7 +191,7 @@ def open_stores(
 ) -> Iterator[Searcher | StoresSearcher]:
     """The searcher of one store or of several, with the newest run that fits where neither run nor score was named."""
     chosen = None if run is None and score is not None else chosen_run(run, stores[0], quiet=quiet)
-    with StepBar(unit="shards", quiet=quiet, transient=True) as bar:
+    with ProgressBar(unit="shards", quiet=quiet, transient=True) as bar:
         searcher = open_searcher(stores, run=chosen, score=score, device=device, on_progress=bar.update)
     yield searcher
 

@@ -95,8 +95,8 @@ def save_hits(hits: Sequence[Hit], folder: Path, *, quiet: bool) -> list[dict[st
     from vtrcli.errors import VideoError
     from vtrcli.searching.clips import save_clips
 
-    with ProgressBar(len(hits), unit="clips", quiet=quiet, transient=True) as bar:
-        saved = save_clips(hits, folder, on_progress=lambda num_done, total: bar.update(num_done))
+    with ProgressBar(unit="clips", quiet=quiet, transient=True) as bar:
+        saved = save_clips(hits, folder, on_progress=bar.update)
     rows: list[dict[str, Any]] = []
     for hit, clip in saved:
         if isinstance(clip, VideoError):

@@ -12,7 +12,7 @@ from vtrcli.cli import options
 from vtrcli.cli.options import arg, flag, opt
 from vtrcli.cli.output import (
     Column,
-    StepBar,
+    ProgressBar,
     byte_size,
     count,
     model_name,
@@ -158,7 +158,7 @@ def compact(
     from vtrcli.store.config import INDEX_FOLDER
     from vtrcli.store.derived import remove_orphans
 
-    with StepBar(unit="MB", quiet=quiet, transient=True) as bar:
+    with ProgressBar(unit="MB", quiet=quiet, transient=True) as bar:
         report = compacting.compact(
             store,
             drop_frames=drop_frames,

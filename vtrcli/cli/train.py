@@ -16,7 +16,7 @@ import typer
 from vtrcli.api import train
 from vtrcli.cli import options
 from vtrcli.cli.options import flag, opt
-from vtrcli.cli.output import StepBar, count, home_relative, print_json, print_line, say
+from vtrcli.cli.output import ProgressBar, count, home_relative, print_json, print_line, say
 from vtrcli.cli.settings import newest_run, runs_folder
 from vtrcli.errors import EXIT_INTERRUPTED, UsageError, WeightsError
 from vtrcli.times import clock
@@ -261,8 +261,8 @@ class Screen:
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
-        self._bar = StepBar(unit="steps", quiet=quiet, transient=True)
-        self._captions = StepBar(unit="captions", quiet=quiet)
+        self._bar = ProgressBar(unit="steps", quiet=quiet, transient=True)
+        self._captions = ProgressBar(unit="captions", quiet=quiet)
 
     def __enter__(self) -> Screen:
         return self
