@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +245,13 @@ def test_numbers_that_cannot_be_are_refused_before_anything_is_encoded(
     """Also where no correction asks for them."""
     with pytest.raises(UsageError, match=f"^{message}"):
         EvaluationOptions(**options)
+
+
+def test_a_matrix_needs_nothing_of_data_sets_captions_and_models() -> None:
+    code = (
+        "import sys, numpy as np, vtrcli as vtr; vtr.evaluate(np.eye(4, dtype='f4'), dsl=True); "
+        "rooms = ('datasets', 'training', 'video', 'searching', 'text.cache', 'model.runs', 'model.families'); "
+        "print([name for name in sys.modules if name.startswith(tuple('vtrcli.' + room for room in rooms))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

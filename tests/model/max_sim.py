@@ -34,7 +34,7 @@ class MaxSimConfig:
 
     @property
     def max_length(self) -> float:
-        raise NotImplementedError
+        return math.inf
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

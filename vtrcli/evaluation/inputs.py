@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vtrcli.datasets.match_store import JoinedSplit, join_with_store, require_complete
-from vtrcli.datasets.registry import load_split, text_limit
 from vtrcli.errors import InputError
 from vtrcli.evaluation.evaluate import EvaluationInputs
 from vtrcli.files import replacing, write_whole
@@ -21,12 +19,13 @@ from vtrcli.ranking.scores import DenseScores, ScoreSource, VectorScores, check_
 from vtrcli.ranking.truth import Truth
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.store.texts import TextRows
-from vtrcli.text.cache import cache_texts, open_text_cache
-from vtrcli.text.streams import STREAMS, TaggerName, load_tagger
+from vtrcli.text.streams import STREAMS
 from vtrcli.text_files import decode_text
 
 if TYPE_CHECKING:
+    from vtrcli.datasets.match_store import JoinedSplit
     from vtrcli.model.runs import TrainedRun
+    from vtrcli.text.streams import TaggerName
 
 AnyScores = str | PathLike[str] | np.ndarray
 AnyTruth = str | PathLike[str] | Sequence[int] | np.ndarray | Truth | None
@@ -146,7 +145,12 @@ def from_store(
         UsageError, InputError: the data set; videos that the store lacks (unless `allow_missing`).
         StoreError, WeightsError: store, run or weights; a run that does not fit the store.
     """
+    # A matrix needs nothing of data sets, captions and models.
+    from vtrcli.datasets.match_store import join_with_store, require_complete
+    from vtrcli.datasets.registry import load_split, text_limit
     from vtrcli.model.runs import TrainedRun
+    from vtrcli.text.cache import cache_texts, open_text_cache
+    from vtrcli.text.streams import load_tagger
 
     opened = FeatureStore(store)
     joined = join_with_store(load_split(dataset, annotations, split), opened.videos, paths=opened.paths)
@@ -161,7 +165,8 @@ def from_store(
             to_do="choose it with --tagger, or install that version",
         )
     limit = max_tokens or model.max_tokens or text_limit(dataset)
-    bank_texts = _train_texts(dataset, annotations) if use_train_bank else []
+    train = load_split(dataset, annotations, "train").captions if use_train_bank else ()
+    bank_texts = list(dict.fromkeys(caption.text for caption in train))
     texts = [caption.text for caption in joined.captions]
     cache_texts(opened, [*texts, *bank_texts], tagger=tagger, max_tokens=limit, device=device)
     cache = open_text_cache(opened, tagger_id=tagger_id, max_tokens=limit)
@@ -193,10 +198,6 @@ def _model_scores(model: TrainedRun | MeanVectors, texts: np.ndarray, videos: np
     if isinstance(model, MeanVectors) or model.config.head.is_inner_product:
         return VectorScores(texts, videos)
     return DenseScores(model.scores(texts, videos))
-
-
-def _train_texts(dataset: str, annotations: Path) -> list[str]:
-    return list(dict.fromkeys(caption.text for caption in load_split(dataset, annotations, "train").captions))
 
 
 def _missing_note(joined: JoinedSplit) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.files import remove_abandoned
 from vtrcli.model import runs
 from vtrcli.model.backbone import TrainableBackbone, choose_device
-from vtrcli.model.heads import Head, build_head, head_kind
+from vtrcli.model.heads import Head, head_kind
 from vtrcli.model.runs import RunConfig, encode_texts, encode_videos, save_weights, score_blocks
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.ranking.evaluate import evaluate
@@ -110,8 +110,8 @@ def train(
     display = display or Display()
     started = time.monotonic()
     prior = runs.read_config(out, option="--out") if resume else None
-    head_kind(settings.head)
     settings = _settings(out, prior, settings, dataset=dataset, epochs=epochs, steps=steps)
+    kind = head_kind(settings.head)
     if tensorboard:
         record.require_tensorboard()
     device = choose_device(device)
@@ -138,15 +138,11 @@ def train(
             data, val = train_and_val(features, settings)
         # Seeded here and not earlier: loading a backbone, for captions not cached yet, draws random numbers too.
         torch.manual_seed(settings.seed)
-        shape = (
-            head_kind(settings.head).config.of_settings(settings, dim=made_by.dim)
-            if prior is None
-            else prior.head
-        )
-        head = build_head(shape, logit_scale=made_by.logit_scale).to(device)
+        shape = prior.head if prior is not None else kind.config.of_settings(settings, dim=made_by.dim)
+        head = kind.build(shape, made_by.logit_scale).to(device)
         config = RunConfig(
             settings=settings,
-            head=head.config,
+            head=shape,
             backbone=made_by,
             dataset=dataset,
             annotations=str(annotations.absolute()),
@@ -361,7 +357,8 @@ class Run:
             scores: ScoreSource = VectorScores(texts, videos)
         else:
             scores = DenseScores(score_blocks(self.head, texts, videos, device=self.device))
-        result = evaluate(scores, truth, num_bootstrap=0)
+        scale = float(self.head.logit_scale.detach())
+        result = evaluate(scores, truth, logit_scale=scale, num_bootstrap=0)
         directions = {"t2v": result.t2v, "v2t": result.v2t}
         return {name: metrics.to_json() for name, metrics in directions.items() if metrics is not None}
 
