@@ -14,11 +14,11 @@ import tempfile
 from pathlib import Path
 
 from vtrcli.datasets.registry import load_split
-from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationOptions, evaluate_inputs
+from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationSettings, evaluate_inputs
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.ranking.evaluate import Evaluation
 from vtrcli.searching.filters import Filters
-from vtrcli.searching.query import Query, SearchMethod, SearchOptions
+from vtrcli.searching.query import Query, SearchMethod, SearchSettings
 from vtrcli.searching.searcher import Searcher
 from vtrcli.text.cache import build_bank
 
@@ -47,7 +47,7 @@ def compare(store: Path, folder: Path, run: Path | None) -> None:
         store, run=run, dataset=DATASET, annotations=folder, split="test", device="cpu", use_train_bank=True
     )
     named = tuple(method for method in METHODS if method is not None)
-    result = evaluate_inputs(inputs, EvaluationOptions(methods=named, num_bootstrap=0))
+    result = evaluate_inputs(inputs, EvaluationSettings(methods=named, num_bootstrap=0))
     evaluated: dict[str | None, Evaluation] = {None: result.evaluations[0]}
     evaluated |= {each.method: each for each in result.evaluations[1:] if not each.transductive}
     searcher = Searcher(store, run=run, pooling="mean", device="cpu")
@@ -75,7 +75,7 @@ def recall(
     method: SearchMethod | None,
 ) -> float:
     """Per cent of the texts whose right video is the first hit."""
-    options = SearchOptions(top_k=1, filters=gallery, method=method)
+    options = SearchSettings(top_k=1, filters=gallery, method=method)
     hits = [searcher.search(Query(text=text), options).hits[0].video_id for text in texts]
     return 100 * sum(hit == video for hit, video in zip(hits, right, strict=True)) / len(texts)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.searching.query import Query, QueryVectors, SearchOptions
+from vtrcli.searching.query import Query, QueryVectors, SearchSettings
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.config import BackboneInfo, StoreConfig, create_config
 from vtrcli.store.records import VideoRecord
@@ -75,7 +75,9 @@ def measured(searcher: Searcher, *, missing: bool) -> float:
         vector = rng.standard_normal(DIM).astype(np.float32)
         vector /= np.linalg.norm(vector)
         started = time.perf_counter()
-        searcher.search(Query(text="x"), SearchOptions(missing=missing), vectors=QueryVectors(vector, vector))
+        searcher.search(
+            Query(text="x"), SearchSettings(missing=missing), vectors=QueryVectors(vector, vector)
+        )
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds[1:])
 

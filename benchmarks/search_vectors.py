@@ -27,7 +27,7 @@ from synthetic import Maker, write_store
 
 from vtrcli.model.families import backbone_info
 from vtrcli.searching.presence import Presence
-from vtrcli.searching.query import QueryVectors, SearchOptions
+from vtrcli.searching.query import QueryVectors, SearchSettings
 from vtrcli.searching.scores import products
 from vtrcli.searching.searcher import Searcher
 
@@ -77,7 +77,7 @@ def best(searcher: Searcher, query: np.ndarray) -> float:
     passes = np.ones(searcher.catalog.num_videos, bool)
     started = time.perf_counter()
     presence = Presence(searcher.catalog, show_missing=True)
-    searcher.finder.best(QueryVectors(query, query), passes, SearchOptions(), presence, top_k=TOP_K)
+    searcher.finder.best(QueryVectors(query, query), passes, SearchSettings(), presence, top_k=TOP_K)
     return time.perf_counter() - started
 
 
@@ -87,7 +87,7 @@ def moments(searcher: Searcher, query: np.ndarray) -> float:
     passes = np.ones(searcher.catalog.num_videos, bool)
     presence = Presence(searcher.catalog, show_missing=True)
     videos, _ = searcher.finder.best(
-        QueryVectors(query, query), passes, SearchOptions(), presence, top_k=TOP_K
+        QueryVectors(query, query), passes, SearchSettings(), presence, top_k=TOP_K
     )
     for video in videos:
         searcher.moments(video, query)

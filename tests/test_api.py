@@ -19,9 +19,9 @@ from vtrcli.cli import eval as eval_command
 from vtrcli.cli import search as search_command
 from vtrcli.cli import train as train_command
 from vtrcli.errors import UsageError
-from vtrcli.evaluation.evaluate import EvaluationOptions
+from vtrcli.evaluation.evaluate import EvaluationSettings
 from vtrcli.model.train_settings import TrainSettings
-from vtrcli.searching.query import POOLING, SearchOptions
+from vtrcli.searching.query import POOLING, SearchSettings
 
 PROJECT = Path(__file__).parents[1]
 FENCE = re.compile(r"^```python\n(.*?)^```", flags=re.S | re.M)
@@ -103,7 +103,7 @@ def test_an_answer_has_the_keys_of_the_command(demo: Path) -> None:
     assert json.loads(json.dumps(found.to_json())) == {key: told[key] for key in found.to_json()}
     assert [row["rank"] for row in found.table()] == [1, 2, 3]
     searcher = vtr.Searcher(str(demo / "store"))
-    assert searcher.search("a red circle", SearchOptions(top_k=3, moments=True)).table() == found.table()
+    assert searcher.search("a red circle", SearchSettings(top_k=3, moments=True)).table() == found.table()
 
 
 def test_what_cannot_be_is_said_before_anything_is_loaded() -> None:
@@ -137,12 +137,12 @@ def test_the_commands_have_the_defaults_of_the_settings() -> None:
         "bootstrap": "num_bootstrap",
         "seed": "seed",
     }
-    known = defaults_of(EvaluationOptions)
+    known = defaults_of(EvaluationSettings)
     assert {option: command[option].default.default for option in names} == {
         option: known[field] for option, field in names.items()
     }
     command = inspect.signature(search_command.command).parameters
-    known = defaults_of(SearchOptions)
+    known = defaults_of(SearchSettings)
     for name in ("top_k", "moments", "per_video", "method", "min_relevance", "missing"):
         assert command[name].default.default == known[name], name
     assert shown_default(command["score"]) == POOLING

@@ -194,20 +194,20 @@ def evaluate(
         tagger, max_tokens, allow_missing: of a data set, as for training.
         methods: corrections; `dsl` is short for the one of that name.
         **settings: temperature, logit_scale, ties, v2t_over, num_bootstrap, seed and the others of
-            `vtrcli.evaluation.evaluate.EvaluationOptions`, with its defaults.
+            `vtrcli.evaluation.evaluate.EvaluationSettings`, with its defaults.
 
     Raises:
         UsageError: arguments that do not fit together, or numbers out of bounds.
         InputError: scores, a data set or videos that are missing or cannot be used.
         StoreError, WeightsError: store, run or weights; a run that does not fit the store.
     """
-    from vtrcli.evaluation.evaluate import EvaluationOptions, evaluate_inputs
+    from vtrcli.evaluation.evaluate import EvaluationSettings, evaluate_inputs
     from vtrcli.evaluation.inputs import from_store
     from vtrcli.model.backbone import choose_device
 
     chosen_device = choose_device(device)
     names: tuple[MethodName, ...] = (*(("dsl",) if dsl else ()), *methods)
-    options = EvaluationOptions(methods=names, **settings)
+    options = EvaluationSettings(methods=names, **settings)
     if similarities is not None or text_vectors is not None or video_vectors is not None:
         inputs = _given_scores(similarities, text_vectors, video_vectors, text_to_video, bank)
         return evaluate_inputs(inputs, options)
@@ -286,16 +286,16 @@ def search(
         method: a correction by the store's query bank; `dsl` is short for the one of that name.
         score: how frames become a video's score, for plain CLIP: max, mean or softmax; None: max.
         **settings: top_k, moments, per_video, filters (`vtr.Filters`), min_relevance, missing: see
-            `vtrcli.searching.query.SearchOptions`, with its defaults.
+            `vtrcli.searching.query.SearchSettings`, with its defaults.
 
     Raises:
         InputError, UsageError: a query that cannot be used, or arguments that do not fit together.
         StoreError: no store, a damaged one, one without videos, or one of another backbone than the run's.
         WeightsError: no run there, or the backbone's weights are missing.
     """
-    from vtrcli.searching.query import SearchOptions
+    from vtrcli.searching.query import SearchSettings
 
-    options = SearchOptions(method="dsl" if dsl else method, **settings)
+    options = SearchSettings(method="dsl" if dsl else method, **settings)
     return open_searcher(store, run=run, score=score, device=device).search(query, options)
 
 

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationOptions, EvaluationResult, evaluate_inputs
+from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationResult, EvaluationSettings, evaluate_inputs
 from vtrcli.ranking.methods import MethodName
 from vtrcli.ranking.scores import VectorScores
 from vtrcli.ranking.truth import Truth
@@ -43,7 +43,7 @@ def make_inputs(*, hostile: str = "", bank: bool = False) -> EvaluationInputs:
 def evaluated(
     inputs: EvaluationInputs, *, methods: tuple[MethodName, ...] = ("dsl",), **options: object
 ) -> EvaluationResult:
-    few = EvaluationOptions(methods=methods, num_bootstrap=50)
+    few = EvaluationSettings(methods=methods, num_bootstrap=50)
     return evaluate_inputs(inputs, replace(few, **options))  # type: ignore[arg-type]
 
 

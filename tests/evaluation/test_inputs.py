@@ -14,7 +14,7 @@ import pytest
 from tests.store.stores import SHA256, make_store
 from tests.training.toy import make_toy
 from vtrcli.errors import InputError, StoreError, UsageError
-from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationOptions, evaluate_inputs
+from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationSettings, evaluate_inputs
 from vtrcli.evaluation.inputs import _limit_note, from_matrix, from_store, save_matrix
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.ranking.scores import DenseScores
@@ -55,7 +55,7 @@ def test_the_validation_split_gives_the_numbers_that_training_reported(toy: Path
     rows = [json.loads(line) for line in (toy / "run" / "metrics.jsonl").read_text().splitlines()]
     best = max(rows, key=lambda row: row["val"]["t2v"]["R@1"] + row["val"]["v2t"]["R@1"])
     result = evaluate_inputs(
-        open_split(toy, run=toy / "run", split="val"), EvaluationOptions(num_bootstrap=0)
+        open_split(toy, run=toy / "run", split="val"), EvaluationSettings(num_bootstrap=0)
     )
     assert result.evaluations[0].t2v.to_json() == best["val"]["t2v"]
 
@@ -74,7 +74,7 @@ def test_zero_shot_is_the_cosine_of_the_mean_frame_with_the_whole_caption(toy: P
 def test_plain_comes_first_and_each_method_once_per_bank(toy: Path) -> None:
     inputs = open_split(toy, run=toy / "run", use_train_bank=True)
     result = evaluate_inputs(
-        inputs, EvaluationOptions(methods=("dsl", "none", "dsl", "csls"), num_bootstrap=0)
+        inputs, EvaluationSettings(methods=("dsl", "none", "dsl", "csls"), num_bootstrap=0)
     )
     assert [(row.method, row.transductive) for row in result.evaluations] == [
         ("none", False),
@@ -88,7 +88,7 @@ def test_plain_comes_first_and_each_method_once_per_bank(toy: Path) -> None:
 def test_a_correction_that_ends_below_plain_is_said() -> None:
     scores = DenseScores(np.random.default_rng(4).random((6, 6)).astype(np.float32))
     inputs = EvaluationInputs(scores, Truth.diagonal((6, 6)), model="random")
-    options = EvaluationOptions(methods=("dsl",), num_bootstrap=0)
+    options = EvaluationSettings(methods=("dsl",), num_bootstrap=0)
     assert evaluate_inputs(inputs, options).notes[-1] == (
         "v2t: dsl ends below plain: R@1 33.3 instead of 50.0"
     )
@@ -176,7 +176,7 @@ def test_a_saved_matrix_is_the_matrix(toy: Path, tmp_path: Path) -> None:
     save_matrix(inputs, tmp_path / "scores.npy")
     (tmp_path / "map.txt").write_text("\n".join(map(str, inputs.truth.video_index.tolist())) + "\n")
     again = from_matrix(tmp_path / "scores.npy", text_to_video=tmp_path / "map.txt", bank=None)
-    options = EvaluationOptions(methods=("dsl",), num_bootstrap=0)
+    options = EvaluationSettings(methods=("dsl",), num_bootstrap=0)
     one, other = (evaluate_inputs(each, options) for each in (inputs, again))
     assert [row.t2v.to_json() for row in one.evaluations] == [row.t2v.to_json() for row in other.evaluations]
 
@@ -187,7 +187,7 @@ def test_a_saved_matrix_is_read_back_without_options(toy: Path, tmp_path: Path) 
     again = from_matrix(tmp_path / "scores.npy", text_to_video=None, bank=None)
     kept = ("dataset", "split", "max_tokens", "texts", "caption_ids", "video_ids", "logit_scale")
     assert {name: getattr(again, name) for name in kept} == {name: getattr(inputs, name) for name in kept}
-    options = EvaluationOptions(methods=("dsl",))
+    options = EvaluationSettings(methods=("dsl",))
     one, other = (evaluate_inputs(each, options) for each in (inputs, again))
     assert [row.to_json() for row in one.evaluations] == [row.to_json() for row in other.evaluations]
 
@@ -223,7 +223,7 @@ def test_what_stands_beside_a_matrix_must_belong_to_it(tmp_path: Path, spoil: ob
 
 
 def test_a_result_and_its_parts_show_counts_and_no_arrays() -> None:
-    result = evaluate_inputs(from_matrix(np.eye(500, dtype="f4")), EvaluationOptions(num_bootstrap=0))
+    result = evaluate_inputs(from_matrix(np.eye(500, dtype="f4")), EvaluationSettings(num_bootstrap=0))
     evaluation = result.evaluations[0]
     for shown in (repr(result), repr(evaluation), repr(evaluation.t2v), repr(result.inputs.truth)):
         assert "array" not in shown and "500" in shown and len(shown) < 1200
@@ -244,7 +244,7 @@ def test_numbers_that_cannot_be_are_refused_before_anything_is_encoded(
 ) -> None:
     """Also where no correction asks for them."""
     with pytest.raises(UsageError, match=f"^{message}"):
-        EvaluationOptions(**options)
+        EvaluationSettings(**options)
 
 
 def test_a_matrix_needs_nothing_of_data_sets_captions_and_models() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vtrcli.errors import InputError
-from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationOptions, evaluate_inputs
+from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationSettings, evaluate_inputs
 from vtrcli.evaluation.ranks_file import RanksFile, choose_row, read_ranks, require_same_queries, write_ranks
 from vtrcli.ranking.metrics import Ties
 from vtrcli.ranking.scores import DenseScores
@@ -19,7 +19,7 @@ from vtrcli.ranking.truth import Truth
 def save(path: Path, *, seed: int = 0) -> Path:
     matrix = np.random.default_rng(seed).random((9, 9)).astype(np.float32)
     inputs = EvaluationInputs(DenseScores(matrix), Truth.diagonal((9, 9)), model="random")
-    write_ranks(evaluate_inputs(inputs, EvaluationOptions(methods=("dsl",), num_bootstrap=0)), path)
+    write_ranks(evaluate_inputs(inputs, EvaluationSettings(methods=("dsl",), num_bootstrap=0)), path)
     return path
 
 
@@ -52,7 +52,7 @@ def saved_with_names(path: Path, prefix: str, *, texts: str = "text", ties: Ties
         texts=tuple(f"{texts} {row}" for row in range(6)),
         caption_ids=tuple(f"{prefix}{row // 2}#{row % 2}" for row in range(6)),
     )
-    write_ranks(evaluate_inputs(inputs, EvaluationOptions(ties=ties, num_bootstrap=0)), path)
+    write_ranks(evaluate_inputs(inputs, EvaluationSettings(ties=ties, num_bootstrap=0)), path)
     return read_ranks(path)
 
 
@@ -114,7 +114,7 @@ def test_a_row_with_a_bank_has_a_name_of_its_own(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     source, bank = (DenseScores(rng.random((9, 9)).astype(np.float32)) for _ in range(2))
     inputs = EvaluationInputs(source, Truth.diagonal((9, 9)), model="random", bank=bank)
-    result = evaluate_inputs(inputs, EvaluationOptions(methods=("dsl", "csls"), num_bootstrap=0))
+    result = evaluate_inputs(inputs, EvaluationSettings(methods=("dsl", "csls"), num_bootstrap=0))
     path = tmp_path / "a.json"
     write_ranks(result, path)
     file = read_ranks(path)

@@ -15,7 +15,7 @@ from tests.evaluation.reports import evaluated, make_inputs, small_result
 from tests.evaluation.test_report_parts import store_with_frames
 from tests.pages import HOSTILE, Page
 from vtrcli.errors import StoreError
-from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationOptions, evaluate_inputs
+from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationSettings, evaluate_inputs
 from vtrcli.evaluation.inputs import from_matrix
 from vtrcli.evaluation.report.page import report_html, write_report
 from vtrcli.ranking.methods import METHODS, Method
@@ -135,7 +135,7 @@ def test_the_real_matrix_is_written_fast_and_small(test_data: Path, tmp_path: Pa
     matrix = test_data / "similarities" / "msrvtt_1ka_vitb32.npy"
     result = evaluate_inputs(
         from_matrix(matrix, text_to_video=None, bank=None),
-        EvaluationOptions(methods=("dsl",), ties="optimistic"),
+        EvaluationSettings(methods=("dsl",), ties="optimistic"),
     )
     before = time.process_time()
     write_report(result, tmp_path / "report.html")

@@ -22,7 +22,7 @@ from vtrcli.model.families import open_text_tower
 from vtrcli.model.heads import HEADS, HeadKind, build_head, head_kind
 from vtrcli.model.runs import TrainedRun, load_head, newest_fitting_run, read_config, score_blocks
 from vtrcli.searching.bank import open_bank
-from vtrcli.searching.query import NUM_RERANKED, Query, QueryVectors, SearchOptions
+from vtrcli.searching.query import NUM_RERANKED, Query, QueryVectors, SearchSettings
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.cache import build_bank, encode_streams
@@ -151,14 +151,14 @@ def test_search_ranks_the_first_hits_of_clip_by_the_heads_own_scores(
             vectors = QueryVectors(clip=text[0], ranking=text.ravel())
             first = plain.search(
                 "x",
-                SearchOptions(top_k=number_of_first, missing=True),
+                SearchSettings(top_k=number_of_first, missing=True),
                 vectors=QueryVectors(text[0], text[0]),
             ).hits
             candidates = [hit.video_id for hit in first]
             assert len(candidates) == min(number_of_first, 60)
             dense = run.scores(text[None], run.videos(store, candidates))[0]
             wanted = [candidates[place] for place in np.argsort(-dense, kind="stable")]
-            options = SearchOptions(top_k=5, missing=True, num_reranked=number_of_first)
+            options = SearchSettings(top_k=5, missing=True, num_reranked=number_of_first)
             hits = searcher.search("x", options, vectors=vectors).hits
             assert [hit.video_id for hit in hits] == wanted[:5]
             np.testing.assert_allclose([hit.score for hit in hits], np.sort(dense)[::-1][:5], atol=1e-6)

@@ -14,7 +14,7 @@ from vtrcli.errors import InputError, StoreError, UsageError
 from vtrcli.ranking.methods import Settings, correction
 from vtrcli.ranking.scores import DenseScores, tiles
 from vtrcli.searching.bank import BankScores, open_bank, statistics
-from vtrcli.searching.query import Query, SearchOptions, require_method
+from vtrcli.searching.query import Query, SearchSettings, require_method
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.config import read_config
@@ -34,7 +34,7 @@ def scores_of_bank(searcher: Searcher, texts: list[str]) -> np.ndarray:
     """[num_texts, num_videos], by asking them one by one."""
     rows = []
     for text in texts:
-        found = searcher.search(Query(text=text), SearchOptions(top_k=1000)).hits
+        found = searcher.search(Query(text=text), SearchSettings(top_k=1000)).hits
         score = {hit.video_id: hit.score for hit in found}
         rows.append([score[video_id] for video_id in searcher.catalog.ids.all()])
     return np.array(rows)
@@ -56,7 +56,7 @@ def test_the_correction_is_that_of_eval_with_the_bank(store: Path, method: str, 
     expected = [searcher.catalog.ids[int(video)] for video in np.argsort(-corrected, kind="stable")]
     result = searcher.search(
         Query(text="two shapes meet"),
-        SearchOptions(top_k=24, method=method),  # type: ignore[arg-type]
+        SearchSettings(top_k=24, method=method),  # type: ignore[arg-type]
     )
     assert [hit.video_id for hit in result.hits][:10] == expected[:10]
     assert result.notes[0].startswith(f"{method}: corrected by the bank's 30 captions, for this query alone")
@@ -65,14 +65,14 @@ def test_the_correction_is_that_of_eval_with_the_bank(store: Path, method: str, 
 def test_relevance_is_the_score_on_the_scale_of_the_bank(store: Path) -> None:
     searcher = Searcher(store, device="cpu")
     bank = scores_of_bank(searcher, CAPTIONS)
-    hits = searcher.search(Query(text="two shapes meet"), SearchOptions(top_k=24)).hits
+    hits = searcher.search(Query(text="two shapes meet"), SearchSettings(top_k=24)).hits
     for hit in hits:
         assert hit.relevance == pytest.approx((hit.score - bank.mean()) / bank.std(), abs=2e-3)
     least = sorted(hit.relevance or 0.0 for hit in hits)[-4]
     for moments in (False, True):
-        options = SearchOptions(top_k=24, min_relevance=least, moments=moments, per_video=1)
+        options = SearchSettings(top_k=24, min_relevance=least, moments=moments, per_video=1)
         assert len(searcher.search(Query(text="two shapes meet"), options).hits) == 4
-    none = searcher.search(Query(text="two shapes meet"), SearchOptions(min_relevance=99.0))
+    none = searcher.search(Query(text="two shapes meet"), SearchSettings(min_relevance=99.0))
     assert none.hits == () and none.notes == ("no result: nothing reaches relevance 99",)
 
 
@@ -80,13 +80,13 @@ def test_relevance_is_the_score_on_the_scale_of_the_bank(store: Path) -> None:
 def test_moments_with_a_correction_leave_out_nothing_that_is_relevant(store: Path, method: str) -> None:
     searcher = Searcher(store, device="cpu")
     for text in ("two shapes meet", "a red circle", "a star"):
-        plain = searcher.search(Query(text=text), SearchOptions(top_k=24)).hits
+        plain = searcher.search(Query(text=text), SearchSettings(top_k=24)).hits
         least = sorted(hit.relevance or 0.0 for hit in plain)[-6] - 1e-6
         common = {"min_relevance": least, "method": method, "top_k": 6}
-        videos = searcher.search(Query(text=text), SearchOptions(**common)).hits  # type: ignore[arg-type]
+        videos = searcher.search(Query(text=text), SearchSettings(**common)).hits  # type: ignore[arg-type]
         moments = searcher.search(
             Query(text=text),
-            SearchOptions(moments=True, per_video=1, **common),  # type: ignore[arg-type]
+            SearchSettings(moments=True, per_video=1, **common),  # type: ignore[arg-type]
         ).hits
         assert len(videos) == 6 and {hit.video_id for hit in videos} == {hit.video_id for hit in moments}
 
@@ -130,7 +130,7 @@ def test_a_bank_of_captions_judges_no_pictures(store: Path) -> None:
     like = Query(like=(searcher.catalog.ids[0],))
     assert all(hit.relevance is None for hit in searcher.search(like).hits)
     with pytest.raises(UsageError, match="^a correction or a relevance for a picture or a video; "):
-        searcher.search(like, SearchOptions(min_relevance=1.0))
+        searcher.search(like, SearchSettings(min_relevance=1.0))
 
 
 def test_too_many_captions_are_sampled_and_too_few_refused(own_demo: Path) -> None:
@@ -147,7 +147,7 @@ def test_too_many_captions_are_sampled_and_too_few_refused(own_demo: Path) -> No
 def test_without_a_bank_the_command_that_makes_one_is_told(own_demo: Path) -> None:
     searcher = Searcher(own_demo / "store", device="cpu")
     assert searcher.search(Query(text="a dog")).hits[0].relevance is None
-    for options in (SearchOptions(method="dsl"), SearchOptions(min_relevance=1.0)):
+    for options in (SearchSettings(method="dsl"), SearchSettings(min_relevance=1.0)):
         with pytest.raises(StoreError) as caught:
             searcher.search(Query(text="a dog"), options)
         assert str(caught.value) == (
@@ -169,7 +169,7 @@ def test_a_bank_of_another_backbone_is_refused_and_plain_search_goes_on(store: P
     (store / "bank.safetensors").write_bytes(body)
     assert Searcher(store, device="cpu").search(Query(text="a dog")).hits[0].relevance is None
     with pytest.raises(StoreError, match="bank.safetensors is damaged: "):
-        Searcher(store, device="cpu").search(Query(text="a dog"), SearchOptions(method="dsl"))
+        Searcher(store, device="cpu").search(Query(text="a dog"), SearchSettings(method="dsl"))
 
 
 def test_building_a_bank_again_removes_the_old_bank_scores(store: Path) -> None:

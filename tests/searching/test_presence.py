@@ -16,7 +16,7 @@ from tests.store.stores import SHA256, make_config, make_record
 from vtrcli.searching import presence as presence_module
 from vtrcli.searching.finder import best_present
 from vtrcli.searching.presence import Presence
-from vtrcli.searching.query import Query, QueryVectors, SearchOptions
+from vtrcli.searching.query import Query, QueryVectors, SearchSettings
 from vtrcli.searching.scores import VideoScores
 from vtrcli.searching.searcher import NO_RESULT, Searcher
 from vtrcli.store.catalog_file import open_catalog
@@ -184,13 +184,13 @@ def test_a_store_without_any_file_says_what_helps_and_asks_little(tmp_path: Path
     half = np.ones(4, np.float32) / 2
     searcher.encode = lambda query: QueryVectors(half, half)  # type: ignore[method-assign]
     for moments in (False, True):
-        result = searcher.search(Query(text="x"), SearchOptions(moments=moments))
+        result = searcher.search(Query(text="x"), SearchSettings(moments=moments))
         assert result.hits == () and result.num_videos == 500
         assert result.notes == (
             f"{NO_RESULT}all 500 videos are missing: if they moved, `vtr store relocate OLD NEW` or `vtr extract NEW` "
             "finds them again; `vtr store prune --missing` forgets them; --missing shows them",
         )
-        shown = searcher.search(Query(text="x"), SearchOptions(moments=moments, missing=True))
+        shown = searcher.search(Query(text="x"), SearchSettings(moments=moments, missing=True))
         assert len(shown.hits) == 10 and all(hit.is_missing for hit in shown.hits) and shown.notes == ()
 
 

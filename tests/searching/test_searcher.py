@@ -14,11 +14,11 @@ from tests.store.stores import make_store
 from tests.video_files import make_video
 from vtrcli.api import search
 from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
-from vtrcli.evaluation.evaluate import EvaluationOptions, evaluate_inputs
+from vtrcli.evaluation.evaluate import EvaluationSettings, evaluate_inputs
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.extraction.extract import extract
 from vtrcli.searching.filters import Filters
-from vtrcli.searching.query import Query, SearchOptions
+from vtrcli.searching.query import Query, SearchSettings
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.video.sampling import Uniform
@@ -27,7 +27,7 @@ TEXTS = ("a red circle", "a small green arrow rises", "two shapes meet", "someth
 
 
 def ids(searcher: Searcher, query: Query, **options: object) -> list[str]:
-    return [hit.video_id for hit in searcher.search(query, SearchOptions(**options)).hits]  # type: ignore[arg-type]
+    return [hit.video_id for hit in searcher.search(query, SearchSettings(**options)).hits]  # type: ignore[arg-type]
 
 
 def test_videos_are_ranked_by_their_best_frame(demo: Path) -> None:
@@ -38,7 +38,7 @@ def test_videos_are_ranked_by_their_best_frame(demo: Path) -> None:
         best = {
             video_id: float((unit_rows(store.features(video_id)) @ vector).max()) for video_id in store.videos
         }
-        result = searcher.search(Query(text=text), SearchOptions(top_k=24))
+        result = searcher.search(Query(text=text), SearchSettings(top_k=24))
         assert result.num_videos == len(result.hits) == 24
         scores = [hit.score for hit in result.hits]
         np.testing.assert_allclose(scores, sorted(best.values(), reverse=True), atol=1e-6)
@@ -56,7 +56,7 @@ def test_every_pooling_ranks_by_its_exact_scores(demo: Path, pooling: str) -> No
     exact = searcher._frames.exact_scores(vector, range(24))
     scores = searcher._frames.score(vector)
     assert (np.abs(scores.values - exact) <= scores.error).all()
-    hits = searcher.search(Query(text="a red circle"), SearchOptions(top_k=24)).hits
+    hits = searcher.search(Query(text="a red circle"), SearchSettings(top_k=24)).hits
     np.testing.assert_allclose([hit.score for hit in hits], np.sort(exact)[::-1], atol=1e-6)
 
 
@@ -64,7 +64,7 @@ def test_every_pooling_ranks_by_its_exact_scores(demo: Path, pooling: str) -> No
 def test_r_at_1_of_a_search_per_query_is_that_of_eval(demo: Path, model: str) -> None:
     run = demo / "runs" / "demo" if model == "run" else None
     inputs = from_store(demo / "store", run=run, dataset="csv", annotations=demo, split="test", device="cpu")
-    evaluated = evaluate_inputs(inputs, EvaluationOptions(num_bootstrap=0)).evaluations[0].t2v
+    evaluated = evaluate_inputs(inputs, EvaluationSettings(num_bootstrap=0)).evaluations[0].t2v
     searcher = Searcher(demo / "store", run=run, pooling="mean", device="cpu")
     gallery = Filters(paths=tuple(f"{video_id}.mp4" for video_id in inputs.video_ids))
     with open(demo / "captions.csv", newline="") as file:
@@ -79,7 +79,7 @@ def test_a_run_gives_the_scores_of_eval(demo: Path) -> None:
     inputs = from_store(demo / "store", run=run, dataset="csv", annotations=demo, split="test", device="cpu")
     expected = np.asarray(inputs.source.block(slice(0, 1), slice(0, len(inputs.video_ids))))[0]
     searcher = Searcher(demo / "store", run=run, device="cpu")
-    hits = searcher.search(Query(text=inputs.texts[0]), SearchOptions(top_k=24)).hits
+    hits = searcher.search(Query(text=inputs.texts[0]), SearchSettings(top_k=24)).hits
     found = {hit.video_id: hit.score for hit in hits}
     np.testing.assert_allclose([found[name] for name in inputs.video_ids], expected, atol=2e-4)
 
@@ -117,14 +117,16 @@ def test_a_query_that_was_asked_before_needs_no_weights(
 
 def test_moments_are_ranked_over_all_videos(demo: Path) -> None:
     searcher = Searcher(demo / "store", device="cpu")
-    every = searcher.search(Query(text="a red circle"), SearchOptions(top_k=24, per_video=99))
+    every = searcher.search(Query(text="a red circle"), SearchSettings(top_k=24, per_video=99))
     expected = sorted(
         ((moment.score, hit.video_id) for hit in every.hits for moment in hit.moments), reverse=True
     )
-    found = searcher.search(Query(text="a red circle"), SearchOptions(moments=True, top_k=5, per_video=99))
+    found = searcher.search(Query(text="a red circle"), SearchSettings(moments=True, top_k=5, per_video=99))
     assert [(hit.score, hit.video_id) for hit in found.hits] == expected[:5]
     assert all(len(hit.moments) == 1 for hit in found.hits)
-    one_each = searcher.search(Query(text="a red circle"), SearchOptions(moments=True, top_k=24, per_video=1))
+    one_each = searcher.search(
+        Query(text="a red circle"), SearchSettings(moments=True, top_k=24, per_video=1)
+    )
     assert len({hit.video_id for hit in one_each.hits}) == len(one_each.hits) == 24
 
 
@@ -132,9 +134,9 @@ def test_filters_hold(own_demo: Path) -> None:
     searcher = Searcher(own_demo / "store", device="cpu")
     names = searcher.catalog.ids.all()[:2]
     filters = Filters(paths=tuple(f"{name}.mp4" for name in names))
-    result = searcher.search(Query(text="a red circle"), SearchOptions(filters=filters))
+    result = searcher.search(Query(text="a red circle"), SearchSettings(filters=filters))
     assert sorted(hit.video_id for hit in result.hits) == sorted(names) and result.num_videos == 2
-    nothing = searcher.search(Query(text="x"), SearchOptions(filters=Filters(min_duration_seconds=1e6)))
+    nothing = searcher.search(Query(text="x"), SearchSettings(filters=Filters(min_duration_seconds=1e6)))
     assert (nothing.num_videos, nothing.hits) == (0, ())
     assert nothing.notes == ("no result: --min-duration 277:46:40 left 0 of 24 videos",)
 

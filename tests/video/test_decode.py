@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.video.clips import NUMBERED, frame_number, make_video, numbered, run_ffmpeg
 from vtrcli.video.child import Patience, Session
-from vtrcli.video.decode import Decode, Frame, Method, Plan, SeekMissed, keyframe_plan, make_plan
+from vtrcli.video.decode import Decode, DecodePlan, Frame, Method, SeekMissed, keyframe_plan, make_plan
 from vtrcli.video.files import VideoInfo
 from vtrcli.video.probe import probe
 from vtrcli.video.sampling import Rate, Uniform
@@ -39,7 +39,7 @@ def info(**changes: Any) -> VideoInfo:
     return VideoInfo(**{**fields, **changes})
 
 
-def plan_of(video: VideoInfo, sampling: Uniform | Rate, *, may_seek: bool = True) -> Plan:
+def plan_of(video: VideoInfo, sampling: Uniform | Rate, *, may_seek: bool = True) -> DecodePlan:
     assert video.duration_seconds is not None
     return make_plan(video, sampling.times(video.duration_seconds), may_seek=may_seek)
 
@@ -80,7 +80,7 @@ def test_key_frames_are_thinned_only_above_the_limit() -> None:
 
 
 def decode(path: Path, method: Method, targets: list[float], *, inputs: int = 5) -> list[Frame]:
-    plan = Plan(method=method, targets=np.array(targets), inputs_per_process=inputs)
+    plan = DecodePlan(method=method, targets=np.array(targets), inputs_per_process=inputs)
     return list(Decode(Session(path, Patience(60)), probe(path), plan, size=32, num_threads=1).frames())
 
 
@@ -135,7 +135,7 @@ def test_the_last_picture_lasts_to_the_end(tmp_path: Path) -> None:
 def test_key_frames_only_and_thinned(tmp_path: Path) -> None:
     clip = numbered(tmp_path / "a.mp4")
     assert [f.seconds for f in decode(clip, "keyframes", [])] == pytest.approx([0, 2, 4])
-    plan = Plan(method="keyframes", targets=np.zeros(0), keep=(2, 3))
+    plan = DecodePlan(method="keyframes", targets=np.zeros(0), keep=(2, 3))
     thinned = Decode(Session(clip, Patience(60)), probe(clip), plan, size=32, num_threads=1)
     assert [f.seconds for f in thinned.frames()] == pytest.approx([2, 4])
 

@@ -33,7 +33,7 @@ from vtrcli.text_files import path_list
 from vtrcli.times import clock
 
 if TYPE_CHECKING:
-    from vtrcli.extraction.extract import ExtractResult, Plan, Progress
+    from vtrcli.extraction.extract import Announcement, ExtractResult, Progress
 
 NAME = "extract"
 EPILOG = "Example: [bold]vtr extract ~/Videos --store kitchen.store --frames 12[/bold]"
@@ -191,7 +191,7 @@ def input_paths(videos: list[Path] | None) -> tuple[list[Path], bool]:
     return videos, False
 
 
-def announce(plan: Plan, bar: ProgressBar, *, quiet: bool) -> None:
+def announce(plan: Announcement, bar: ProgressBar, *, quiet: bool) -> None:
     """What is about to be done, and where; and the bar, before the first video is done."""
     backbone = plan.backbone
     parts = [

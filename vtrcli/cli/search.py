@@ -104,7 +104,7 @@ def command(
 ) -> None:
     """Rank the videos of a store by what they show, each with the moments that fit best."""
     from vtrcli.searching.filters import Filters
-    from vtrcli.searching.query import Query, SearchOptions
+    from vtrcli.searching.query import Query, SearchSettings
 
     folders = list(dict.fromkeys(store))
     refuse_two_outputs(json_output=json_output, paths=paths_only or null, queries=queries is not None)
@@ -126,7 +126,7 @@ def command(
         min_bytes=to_bytes(min_size, option="--min-size"),
         max_bytes=to_bytes(max_size, option="--max-size"),
     )
-    how = SearchOptions(
+    how = SearchSettings(
         top_k=top_k,
         moments=moments,
         per_video=per_video,

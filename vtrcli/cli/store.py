@@ -323,7 +323,7 @@ def failures(store: Path = options.STORE, json_output: bool = options.JSON) -> N
     records = [location.record for location in FeatureStore(store).videos.values()]
     standing = list(read_failures(store, records).values())
     if json_output:
-        rows = [{**failure.public(), "when": failure.when} for failure in standing]
+        rows = [{**failure.to_json(), "when": failure.when} for failure in standing]
         print_json("store failures", {"store": str(store), "failures": rows})
         return
     if not standing:

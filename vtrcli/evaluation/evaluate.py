@@ -45,7 +45,7 @@ class EvaluationInputs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationOptions:
+class EvaluationSettings:
     """How to evaluate; the defaults of the numbers are those of `vtrcli.ranking`. `logit_scale` None: the model's
     own where it is known, else detected.
 
@@ -78,7 +78,7 @@ class EvaluationResult:
     one). `arrivals` and `sweeps` per method; `notes` for the user."""
 
     inputs: EvaluationInputs
-    options: EvaluationOptions
+    options: EvaluationSettings
     evaluations: tuple[Evaluation, ...]
     arrivals: dict[tuple[MethodName, Direction], tuple[Arrival, ...]] = field(default_factory=dict)
     sweeps: dict[MethodName, tuple[Evaluation, ...]] = field(default_factory=dict)
@@ -135,7 +135,7 @@ def _arrival_json(arrival: Arrival) -> dict[str, Any]:
     }
 
 
-def evaluate_inputs(inputs: EvaluationInputs, options: EvaluationOptions) -> EvaluationResult:
+def evaluate_inputs(inputs: EvaluationInputs, options: EvaluationSettings) -> EvaluationResult:
     """Evaluate plainly and with each method of the options. A corrected number never stands alone.
 
     Raises:
@@ -185,7 +185,7 @@ def _below_plain(evaluations: list[Evaluation]) -> list[str]:
 
 
 def _arrivals(
-    inputs: EvaluationInputs, options: EvaluationOptions, methods: list[MethodName]
+    inputs: EvaluationInputs, options: EvaluationSettings, methods: list[MethodName]
 ) -> dict[tuple[MethodName, Direction], tuple[Arrival, ...]]:
     if not options.arrival_sizes:
         return {}
@@ -213,7 +213,7 @@ def _arrivals(
 
 def _sweeps(
     inputs: EvaluationInputs,
-    options: EvaluationOptions,
+    options: EvaluationSettings,
     methods: list[MethodName],
     common: dict[str, Any],
 ) -> dict[MethodName, tuple[Evaluation, ...]]:

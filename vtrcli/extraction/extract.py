@@ -105,11 +105,11 @@ class ExtractResult:
 
     def table(self) -> list[dict[str, Any]]:
         """One row per video that could not be read: its path and why."""
-        return [failure.public() for failure in self.failures]
+        return [failure.to_json() for failure in self.failures]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Announcement:
     """What a run is about to do, for the line that announces it. `num_to_do` also counts the files that share the
     features of another and those that could not even be looked at: its progress ends there."""
 
@@ -142,7 +142,7 @@ def extract(
     exclude: Sequence[str] = (),
     not_yet: Collection[Path] = (),
     on_download: Callable[[int, int], None] | None = None,
-    on_plan: Callable[[Plan], None] = lambda plan: None,
+    on_plan: Callable[[Announcement], None] = lambda plan: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> ExtractResult:
     """Decode new and changed videos and store the features of their frames.
@@ -179,7 +179,7 @@ def extract(
         if work.jobs:
             loaded = load_backbone(backbone, device=device, towers="image")
             on_plan(
-                Plan(
+                Announcement(
                     store=store,
                     num_found=run.result.num_found,
                     num_to_do=work.num_to_do,

@@ -17,7 +17,7 @@ from vtrcli.searching.query import (
     MIN_RUN_SHORTLIST,
     Query,
     QueryVectors,
-    SearchOptions,
+    SearchSettings,
     nearest_frame,
     split_place,
 )
@@ -54,14 +54,14 @@ class MilvusSearcher:
             backbone, self._places, source=source, folder=cache, device=device, run=self._run
         )
 
-    def search(self, query: Query, options: SearchOptions | None = None) -> SearchResult:
+    def search(self, query: Query, options: SearchSettings | None = None) -> SearchResult:
         """The best videos or moments for a query.
 
         Raises:
             InputError, UsageError: a query that cannot be used; options that need a store.
             StoreError, WeightsError: the connection is lost; the towers cannot be loaded.
         """
-        options = options or SearchOptions()
+        options = options or SearchSettings()
         if options.method is not None or options.min_relevance is not None:
             raise UsageError(
                 "a correction or a relevance with --milvus",
@@ -103,7 +103,7 @@ class MilvusSearcher:
         )
 
     def _found(
-        self, vectors: QueryVectors, options: SearchOptions, own: Collection[str]
+        self, vectors: QueryVectors, options: SearchSettings, own: Collection[str]
     ) -> tuple[list[FoundVideo], int]:
         """The best videos whose files are there, or all where missing ones are shown; and how many are missing."""
         num_more = len(own)
@@ -117,7 +117,7 @@ class MilvusSearcher:
         return there, len(others) - len(there)
 
     def _candidates(
-        self, vectors: QueryVectors, options: SearchOptions, *, num_more: int
+        self, vectors: QueryVectors, options: SearchSettings, *, num_more: int
     ) -> list[FoundVideo]:
         """The best videos; the best moments lie in those with the best frames, or among the best of a run."""
         top_k = options.top_k + num_more

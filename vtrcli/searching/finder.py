@@ -9,7 +9,7 @@ import numpy as np
 from vtrcli.searching.bank import BankScores
 from vtrcli.searching.frames import FrameSpace
 from vtrcli.searching.presence import Presence
-from vtrcli.searching.query import QueryVectors, SearchOptions
+from vtrcli.searching.query import QueryVectors, SearchSettings
 from vtrcli.searching.run import RerankSpace
 from vtrcli.searching.scores import Correct, Space, VideoScores, best_videos
 from vtrcli.store.catalog import Catalog
@@ -26,7 +26,7 @@ class Finder:
         self,
         vectors: QueryVectors,
         passes: np.ndarray,
-        options: SearchOptions,
+        options: SearchSettings,
         presence: Presence,
         *,
         top_k: int,
@@ -42,14 +42,14 @@ class Finder:
         relevant = passes & self._relevant(scores, options)
         return best_present(scores, presence, top_k=top_k, passes=relevant, correct=self.correction(options))
 
-    def correction(self, options: SearchOptions) -> Correct | None:
+    def correction(self, options: SearchSettings) -> Correct | None:
         """What the options rank by; None for the plain scores."""
         bank_scores, method = self.bank_scores, options.method
         if method is None or bank_scores is None:
             return None
         return lambda scores, videos: bank_scores.correct(method, scores, videos)
 
-    def _relevant(self, scores: VideoScores, options: SearchOptions) -> np.ndarray:
+    def _relevant(self, scores: VideoScores, options: SearchSettings) -> np.ndarray:
         """bool, one per score: whose exact score lies far enough above what the bank's captions score."""
         least = options.min_relevance
         if least is None or self.bank_scores is None:
@@ -79,7 +79,7 @@ class Reranker(Finder):
         self,
         vectors: QueryVectors,
         passes: np.ndarray,
-        options: SearchOptions,
+        options: SearchSettings,
         presence: Presence,
         *,
         top_k: int,

@@ -229,7 +229,7 @@ NUM_RERANKED = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions:
+class SearchSettings:
     """How to answer.
 
     Attributes:

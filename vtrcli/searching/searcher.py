@@ -28,7 +28,7 @@ from vtrcli.searching.query import (
     CatalogPlaces,
     Query,
     QueryVectors,
-    SearchOptions,
+    SearchSettings,
     VideoScore,
 )
 from vtrcli.searching.results import Hit, SearchResult
@@ -49,7 +49,7 @@ class _Asked:
 
     query: Query
     vectors: QueryVectors
-    options: SearchOptions
+    options: SearchSettings
     passes: np.ndarray
     presence: Presence
 
@@ -120,7 +120,11 @@ class Searcher:
         return self._encoder.encode(query)
 
     def search(
-        self, query: str | Query, options: SearchOptions | None = None, *, vectors: QueryVectors | None = None
+        self,
+        query: str | Query,
+        options: SearchSettings | None = None,
+        *,
+        vectors: QueryVectors | None = None,
     ) -> SearchResult:
         """The best videos or moments for a sentence, or another query.
 
@@ -132,7 +136,7 @@ class Searcher:
             WeightsError, StoreError: the towers cannot be loaded; damaged features.
         """
         query = Query(text=query) if isinstance(query, str) else query
-        options = options or SearchOptions()
+        options = options or SearchSettings()
         bank_notes = self._bank_notes(query, options)  # what is missing is told before a tower is loaded
         vectors = vectors or self.encode(query)
         passes = self._passes(query, options.filters)
@@ -275,7 +279,7 @@ class Searcher:
             f"left out: {problems[0]}{others}; `vtr store verify --repair`, then `vtr extract`, does it again"
         ]
 
-    def _bank_notes(self, query: Query, options: SearchOptions) -> list[str]:
+    def _bank_notes(self, query: Query, options: SearchSettings) -> list[str]:
         """Raises StoreError when the options need a bank that is not there."""
         if options.method is None and options.min_relevance is None:
             return []
@@ -401,13 +405,13 @@ class StoresSearcher:
             self._searchers.append(searcher)
             model = searcher.run  # read once
 
-    def search(self, query: str | Query, options: SearchOptions | None = None) -> SearchResult:
+    def search(self, query: str | Query, options: SearchSettings | None = None) -> SearchResult:
         """The best videos or moments of all the stores.
 
         Raises:
             As `Searcher.search`; UsageError for a correction: each store has a bank of its own.
         """
-        options = options or SearchOptions()
+        options = options or SearchSettings()
         if options.method is not None:
             raise UsageError(
                 f"{options.method} over several stores",

@@ -19,7 +19,7 @@ from vtrcli.store.catalog import TENSORS, Catalog, PackedStrings, hashed, masked
 from vtrcli.store.config import INDEX_FOLDER, StoreConfig, read_config
 from vtrcli.store.derived import read_kept, write_kept
 from vtrcli.store.maps import again_if_gone
-from vtrcli.store.reader import SHARD_FOLDER, is_compacted, open_shard_of, require_cut, shard_paths
+from vtrcli.store.reader import SHARD_FOLDER, check_offsets, is_compacted, open_shard_of, shard_paths
 from vtrcli.store.records import unsound_videos
 from vtrcli.store.roots import NO_ROOTS, Roots, read_roots
 from vtrcli.store.shard import DTYPES, Shard, TensorFile, text_crc32
@@ -134,7 +134,7 @@ def file_states(paths: Sequence[Path]) -> dict[str, tuple[int, int]]:
 
 
 def _read_part(shard: Shard) -> _Part:
-    require_cut(shard)
+    check_offsets(shard)
     records = shard.records
     unsound = unsound_videos(records, shard.timestamps[:], shard.offsets)
     starts, stops = shard.offsets[:-1], shard.offsets[1:]

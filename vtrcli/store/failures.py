@@ -34,7 +34,7 @@ class Failure:
             return self.num_bytes is None
         return (self.num_bytes, self.mtime_ns) == (state.num_bytes, state.mtime_ns)
 
-    def public(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, str]:
         """The keys that `--json` shows."""
         return {"path": self.path, "reason": self.reason, "detail": self.detail}
 

@@ -18,7 +18,7 @@ from vtrcli.errors import StoreError
 from vtrcli.preprocessing import Framing, Size, framing_of
 from vtrcli.store.config import MALFORMED, STORE_VERSION
 from vtrcli.store.reader import FeatureStore, Location
-from vtrcli.store.shard import Shard, cuts, damaged, open_tensors, tensor_bytes
+from vtrcli.store.shard import Shard, are_valid_offsets, damaged, open_tensors, tensor_bytes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -136,9 +136,9 @@ class FrameShard:
         if wrong:
             return f"the bytes of {', '.join(wrong)} are not those that were written"
         num_frames, num_bytes = self._file.shape("timestamps")[0], self._file.shape("jpeg")[0]
-        if not cuts(self._file.tensor("offsets"), num_frames):
+        if not are_valid_offsets(self._file.tensor("offsets"), num_frames):
             return "the offsets do not cut the frames into videos"
-        if not cuts(self._file.tensor("byte_offsets"), num_bytes):
+        if not are_valid_offsets(self._file.tensor("byte_offsets"), num_bytes):
             return "the byte offsets do not cut the bytes into frames"
         return None
 

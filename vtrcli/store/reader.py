@@ -14,7 +14,7 @@ from vtrcli.store.config import StoreConfig, read_config
 from vtrcli.store.maps import again_if_gone, allow_open_files
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.roots import NO_ROOTS, Roots, read_roots
-from vtrcli.store.shard import Shard, cuts, damaged, open_shard
+from vtrcli.store.shard import Shard, are_valid_offsets, damaged, open_shard
 
 SHARD_FOLDER = "shards"
 NUMBER_DIGITS = (
@@ -69,7 +69,7 @@ class FeatureStore:
         """Per video id, in the order of the ids; a later shard supersedes an earlier one or takes its videos away."""
         found: dict[str, Location] = {}
         for number, shard in enumerate(self.shards):
-            require_cut(shard)
+            check_offsets(shard)
             for video_id in shard.removed:
                 found.pop(video_id, None)
             found.update((at.record.video_id, at) for at in self._rows_of(number))
@@ -78,7 +78,7 @@ class FeatureStore:
     def rows(self) -> Iterator[Location]:
         """Every row range, superseded and removed ones too, oldest first."""
         for number, shard in enumerate(self.shards):
-            require_cut(shard)
+            check_offsets(shard)
             yield from self._rows_of(number)
 
     def _rows_of(self, number: int) -> Iterator[Location]:
@@ -160,7 +160,7 @@ def open_shard_of(config: StoreConfig, path: Path, roots: Roots = NO_ROOTS) -> S
     return shard
 
 
-def require_cut(shard: Shard) -> None:
+def check_offsets(shard: Shard) -> None:
     """Raises StoreError unless the offsets give each video its rows; reads the offsets only."""
     _refuse(shard, offsets_problem(shard))
 
@@ -177,7 +177,7 @@ def backbone_problem(shard: Shard, config: StoreConfig) -> str | None:
 
 def offsets_problem(shard: Shard) -> str | None:
     """Whether the offsets give each video its rows; reads the offsets only."""
-    if not cuts(shard.offsets, shard.file.shape("features")[0]):
+    if not are_valid_offsets(shard.offsets, shard.file.shape("features")[0]):
         return "the offsets do not cut the rows into videos"
     return None
 

@@ -255,7 +255,7 @@ def text_crc32(text: str) -> str:
     return f"{zlib.crc32(text.encode('utf-8', 'surrogatepass')):08x}"
 
 
-def cuts(offsets: np.ndarray, total: int) -> bool:
+def are_valid_offsets(offsets: np.ndarray, total: int) -> bool:
     """Whether int64 [num_parts + 1] `offsets` cut `total` things into parts that hold at least one each."""
     return bool(offsets[0] == 0 and offsets[-1] == total and np.all(offsets[1:] > offsets[:-1]))
 
@@ -306,12 +306,16 @@ def open_shard(path: Path, roots: Roots = NO_ROOTS) -> Shard:
 
 
 # The command that makes the contents of a file that was set aside once more.
-_AGAIN = {"bank.safetensors": "vtr bank build", "text": "vtr cache", "frames": "vtr extract --keep-frames"}
+_REMAKE_COMMAND = {
+    "bank.safetensors": "vtr bank build",
+    "text": "vtr cache",
+    "frames": "vtr extract --keep-frames",
+}
 
 
 def damaged(path: Path, detail: str) -> StoreError:
     """The error for a file of a store that cannot be trusted."""
-    command = _AGAIN.get(path.parent.name, _AGAIN.get(path.name, "vtr extract"))
+    command = _REMAKE_COMMAND.get(path.parent.name, _REMAKE_COMMAND.get(path.name, "vtr extract"))
     return StoreError(
         f"{path} is damaged: {detail}",
         allowed=f"a whole file as `{command}` writes it",

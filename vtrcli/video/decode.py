@@ -1,4 +1,4 @@
-"""How to reach the wanted times (a `Plan`, chosen by cost), and one run over a video that carries it out.
+"""How to reach the wanted times (a `DecodePlan`, chosen by cost), and one run over a video that carries it out.
 
 ffmpeg reports two times per frame (`stats_enc_pre`): the slot of the grid it stands for, and the time stamp that
 the decoder gave to its source. What to do when frames are missing is `vtrcli.video.reader`'s business.
@@ -43,7 +43,7 @@ _SAME_SECONDS = 2e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class DecodePlan:
     """What to decode and how. `targets`: float64 [num_targets], seconds, increasing; those of key frames may be unknown
     (then there are none)."""
 
@@ -61,10 +61,10 @@ class Plan:
         return float(steps[0]) if np.ptp(steps) < _TOLERANCE_SECONDS / len(steps) else None
 
 
-def make_plan(info: VideoInfo, targets: NDArray[np.float64], *, may_seek: bool = True) -> Plan:
+def make_plan(info: VideoInfo, targets: NDArray[np.float64], *, may_seek: bool = True) -> DecodePlan:
     """The cheapest plan that gives exactly the frames on display at `targets`; not for key frames."""
     if not (may_seek and info.can_seek):
-        return Plan(method="linear", targets=targets)
+        return DecodePlan(method="linear", targets=targets)
     pixels = max(1, info.width * info.height)
     rate = info.frames_per_second or 25.0
     # A seek lands on average half a key frame distance before its target.
@@ -72,17 +72,17 @@ def make_plan(info: VideoInfo, targets: NDArray[np.float64], *, may_seek: bool =
     linear = float(targets[-1]) * rate * pixels
     method: Method = "seek" if len(targets) * per_seek < linear else "linear"
     inputs = int(np.clip(_OPEN_PIXELS // pixels, 1, _MAX_INPUTS))
-    return Plan(method=method, targets=targets, inputs_per_process=inputs)
+    return DecodePlan(method=method, targets=targets, inputs_per_process=inputs)
 
 
-def keyframe_plan(targets: NDArray[np.float64], num_keyframes: int, max_frames: int | None) -> Plan:
+def keyframe_plan(targets: NDArray[np.float64], num_keyframes: int, max_frames: int | None) -> DecodePlan:
     """The plan for key frames at `targets` (float64 [num_keyframes], or empty where their times are not known)."""
     if max_frames is None or num_keyframes <= max_frames:
-        return Plan(method="keyframes", targets=targets)
+        return DecodePlan(method="keyframes", targets=targets)
     index = np.arange(num_keyframes)
     # the same rule as the filter of `graph.keyframes_command`
     kept = (index + 1) * max_frames // num_keyframes > index * max_frames // num_keyframes
-    return Plan(
+    return DecodePlan(
         method="keyframes",
         targets=targets[kept] if len(targets) else targets,
         keep=(max_frames, num_keyframes),
@@ -109,7 +109,7 @@ class Decode:
         self,
         session: Session,
         info: VideoInfo,
-        plan: Plan,
+        plan: DecodePlan,
         *,
         size: Size,
         num_threads: int,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vtrcli.errors import UsageError, VideoError
 from vtrcli.preprocessing import Size, framing_of
 from vtrcli.video.child import Patience, Session, Sessions
-from vtrcli.video.decode import Decode, Frame, Plan, SeekMissed, keyframe_plan, make_plan
+from vtrcli.video.decode import Decode, DecodePlan, Frame, SeekMissed, keyframe_plan, make_plan
 from vtrcli.video.ffmpeg import NO_REASON, decode_failure, first_complaint
 from vtrcli.video.files import SEEKABLE, VideoInfo, check_file, check_unchanged
 from vtrcli.video.graph import DEFAULT_RATE, RESTART_SECONDS, Aspect
@@ -232,11 +232,11 @@ class VideoReader:
         self.plan = self._make_plan(may_seek=False)
         return True
 
-    def _make_plan(self, *, may_seek: bool = True) -> Plan:
+    def _make_plan(self, *, may_seek: bool = True) -> DecodePlan:
         times = self._settings.sampling.times(self.info.duration_seconds or 0.0)
         return self._plan_keyframes() if times is None else make_plan(self.info, times, may_seek=may_seek)
 
-    def _plan_keyframes(self) -> Plan:
+    def _plan_keyframes(self) -> DecodePlan:
         most = self._settings.sampling.max_frames
         if self.info.is_counted:
             count = 0 if most is None else count_frames(self._session, self.info, keyframes=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vtrcli.evaluation.evaluate import EvaluationOptions, EvaluationResult
+from vtrcli.evaluation.evaluate import EvaluationResult, EvaluationSettings
 from vtrcli.ranking.evaluate import Evaluation
 from vtrcli.ranking.methods import Settings
 from vtrcli.ranking.metrics import (
@@ -72,7 +72,7 @@ def plain_and_first(result: EvaluationResult) -> tuple[Evaluation, ...]:
 
 
 def recall_gain(
-    plain: DirectionMetrics, corrected: DirectionMetrics, *, k: int, ties: Ties, options: EvaluationOptions
+    plain: DirectionMetrics, corrected: DirectionMetrics, *, k: int, ties: Ties, options: EvaluationSettings
 ) -> tuple[float, tuple[float, float] | None]:
     """R@k corrected - plain in percent points, and its 95 % interval over the same queries (None without bootstrap)."""
     hits = [recall_hits(side.ranks, k, num_tied=side.num_tied, ties=ties) for side in (plain, corrected)]
@@ -134,7 +134,7 @@ def top_lists(result: EvaluationResult) -> tuple[TopItems, ...]:
     )
 
 
-def _settings(evaluation: Evaluation, options: EvaluationOptions) -> Settings:
+def _settings(evaluation: Evaluation, options: EvaluationSettings) -> Settings:
     if evaluation.method == "none":
         return Settings()
     return Settings(
