@@ -87,9 +87,9 @@ def framing_of(size: Size) -> Framing:
     return Framing(height=size, width=size) if isinstance(size, int) else size
 
 
-def recorded_framing(preprocessing: dict[str, Any], input_size: int | tuple[int, int]) -> Framing:
-    """What `store.json` tells of the frames of a store: its `preprocessing` and the backbone's `input_size`."""
-    height, width = (input_size, input_size) if isinstance(input_size, int) else input_size
+def recorded_framing(preprocessing: dict[str, Any], frame_size: tuple[int, int]) -> Framing:
+    """What `store.json` tells of the frames of a store: its `preprocessing` and the backbone's (height, width)."""
+    height, width = frame_size
     told = str(preprocessing.get("resize"))
     return Framing(
         height=height,

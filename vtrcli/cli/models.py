@@ -121,10 +121,11 @@ def check(
     if json_output:
         print_json("models check", body)
         return
+    height, width = info.frame_size
     rows = {
         "name": info.name,
         "weights": f"sound, SHA-256 {info.sha256}",
-        "features": f"{info.dim} dimensions from frames of {info.input_size} x {info.input_size}",
+        "features": f"{info.dim} dimensions from frames of {width} x {height}",
         "logit scale": f"{info.logit_scale:.2f}",
     }
     if "golden" in body:

@@ -41,6 +41,11 @@ class BackboneInfo:
     logit_bias: float | None = None  # added to the logits of a model that was trained with a sigmoid
     context_length: int = 77  # tokens of a text, start and end included
 
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return (self.input_size, self.input_size) if isinstance(self.input_size, int) else self.input_size
+
     def to_json(self) -> dict[str, Any]:
         """The JSON object, as older programs read it where nothing is new."""
         body = asdict(self)
@@ -91,7 +96,7 @@ class StoreConfig:
     @property
     def framing(self) -> Framing:
         """The size and shape of the frames that the image tower saw."""
-        return recorded_framing(self.preprocessing, self.backbone.input_size)
+        return recorded_framing(self.preprocessing, self.backbone.frame_size)
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object, format first so that a reader can stop there."""

@@ -1,4 +1,4 @@
-"""OpenAI's CLIP as a family of backbones: `vtrcli.model.backbone.Family`, over weights.py, model.py and towers.py."""
+"""OpenAI's CLIP as a family of backbones: `vtrcli.model.backbone.Family`, over weights.py and model.py."""
 
 from __future__ import annotations
 
