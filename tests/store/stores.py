@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from vtrcli.files import write_whole
 from vtrcli.store.config import BackboneInfo, StoreConfig, create_config
 from vtrcli.store.records import VideoRecord
+from vtrcli.store.shard import shard_bytes
 from vtrcli.store.writer import StoreWriter
 
 SHA256 = "ab" * 32
@@ -46,3 +48,16 @@ def make_store(path: Path, videos: dict[str, np.ndarray], *, dim: int = 4) -> Pa
         writer.add(make_record(video_id), features, np.arange(len(features)) + 0.5)
     writer.flush()
     return path
+
+
+def write_shard(
+    path: Path,
+    records: list[VideoRecord],
+    features: list[np.ndarray],
+    timestamps: list[np.ndarray],
+    *,
+    backbone_sha256: str,
+) -> None:
+    """Write one shard under a name of one's own."""
+    bodies = [record.to_json() for record in records]
+    write_whole(path, shard_bytes(bodies, features, timestamps, backbone_sha256=backbone_sha256))

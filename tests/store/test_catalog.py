@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.store.stores import SHA256, make_config, make_record, make_store
+from tests.store.stores import SHA256, make_config, make_record, make_store, write_shard
 from vtrcli.errors import StoreError, VideoError
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.catalog_file import CATALOG_NAME, open_catalog, vanished_shards
 from vtrcli.store.compact import compact
 from vtrcli.store.config import create_config, read_config
 from vtrcli.store.reader import FeatureStore, open_shard_of
-from vtrcli.store.shard import write_shard
 from vtrcli.store.verify import repair, verify
 from vtrcli.store.writer import StoreWriter, remove_videos
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.store.stores import make_record
+from tests.store.stores import make_record, write_shard
 from vtrcli.errors import StoreError
-from vtrcli.store.shard import crc32, open_shard, write_shard
+from vtrcli.store.shard import crc32, open_shard
 
 
 def write_two_videos(path: Path) -> None:

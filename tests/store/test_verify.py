@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.store.stores import SHA256, make_record, make_store
+from tests.store.stores import SHA256, make_record, make_store, write_shard
 from vtrcli.files import ABANDONED_SECONDS
 from vtrcli.store.frames import FrameJpegs, frame_paths, frames_of
 from vtrcli.store.reader import FeatureStore, shard_paths
 from vtrcli.store.roots import Root, add_roots
-from vtrcli.store.shard import write_shard
 from vtrcli.store.texts import TextCache, TextRows, write_texts
 from vtrcli.store.verify import repair, verify
 from vtrcli.store.writer import StoreWriter

@@ -272,9 +272,9 @@ class _Rewriting:
 
 def require_sound(shard: Shard, frames: Path | None) -> None:
     """Raises StoreError for damage: new checksums must not vouch for it."""
-    wrong = shard.file.wrong_checksums()
-    if wrong:
-        raise damaged(shard.path, f"the bytes of {', '.join(wrong)} are not those that were written")
+    problem = shard.file.checksum_problem()
+    if problem:
+        raise damaged(shard.path, problem)
     problem = FrameShard(frames).find_problem() if frames else None
     if frames and problem:
         raise damaged(frames, problem)

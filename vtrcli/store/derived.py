@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from vtrcli.errors import StoreError
+from vtrcli.files import write_whole
 from vtrcli.store.catalog import Catalog
-from vtrcli.store.config import INDEX_FOLDER, MALFORMED, STORE_VERSION, delete_file, make_folder
+from vtrcli.store.config import INDEX_FOLDER, MALFORMED, delete_file, make_folder
 from vtrcli.store.reader import NUMBER_DIGITS, SHARD_FOLDER, open_shard_of, shard_paths
-from vtrcli.store.shard import DTYPES, Shard, TensorFile, open_tensors, write_tensors
+from vtrcli.store.shard import DTYPES, Shard, TensorFile, open_tensors, tensor_bytes
 
 DERIVED_FORMAT = "vtr-derived"
 
@@ -60,7 +61,7 @@ def write_kept(
     """Keep tensors; not where the store may only be read."""
     with contextlib.suppress(StoreError, OSError):
         make_folder(path.parent)
-        write_tensors(path, tensors, {"format": file_format, "version": str(STORE_VERSION), **metadata})
+        write_whole(path, tensor_bytes(tensors, file_format, metadata))
 
 
 def keep_newest(folder: Path, number: int) -> None:

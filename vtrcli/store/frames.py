@@ -16,7 +16,7 @@ import numpy as np
 
 from vtrcli.errors import StoreError
 from vtrcli.preprocessing import Framing, Size, framing_of
-from vtrcli.store.config import MALFORMED, STORE_VERSION
+from vtrcli.store.config import MALFORMED
 from vtrcli.store.reader import FeatureStore, Location
 from vtrcli.store.shard import Shard, are_valid_offsets, damaged, open_tensors, tensor_bytes
 
@@ -100,12 +100,7 @@ def frame_shard_bytes(kept: list[tuple[str, FrameJpegs, np.ndarray]]) -> bytes:
         "offsets": np.cumsum([0, *(len(video.images) for _, video, _ in kept)], dtype=np.int64),
         "timestamps": np.concatenate([times for _, _, times in kept]).astype("<f4"),
     }
-    metadata = {
-        "format": FRAMES_FORMAT,
-        "version": str(STORE_VERSION),
-        "videos": json.dumps([video_id for video_id, _, _ in kept]),
-    }
-    return tensor_bytes(tensors, metadata)
+    return tensor_bytes(tensors, FRAMES_FORMAT, {"videos": json.dumps([video_id for video_id, _, _ in kept])})
 
 
 class FrameShard:
@@ -132,9 +127,8 @@ class FrameShard:
 
     def find_problem(self) -> str | None:
         """The first thing wrong in its tensors; reads all of them."""
-        wrong = self._file.wrong_checksums()
-        if wrong:
-            return f"the bytes of {', '.join(wrong)} are not those that were written"
+        if problem := self._file.checksum_problem():
+            return problem
         num_frames, num_bytes = self._file.shape("timestamps")[0], self._file.shape("jpeg")[0]
         if not are_valid_offsets(self._file.tensor("offsets"), num_frames):
             return "the offsets do not cut the frames into videos"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.files import write_whole
 from vtrcli.store.config import MALFORMED, STORE_VERSION
 from vtrcli.store.maps import PartFile, Rows
 from vtrcli.store.records import VideoRecord
@@ -110,6 +109,11 @@ class TensorFile:
             raise damaged(self.path, "the tensors' shapes do not agree")
         return sizes
 
+    def checksum_problem(self) -> str | None:
+        """What `wrong_checksums` finds, in words."""
+        wrong = self.wrong_checksums()
+        return f"the bytes of {', '.join(wrong)} are not those that were written" if wrong else None
+
     def wrong_checksums(self) -> list[str]:
         """Names of the tensors whose bytes are not those that were written, and "videos" and "removed" for the lists
         in the header; reads the whole file.
@@ -165,19 +169,6 @@ class Shard:
         return self.file.tensor("offsets")
 
 
-def write_shard(
-    path: Path,
-    records: list[VideoRecord],
-    features: list[np.ndarray],
-    timestamps: list[np.ndarray],
-    *,
-    backbone_sha256: str,
-) -> None:
-    """Write one shard, whole or not at all. Raises StoreError when the disk is full or the folder cannot be written."""
-    bodies = [record.to_json() for record in records]
-    write_whole(path, shard_bytes(bodies, features, timestamps, backbone_sha256=backbone_sha256))
-
-
 def shard_bytes(
     videos: list[dict[str, Any]],
     features: list[np.ndarray],
@@ -192,22 +183,13 @@ def shard_bytes(
         features: per video float16 [num_frames, dim], finite.
         timestamps: per video float32 [num_frames], seconds.
     """
-    offsets = np.zeros(len(videos) + 1, np.int64)
-    np.cumsum([len(rows) for rows in features], out=offsets[1:])
     tensors = {
         "features": np.concatenate(features).astype("<f2", copy=False),
-        "offsets": offsets,
+        "offsets": np.cumsum([0, *map(len, features)], dtype=np.int64),
         "timestamps": np.concatenate(timestamps).astype("<f4", copy=False),
     }
-    return tensor_bytes(
-        tensors,
-        {
-            "format": SHARD_FORMAT,
-            "version": str(STORE_VERSION),
-            "backbone_sha256": backbone_sha256,
-            "videos": json.dumps(videos),
-        },
-    )
+    metadata = {"backbone_sha256": backbone_sha256, "videos": json.dumps(videos)}
+    return tensor_bytes(tensors, SHARD_FORMAT, metadata)
 
 
 def tombstone_bytes(video_ids: Sequence[str], *, dim: int, backbone_sha256: str) -> bytes:
@@ -217,32 +199,20 @@ def tombstone_bytes(video_ids: Sequence[str], *, dim: int, backbone_sha256: str)
         "offsets": np.zeros(1, np.int64),
         "timestamps": np.zeros(0, "<f4"),
     }
-    return tensor_bytes(
-        tensors,
-        {
-            "format": SHARD_FORMAT,
-            "version": str(STORE_VERSION),
-            "backbone_sha256": backbone_sha256,
-            "videos": "[]",
-            "removed": json.dumps(list(video_ids)),
-        },
-    )
+    removed = json.dumps(list(video_ids))
+    metadata = {"backbone_sha256": backbone_sha256, "videos": "[]", "removed": removed}
+    return tensor_bytes(tensors, SHARD_FORMAT, metadata)
 
 
-def write_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all. Raises StoreError as `write_shard`."""
-    write_whole(path, tensor_bytes(tensors, metadata))
-
-
-def tensor_bytes(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
-    """The bytes of a safetensors file with checksums of its tensors and lists in its metadata."""
+def tensor_bytes(tensors: dict[str, np.ndarray], file_format: str, metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a file of a store, with checksums of its tensors and lists in its metadata."""
     from safetensors.numpy import save
 
     checksums = {"crc32": json.dumps({name: crc32(tensor) for name, tensor in sorted(tensors.items())})}
     for name, key in (("videos", VIDEOS_CRC32), ("removed", REMOVED_CRC32)):
         if name in metadata:
             checksums[key] = text_crc32(metadata[name])
-    return save(tensors, {**metadata, **checksums})
+    return save(tensors, {"format": file_format, "version": str(STORE_VERSION), **metadata, **checksums})
 
 
 def crc32(tensor: np.ndarray) -> str:

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.store.config import MALFORMED, STORE_VERSION, make_folder
-from vtrcli.store.shard import TensorFile, damaged, open_tensors, write_tensors
+from vtrcli.files import write_whole
+from vtrcli.store.config import MALFORMED, make_folder
+from vtrcli.store.shard import TensorFile, damaged, open_tensors, tensor_bytes
 
 TEXT_FORMAT = "vtr-text"
 TEXT_FOLDER = "text"
@@ -71,13 +72,11 @@ def write_text_file(
     for number, stream in enumerate(streams):
         tensors[stream] = np.ascontiguousarray(rows.features[:, number]).astype("<f2", copy=False)
     metadata = {
-        "format": TEXT_FORMAT,
-        "version": str(STORE_VERSION),
         "streams": json.dumps(list(streams)),
         "tagger": tagger_id,
         "backbone_sha256": backbone_sha256,
     }
-    write_tensors(path, tensors, metadata)
+    write_whole(path, tensor_bytes(tensors, TEXT_FORMAT, metadata))
 
 
 def text_paths(store: Path) -> list[Path]:

@@ -136,10 +136,7 @@ class _Found:
 
 def find_problem(shard: Shard, config: StoreConfig) -> str | None:
     """The first thing wrong with a shard whose header could be read; reads all of it."""
-    wrong = shard.file.wrong_checksums()
-    if wrong:
-        return f"the bytes of {', '.join(wrong)} are not those that were written"
-    problem = offsets_problem(shard) or backbone_problem(shard, config)
+    problem = shard.file.checksum_problem() or offsets_problem(shard) or backbone_problem(shard, config)
     if problem:
         return problem
     rows = shard.features
@@ -156,11 +153,10 @@ def _frame_problem(path: Path) -> str | None:
 
 def _text_problem(path: Path) -> str | None:
     file = open_texts(path)
-    wrong = file.wrong_checksums()
-    if wrong:
-        return f"the bytes of {', '.join(wrong)} are not those that were written"
-    texts_of(file)
-    return None
+    problem = file.checksum_problem()
+    if problem is None:
+        texts_of(file)
+    return problem
 
 
 def _lonely_frames(store: Path) -> list[tuple[Path, str]]:
