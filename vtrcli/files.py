@@ -97,6 +97,24 @@ def write_whole(path: Path, chunks: bytes | Iterable[bytes], *, error: type[VtrE
             file.write(chunk)
 
 
+def read_lines(path: Path, *, to_do: str) -> list[str]:
+    """The lines of a file that has one JSON object in each; none where there is no such file.
+
+    Raises:
+        StoreError: it is there but cannot be read; `to_do` says what helps.
+    """
+    try:
+        return read_regular(path).splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as cause:
+        raise StoreError(
+            f"cannot read {path}: {cause.strerror}",
+            allowed="a readable file, one JSON object per line",
+            to_do=to_do,
+        ) from cause
+
+
 def append_lines(path: Path, lines: Iterable[str], *, error: type[VtrError] = StoreError) -> None:
     """Add lines to a file in one write, so that several processes may append at once.
 

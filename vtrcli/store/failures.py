@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vtrcli.errors import StoreError
-from vtrcli.files import append_lines, is_gone, read_regular, write_whole
+from vtrcli.files import append_lines, is_gone, read_lines, write_whole
 from vtrcli.store.records import FileState, VideoRecord
 from vtrcli.store.roots import read_roots
 
@@ -126,17 +125,8 @@ def tidy_failures(store: Path, records: Iterable[VideoRecord]) -> None:
 
 def _last_lines(store: Path) -> dict[str, Failure]:
     last: dict[str, Failure] = {}
-    try:
-        lines = read_regular(store / FAILURES_NAME).splitlines()
-    except FileNotFoundError:
-        return {}
-    except OSError as cause:
-        raise StoreError(
-            f"cannot read {store / FAILURES_NAME}: {cause.strerror}",
-            allowed="a readable file, one JSON object per line",
-            to_do="make it readable, or move it away to forget the failures",
-        ) from cause
-    for line in lines:
+    to_do = "make it readable, or move it away to forget the failures"
+    for line in read_lines(store / FAILURES_NAME, to_do=to_do):
         failure = _parsed(line)
         if failure is not None:
             last[failure.path] = failure

@@ -17,19 +17,21 @@ from vtrcli.store.roots import NO_ROOTS, Roots, below, normal
 FINGERPRINT_BYTES = 64 * 1024
 MAX_SECONDS = 1e9  # 31 years
 HASH_BLOCK_BYTES = 1 << 20
-_JSON_TYPES: dict[str, tuple[type, ...]] = {
-    "id": (str,),
-    "path": (str,),
-    "size": (int,),
-    "mtime_ns": (int,),
-    "fingerprint": (str,),
-    "duration": (int, float, type(None)),
-    "width": (int,),
-    "height": (int,),
-    "codec": (str,),
-    "extracted_at": (int, float),
+# Per field of a record its key in a shard's header, and what that holds.
+_FIELDS: dict[str, tuple[str, tuple[type, ...]]] = {
+    "video_id": ("id", (str,)),
+    "path": ("path", (str,)),
+    "num_bytes": ("size", (int,)),
+    "mtime_ns": ("mtime_ns", (int,)),
+    "fingerprint": ("fingerprint", (str,)),
+    "duration_seconds": ("duration", (int, float, type(None))),
+    "width": ("width", (int,)),
+    "height": ("height", (int,)),
+    "codec": ("codec", (str,)),
+    "extracted_at": ("extracted_at", (int, float)),
 }
-# Fields that the first releases did not write.
+_JSON_TYPES = dict(_FIELDS.values())
+# Fields that the first releases did not write; their keys are their names.
 _LATER_TYPES: dict[str, tuple[type, ...]] = {
     "content": (str, type(None)),
     "inode": (int, type(None)),
@@ -88,18 +90,7 @@ class VideoRecord:
 
     def to_json(self) -> dict[str, Any]:
         """The object that a shard's header holds for this video."""
-        body: dict[str, Any] = {
-            "id": self.video_id,
-            "path": self.path,
-            "size": self.num_bytes,
-            "mtime_ns": self.mtime_ns,
-            "fingerprint": self.fingerprint,
-            "duration": self.duration_seconds,
-            "width": self.width,
-            "height": self.height,
-            "codec": self.codec,
-            "extracted_at": self.extracted_at,
-        }
+        body = {key: getattr(self, field) for field, (key, _) in _FIELDS.items()}
         body |= {key: getattr(self, key) for key in _LATER_TYPES if getattr(self, key) is not None}
         if self.warnings:
             body["warnings"] = list(self.warnings)

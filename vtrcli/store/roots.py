@@ -17,8 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from vtrcli.errors import StoreError
-from vtrcli.files import append_lines, read_regular
+from vtrcli.files import append_lines, read_lines
 
 ROOTS_NAME = "roots.jsonl"
 
@@ -96,16 +95,8 @@ def read_roots(store: Path) -> Roots:
     Raises:
         StoreError: the file is there but cannot be read.
     """
-    try:
-        lines = read_regular(store / ROOTS_NAME).splitlines()
-    except FileNotFoundError:
-        return NO_ROOTS
-    except OSError as cause:
-        raise StoreError(
-            f"cannot read {store / ROOTS_NAME}: {cause.strerror}",
-            allowed="a readable file, one JSON object per line",
-            to_do="make it readable, or move it away to use the paths that were recorded first",
-        ) from cause
+    to_do = "make it readable, or move it away to use the paths that were recorded first"
+    lines = read_lines(store / ROOTS_NAME, to_do=to_do)
     by_name: dict[str, Root] = {}
     for root, is_moved in filter(None, map(_parsed, lines)):
         before = by_name.get(root.name)
