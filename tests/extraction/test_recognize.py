@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.store.stores import SHA256, make_config
+from tests.store.stores import SHA256, make_config, make_record, make_store
 from tests.video_files import make_video
 from vtrcli.extraction.discover import Candidate
 from vtrcli.extraction.extract import ExtractResult, extract
-from vtrcli.extraction.recognize import choose_video_id
+from vtrcli.extraction.recognize import choose_video_id, settle_ids
+from vtrcli.store.compact import compact
 from vtrcli.store.config import create_config
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.records import VideoRecord, file_state
@@ -410,3 +411,35 @@ def test_no_two_files_ever_share_an_id(files: list[tuple[str, str, str]]) -> Non
         assert video_id not in taken
         taken[video_id] = str(path)
     assert len(taken) == len(paths)
+
+
+def write(store: Path, video_id: str, path: str) -> StoreWriter:
+    writer = StoreWriter(store, backbone_sha256=SHA256)
+    writer.add(make_record(video_id, path=path), np.ones((1, 4)), np.zeros(1))
+    writer.flush()
+    return writer
+
+
+def paths(store: Path) -> dict[str, str]:
+    return {video_id: at.record.path for video_id, at in FeatureStore(store).videos.items()}
+
+
+def test_the_path_that_sorts_first_keeps_a_contested_id(tmp_path: Path) -> None:
+    store = make_store(tmp_path, {})
+    planned = FeatureStore(store)
+    writer = write(store, "clip", "/two/clip.mp4")
+    write(store, "clip", "/one/clip.mp4")
+    settle_ids(store, {"clip": "/two/clip.mp4"}, planned, writer)
+    assert paths(store)["clip"] == "/one/clip.mp4" and "/two/clip.mp4" in paths(store).values()
+
+
+def test_a_row_that_was_known_is_no_rival_after_compacting(tmp_path: Path) -> None:
+    """A renamed file keeps its id; `compact` puts its old row into a shard that was not there before."""
+    store = make_store(tmp_path, {})
+    write(store, "clip", "/videos/a.mp4")
+    write(store, "other", "/videos/b.mp4")
+    planned = FeatureStore(store)
+    compact(store)
+    writer = write(store, "clip", "/videos/z.mp4")
+    assert settle_ids(store, {"clip": "/videos/z.mp4"}, planned, writer) == []
+    assert paths(store) == {"clip": "/videos/z.mp4", "other": "/videos/b.mp4"}

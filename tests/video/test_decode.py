@@ -14,6 +14,7 @@ from tests.video.clips import NUMBERED, frame_number, make_video, numbered, run_
 from vtrcli.video.child import Patience, Session
 from vtrcli.video.decode import Decode, DecodePlan, Frame, Method, SeekMissed, keyframe_plan, make_plan
 from vtrcli.video.files import VideoInfo
+from vtrcli.video.graph import Decoding
 from vtrcli.video.probe import probe
 from vtrcli.video.sampling import Rate, Uniform
 
@@ -81,7 +82,7 @@ def test_key_frames_are_thinned_only_above_the_limit() -> None:
 
 def decode(path: Path, method: Method, targets: list[float], *, inputs: int = 5) -> list[Frame]:
     plan = DecodePlan(method=method, targets=np.array(targets), inputs_per_process=inputs)
-    return list(Decode(Session(path, Patience(60)), probe(path), plan, size=32, num_threads=1).frames())
+    return list(Decode(Session(path, Patience(60)), probe(path), plan, Decoding(size=32)).frames())
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,7 @@ def test_key_frames_only_and_thinned(tmp_path: Path) -> None:
     clip = numbered(tmp_path / "a.mp4")
     assert [f.seconds for f in decode(clip, "keyframes", [])] == pytest.approx([0, 2, 4])
     plan = DecodePlan(method="keyframes", targets=np.zeros(0), keep=(2, 3))
-    thinned = Decode(Session(clip, Patience(60)), probe(clip), plan, size=32, num_threads=1)
+    thinned = Decode(Session(clip, Patience(60)), probe(clip), plan, Decoding(size=32))
     assert [f.seconds for f in thinned.frames()] == pytest.approx([2, 4])
 
 

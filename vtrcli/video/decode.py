@@ -18,12 +18,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vtrcli.preprocessing import Size, framing_of
+from vtrcli.preprocessing import framing_of
 from vtrcli.video import graph
 from vtrcli.video.child import Child, Session
 from vtrcli.video.ffmpeg import first_complaint
 from vtrcli.video.files import VideoInfo
-from vtrcli.video.graph import Aspect
 from vtrcli.video.probe import NO_TIME
 
 Method = Literal["linear", "seek", "keyframes"]
@@ -105,16 +104,7 @@ class Decode:
     """Iterate over `frames()` once. Then `num_slots` targets were answered, by `num_frames` different frames, the last
     of which appears at `last_seconds`."""
 
-    def __init__(
-        self,
-        session: Session,
-        info: VideoInfo,
-        plan: DecodePlan,
-        *,
-        size: Size,
-        num_threads: int,
-        aspect: Aspect = "display",
-    ) -> None:
+    def __init__(self, session: Session, info: VideoInfo, plan: DecodePlan, decoding: graph.Decoding) -> None:
         self.num_slots = 0
         self.num_frames = 0
         self.last_seconds = -math.inf
@@ -123,9 +113,7 @@ class Decode:
         self._session = session
         self._info = info
         self._plan = plan
-        self._size = size
-        self._num_threads = num_threads
-        self._aspect = aspect
+        self._decoding = decoding
         self._token = secrets.token_hex(8)
 
     def frames(self) -> Iterator[Frame]:
@@ -142,11 +130,9 @@ class Decode:
         targets, step = self._plan.targets, self._plan.step_seconds
         command = graph.linear_command(
             self._info,
+            self._decoding,
             first_seconds=float(targets[0]),
             step_seconds=step,
-            size=self._size,
-            aspect=self._aspect,
-            num_threads=self._num_threads,
             report=self._report,
         )
         if step is None:
@@ -185,10 +171,8 @@ class Decode:
         for begin in range(0, len(targets), self._plan.inputs_per_process):
             command = graph.seek_command(
                 self._info,
+                self._decoding,
                 targets_seconds=targets[begin : begin + self._plan.inputs_per_process],
-                size=self._size,
-                aspect=self._aspect,
-                num_threads=self._num_threads,
                 report=self._report,
             )
             with closing(self._run(command)) as run:
@@ -230,10 +214,8 @@ class Decode:
     def _key_frames(self, *, decode_all: bool) -> Iterator[Frame]:
         command = graph.keyframes_command(
             self._info,
+            self._decoding,
             keep=self._plan.keep,
-            size=self._size,
-            aspect=self._aspect,
-            num_threads=self._num_threads,
             report=self._report,
             decode_all=decode_all,
         )
@@ -277,6 +259,6 @@ class Decode:
         self._session.check_time()
 
     def _read(self, child: Child) -> NDArray[np.uint8] | None:
-        pixels = np.empty(framing_of(self._size).shape, np.uint8)
+        pixels = np.empty(framing_of(self._decoding.size).shape, np.uint8)
         filled = child.read_into(pixels.data.cast("B"))
         return pixels if filled == pixels.nbytes else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -79,6 +80,18 @@ _KEYS_ONLY = "noise=drop='not(key)'"
 _PROGRESS = ("-progress", "pipe:1", "-stats_period", "3600")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """What decoded frames are to be like, and how many threads work at them.
+
+    `aspect`: pixels made square as players do ("display"), or taken as they are stored ("pixels").
+    """
+
+    size: Size
+    aspect: Aspect = "display"
+    num_threads: int = 1
+
+
 def url(path: str | os.PathLike[str]) -> str:
     """The one way a path is given to ffmpeg: never an option, a protocol, a pattern or a list."""
     return "file:" + os.path.abspath(os.fspath(path))
@@ -139,36 +152,23 @@ def _packet_listing(info: VideoInfo, filters: str, **options: Any) -> list[str]:
 
 
 def linear_command(
-    info: VideoInfo,
-    *,
-    first_seconds: float,
-    step_seconds: float | None,
-    size: Size,
-    aspect: Aspect,
-    num_threads: int,
-    report: str,
+    info: VideoInfo, decoding: Decoding, *, first_seconds: float, step_seconds: float | None, report: str
 ) -> list[str]:
     """One pass; per grid time `first_seconds + k * step_seconds` the frame on display, as rgb24 of that size.
 
     Without a step every frame, from the video's begin on.
     """
-    stream = _whole(info, num_threads)
+    stream = _whole(info, decoding.num_threads)
     if step_seconds is None:
         stream = _counted_from(stream, info.zero_seconds)
     else:
         start_seconds = info.zero_seconds + first_seconds
         stream = _grid(stream, start_seconds=start_seconds, rate=_rate(step_seconds))
-    return _raw_frames(info, _sized(stream, info, size, aspect), report)
+    return _raw_frames(info, _sized(stream, info, decoding), report)
 
 
 def seek_command(
-    info: VideoInfo,
-    *,
-    targets_seconds: Sequence[float],
-    size: Size,
-    aspect: Aspect,
-    num_threads: int,
-    report: str,
+    info: VideoInfo, decoding: Decoding, *, targets_seconds: Sequence[float], report: str
 ) -> list[str]:
     """One input per target, each decoded from the key frame before it, merged in order of time.
 
@@ -177,14 +177,15 @@ def seek_command(
     """
     # An MP4's index tells all that reading ahead would find out; that costs 3 ms per input.
     options: dict[str, Any] = {"nofind_stream_info": None} if info.container == "mov" else {}
+    options |= {"noaccurate_seek": None, **_decoder(decoding.num_threads)}
     branches = []
     for target in targets_seconds:
-        source = _input(ss=_seek_time(info, target), noaccurate_seek=None, **options, **_decoder(num_threads))
+        source = _input(ss=_seek_time(info, target), **options)
         branch = _grid(
             source[str(info.stream)], start_seconds=info.zero_seconds + target, rate=str(MICROSECONDS)
         )
         branch = branch.filter("trim", end_frame=1).filter("setpts", f"PTS+{round(target * MICROSECONDS)}")
-        branches.append(_sized(branch, info, size, aspect))
+        branches.append(_sized(branch, info, decoding))
     merged = (
         branches[0] if len(branches) == 1 else ffmpeg.filter(branches, "interleave", nb_inputs=len(branches))
     )
@@ -192,14 +193,7 @@ def seek_command(
 
 
 def keyframes_command(
-    info: VideoInfo,
-    *,
-    keep: tuple[int, int] | None,
-    size: Size,
-    aspect: Aspect,
-    num_threads: int,
-    report: str,
-    decode_all: bool,
+    info: VideoInfo, decoding: Decoding, *, keep: tuple[int, int] | None, decode_all: bool, report: str
 ) -> list[str]:
     """Key frames only; `keep` = (m, n) takes m of every n of them, evenly.
 
@@ -207,14 +201,14 @@ def keyframes_command(
     groups of pictures), and streams whose times are counted cannot do without the others.
     """
     if decode_all or info.is_counted:
-        stream = _whole(info, num_threads).filter("select", "key")
+        stream = _whole(info, decoding.num_threads).filter("select", "key")
     else:
         options = {"bsf:v": f"{_TIMELINE},{_KEYS_ONLY}", **_sparing(info), **_torn(info.is_torn)}
-        stream = _input(**options, **_decoder(num_threads))[str(info.stream)]
+        stream = _input(**options, **_decoder(decoding.num_threads))[str(info.stream)]
     if keep:
         kept, total = keep
         stream = stream.filter("select", f"gt(floor((n+1)*{kept}/{total}),floor(n*{kept}/{total}))")
-    return _raw_frames(info, _sized(stream, info, size, aspect), report)
+    return _raw_frames(info, _sized(stream, info, decoding), report)
 
 
 def times_command(info: VideoInfo) -> list[str]:
@@ -357,17 +351,14 @@ def needs_matrix(info: VideoInfo) -> bool:
     return not info.has_color_matrix and (info.width >= 1280 or info.height > 576)
 
 
-def _sized(stream: Any, info: VideoInfo, size: Size, aspect: Aspect) -> Any:
-    """As torchvision's Resize(size) + CenterCrop(size), or squashed to the size, in standard dynamic range.
-
-    On pixels made square, or (`aspect` "pixels") on the stored ones, whatever shape they are said to have.
-    """
-    framing = framing_of(size)
+def _sized(stream: Any, info: VideoInfo, decoding: Decoding) -> Any:
+    """As torchvision's Resize(size) + CenterCrop(size), or squashed to the size, in standard dynamic range."""
+    framing = framing_of(decoding.size)
     high, wide, scaler = framing.height, framing.width, _SCALERS[framing.interpolation]
     if framing.resize == "squash":
         stream = _scaled(stream, info, width=str(wide), height=str(high), scaler=scaler)
         return stream.filter("format", "rgb24")
-    if aspect == "pixels":
+    if decoding.aspect == "pixels":  # whatever shape they are said to have
         stream = stream.filter("setsar", 1)
     # Of other shapes open_clip rounds where torchvision, for squares, cuts off.
     is_tall, whole = "lt(iw*sar,ih)", "trunc"

@@ -22,7 +22,7 @@ from vtrcli.video.child import Patience, Session, Sessions
 from vtrcli.video.decode import Decode, DecodePlan, Frame, SeekMissed, keyframe_plan, make_plan
 from vtrcli.video.ffmpeg import NO_REASON, decode_failure, first_complaint
 from vtrcli.video.files import SEEKABLE, VideoInfo, check_file, check_unchanged
-from vtrcli.video.graph import DEFAULT_RATE, RESTART_SECONDS, Aspect
+from vtrcli.video.graph import DEFAULT_RATE, RESTART_SECONDS, Aspect, Decoding
 from vtrcli.video.probe import (
     count_frames,
     key_packets,
@@ -81,9 +81,7 @@ def open_video(
         if value < 1:
             raise UsageError(f"{name} is {value}", allowed="at least 1", to_do=f"change {name}")
     state = check_file(path)
-    settings = _Settings(
-        sampling=sampling, size=size, num_threads=num_threads, batch_frames=batch_frames, aspect=aspect
-    )
+    decoding = Decoding(size=size, aspect=aspect, num_threads=num_threads)
     with_keys = sampling.times(0.0) is None
     info = probe(path, timeout_seconds=timeout_seconds, sessions=sessions, with_keys=with_keys)
     refuse_encrypted(info)
@@ -98,7 +96,15 @@ def open_video(
         session.patience.limit_seconds += AUTO_TIMEOUT_PER_SECOND * (info.duration_seconds or 0.0)
     if stated_seconds is not None and stated_seconds > _INCREDIBLE_SECONDS:
         stated_seconds = None
-    return VideoReader(info, settings, session=session, file_state=state, stated_seconds=stated_seconds)
+    return VideoReader(
+        info,
+        sampling,
+        decoding,
+        batch_frames=batch_frames,
+        session=session,
+        file_state=state,
+        stated_seconds=stated_seconds,
+    )
 
 
 def _measured(session: Session, info: VideoInfo, sampling: Sampling) -> VideoInfo:
@@ -124,19 +130,6 @@ def _measured(session: Session, info: VideoInfo, sampling: Sampling) -> VideoInf
     return replace(info, duration_seconds=end) if last >= end else info
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Settings:
-    sampling: Sampling
-    size: Size
-    num_threads: int
-    batch_frames: int
-    aspect: Aspect
-
-    @property
-    def held_frames(self) -> int:
-        return _HOLD_BYTES // framing_of(self.size).num_bytes
-
-
 class VideoReader:
     """Context manager and iterator of `FrameBatch`; made by `open_video`, read once.
 
@@ -148,8 +141,10 @@ class VideoReader:
     def __init__(
         self,
         info: VideoInfo,
-        settings: _Settings,
+        sampling: Sampling,
+        decoding: Decoding,
         *,
+        batch_frames: int,
         session: Session,
         file_state: os.stat_result,
         stated_seconds: float | None = None,
@@ -157,7 +152,9 @@ class VideoReader:
         self.info = info
         self.num_frames = 0
         self.warnings: tuple[str, ...] = ()
-        self._settings = settings
+        self._sampling = sampling
+        self._decoding = decoding
+        self._batch_frames = batch_frames
         self._session = session
         self._file_state = file_state
         self._stated_seconds = stated_seconds
@@ -186,7 +183,7 @@ class VideoReader:
 
     def _iterate(self) -> Generator[FrameBatch]:
         frames = self._frames()
-        while batch := list(islice(frames, self._settings.batch_frames)):
+        while batch := list(islice(frames, self._batch_frames)):
             self.num_frames += len(batch)
             yield FrameBatch(
                 pixels=np.stack([frame.pixels for frame in batch]),
@@ -195,7 +192,8 @@ class VideoReader:
         check_unchanged(self.info.path, self._file_state)
 
     def _frames(self) -> Iterator[Frame]:
-        if self.plan.method == "keyframes" or len(self.plan.targets) > self._settings.held_frames:
+        num_held = _HOLD_BYTES // framing_of(self._decoding.size).num_bytes
+        if self.plan.method == "keyframes" or len(self.plan.targets) > num_held:
             # Too many to hold back; a fixed rate's times do not depend on the duration anyway.
             if self.plan.method == "seek":
                 self.plan = self._make_plan(may_seek=False)
@@ -233,11 +231,11 @@ class VideoReader:
         return True
 
     def _make_plan(self, *, may_seek: bool = True) -> DecodePlan:
-        times = self._settings.sampling.times(self.info.duration_seconds or 0.0)
+        times = self._sampling.times(self.info.duration_seconds or 0.0)
         return self._plan_keyframes() if times is None else make_plan(self.info, times, may_seek=may_seek)
 
     def _plan_keyframes(self) -> DecodePlan:
-        most = self._settings.sampling.max_frames
+        most = self._sampling.max_frames
         if self.info.is_counted:
             count = 0 if most is None else count_frames(self._session, self.info, keyframes=True)
             return keyframe_plan(np.zeros(0), count, most)
@@ -256,15 +254,7 @@ class VideoReader:
         return keyframe_plan(shown, len(shown), most)
 
     def _new_decode(self) -> Decode:
-        settings = self._settings
-        return Decode(
-            self._session,
-            self.info,
-            self.plan,
-            size=settings.size,
-            num_threads=settings.num_threads,
-            aspect=settings.aspect,
-        )
+        return Decode(self._session, self.info, self.plan, self._decoding)
 
     def _reached_the_end(self, decode: Decode) -> bool:
         """Whether the last frame that came is the last one there is: nothing was lost."""
