@@ -289,20 +289,23 @@ class Rows:
                 found[key] = at
         return found
 
-    def copy(self, at: Location, record: VideoRecord, writer: StoreWriter) -> None:
+    def copy(self, location: Location, record: VideoRecord, writer: StoreWriter) -> None:
         """Write the features, times and kept frames at a place as those of `record`."""
-        shard, rows, kept = self.store.shards[at.shard], slice(at.start, at.stop), self._kept(at)
-        images = kept.images(at.record.video_id) if kept else frames_of(self.store.path, shard, at)
+        shard, rows = self.store.shards[location.shard], slice(location.start, location.stop)
+        kept = self._kept(location)
+        images = (
+            kept.images(location.record.video_id) if kept else frames_of(self.store.path, shard, location)
+        )
         jpegs = FrameJpegs(tuple(images)) if images else None
         writer.add(record, shard.features[rows], shard.timestamps[rows], jpegs=jpegs)
 
-    def _kept(self, at: Location) -> FrameShard | None:
+    def _kept(self, location: Location) -> FrameShard | None:
         """The frame shard that holds a row's frames. One that holds an id twice cannot say whose they are."""
-        if at.shard not in self._frames:
-            path = self.store.path / FRAME_FOLDER / self.store.shards[at.shard].path.name
-            self._frames[at.shard] = FrameShard(path) if path.exists() else None
-        frames = self._frames[at.shard]
-        return frames if frames is not None and at.record.video_id in frames else None
+        if location.shard not in self._frames:
+            path = self.store.path / FRAME_FOLDER / self.store.shards[location.shard].path.name
+            self._frames[location.shard] = FrameShard(path) if path.exists() else None
+        frames = self._frames[location.shard]
+        return frames if frames is not None and location.record.video_id in frames else None
 
 
 def settle_ids(

@@ -240,10 +240,10 @@ class _Planner:
         """2: the relative path and the content of a stored video, below another folder."""
         if file.record is not None:
             return False
-        here = places(file.candidate, self.stored.roots) if file.keys else []
+        own_places = places(file.candidate, self.stored.roots) if file.keys else []
         for record in self.stored.of_content(file):
             old_folder, relative_path = place_of(record, self.stored.roots)
-            for folder, name in here:
+            for folder, name in own_places:
                 if name == relative_path and are_apart(folder, old_folder):
                     if record.video_id in self.settled:
                         self._skip_copy()

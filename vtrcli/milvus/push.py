@@ -51,14 +51,14 @@ class WantedVideo:
 def wanted_frames(store: FeatureStore) -> dict[str, WantedVideo]:
     """Per video key the frames of a store; they are read when they are sent."""
 
-    def video(video_id: str, at: Location) -> WantedVideo:
+    def video(video_id: str, location: Location) -> WantedVideo:
         return WantedVideo(
-            at.record,
-            _version_of(store, at),
+            location.record,
+            _version_of(store, location),
             lambda: (unit_rows(store.features(video_id)), store.timestamps(video_id)),
         )
 
-    return {video_key(video_id): video(video_id, at) for video_id, at in store.videos.items()}
+    return {video_key(video_id): video(video_id, location) for video_id, location in store.videos.items()}
 
 
 def wanted_vectors(store: FeatureStore, vectors: RunVectors) -> dict[str, dict[str, WantedVideo]]:
@@ -80,16 +80,16 @@ def wanted_vectors(store: FeatureStore, vectors: RunVectors) -> dict[str, dict[s
     return spaces
 
 
-def _run_video(store: FeatureStore, at: Location, vector: np.ndarray) -> WantedVideo:
+def _run_video(store: FeatureStore, location: Location, vector: np.ndarray) -> WantedVideo:
     # The version of the video comes first: its vector goes when the video changes.
-    tag = f"{_version_of(store, at)}-{hashlib.sha256(vector.tobytes()).hexdigest()[:16]}"
-    return WantedVideo(at.record, tag, lambda: (vector[None], np.zeros(1, np.float32)))
+    tag = f"{_version_of(store, location)}-{hashlib.sha256(vector.tobytes()).hexdigest()[:16]}"
+    return WantedVideo(location.record, tag, lambda: (vector[None], np.zeros(1, np.float32)))
 
 
-def _version_of(store: FeatureStore, at: Location) -> str:
+def _version_of(store: FeatureStore, location: Location) -> str:
     """Says which features these are; where they lie in the store may change."""
-    first = store.shards[at.shard].features[at.start : at.start + 1].tobytes().hex()
-    text = f"{at.record.extracted_at!r}:{at.num_frames}:{at.record.fingerprint}:{first}"
+    first = store.shards[location.shard].features[location.start : location.start + 1].tobytes().hex()
+    text = f"{location.record.extracted_at!r}:{location.num_frames}:{location.record.fingerprint}:{first}"
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -226,19 +226,21 @@ def listed(server: MilvusServer, name: str) -> dict[str, tuple[str, int]]:
     }
 
 
-def _broken_videos(server: MilvusServer, name: str, there: dict[str, tuple[str, int]]) -> list[str]:
+def _broken_videos(server: MilvusServer, name: str, listed_videos: dict[str, tuple[str, int]]) -> list[str]:
     """Keys of videos that a stopped push left with too few or too many rows."""
-    if num_rows(server, name) == sum(num_frames for _, num_frames in there.values()):
+    if num_rows(server, name) == sum(num_frames for _, num_frames in listed_videos.values()):
         return []
-    found: dict[str, int] = {}
+    num_found: dict[str, int] = {}
     broken: set[str] = set()
     for page in pages(server, name, "frame >= 0", ("video_key", "version", "num_frames", "frame")):
         for row in page:
             key = row["video_key"]
-            found[key] = found.get(key, 0) + 1
-            if there.get(key) != (row["version"], int(row["num_frames"])):
+            num_found[key] = num_found.get(key, 0) + 1
+            if listed_videos.get(key) != (row["version"], int(row["num_frames"])):
                 broken.add(key)
-    return sorted(broken | {key for key, number in found.items() if number != there.get(key, ("", 0))[1]})
+    return sorted(
+        broken | {key for key, number in num_found.items() if number != listed_videos.get(key, ("", 0))[1]}
+    )
 
 
 def delete_videos(server: MilvusServer, name: str, keys: Iterable[str]) -> None:
@@ -334,8 +336,8 @@ def _run(syncs: list[Sync], batch_bytes: int, on_progress: OnProgress) -> None:
 
 def _open(server: MilvusServer, name: str, label: Label, *, width: int) -> None:
     with server.calling("asking for its collections") as client:
-        there = client.has_collection(name, timeout=server.timeout_seconds)
-    if not there:
+        exists = client.has_collection(name, timeout=server.timeout_seconds)
+    if not exists:
         make_collection(server, name, label, width=width)
     found = read_label(server, name)
     have, want = found.backbone, label.backbone

@@ -251,8 +251,8 @@ class MilvusIndex:
     def _open(self, name: str) -> BackboneInfo:
         """Load a collection; its backbone."""
         with self._server.calling("asking for its collections") as client:
-            there = name in self._ready or client.has_collection(name, timeout=self._server.timeout_seconds)
-        if not there:
+            exists = name in self._ready or client.has_collection(name, timeout=self._server.timeout_seconds)
+        if not exists:
             raise StoreError(
                 f"no collection {name} at {self._server.name}",
                 allowed="collections that `vtr milvus push` made",

@@ -150,9 +150,9 @@ class FrameShard:
         """The encoded images of one video's frames; KeyError when it is not in this shard."""
         number = self._numbers[video_id]
         start, stop = self._file.rows("offsets")[number : number + 2].tolist()
-        places = self._file.rows("byte_offsets")[start : stop + 1].tolist()
+        offsets = self._file.rows("byte_offsets")[start : stop + 1].tolist()
         data = self._file.rows("jpeg")
-        return [data[left:right].tobytes() for left, right in itertools.pairwise(places)]
+        return [data[left:right].tobytes() for left, right in itertools.pairwise(offsets)]
 
 
 def frame_paths(store: Path) -> list[Path]:
@@ -165,10 +165,10 @@ def frames_of(store: Path, shard: Shard, location: Location) -> list[bytes] | No
     path = store / FRAME_FOLDER / shard.path.name
     if not path.exists() and not shard.path.exists():  # `vtr store compact` put them elsewhere meanwhile
         now = FeatureStore(store)
-        at = now.videos.get(location.record.video_id)
-        if at is None or at.record.extracted_at != location.record.extracted_at:
+        current = now.videos.get(location.record.video_id)
+        if current is None or current.record.extracted_at != location.record.extracted_at:
             return None
-        path = store / FRAME_FOLDER / now.shards[at.shard].path.name
+        path = store / FRAME_FOLDER / now.shards[current.shard].path.name
     if not path.exists():
         return None
     shard_of_frames = FrameShard(path)

@@ -58,11 +58,11 @@ def prune(
             to_do="try `vtr store prune --missing --dry-run`",
         )
     opened = FeatureStore(store)
-    chosen = [at.record for at in opened.videos.values()]
+    chosen = [location.record for location in opened.videos.values()]
     names = list(names)
     folders = [folder_named(opened.roots, given) for given in under]
-    places = [normal(record.path) for record in chosen]
-    empty = [one for one in folders if not any(is_below(path, one) for path in places)]
+    paths = [normal(record.path) for record in chosen]
+    empty = [one for one in folders if not any(is_below(path, one) for path in paths)]
     if names:
         chosen = _named(chosen, names, store)
     if folders:
@@ -81,7 +81,7 @@ def prune(
                 if any(is_below(normal(path), one) for one in folders)
             )
             forget_failures(store, failed)
-        tidy_failures(store, (at.record for at in FeatureStore(store).videos.values()))
+        tidy_failures(store, (location.record for location in FeatureStore(store).videos.values()))
     return Pruned(chosen, dict(sorted(absent.items())), empty)
 
 

@@ -98,13 +98,13 @@ class FeatureStore:
 
     def features(self, video_id: str) -> np.ndarray:
         """[num_frames, dim] float16, not normalised; read now."""
-        at = self.videos[video_id]
-        return self.shards[at.shard].features[at.start : at.stop]
+        location = self.videos[video_id]
+        return self.shards[location.shard].features[location.start : location.stop]
 
     def timestamps(self, video_id: str) -> np.ndarray:
         """[num_frames] float32, seconds from the start of the video."""
-        at = self.videos[video_id]
-        return self.shards[at.shard].timestamps[at.start : at.stop]
+        location = self.videos[video_id]
+        return self.shards[location.shard].timestamps[location.start : location.stop]
 
     def live(self, number: int) -> list[int]:
         """Which videos of a shard count: their numbers among those of the shard."""

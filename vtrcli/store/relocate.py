@@ -43,26 +43,27 @@ def relocate(store: Path, old: str, new: Path, *, dry_run: bool = False) -> Relo
     opened = FeatureStore(store)
     old_folder, new_folder = folder_named(opened.roots, old), os.path.abspath(new)
     inside = {
-        video_id: at
-        for video_id, at in opened.videos.items()
-        if is_below(normal(at.record.path), old_folder) and normal(at.record.path) != old_folder
+        video_id: location
+        for video_id, location in opened.videos.items()
+        if is_below(normal(location.record.path), old_folder) and normal(location.record.path) != old_folder
     }
     _require_sense(opened, inside, old_folder, new_folder)
-    places = {
-        video_id: joined(new_folder, below(at.record.path, old_folder)) for video_id, at in inside.items()
+    new_paths = {
+        video_id: joined(new_folder, below(location.record.path, old_folder))
+        for video_id, location in inside.items()
     }
-    num_found = sum(not is_gone(path) for path in places.values())
+    num_found = sum(not is_gone(path) for path in new_paths.values())
     if not num_found:
         raise InputError(
             f"none of the {len(inside):,} videos of {old_folder} is in {new_folder}",
             allowed="the folder that holds them by the same names",
             to_do="check the path; `vtr extract FOLDER` also finds files that were renamed",
         )
-    others = {at.record.path for video_id, at in opened.videos.items() if video_id not in inside}
-    merged = {video_id for video_id, path in places.items() if path in others}
+    others = {location.record.path for video_id, location in opened.videos.items() if video_id not in inside}
+    merged = {video_id for video_id, path in new_paths.items() if path in others}
     if not dry_run:
         remove_videos(store, merged)
-        rest = {video_id: at for video_id, at in inside.items() if video_id not in merged}
+        rest = {video_id: location for video_id, location in inside.items() if video_id not in merged}
         _move(opened, rest, old_folder, new_folder)
     return Relocated(old_folder, new_folder, len(inside), num_found, len(merged))
 

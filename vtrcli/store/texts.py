@@ -113,12 +113,12 @@ def texts_of(file: TensorFile) -> list[str]:
         StoreError: the offsets or the characters are damaged.
     """
     body = file.tensor("texts").tobytes()
-    places = file.tensor("text_offsets").tolist()
-    if places[0] != 0 or places[-1] != len(body) or places != sorted(places):
+    offsets = file.tensor("text_offsets").tolist()
+    if offsets[0] != 0 or offsets[-1] != len(body) or offsets != sorted(offsets):
         raise damaged(file.path, "the offsets do not cut the characters into texts")
     try:
         return [
-            body[start:stop].decode("utf-8", "surrogatepass") for start, stop in itertools.pairwise(places)
+            body[start:stop].decode("utf-8", "surrogatepass") for start, stop in itertools.pairwise(offsets)
         ]
     except UnicodeDecodeError as cause:
         raise damaged(file.path, f"a text is not UTF-8 ({cause})") from cause
