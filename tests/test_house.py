@@ -77,6 +77,15 @@ def test_a_family_of_backbones_is_known_to_the_table_alone(arrows: dict[str, set
     assert any(target.startswith(inside) for target in arrows[table])
 
 
+def test_a_head_is_known_to_the_table_alone(arrows: dict[str, set[str]]) -> None:
+    """CAMoE is the head in model/camoe*.py: nothing else imports it but heads.py, so a second one is one more row."""
+    inside, table = "vtrcli.model.camoe", "vtrcli.model.heads"
+    for name, targets in arrows.items():
+        if name != table and not name.startswith(inside):
+            assert not [target for target in targets if target.startswith(inside)], f"{name}: ask {table}"
+    assert any(target.startswith(inside) for target in arrows[table])
+
+
 def test_there_is_no_import_cycle_and_no_long_way_down(arrows: dict[str, set[str]]) -> None:
     chain = longest_chain(arrows)  # a circle raises CycleError, which names it
     assert len(chain) <= MAX_CHAIN, " -> ".join(chain)

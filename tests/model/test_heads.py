@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 import vtrcli as vtr
 from tests.model.max_sim import MaxSim, MaxSimConfig
 from tests.training.toy import make_toy
+from tests.training.toy_frames import make_toy_frames
 from vtrcli.errors import UsageError, WeightsError
 from vtrcli.model.camoe_config import CamoeConfig
 from vtrcli.model.families import open_text_tower
@@ -264,3 +265,26 @@ def test_a_sentence_is_answered_by_the_second_head_with_every_option(
     assert len(relevant.hits) == int((far >= 0.0).sum()) > 0
     moments = vtr.search(text, store, moments=True, **asked)
     assert len(moments.hits) == 5 and moments.run == str(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_second_head_is_trained_with_the_backbone_too(max_sim: str, tmp_path: Path) -> None:
+    (tmp_path / "toy").mkdir()
+    toy = make_toy_frames(tmp_path / "toy")
+    result = vtr.train(
+        toy / "store",
+        dataset="csv",
+        annotations=toy,
+        out=tmp_path / "run",
+        device="cpu",
+        head=max_sim,
+        finetune=True,
+        epochs=2,
+        batch_size=8,
+        frames=3,
+    )
+    names = {
+        name.split(".")[1] for name in load_file(tmp_path / "run" / "last.safetensors") if "model." in name
+    }
+    assert names == {max_sim, "clip"}
+    assert result.epochs == 2 and result.val["t2v"]["R@1"] >= 0

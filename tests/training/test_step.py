@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.model.max_sim import MaxSim, MaxSimConfig
 from tests.model.tiny_clip import write_tiny_clip
 from tests.training import test_finetune
 from vtrcli.model.camoe import Camoe
@@ -75,6 +76,9 @@ def losses_and_gradients(weights: str) -> dict[str, torch.Tensor]:
         for name, dsl_temperature in (("infonce", None), ("dsl", 100.0)):
             heads = loss_and_gradients(make_heads(), make_batch(world), world, dsl_temperature)
             found |= {f"{name} {key}": tensor for key, tensor in heads.items()}
+        second = PairEncoder(MaxSim(MaxSimConfig(dim=DIM, num_streams=3), 20.0))  # not one vector per video
+        several = loss_and_gradients(second, make_batch(world), world, None)
+        found |= {f"max-sim {key}": tensor for key, tensor in several.items()}
         encoder = test_finetune.make(weights, freeze_layers=1, gradient_checkpointing=True)
         whole = vars(test_finetune.make_batch())
         numbers = whole.pop("video_numbers")
