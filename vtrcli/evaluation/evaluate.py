@@ -143,30 +143,47 @@ def evaluate_inputs(inputs: EvaluationInputs, options: EvaluationSettings) -> Ev
     """
     if options.logit_scale is None:
         options = replace(options, logit_scale=inputs.logit_scale)
+    source, truth, num_bootstrap = inputs.source, inputs.truth, options.num_bootstrap
     common: dict[str, Any] = {
-        "logit_scale": options.logit_scale,
-        "v2t_over": options.v2t_over,
-        "ties": options.ties,
-        "memory_bytes": options.memory_bytes,
-        "num_bootstrap": options.num_bootstrap,
-        "seed": options.seed,
+        name: getattr(options, name) for name in ("logit_scale", "v2t_over", "ties", "memory_bytes", "seed")
     }
-    methods: list[MethodName] = [method for method in dict.fromkeys(options.methods) if method != "none"]
-    evaluations = [evaluate(inputs.source, inputs.truth, **common)]
-    for method in methods:
-        own: dict[str, Any] = {"method": method, "temperature": options.temperature, "k": options.k}
-        own["alpha"] = options.alpha
-        for bank in (None,) if inputs.bank is None else (None, inputs.bank):
-            evaluations.append(evaluate(inputs.source, inputs.truth, bank=bank, **own, **common))
+    numbers: dict[str, Any] = {"temperature": options.temperature, "k": options.k, "alpha": options.alpha}
+    methods = [method for method in dict.fromkeys(options.methods) if method != "none"]
+    banks = (None,) if inputs.bank is None else (None, inputs.bank)
+    directions: tuple[Direction, ...] = ("t2v", "v2t")
+    evaluations = [evaluate(source, truth, num_bootstrap=num_bootstrap, **common)]
+    evaluations += [
+        evaluate(source, truth, method=method, bank=bank, num_bootstrap=num_bootstrap, **numbers, **common)
+        for method in methods
+        for bank in banks
+    ]
     warnings = [note for result in evaluations for note in result.warnings]
-    notes = dict.fromkeys([*inputs.notes, *warnings, *_below_plain(evaluations)])
     return EvaluationResult(
         inputs,
         options,
         tuple(evaluations),
-        _arrivals(inputs, options, methods),
-        _sweeps(inputs, options, methods, common),
-        tuple(notes),
+        arrivals={
+            (method, direction): arrivals(
+                source, truth, options.arrival_sizes, method=method, direction=direction, **numbers, **common
+            )
+            for method in methods
+            for direction in directions
+            if options.arrival_sizes
+        },
+        sweeps={
+            method: sweep(
+                source,
+                truth,
+                options.sweep_temperatures,
+                method=method,
+                k=options.k,
+                num_bootstrap=0,
+                **common,
+            )
+            for method in methods
+            if options.sweep_temperatures and METHODS[method].uses_temperature
+        },
+        notes=tuple(dict.fromkeys([*inputs.notes, *warnings, *_below_plain(evaluations)])),
     )
 
 
@@ -182,46 +199,3 @@ def _below_plain(evaluations: list[Evaluation]) -> list[str]:
                     f"R@1 {after.recall[1]:.1f} instead of {before.recall[1]:.1f}"
                 )
     return found
-
-
-def _arrivals(
-    inputs: EvaluationInputs, options: EvaluationSettings, methods: list[MethodName]
-) -> dict[tuple[MethodName, Direction], tuple[Arrival, ...]]:
-    if not options.arrival_sizes:
-        return {}
-    directions: tuple[Direction, ...] = ("t2v", "v2t")
-    return {
-        (method, direction): arrivals(
-            inputs.source,
-            inputs.truth,
-            options.arrival_sizes,
-            method=method,
-            direction=direction,
-            temperature=options.temperature,
-            logit_scale=options.logit_scale,
-            k=options.k,
-            alpha=options.alpha,
-            v2t_over=options.v2t_over,
-            ties=options.ties,
-            memory_bytes=options.memory_bytes,
-            seed=options.seed,
-        )
-        for method in methods
-        for direction in directions
-    }
-
-
-def _sweeps(
-    inputs: EvaluationInputs,
-    options: EvaluationSettings,
-    methods: list[MethodName],
-    common: dict[str, Any],
-) -> dict[MethodName, tuple[Evaluation, ...]]:
-    quick = {**common, "num_bootstrap": 0}
-    return {
-        method: sweep(
-            inputs.source, inputs.truth, options.sweep_temperatures, method=method, k=options.k, **quick
-        )
-        for method in methods
-        if options.sweep_temperatures and METHODS[method].uses_temperature
-    }
