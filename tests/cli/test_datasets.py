@@ -23,3 +23,10 @@ def test_a_check_takes_the_data_set_of_the_settings(tmp_path: Path, monkeypatch:
     (tmp_path / "vtr.toml").write_text('dataset = "csv"\nannotations = "."\n', encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert run_json("datasets", "check") == run_json("datasets", "check", "csv")
+
+
+def test_the_list_tells_what_a_data_set_is_and_not_how_it_is_read() -> None:
+    for row in run_json("datasets", "list")["datasets"]:
+        assert list(row) == [
+            "name", "summary", "files", "source", "splits", "num_videos", "num_captions", "max_tokens"
+        ]  # fmt: skip

@@ -30,7 +30,11 @@ def list_command(json_output: bool = options.JSON) -> None:
     from vtrcli.datasets.registry import DATASETS
 
     if json_output:
-        print_json("datasets list", {"datasets": [vars(info) for info in DATASETS.values()]})
+        rows = [
+            {name: value for name, value in vars(info).items() if name != "load"}
+            for info in DATASETS.values()
+        ]
+        print_json("datasets list", {"datasets": rows})
         return
     from rich.table import Table
     from rich.text import Text

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vtrcli.datasets.files import Json, find_file, read_text, wrong
-from vtrcli.datasets.split import Split, build_split
+from vtrcli.datasets.split import PARAGRAPH_TOKENS, DatasetInfo, Split, build_split
 
 FILES = {"train": "train.json", "test": "val_1.json"}
 
@@ -35,3 +35,16 @@ def _paragraph(videos: Json, video_id: str) -> str:
         what = f"{name} has {len(sentences)} sentences and {len(spans)} timestamps"
         raise wrong(videos.path, what, allowed="as many as sentences, at least one")
     return " ".join(Json(each, videos.path, f"a sentence of {name}").text() for each in sentences)
+
+
+INFO = DatasetInfo(
+    name="activitynet",
+    load=load,
+    summary="ActivityNet Captions, paragraph retrieval, testing on val_1 (`val1`)",
+    files=tuple(FILES.values()),
+    source="https://cs.stanford.edu/people/ranjaykrishna/densevid; GitHub: v-iashin/BMT",
+    splits=("train", "test"),
+    num_videos={"train": 10_009, "test": 4917},
+    num_captions={"train": 10_009, "test": 4917},
+    max_tokens=PARAGRAPH_TOKENS,
+)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from vtrcli.datasets.files import Json, find_file, read_table, read_text, wrong
-from vtrcli.datasets.split import Split, build_split
+from vtrcli.datasets.split import DatasetInfo, Split, build_split
 
 Format = Literal["csv", "jsonl"]
 FILES: dict[Format, str] = {"csv": "captions.csv", "jsonl": "captions.jsonl"}
@@ -141,3 +141,25 @@ def _row_splits(entry: Json) -> tuple[str, ...]:
             to_do="mend the row",
         )
     return (split,)
+
+
+INFOS = (
+    DatasetInfo(
+        name="csv",
+        summary="your own captions in a table",
+        files=("captions.csv: video_id, caption, and if wanted split and category",),
+        source="yourself; `vtr demo` writes one",
+        splits=SPLITS,
+        num_videos={},
+        num_captions={},
+    ),
+    DatasetInfo(
+        name="jsonl",
+        summary="your own captions, one JSON object per line",
+        files=("captions.jsonl: video_id, caption, and if wanted split and category",),
+        source="yourself",
+        splits=SPLITS,
+        num_videos={},
+        num_captions={},
+    ),
+)

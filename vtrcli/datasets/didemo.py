@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vtrcli.datasets.files import Json, find_file, read_text, read_video_ids
-from vtrcli.datasets.split import Split, build_split
+from vtrcli.datasets.split import PARAGRAPH_TOKENS, DatasetInfo, Split, build_split
 
 LISTS = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
 DATA = {"train": "train_data.json", "val": "val_data.json", "test": "test_data.json"}
@@ -30,3 +30,16 @@ def load(folder: Path, split: str) -> Split:
         captions_of=paragraphs,
         captions_in=path,
     )
+
+
+INFO = DatasetInfo(
+    name="didemo",
+    load=load,
+    summary="DiDeMo, paragraph retrieval: all descriptions of a video as one text",
+    files=("train_data.json, val_data.json, test_data.json", ", ".join(LISTS.values())),
+    source="GitHub: LisaAnne/LocalizingMoments (json); albanie/collaborative-experts, misc/datasets/didemo (lists)",
+    splits=("train", "val", "test"),
+    num_videos={"train": 8392, "val": 1065, "test": 1004},
+    num_captions={"train": 8392, "val": 1065, "test": 1004},
+    max_tokens=PARAGRAPH_TOKENS,
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vtrcli.datasets.files import Json, find_file, read_text, wrong
-from vtrcli.datasets.split import Split, build_split
+from vtrcli.datasets.split import SENTENCE_TOKENS, DatasetInfo, Split, build_split
 
 FILES = {
     "train": "LSMDC16_annos_training.csv",
@@ -35,3 +35,17 @@ def load(folder: Path, split: str) -> Split:
     return build_split(
         split, video_ids=list(captions), listed_in=path, captions_of=captions, captions_in=path
     )
+
+
+INFO = DatasetInfo(
+    name="lsmdc",
+    load=load,
+    summary="LSMDC 2016, clips of movies; testing on the public 1,000 of the challenge",
+    files=tuple(FILES.values()),
+    source="https://sites.google.com/site/describingmovies (MPII gives access on request)",
+    splits=("train", "val", "test"),
+    # Releases differ in the training and validation files; only the test file is fixed.
+    num_videos={"test": 1000},
+    num_captions={"test": 1000},
+    max_tokens=SENTENCE_TOKENS,
+)

@@ -21,7 +21,7 @@ from vtrcli.datasets.files import (
     read_zip_member,
     wrong,
 )
-from vtrcli.datasets.split import Split, build_split
+from vtrcli.datasets.split import SENTENCE_TOKENS, DatasetInfo, Split, build_split
 
 COMBINED = "MSRVTT_data.json"
 TRAIN_VAL = ("train_val_videodatainfo.json", "train_val_annotation.zip")
@@ -154,3 +154,49 @@ def _read_category_names(folder: Path) -> dict[str, str]:
         return {}
     pairs = [line.rpartition("\t") for line in text.split("\n")]
     return {number.strip(): name.strip() for name, _, number in pairs if name}
+
+
+_JSON = (
+    "train_val_videodatainfo.json (or train_val_annotation.zip)",
+    "test_videodatainfo.json (or test_videodatainfo.json.zip)",
+    "or both in one: MSRVTT_data.json",
+)
+_SOURCE = (
+    "GitHub: WingsBrokenAngel/MSR-VTT-DataCleaning (the official JSON); foolwood/DRL, layer6ai-labs/xpool (the csv); "
+    "ArrowLuo/CLIP4Clip (release v0.0, all of them)"
+)
+INFOS = (
+    DatasetInfo(
+        name="msrvtt-1ka",
+        load=load_1ka,
+        summary="MSR-VTT, 1k-A protocol: train on 9,000 videos, test on 1,000 (video, sentence) pairs",
+        files=("MSRVTT_train.9k.csv", "MSRVTT_JSFUSION_test.csv", *_JSON),
+        source=_SOURCE,
+        splits=("train", "test"),
+        num_videos={"train": 9000, "test": 1000},
+        num_captions={"train": 180_000, "test": 1000},
+        max_tokens=SENTENCE_TOKENS,
+    ),
+    DatasetInfo(
+        name="msrvtt-7k",
+        load=load_7k,
+        summary="MSR-VTT, 7k protocol: train on the 7,010 official train and validation videos, test as 1k-A",
+        files=("MSRVTT_train.7k.csv", "MSRVTT_JSFUSION_test.csv", _JSON[0], "or MSRVTT_data.json"),
+        source=_SOURCE,
+        splits=("train", "test"),
+        num_videos={"train": 7010, "test": 1000},
+        num_captions={"train": 140_200, "test": 1000},
+        max_tokens=SENTENCE_TOKENS,
+    ),
+    DatasetInfo(
+        name="msrvtt-full",
+        load=load_full,
+        summary="MSR-VTT, official splits, 20 sentences per video",
+        files=_JSON,
+        source=_SOURCE,
+        splits=("train", "val", "test"),
+        num_videos={"train": 6513, "val": 497, "test": 2990},
+        num_captions={"train": 130_260, "val": 9940, "test": 59_800},
+        max_tokens=SENTENCE_TOKENS,
+    ),
+)

@@ -13,7 +13,7 @@ import pickletools
 from pathlib import Path
 
 from vtrcli.datasets.files import Json, find_file, read_bytes, read_text, read_video_ids, wrong
-from vtrcli.datasets.split import Split, build_split
+from vtrcli.datasets.split import SENTENCE_TOKENS, DatasetInfo, Split, build_split
 
 CAPTIONS = ("captions_msvd.json", "raw-captions.pkl")
 LISTS = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
@@ -99,3 +99,16 @@ def _refuse_other_opcodes(content: bytes, path: Path) -> None:
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
         raise pickle.UnpicklingError(f"{module}.{name} is not plain data")
+
+
+INFO = DatasetInfo(
+    name="msvd",
+    load=load,
+    summary="MSVD, about 41 sentences per video",
+    files=(", ".join(LISTS.values()), "captions_msvd.json (or raw-captions.pkl)"),
+    source="GitHub: layer6ai-labs/xpool (lists, JSON); ArrowLuo/CLIP4Clip (release v0.0: lists, pickle)",
+    splits=("train", "val", "test"),
+    num_videos={"train": 1200, "val": 100, "test": 670},
+    num_captions={"train": 48_774, "val": 4290, "test": 27_763},
+    max_tokens=SENTENCE_TOKENS,
+)

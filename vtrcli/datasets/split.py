@@ -1,12 +1,15 @@
-"""What every data set becomes: videos and captions of one split. Knows no file format."""
+"""What every data set tells of itself and becomes: videos and captions of one split. Knows no file format."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vtrcli.datasets.files import first_few, wrong
+
+# What CLIP4Clip's family reads of a text (the `--max_words` of its scripts), start and end included.
+SENTENCE_TOKENS, PARAGRAPH_TOKENS = 32, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,26 @@ class Split:
     video_ids: tuple[str, ...]
     captions: tuple[Caption, ...]
     categories: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A row of `vtr datasets list`. `num_videos` and `num_captions` give the known count per split.
+
+    `load` reads one split from the folder of its files; None: one's own captions.
+    `max_tokens`: how much of a text the published protocol reads, start and end token included (CLIP4Clip's
+    `max_words`, which counts both); None: as much as CLIP can.
+    """
+
+    name: str
+    summary: str
+    files: tuple[str, ...]
+    source: str
+    splits: tuple[str, ...]
+    num_videos: Mapping[str, int]
+    num_captions: Mapping[str, int]
+    max_tokens: int | None = None
+    load: Callable[[Path, str], Split] | None = None
 
 
 def build_split(
