@@ -164,7 +164,7 @@ def test_retry_failed_tries_again_and_a_mended_file_is_done_without_it(
     store = tmp_path / "store"
     run(videos, weights, store)
     tried: list[int] = []
-    run(videos, weights, store, retry_failed=True, on_plan=lambda plan: tried.append(plan.num_to_decode))
+    run(videos, weights, store, retry_failed=True, on_plan=lambda plan: tried.append(len(plan.work.jobs)))
     assert tried == [1]
     make_video(videos / "broken.mp4", seconds=1.0, hue=10)
     assert run(videos, weights, store).num_failed == 0
@@ -446,7 +446,7 @@ def test_what_is_announced_is_what_is_done_copied_or_failed(
     plans, moments = [], []
     result = run(videos, weights, tmp_path / "store", on_plan=plans.append, on_progress=moments.append)
     handled = result.num_extracted + result.num_copied + result.num_failed
-    assert handled == plans[0].num_to_do == moments[-1].num_videos == moments[-1].num_done == 7
+    assert handled == plans[0].work.num_to_do == moments[-1].num_videos == moments[-1].num_done == 7
     assert moments[-1].num_failed == result.num_failed == 2
 
 

@@ -195,13 +195,13 @@ def announce(plan: Announcement, bar: ProgressBar, *, quiet: bool) -> None:
     """What is about to be done, and where; and the bar, before the first video is done."""
     backbone = plan.backbone
     parts = [
-        f"{count(plan.num_to_do, 'video')}, {byte_size(plan.num_bytes)}",
+        f"{count(plan.work.num_to_do, 'video')}, {byte_size(plan.work.num_bytes)}",
         plan.sampling.describe() + (", pixels as stored" if plan.aspect == "pixels" else ""),
         f"{model_name(backbone.info.name)} on {backbone.device}, {backbone.precision}",
         f"store {home_relative(plan.store)}",
     ]
     say(" · ".join(parts), quiet=quiet)
-    bar.update(0, plan.num_to_do)
+    bar.update(0, plan.work.num_to_do)
 
 
 def advance(progress: Progress, bar: ProgressBar) -> None:

@@ -108,16 +108,12 @@ class ExtractResult:
         return [failure.to_json() for failure in self.failures]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Announcement:
-    """What a run is about to do, for the line that announces it. `num_to_do` also counts the files that share the
-    features of another and those that could not even be looked at: its progress ends there."""
+    """What a run is about to do, for the line that tells it."""
 
     store: Path
-    num_found: int
-    num_to_do: int
-    num_to_decode: int
-    num_bytes: int
+    work: Worklist
     sampling: Sampling
     aspect: Aspect
     backbone: Backbone
@@ -178,18 +174,7 @@ def extract(
         run = _Run(store, config, found, work, on_progress)
         if work.jobs:
             loaded = load_backbone(backbone, device=device, towers="image")
-            on_plan(
-                Announcement(
-                    store=store,
-                    num_found=run.result.num_found,
-                    num_to_do=work.num_to_do,
-                    num_to_decode=len(work.jobs),
-                    num_bytes=sum(job.state.num_bytes for job in work.jobs),
-                    sampling=sampling,
-                    aspect=aspect,
-                    backbone=loaded,
-                )
-            )
+            on_plan(Announcement(store, work, sampling, aspect, loaded))
             settings = DecodeSettings(
                 sampling=sampling,
                 input_size=described.preprocessing,

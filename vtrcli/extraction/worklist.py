@@ -88,8 +88,13 @@ class Worklist:
 
     @property
     def num_to_do(self) -> int:
-        """Files that are decoded, copied or failed."""
+        """Files that are decoded, copied or failed: the progress of a run ends there."""
         return len(self.jobs) + len(self.copies) + len(self.new_failures)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the files to decode."""
+        return sum(job.state.num_bytes for job in self.jobs)
 
 
 def make_worklist(
