@@ -26,9 +26,10 @@ from tests.milvus.stores import (
 )
 from tests.store.stores import make_record
 from vtrcli.errors import InputError, StoreError, UsageError
+from vtrcli.milvus.collection import LABEL
 from vtrcli.milvus.push import PushResult, push, spaces_of
 from vtrcli.milvus.reader import FoundVideo, MilvusIndex
-from vtrcli.milvus.rows import LABEL, decode_text, encode_text, expression
+from vtrcli.milvus.rows import decode_text, encode_text, expression
 from vtrcli.milvus.server import MilvusServer
 from vtrcli.searching.filters import Filters
 from vtrcli.store.reader import FeatureStore, unit_rows

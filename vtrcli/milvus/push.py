@@ -7,30 +7,15 @@ whether an earlier push was stopped half way, and only in that case are all rows
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from vtrcli.errors import InputError, StoreError
-from vtrcli.milvus.rows import (
-    FRAMES,
-    PREFIX,
-    Label,
-    about_video,
-    collection_name,
-    find_label,
-    fits,
-    in_list,
-    make_collection,
-    read_label,
-    ready,
-    vector_width,
-    video_key,
-    video_rows,
-)
+from vtrcli.milvus.collection import FRAMES, PREFIX, Collection, Label, collection_name
+from vtrcli.milvus.rows import about_video, fits, video_key, video_rows
 from vtrcli.milvus.server import TIMEOUT_SECONDS, MilvusServer
 from vtrcli.store.reader import FeatureStore, Location, unit_rows
 from vtrcli.store.records import VideoRecord
@@ -94,8 +79,6 @@ def _version_of(store: FeatureStore, location: Location) -> str:
 
 
 ROW_BYTES = 300  # of a row, beside its vector and its texts
-PAGE_ROWS = 8192  # Milvus answers with at most 16,384 rows
-KEYS_PER_DELETE = 1000
 
 
 @dataclass
@@ -117,13 +100,13 @@ class Counts:
 class Sync:
     """Brings one collection to the wanted videos."""
 
-    def __init__(self, server: MilvusServer, name: str, wanted: dict[str, WantedVideo]) -> None:
-        self.server, self.name, self.wanted = server, name, wanted
+    def __init__(self, collection: Collection, wanted: dict[str, WantedVideo]) -> None:
+        self.collection, self.wanted = collection, wanted
         self.counts = Counts()
-        flush_local(server, name)  # what a stopped push left in milvus-lite's memory is slow to read
-        self.there = listed(server, name)
-        broken = _broken_videos(server, name, self.there)
-        delete_videos(server, name, broken)
+        collection.flush_local()  # what a stopped push left in milvus-lite's memory is slow to read
+        self.there = collection.listed()
+        broken = _broken_videos(collection, self.there)
+        collection.delete_videos(broken)
         for key in broken:
             self.there.pop(key, None)
         self.to_do = [key for key, video in wanted.items() if self.there.get(key, ("",))[0] != video.version]
@@ -137,7 +120,7 @@ class Sync:
         """Remove what is no longer wanted, write what is new or changed."""
         counts = self.counts
         gone = [key for key in self.there if key not in self.wanted]
-        delete_videos(self.server, self.name, gone)
+        self.collection.delete_videos(gone)
         counts.removed, counts.unchanged = len(gone), len(self.wanted) - self.num_to_do
         rows: list[dict[str, Any]] = []
         stale: list[str] = []
@@ -156,7 +139,7 @@ class Sync:
             self._write(stale, rows)
             on_progress(self.num_to_do)
         if self.to_do or gone:
-            flush_local(self.server, self.name)
+            self.collection.flush_local()
 
     def _rows_of(self, key: str) -> list[dict[str, Any]]:
         video = self.wanted[key]
@@ -175,64 +158,17 @@ class Sync:
         return video_rows(about, vectors, seconds)
 
     def _write(self, stale: list[str], rows: list[dict[str, Any]]) -> None:
-        delete_videos(self.server, self.name, stale)
-        if rows:
-            with self.server.calling(f"writing to {self.name}") as client:
-                client.upsert(self.name, rows, timeout=self.server.timeout_seconds)
+        self.collection.delete_videos(stale)
+        self.collection.write(rows)
 
 
-def flush_local(server: MilvusServer, name: str) -> None:
-    """Let milvus-lite write out its memory, which it searches ten times slower; servers do so by themselves."""
-    if server.is_local:
-        with server.calling(f"flushing {name}") as client:
-            client.flush(name, timeout=server.load_timeout_seconds)
-
-
-def pages(
-    server: MilvusServer, name: str, where: str, columns: Iterable[str]
-) -> Iterator[list[dict[str, Any]]]:
-    """All rows that fulfil an expression, some thousands at a time, in the order of their ids."""
-    doing = f"listing {name}"
-    with server.calling(doing) as client:
-        iterator = client.query_iterator(
-            name,
-            batch_size=PAGE_ROWS,
-            filter=where,
-            output_fields=list(columns),
-            timeout=server.timeout_seconds,
-            retry_times=1,  # one of the iterator's calls has no timeout, and would be tried 75 times
-        )
-    while True:
-        with server.calling(doing):
-            rows = list(iterator.next())
-        if not rows:
-            return
-        yield rows
-
-
-def num_rows(server: MilvusServer, name: str, where: str = "") -> int:
-    """How many rows fulfil an expression."""
-    with server.calling(f"counting the rows of {name}") as client:
-        answer = client.query(name, filter=where, output_fields=["count(*)"], timeout=server.timeout_seconds)
-    return int(answer[0]["count(*)"])
-
-
-def listed(server: MilvusServer, name: str) -> dict[str, tuple[str, int]]:
-    """Video key -> version and number of rows, of all videos whose frame 0 is there."""
-    return {
-        row["video_key"]: (row["version"], int(row["num_frames"]))
-        for page in pages(server, name, "frame == 0", ("video_key", "version", "num_frames"))
-        for row in page
-    }
-
-
-def _broken_videos(server: MilvusServer, name: str, listed_videos: dict[str, tuple[str, int]]) -> list[str]:
+def _broken_videos(collection: Collection, listed_videos: dict[str, tuple[str, int]]) -> list[str]:
     """Keys of videos that a stopped push left with too few or too many rows."""
-    if num_rows(server, name) == sum(num_frames for _, num_frames in listed_videos.values()):
+    if collection.num_rows() == sum(num_frames for _, num_frames in listed_videos.values()):
         return []
     num_found: dict[str, int] = {}
     broken: set[str] = set()
-    for page in pages(server, name, "frame >= 0", ("video_key", "version", "num_frames", "frame")):
+    for page in collection.pages("frame >= 0", ("video_key", "version", "num_frames", "frame")):
         for row in page:
             key = row["video_key"]
             num_found[key] = num_found.get(key, 0) + 1
@@ -241,14 +177,6 @@ def _broken_videos(server: MilvusServer, name: str, listed_videos: dict[str, tup
     return sorted(
         broken | {key for key, number in num_found.items() if number != listed_videos.get(key, ("", 0))[1]}
     )
-
-
-def delete_videos(server: MilvusServer, name: str, keys: Iterable[str]) -> None:
-    """Delete all rows of videos."""
-    rest = iter(keys)
-    while some := list(islice(rest, KEYS_PER_DELETE)):
-        with server.calling(f"deleting from {name}") as client:
-            client.delete(name, filter=in_list("video_key", some), timeout=server.timeout_seconds)
 
 
 BATCH_BYTES = 4 * 1024 * 1024
@@ -305,8 +233,9 @@ def push(
         syncs: dict[str, Sync] = {}
         for space, name in names.items():
             label = Label(prefix=prefix, space=space, backbone=store.config.backbone)
-            _open(server, name, label, width=width[space])
-            syncs[space] = Sync(server, name, wanted[space])
+            collection = Collection(server, name)
+            _open(collection, label, width=width[space])
+            syncs[space] = Sync(collection, wanted[space])
         _run(list(syncs.values()), batch_bytes, on_progress)
         _remove_stale_vectors(server, prefix, wanted[FRAMES], spaces=set(names))
     finally:
@@ -334,33 +263,31 @@ def _run(syncs: list[Sync], batch_bytes: int, on_progress: OnProgress) -> None:
         before += sync.num_to_do
 
 
-def _open(server: MilvusServer, name: str, label: Label, *, width: int) -> None:
-    with server.calling("asking for its collections") as client:
-        exists = client.has_collection(name, timeout=server.timeout_seconds)
-    if not exists:
-        make_collection(server, name, label, width=width)
-    found = read_label(server, name)
+def _open(collection: Collection, label: Label, *, width: int) -> None:
+    if not collection.exists():
+        collection.make(label, width=width)
+    found = collection.label
     have, want = found.backbone, label.backbone
     if (found.prefix, found.space) != (label.prefix, label.space):
         raise StoreError(
-            f"collection {name} at {server.name} belongs to prefix {found.prefix!r}, space {found.space!r}",
+            f"collection {collection} belongs to prefix {found.prefix!r}, space {found.space!r}",
             allowed="prefixes and spaces whose names do not run into each other",
             to_do="choose another --prefix",
         )
     if have.sha256 != want.sha256:
         raise StoreError(
-            f"collection {name} at {server.name} holds features of {have.name} (weights {have.sha256[:12]}), "
+            f"collection {collection} holds features of {have.name} (weights {have.sha256[:12]}), "
             f"not of {want.name} (weights {want.sha256[:12]})",
             allowed="the collections of a prefix hold one backbone",
             to_do=f"use another --prefix for {want.name}",
         )
-    if (there_width := vector_width(server, name)) != width:
+    if (there_width := collection.width()) != width:
         raise StoreError(
-            f"collection {name} at {server.name} holds vectors of width {there_width}, not {width}",
+            f"collection {collection} holds vectors of width {there_width}, not {width}",
             allowed="a space holds the vectors of one model",
             to_do="push them as another space, or drop the collection",
         )
-    ready(server, name)
+    collection.load()
 
 
 def spaces_of(server: MilvusServer, prefix: str) -> list[str]:
@@ -372,7 +299,7 @@ def spaces_of(server: MilvusServer, prefix: str) -> list[str]:
 
 
 def _belongs(server: MilvusServer, prefix: str, space: str) -> bool:
-    label = find_label(server, f"{prefix}_{space}")  # somebody else's name may begin alike
+    label = Collection(server, f"{prefix}_{space}").find_label()  # somebody else's name may begin alike
     return label is not None and (label.prefix, label.space) == (prefix, space)
 
 
@@ -382,12 +309,12 @@ def _remove_stale_vectors(
     """Vectors that are not part of this push must not outlive their video."""
     for space in spaces_of(server, prefix):
         if space not in spaces:
-            name = collection_name(prefix, space)
-            ready(server, name)
+            collection = Collection(server, collection_name(prefix, space))
+            collection.load()
             current = {key: video.version for key, video in frames.items()}
             stale = [
                 key
-                for key, (tag, _) in listed(server, name).items()
+                for key, (tag, _) in collection.listed().items()
                 if tag.partition("-")[0] != current.get(key)
             ]
-            delete_videos(server, name, stale)
+            collection.delete_videos(stale)

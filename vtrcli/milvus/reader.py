@@ -14,23 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vtrcli.errors import InputError, StoreError
-from vtrcli.milvus.push import num_rows
-from vtrcli.milvus.rows import (
-    ABOUT_VIDEO,
-    FRAMES,
-    PREFIX,
-    collection_name,
-    decode_text,
-    expression,
-    in_list,
-    known_seconds,
-    mask,
-    read_label,
-    ready,
-    row_id,
-    vector_width,
-    video_key,
-)
+from vtrcli.milvus.collection import FRAMES, PREFIX, Collection, collection_name
+from vtrcli.milvus.rows import decode_text, expression, in_list, known_seconds, mask, row_id, video_key
 from vtrcli.milvus.server import TIMEOUT_SECONDS, MilvusServer
 from vtrcli.searching.filters import Filters
 from vtrcli.store.config import BackboneInfo
@@ -82,11 +67,12 @@ class MilvusIndex:
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         self.prefix = prefix
-        self._frames = collection_name(prefix, FRAMES)
-        self._ready: set[str] = set()
+        self._collections: dict[str, Collection] = {}
+        frames = collection_name(prefix, FRAMES)
         self._server = MilvusServer(uri, token=token, must_exist=True, timeout_seconds=timeout_seconds)
         try:
-            self.backbone: BackboneInfo = self._open(self._frames)
+            self._frames = self._opened(frames)
+            self.backbone: BackboneInfo = self._frames.label.backbone
         except BaseException:
             self.close()
             raise
@@ -110,12 +96,12 @@ class MilvusIndex:
 
     def require_space(self, space: str) -> None:
         """Raises StoreError when no vectors of that name were pushed."""
-        self._open(collection_name(self.prefix, space))
+        self._opened(collection_name(self.prefix, space))
 
     @cached_property
     def num_videos(self) -> int:
         """How many videos there are."""
-        return num_rows(self._server, self._frames, "frame == 0")
+        return self._frames.num_rows("frame == 0")
 
     def search_frames(
         self, query_vector: np.ndarray, *, top_k: int, filters: Filters | None = None
@@ -144,12 +130,11 @@ class MilvusIndex:
             InputError: a query of another width.
             StoreError: no such space.
         """
-        name = collection_name(self.prefix, space)
-        self._open(name)
-        width = vector_width(self._server, name)
+        collection = self._opened(collection_name(self.prefix, space))
+        width = collection.width()
         if query_vector.shape != (width,):
             raise _wrong_width(query_vector, width)
-        return self._search(name, query_vector, top_k, filters or Filters(), grouped=False)
+        return self._search(collection, query_vector, top_k, filters or Filters(), grouped=False)
 
     def frames_of(self, video_ids: Sequence[str]) -> dict[str, VideoFrames]:
         """The frames of some videos, for exact scores and moments; videos that are not there are left out.
@@ -160,7 +145,7 @@ class MilvusIndex:
         key_of = {video_id: video_key(video_id) for video_id in video_ids}
         firsts = {
             row["video_key"]: row
-            for row in self._rows(
+            for row in self._frames.rows(
                 [row_id(key, 0) for key in key_of.values()],
                 ("video_key", "path", "duration_seconds", "num_frames"),
                 per_read=KEYS_PER_READ,
@@ -169,7 +154,7 @@ class MilvusIndex:
         wanted = [row_id(key, frame) for key, row in firsts.items() for frame in range(row["num_frames"])]
         found: dict[str, dict[int, tuple[float, np.ndarray]]] = {key: {} for key in firsts}
         per_read = max(1, min(MAX_LIMIT // 2, READ_BYTES // (4 * self.backbone.dim)))
-        for row in self._rows(wanted, ("video_key", "frame", "seconds", "vector"), per_read=per_read):
+        for row in self._frames.rows(wanted, ("video_key", "frame", "seconds", "vector"), per_read=per_read):
             found[row["video_key"]][row["frame"]] = (row["seconds"], np.asarray(row["vector"], np.float32))
         return {
             video_id: self._video(video_id, firsts[key], found[key])
@@ -182,8 +167,7 @@ class MilvusIndex:
     ) -> VideoFrames:
         if len(frames) != first["num_frames"]:
             raise StoreError(
-                f"{self._frames} at {self._server.name} holds {len(frames):,} of {first['num_frames']:,} frames "
-                f"of {video_id}",
+                f"{self._frames} holds {len(frames):,} of {first['num_frames']:,} frames of {video_id}",
                 allowed="whole videos",
                 to_do="wait for the running `vtr milvus push`, or run it again",
             )
@@ -195,21 +179,8 @@ class MilvusIndex:
             decode_text(first["path"]),
         )
 
-    def _rows(self, ids: Sequence[str], columns: Sequence[str], *, per_read: int) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
-        for start in range(0, len(ids), per_read):
-            some = list(ids[start : start + per_read])
-            with self._server.calling(f"reading {self._frames}") as client:
-                rows += client.query(
-                    self._frames,
-                    filter=in_list("id", some),
-                    output_fields=list(columns),
-                    timeout=self._server.timeout_seconds,
-                )
-        return rows
-
     def _search(
-        self, name: str, query: np.ndarray, top_k: int, filters: Filters, *, grouped: bool
+        self, collection: Collection, query: np.ndarray, top_k: int, filters: Filters, *, grouped: bool
     ) -> list[FoundVideo]:
         """Ask until enough videos pass, each time without those seen before.
 
@@ -222,7 +193,8 @@ class MilvusIndex:
         limit = max(1, min(top_k, MAX_LIMIT))
         while len(found) < top_k:
             without_seen = f"not ({in_list('video_key', seen)})" if seen else ""
-            rows = self._ask(name, query, limit, [where, without_seen], grouped=grouped)
+            both = " and ".join(f"({clause})" for clause in (where, without_seen) if clause)
+            rows = collection.nearest(query, both, limit=limit, is_grouped=grouped)
             if not rows:
                 break
             passes = mask(filters, rows)
@@ -231,38 +203,20 @@ class MilvusIndex:
             limit = min(4 * limit, MAX_LIMIT)
         return found[:top_k]
 
-    def _ask(
-        self, name: str, query: np.ndarray, limit: int, clauses: list[str], *, grouped: bool
-    ) -> list[dict[str, Any]]:
-        group = {"group_by_field": "video_key"} if grouped else {}
-        with self._server.calling(f"searching {name}") as client:
-            (hits,) = client.search(
-                name,
-                [np.asarray(query, np.float32).tolist()],
-                filter=" and ".join(f"({clause})" for clause in clauses if clause),
-                limit=limit,
-                output_fields=["video_key", *ABOUT_VIDEO],
-                search_params={"metric_type": "IP"},
-                timeout=self._server.timeout_seconds,
-                **group,
-            )
-            return [{**hit["entity"], "score": hit["distance"]} for hit in hits]
-
-    def _open(self, name: str) -> BackboneInfo:
-        """Load a collection; its backbone."""
-        with self._server.calling("asking for its collections") as client:
-            exists = name in self._ready or client.has_collection(name, timeout=self._server.timeout_seconds)
-        if not exists:
-            raise StoreError(
-                f"no collection {name} at {self._server.name}",
-                allowed="collections that `vtr milvus push` made",
-                to_do=f"run `vtr milvus push --milvus {self._server.name}`, or correct --prefix",
-            )
-        label = read_label(self._server, name)
-        if name not in self._ready:
-            ready(self._server, name)
-            self._ready.add(name)
-        return label.backbone
+    def _opened(self, name: str) -> Collection:
+        """A collection that is there, is ours and is loaded."""
+        if name not in self._collections:
+            collection = Collection(self._server, name)
+            if not collection.exists():
+                raise StoreError(
+                    f"no collection {collection}",
+                    allowed="collections that `vtr milvus push` made",
+                    to_do=f"run `vtr milvus push --milvus {self._server.name}`, or correct --prefix",
+                )
+            _ = collection.label
+            collection.load()
+            self._collections[name] = collection
+        return self._collections[name]
 
 
 def _found(row: dict[str, Any]) -> FoundVideo:

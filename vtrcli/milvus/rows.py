@@ -1,162 +1,32 @@
-"""What lies in Milvus: the collections, their columns and their rows, and the label that says whose they are.
+"""The columns and rows of a collection, texts as Milvus takes them, and filters as its expressions.
 
 A collection has one row per frame (`<prefix>_frames`), or one per video (`<prefix>_<space>`, vectors of a trained
 run); the columns are the same. Frame 0 of a video stands for the video where videos are listed.
+
+An expression leaves out no video that passes; the exact answer is `Filters.mask`'s. Servers differ in what LIKE can
+escape, and milvus-lite takes no parameters in expressions. So what a user wrote reaches an expression only as
+characters that mean themselves everywhere; any other becomes a wildcard.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from vtrcli.errors import StoreError, UsageError
-from vtrcli.milvus.server import MilvusServer
 from vtrcli.searching.filters import Filters
-from vtrcli.store.config import MALFORMED, BackboneInfo
 from vtrcli.store.records import VideoRecord
 
-FORMAT = "vtr-milvus"
-FORMAT_VERSION = 1
-LABEL = "vtr"  # name of the collection's property that holds the label
-FRAMES = "frames"
-PREFIX = "vtr"
 MAX_VARCHAR_BYTES = 65_535  # Milvus's limit of a text
 UNKNOWN_SECONDS = -1.0
 ABOUT_VIDEO = ("video_id", "path", "duration_seconds", "changed_at", "num_bytes")
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _ESCAPED = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\u([0-9a-f]{4})")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Label:
-    """Whose a collection is, and what made its vectors."""
-
-    prefix: str
-    space: str
-    backbone: BackboneInfo
-
-    def to_json(self) -> str:
-        """One line."""
-        body = {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
-            **asdict(self),
-            "backbone": self.backbone.to_json(),
-        }
-        return json.dumps(body)
-
-
-def collection_name(prefix: str, space: str) -> str:
-    """`<prefix>_<space>`. Raises UsageError where Milvus would not take it."""
-    for what, name in (("prefix", prefix), ("space", space)):
-        if not _NAME.fullmatch(name):
-            raise UsageError(
-                f"{what} {name!r} cannot be part of the name of a Milvus collection",
-                allowed="up to 100 letters, digits and underscores, no digit first",
-                to_do=f"choose another {what}, such as {PREFIX if what == 'prefix' else 'run_first'}",
-            )
-    return f"{prefix}_{space}"
-
-
-def read_label(server: MilvusServer, name: str) -> Label:
-    """The label of an existing collection.
-
-    Raises:
-        StoreError: the collection is not ours, is damaged, or was written by a newer vtr.
-    """
-    label = find_label(server, name)
-    if label is None:
-        raise StoreError(
-            f"collection {name} at {server.name} was not made by vtr",
-            allowed="collections as `vtr milvus push` makes them",
-            to_do="choose another --prefix",
-        )
-    return label
-
-
-def find_label(server: MilvusServer, name: str) -> Label | None:
-    """As `read_label`; None where the collection is not ours."""
-    with server.calling(f"reading the description of {name}") as client:
-        description = client.describe_collection(name, timeout=server.timeout_seconds)
-    # milvus-lite drops the description, a server may drop properties that it does not know.
-    text = dict(description.get("properties") or {}).get(LABEL) or description.get("description") or ""
-    try:
-        body = json.loads(text)
-        if body["format"] != FORMAT:
-            return None
-        version = body["version"]
-        if type(version) is int and version > FORMAT_VERSION:
-            raise StoreError(
-                f"collection {name} at {server.name} has format version {version}",
-                allowed=f"this vtr reads versions up to {FORMAT_VERSION}",
-                to_do="update vtr: pip install -U vtrcli",
-            )
-        return Label(
-            prefix=str(body["prefix"]),
-            space=str(body["space"]),
-            backbone=BackboneInfo.from_json(body["backbone"]),
-        )
-    except MALFORMED:
-        return None
-
-
-def make_collection(server: MilvusServer, name: str, label: Label, *, width: int) -> None:
-    """Make a collection with its index. Raises StoreError where the server does not do it."""
-    from pymilvus import DataType
-
-    text = {"datatype": DataType.VARCHAR, "max_length": MAX_VARCHAR_BYTES}
-    key = {"datatype": DataType.VARCHAR, "max_length": 64}
-    with server.calling(f"making collection {name}") as client:
-        schema = client.create_schema(auto_id=False, enable_dynamic_field=False, description=label.to_json())
-        schema.add_field("id", is_primary=True, **key)
-        for field in ("video_key", "version"):
-            schema.add_field(field, **key)
-        for field in ("video_id", "path", "name"):
-            schema.add_field(field, **text)
-        for field in ("frame", "num_frames", "num_bytes"):
-            schema.add_field(field, datatype=DataType.INT64)
-        for field in ("duration_seconds", "changed_at"):
-            schema.add_field(field, datatype=DataType.DOUBLE)
-        schema.add_field("seconds", datatype=DataType.FLOAT)
-        schema.add_field("vector", datatype=DataType.FLOAT_VECTOR, dim=width)
-        client.create_collection(
-            name,
-            schema=schema,
-            properties={LABEL: label.to_json()},
-            consistency_level="Strong",  # what was pushed is found at once, and push sees what it wrote
-            timeout=server.timeout_seconds,
-        )
-
-
-def ready(server: MilvusServer, name: str) -> None:
-    """Load a collection unless it is loaded; make its index where making it was interrupted."""
-    with server.calling(f"loading collection {name}") as client:
-        if not client.list_indexes(name, timeout=server.timeout_seconds):
-            params = client.prepare_index_params()
-            # milvus-lite's AUTOINDEX is approximate; a server's own choice suits its size.
-            params.add_index(
-                "vector", index_type="FLAT" if server.is_local else "AUTOINDEX", metric_type="IP"
-            )
-            client.create_index(name, params, timeout=server.load_timeout_seconds)
-        state = client.get_load_state(name, timeout=server.timeout_seconds)["state"]
-        if getattr(state, "name", str(state)) != "Loaded":
-            client.load_collection(name, timeout=server.load_timeout_seconds)
-
-
-def vector_width(server: MilvusServer, name: str) -> int:
-    """The width of a collection's vectors."""
-    with server.calling(f"reading the description of {name}") as client:
-        fields = client.describe_collection(name, timeout=server.timeout_seconds)["fields"]
-    return next(int(field["params"]["dim"]) for field in fields if field["name"] == "vector")
 
 
 def encode_text(text: str) -> str:
@@ -225,7 +95,7 @@ def known_seconds(value: float) -> float | None:
     return None if value < 0 else float(value)
 
 
-def in_list(column: str, values: list[str]) -> str:
+def in_list(column: str, values: Sequence[str]) -> str:
     """`column in ["…"]` for keys and row ids, which hold nothing that needs escaping."""
     return f"{column} in [" + ", ".join(f'"{value}"' for value in values) + "]"
 
@@ -236,7 +106,7 @@ _NOT_LITERAL = frozenset("_%\"'`{}$;")
 
 
 def expression(filters: Filters) -> str:
-    """An expression over the columns of milvus_rows that every passing video fulfils; "" for any video."""
+    """An expression over the columns that every passing video fulfils; "" for any video."""
     clauses: list[str] = []
     lengths = (filters.min_duration_seconds, filters.max_duration_seconds)
     if lengths != (None, None):
@@ -293,8 +163,8 @@ def _like(column: str, pattern: str) -> str:
 
 
 def _like_character(character: str) -> str:
-    # ? is one character of the path, which Milvus may hold as several (see encode_text), as may be what is not ASCII
-    # (see folded_path). Letters are of either case.
+    # ? is one character of the path, which Milvus may hold as several (see encode_text), as may be what is not ASCII.
+    # Letters are of either case.
     if character in "*?" or encode_text(character) != character or not character.isascii():
         return "%"
     return "_" if character.isalpha() or character in _NOT_LITERAL else character
