@@ -84,9 +84,11 @@ class Reranker(Finder):
         *,
         top_k: int,
     ) -> tuple[list[int], np.ndarray]:
-        """As `Finder.best`, of the `num_reranked` videos that the other finder puts first."""
+        """As `Finder.best`, of the `num_reranked` first of the other finder; of all where there are no more."""
         plain = replace(options, method=None, min_relevance=None)
         number = max(top_k, options.num_reranked)
+        if number >= self._catalog.num_videos:
+            return super().best(vectors, passes, options, presence, top_k=top_k)
         videos, _ = self._first.best(vectors, passes, plain, presence, top_k=number)
         exact = self._space.exact_scores(vectors.ranking, videos)
         self._require_finite(exact)

@@ -191,7 +191,7 @@ class RerankSpace:
         return self.model.logit_scale
 
     def score(self, query: np.ndarray) -> VideoScores:
-        """Scores of all videos: slow, the head works through every one. The first hits are what it is meant for."""
+        """Scores of all videos; the head works through every one, so this is for a store of few."""
         values = self.exact_scores(query, range(self._catalog.num_videos))
         return VideoScores(values, 0.0, lambda videos: values[list(videos)])
 
