@@ -102,13 +102,13 @@ def make_frames(folder: Path, size: Size) -> FrameSet:
             stream[:length] = [*rng.integers(1, 40_000, length - 1), END_TOKEN]
     names = tuple(str(number) for number in range(num_videos))
     return FrameSet(
-        names,
-        KeptFrames(FeatureStore(folder), names),
-        size.num_frames,
-        edge,
-        tokens,
-        np.ones((num_videos, 3), bool),
-        np.arange(num_videos),
+        video_ids=names,
+        kept=KeptFrames(FeatureStore(folder), names),
+        num_frames=size.num_frames,
+        size=edge,
+        tokens=tokens,
+        stream_mask=np.ones((num_videos, 3), bool),
+        video_of_text=np.arange(num_videos),
     )
 
 

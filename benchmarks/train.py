@@ -58,12 +58,12 @@ def make_features(num_videos: int, num_captions: int, dim: int, num_frames: int)
     rng = np.random.default_rng(0)
     num_texts = num_videos * num_captions
     return FeatureSet(
-        tuple(map(str, range(num_videos))),
-        rng.standard_normal((num_videos, num_frames, dim), np.float32).astype(np.float16),
-        np.ones((num_videos, num_frames), bool),
-        rng.standard_normal((num_texts, 3, dim), np.float32).astype(np.float16),
-        rng.random((num_texts, 3)) < 0.95,
-        np.repeat(np.arange(num_videos), num_captions),
+        video_ids=tuple(map(str, range(num_videos))),
+        frames=rng.standard_normal((num_videos, num_frames, dim), np.float32).astype(np.float16),
+        frame_mask=np.ones((num_videos, num_frames), bool),
+        texts=rng.standard_normal((num_texts, 3, dim), np.float32).astype(np.float16),
+        stream_mask=rng.random((num_texts, 3)) < 0.95,
+        video_of_text=np.repeat(np.arange(num_videos), num_captions),
     )
 
 

@@ -18,12 +18,12 @@ def make_features(num_videos: int, *, captions_per_video: int = 3) -> FeatureSet
     rng = np.random.default_rng(0)
     num_texts = num_videos * captions_per_video
     return FeatureSet(
-        tuple(f"v{number}" for number in range(num_videos)),
-        rng.normal(size=(num_videos, 2, 4)).astype(np.float16),
-        np.ones((num_videos, 2), bool),
-        rng.normal(size=(num_texts, 3, 4)).astype(np.float16),
-        np.ones((num_texts, 3), bool),
-        np.repeat(np.arange(num_videos), captions_per_video),
+        video_ids=tuple(f"v{number}" for number in range(num_videos)),
+        frames=rng.normal(size=(num_videos, 2, 4)).astype(np.float16),
+        frame_mask=np.ones((num_videos, 2), bool),
+        texts=rng.normal(size=(num_texts, 3, 4)).astype(np.float16),
+        stream_mask=np.ones((num_texts, 3), bool),
+        video_of_text=np.repeat(np.arange(num_videos), captions_per_video),
     )
 
 

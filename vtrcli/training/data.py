@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -45,61 +45,51 @@ def join_splits(
     return parts
 
 
-@dataclass(frozen=True)
-class FeatureSet:
-    """A split as arrays.
+@dataclass(frozen=True, kw_only=True)
+class PairSet:
+    """Videos with their texts: `video_ids` of the store, `video_of_text` int64 [num_texts].
 
-    `frames` float16 [num_videos, num_frames, dim], padded with zeros; `frame_mask` bool [num_videos, num_frames];
-    `texts` float16 [num_texts, num_streams, dim]; `stream_mask` bool [num_texts, num_streams];
-    `video_of_text` int64 [num_texts].
+    `BY_VIDEO` and `BY_TEXT` name the arrays that have a row per video and per text.
     """
 
+    BY_VIDEO: ClassVar[tuple[str, ...]]
+    BY_TEXT: ClassVar[tuple[str, ...]]
+
     video_ids: tuple[str, ...]
+    video_of_text: np.ndarray
+
+    def subset(self: AnySet, videos: np.ndarray) -> AnySet:
+        """The given videos (int64 indices) with their texts; both renumbered."""
+        number = np.full(len(self.video_ids), -1)
+        number[videos] = np.arange(len(videos))
+        texts = np.flatnonzero(number[self.video_of_text] >= 0)
+        return replace(
+            self,
+            video_ids=tuple(self.video_ids[index] for index in videos),
+            video_of_text=number[self.video_of_text[texts]],
+            **{name: getattr(self, name)[videos] for name in self.BY_VIDEO},
+            **{name: getattr(self, name)[texts] for name in self.BY_TEXT},
+        )
+
+
+AnySet = TypeVar("AnySet", bound=PairSet)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSet(PairSet):
+    """A split as arrays of cached features.
+
+    `frames` float16 [num_videos, num_frames, dim], padded with zeros; `frame_mask` bool [num_videos, num_frames];
+    `texts` float16 [num_texts, num_streams, dim]; `stream_mask` bool [num_texts, num_streams].
+    """
+
+    BY_VIDEO = ("frames", "frame_mask")
+    BY_TEXT = ("texts", "stream_mask")
+
     frames: np.ndarray
     frame_mask: np.ndarray
     texts: np.ndarray
     stream_mask: np.ndarray
-    video_of_text: np.ndarray
-
-    def subset(self, videos: np.ndarray) -> FeatureSet:
-        """The given videos (int64 indices) with their texts; both renumbered."""
-        rows, numbers = rows_of_videos(self.video_of_text, videos, num_videos=len(self.video_ids))
-        return FeatureSet(
-            tuple(self.video_ids[index] for index in videos),
-            self.frames[videos],
-            self.frame_mask[videos],
-            self.texts[rows],
-            self.stream_mask[rows],
-            numbers,
-        )
-
-
-class VideoSet(Protocol):
-    """What a `FeatureSet` and a `frame_batches.FrameSet` have in common."""
-
-    @property
-    def video_ids(self) -> tuple[str, ...]:
-        """Store ids, one per video."""
-
-    @property
-    def video_of_text(self) -> np.ndarray:
-        """int64 [num_texts]."""
-
-    def subset(self: AnySet, videos: np.ndarray) -> AnySet:
-        """The given videos with their texts."""
-
-
-AnySet = TypeVar("AnySet", bound=VideoSet)
-
-
-def rows_of_videos(
-    video_of_text: np.ndarray, videos: np.ndarray, *, num_videos: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The texts of the given videos, int64, and for each the place of its video among `videos`."""
-    number = np.full(num_videos, -1)
-    number[videos] = np.arange(len(videos))
-    rows = np.flatnonzero(number[video_of_text] >= 0)
-    return rows, number[video_of_text[rows]]
 
 
 def load_features(
@@ -120,7 +110,12 @@ def load_features(
     rows = texts.rows([caption.text for caption in split.captions])
     columns = [STREAMS.index(expert) for expert in experts]
     return FeatureSet(
-        split.video_ids, frames, mask, rows.features[:, columns], rows.mask[:, columns], video_numbers(split)
+        video_ids=split.video_ids,
+        video_of_text=video_numbers(split),
+        frames=frames,
+        frame_mask=mask,
+        texts=rows.features[:, columns],
+        stream_mask=rows.mask[:, columns],
     )
 
 
@@ -191,7 +186,7 @@ def epoch_batches(
 class PairOrder(ABC):
     """Which pairs make which batch, whatever the batches are made of."""
 
-    def __init__(self, pairs: VideoSet, settings: TrainSettings, world: World) -> None:
+    def __init__(self, pairs: PairSet, settings: TrainSettings, world: World) -> None:
         self._pairs, self._settings, self._world = pairs, settings, world
 
     @abstractmethod

@@ -30,7 +30,7 @@ from vtrcli.store.frames import FrameShard, decode_frame, open_frame, require_sa
 from vtrcli.store.reader import FeatureStore, spread
 from vtrcli.store.shard import damaged
 from vtrcli.text.streams import STREAMS, Stream, Tagger, TaggerName, load_tagger, split_streams
-from vtrcli.training.data import FeatureSet, PairOrder, rows_of_videos, video_numbers
+from vtrcli.training.data import FeatureSet, PairOrder, PairSet, video_numbers
 from vtrcli.training.step import PairBatch, World
 
 CHUNK_FRAMES, CHUNK_TEXTS = 512, 256  # encoded at a time in validation
@@ -145,34 +145,24 @@ def _finished(pixels: torch.Tensor, jobs: list[Future[int]]) -> tuple[torch.Tens
     return pixels, torch.arange(pixels.shape[1]) < counts[:, None]
 
 
-@dataclass(frozen=True)
-class FrameSet:
+@dataclass(frozen=True, kw_only=True)
+class FrameSet(PairSet):
     """A split as kept frames and tokens.
 
     `kept` has the frames of all `video_ids`, each video thinned to `num_frames` and resized to `size`; `tokens` uint16
     or int32 [num_texts, num_streams, longest], zeros behind the end token; `stream_mask` bool [num_texts, num_streams];
-    `video_of_text` int64 [num_texts]; `may_cut`: what stands behind an end token changes nothing.
+    `may_cut`: what stands behind an end token changes nothing.
     """
 
-    video_ids: tuple[str, ...]
+    BY_VIDEO = ()
+    BY_TEXT = ("tokens", "stream_mask")
+
     kept: KeptFrames
     num_frames: int
     size: Size
     tokens: np.ndarray
     stream_mask: np.ndarray
-    video_of_text: np.ndarray
     may_cut: bool = True
-
-    def subset(self, videos: np.ndarray) -> FrameSet:
-        """The given videos (int64 indices) with their texts; both renumbered."""
-        rows, numbers = rows_of_videos(self.video_of_text, videos, num_videos=len(self.video_ids))
-        return replace(
-            self,
-            video_ids=tuple(self.video_ids[index] for index in videos),
-            tokens=self.tokens[rows],
-            stream_mask=self.stream_mask[rows],
-            video_of_text=numbers,
-        )
 
     def padded_tokens(self, texts: np.ndarray | slice) -> torch.Tensor:
         """int64 [num_chosen, num_streams, longest of them where batches may be cut, else all]."""
@@ -241,14 +231,14 @@ def load_frame_set(
     columns = [STREAMS.index(expert) for expert in experts]
     kind = np.uint16 if tokens.max(initial=0) <= np.iinfo(np.uint16).max else np.int32
     return FrameSet(
-        split.video_ids,
-        kept,
-        num_frames,
-        tuned.preprocessing,
-        tokens[:, :, : longest if tuned.is_causal else length].astype(kind),
-        mask[:, columns],
-        video_numbers(split),
-        tuned.is_causal,
+        video_ids=split.video_ids,
+        video_of_text=video_numbers(split),
+        kept=kept,
+        num_frames=num_frames,
+        size=tuned.preprocessing,
+        tokens=tokens[:, :, : longest if tuned.is_causal else length].astype(kind),
+        stream_mask=mask[:, columns],
+        may_cut=tuned.is_causal,
     )
 
 
@@ -391,4 +381,11 @@ def encode_set(encoder: FinetuneEncoder, frames: FrameSet, *, device: str) -> Fe
         tokens = frames.padded_tokens(slice(start, stop)).to(device)
         encoded = encode_tokens(tokens.flatten(0, 1))
         texts[start:stop] = encoded.view(*tokens.shape[:2], -1).cpu().numpy()
-    return FeatureSet(frames.video_ids, features, masks, texts, frames.stream_mask, frames.video_of_text)
+    return FeatureSet(
+        video_ids=frames.video_ids,
+        video_of_text=frames.video_of_text,
+        frames=features,
+        frame_mask=masks,
+        texts=texts,
+        stream_mask=frames.stream_mask,
+    )
