@@ -65,7 +65,7 @@ def make_plan(info: VideoInfo, targets: NDArray[np.float64], *, may_seek: bool =
     if not (may_seek and info.can_seek):
         return DecodePlan(method="linear", targets=targets)
     pixels = max(1, info.width * info.height)
-    rate = info.frames_per_second or 25.0
+    rate = info.rate
     # A seek lands on average half a key frame distance before its target.
     per_seek = (info.keyframe_seconds or _UNKNOWN_KEYFRAME_SECONDS) / 2 * rate * pixels + _OPENING_PIXELS
     linear = float(targets[-1]) * rate * pixels
@@ -162,7 +162,7 @@ class Decode:
                 if not targets:
                     return
                 shown = Frame(pixels, seconds)
-        frame_seconds = 1 / (self._info.frames_per_second or graph.DEFAULT_RATE)
+        frame_seconds = 1 / self._info.rate
         while shown and targets and targets.pop(0) < shown.seconds + frame_seconds:
             yield shown
 
@@ -230,7 +230,7 @@ class Decode:
         shows at the slot. A frame from before the start appears with it."""
         if source_seconds is not None and not self._info.is_counted:
             return max(0.0, source_seconds - self._info.zero_seconds)
-        rate = self._info.frames_per_second or graph.DEFAULT_RATE
+        rate = self._info.rate
         return math.floor(slot_seconds * rate + _TOLERANCE_SECONDS) / rate
 
     @property

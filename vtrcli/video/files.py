@@ -67,6 +67,8 @@ CONSTANT_RATE = frozenset(["mxf"])
 # Containers whose index leads straight to the key frame before a given time.
 SEEKABLE = frozenset(["asf", "avi", "flv", "matroska", "mov", "nut"])
 
+DEFAULT_RATE = 25.0
+
 _PLAYLIST = re.compile(
     rb"\A(?:\xef\xbb\xbf)?\s*(?:#EXTM3U|ffconcat\b|\[playlist\]|\[reference\]|<asx\b|<\?wpl\b|<smil\b"
     rb"|(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:\w+:)?(?:MPD|playlist|SmoothStreamingMedia)\b|v=0\r?\no=)",
@@ -145,6 +147,11 @@ class VideoInfo:
     num_pictures: int | None = None
     key_seconds: tuple[float, ...] = ()  # of its key frames, on the container's clock
     is_torn: bool = False  # what stands at its end cannot be read: it opens only when it is read like a pipe
+
+    @property
+    def rate(self) -> float:
+        """Frames per second; for streams that tell none, what ffmpeg assumes too."""
+        return self.frames_per_second or DEFAULT_RATE
 
     @property
     def is_counted(self) -> bool:

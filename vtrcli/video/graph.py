@@ -26,8 +26,6 @@ MAX_PIXELS = 134_217_728
 MAX_ASPECT = 8
 # Time base of the times that ffmpeg reports for its output, 1 / this.
 MICROSECONDS = 1_000_000
-# Frames per second of streams that tell none; what ffmpeg assumes too.
-DEFAULT_RATE = 25.0
 # Pillow's (and so torchvision's and CLIP's) bicubic kernel has a = -0.5: B = 0, C = 0.5 in ffmpeg's terms.
 _FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp"
 _SCALERS: dict[Interpolation, dict[str, Any]] = {
@@ -247,7 +245,7 @@ def clip_command(
     which may have appeared long before; the sound begins exactly there, with silence where there is none yet.
     """
     source = _beginning(info, start_seconds, may_seek=may_seek, num_threads=num_threads)
-    rate = min(max(info.frames_per_second or DEFAULT_RATE, _MIN_CLIP_RATE), _MAX_CLIP_RATE)
+    rate = min(max(info.rate, _MIN_CLIP_RATE), _MAX_CLIP_RATE)
     start = info.zero_seconds + start_seconds
     stream = _grid(source[str(info.stream)], start_seconds=start, rate=f"{rate:g}")
     stream = stream.filter("trim", duration=f"{duration_seconds:.6f}")
@@ -282,7 +280,7 @@ def _beginning(info: VideoInfo, seconds: float, *, may_seek: bool, num_threads: 
 def _seek_time(info: VideoInfo, seconds: float) -> str:
     """What to seek to for the key frame before a time. AVI counts in frames, and the nearest one may come later."""
     if info.container == "avi":
-        seconds = max(0.0, seconds - 0.499 / (info.frames_per_second or DEFAULT_RATE))
+        seconds = max(0.0, seconds - 0.499 / info.rate)
     return f"{seconds:.6f}"
 
 
@@ -294,7 +292,7 @@ def _whole(info: VideoInfo, num_threads: int) -> Any:
 def _clock(info: VideoInfo) -> dict[str, Any]:
     """Options that give the packets of an input their times."""
     if info.is_counted:
-        return {"r": info.frames_per_second or DEFAULT_RATE, **_torn(info.is_torn)}
+        return {"r": info.rate, **_torn(info.is_torn)}
     return {"bsf:v": _TIMELINE, "bsf:a": _TIMELINE, **_torn(info.is_torn)}
 
 

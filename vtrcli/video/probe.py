@@ -332,11 +332,6 @@ def lines_of(child: Child) -> Iterator[bytes]:
             rest = b""
 
 
-def measure(session: Session, info: VideoInfo) -> Packets:
-    """One pass over all packets of the video stream, on the clock that decoding has (restarts closed up)."""
-    return _listed(session, graph.measure_command(info))
-
-
 def measure_end(session: Session, info: VideoInfo) -> float | None:
     """When the last picture's time is over, in seconds from the start of the video; None when no packet tells.
 
@@ -344,15 +339,17 @@ def measure_end(session: Session, info: VideoInfo) -> float | None:
     """
     if info.container in STREAMS_WITHOUT_TIMES:
         num_frames = count_frames(session, info)
-        return num_frames / (info.frames_per_second or graph.DEFAULT_RATE) if num_frames else None
-    packets = measure(session, info)
+        return num_frames / info.rate if num_frames else None
+    packets = _listed(
+        session, graph.measure_command(info)
+    )  # on the clock that decoding has: restarts closed up
     if not packets.num_shown or not math.isfinite(packets.end_seconds):
         return None
     return max(0.0, packets.end_seconds - info.zero_seconds)
 
 
 def key_packets(session: Session, info: VideoInfo) -> Packets:
-    """As `measure`, of the key frames alone; not for streams whose times are counted."""
+    """The packets of the key frames, on the clock that decoding has; not for streams whose times are counted."""
     return _listed(session, graph.key_packets_command(info))
 
 

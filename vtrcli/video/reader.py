@@ -1,7 +1,7 @@
 """A video file -> batches of RGB frames with their real times. The only door to decoding for the rest of vtr.
 
-Leaves the choice of method to `plan`, one run over the file to `decode`; what is here is the order of these
-steps, and what happens when a header lied.
+Which way the wanted times are reached, and one run over the file, is `vtrcli.video.decode`'s work; what is here is the
+order of the steps, and what happens when a header lied.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vtrcli.video.child import Patience, Session, Sessions
 from vtrcli.video.decode import Decode, DecodePlan, Frame, SeekMissed, keyframe_plan, make_plan
 from vtrcli.video.ffmpeg import NO_REASON, decode_failure, first_complaint
 from vtrcli.video.files import SEEKABLE, VideoInfo, check_file, check_unchanged
-from vtrcli.video.graph import DEFAULT_RATE, RESTART_SECONDS, Aspect, Decoding
+from vtrcli.video.graph import RESTART_SECONDS, Aspect, Decoding
 from vtrcli.video.probe import (
     count_frames,
     key_packets,
@@ -225,7 +225,7 @@ class VideoReader:
         if last_seconds is None or last_seconds >= self.plan.targets[0]:
             return False
         # so long that the last frame is on display at the last time
-        duration_seconds = last_seconds + 1 / (self.info.frames_per_second or DEFAULT_RATE)
+        duration_seconds = last_seconds + 1 / self.info.rate
         self.info = replace(self.info, duration_seconds=duration_seconds)
         self.plan = self._make_plan(may_seek=False)
         return True
@@ -258,7 +258,7 @@ class VideoReader:
 
     def _reached_the_end(self, decode: Decode) -> bool:
         """Whether the last frame that came is the last one there is: nothing was lost."""
-        frame_seconds = 1 / (self.info.frames_per_second or DEFAULT_RATE)
+        frame_seconds = 1 / self.info.rate
         end_seconds = self.info.end_seconds
         return end_seconds is not None and decode.last_seconds > end_seconds - 1.5 * frame_seconds
 
