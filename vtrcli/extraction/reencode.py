@@ -28,7 +28,6 @@ def reencode_frames(
     target: Path,
     backbone: str,
     device: str = "auto",
-    batch_size: int | None = None,
     on_progress: Callable[[int, int], None] = lambda num_done, total: None,
 ) -> int:
     """Make a store of another backbone from the kept frames of `source`, without decoding a video again.
@@ -60,12 +59,11 @@ def reencode_frames(
         names = add_roots(
             target, [replace(root, origin=root.folder) for root in opened.roots.by_name.values()]
         )
-        batch = batch_size or default_batch_size(loaded.device)
         writer = StoreWriter(target, backbone_sha256=loaded.info.sha256, config=config)
         try:
             for number, location in enumerate(todo, start=1):
                 record = replace(location.record, root=names.get(location.record.root or ""))
-                _reencode_one(opened, location, record, loaded, writer, batch_size=batch)
+                _reencode_one(opened, location, record, loaded, writer)
                 on_progress(number, len(todo))
         finally:
             writer.flush()
@@ -78,8 +76,6 @@ def _reencode_one(
     record: VideoRecord,
     backbone: Backbone,
     writer: StoreWriter,
-    *,
-    batch_size: int,
 ) -> None:
     images = frames_of(source.path, source.shards[location.shard], location)
     if images is None:
@@ -89,6 +85,7 @@ def _reencode_one(
             to_do="run `vtr extract --keep-frames` into a new store",
         )
     size = backbone.preprocessing
+    batch_size = default_batch_size(backbone.device)
     batcher = FrameBatcher(backbone.encode_images, batch_size=batch_size, input_size=size)
     try:
         pixels = np.stack([decode_frame(image, size=size) for image in images])

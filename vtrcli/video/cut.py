@@ -11,6 +11,8 @@ import math
 import os
 import re
 import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +44,6 @@ MAX_CLIP_BYTES = 2 << 30
 AUTO_TIMEOUT_SECONDS = 60.0
 AUTO_TIMEOUT_PER_SECOND = 20.0
 AUTO_TIMEOUT_PER_SECOND_BEFORE = 2.0
-NUM_THREADS = 2
 _PROGRESS_BYTES = 1 << 16
 
 
@@ -151,7 +152,6 @@ def cut_clip(
     info: VideoInfo | None = None,
     longest_side: int = CLIP_SIDE,
     timeout_seconds: float | None = None,
-    num_threads: int = NUM_THREADS,
 ) -> None:
     """Write the part of a video from `start_seconds` to `end_seconds` as an MP4, whole or not at all.
 
@@ -185,43 +185,26 @@ def cut_clip(
     with replacing(target) as temporary:
         # here a folder that cannot be written shows, before ffmpeg takes it for the video's fault
         temporary.open("xb").close()
-        _write(
-            session,
+        command = partial(
+            graph.clip_command,
             info,
             temporary,
             start_seconds=start_seconds,
             duration_seconds=duration_seconds,
             longest_side=longest_side,
-            num_threads=num_threads,
         )
+        _write(session, info, start_seconds, command)
         _refuse_existing(target)  # encoding took a while
 
 
 def _write(
-    session: Session,
-    info: VideoInfo,
-    temporary: Path,
-    *,
-    start_seconds: float,
-    duration_seconds: float,
-    longest_side: int,
-    num_threads: int,
+    session: Session, info: VideoInfo, start_seconds: float, command: Callable[..., list[str]]
 ) -> None:
     """Tries the ways to the start, each with sound and then without: sound alone must not cost the pictures."""
     log, status = b"", 0
     for may_seek in ways(info, start_seconds):
         for with_sound in (True, False) if info.has_sound else (False,):
-            command = graph.clip_command(
-                info,
-                temporary,
-                start_seconds=start_seconds,
-                duration_seconds=duration_seconds,
-                longest_side=longest_side,
-                num_threads=num_threads,
-                may_seek=may_seek,
-                with_sound=with_sound,
-            )
-            num_frames, log, status = _run(session, command)
+            num_frames, log, status = _run(session, command(may_seek=may_seek, with_sound=with_sound))
             if status == 0 and num_frames > 0:
                 break
             _refuse_what_no_other_way_mends(log, status)

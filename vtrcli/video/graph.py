@@ -44,6 +44,7 @@ RESTART_SECONDS = 1.0
 LEAP_SECONDS = 3600.0
 # Frames per second of a clip: players stumble over less, screens show no more.
 _MIN_CLIP_RATE, _MAX_CLIP_RATE = 1.0, 60.0
+_CLIP_THREADS = 2
 # Visually the source on a screen, at about 35 frames/s of 1080p on one core; plays everywhere, from its first bytes on.
 # Nothing of what the source says about itself (place, device, names) comes along.
 _CLIP_OPTIONS: dict[str, Any] = {
@@ -235,7 +236,6 @@ def clip_command(
     start_seconds: float,
     duration_seconds: float,
     longest_side: int,
-    num_threads: int,
     may_seek: bool,
     with_sound: bool,
 ) -> list[str]:
@@ -244,7 +244,7 @@ def clip_command(
     Picture and sound come from one input, on one clock: the picture begins with the frame on display at the start,
     which may have appeared long before; the sound begins exactly there, with silence where there is none yet.
     """
-    source = _beginning(info, start_seconds, may_seek=may_seek, num_threads=num_threads)
+    source = _beginning(info, start_seconds, may_seek=may_seek, num_threads=_CLIP_THREADS)
     rate = min(max(info.rate, _MIN_CLIP_RATE), _MAX_CLIP_RATE)
     start = info.zero_seconds + start_seconds
     stream = _grid(source[str(info.stream)], start_seconds=start, rate=f"{rate:g}")
@@ -259,7 +259,7 @@ def clip_command(
         # async=1 fills gaps with silence and cuts what overlaps: the sound keeps its times.
         sound = sound.filter("atrim", start=0, end=f"{duration_seconds:.6f}")
         streams.append(sound.filter("aresample", **{"async": 1, "first_pts": 0}))
-    output = ffmpeg.output(*streams, _TARGET_PLACE, threads=num_threads, **_CLIP_OPTIONS)
+    output = ffmpeg.output(*streams, _TARGET_PLACE, threads=_CLIP_THREADS, **_CLIP_OPTIONS)
     command = _command(info.path, output, "-y", *_PROGRESS, "-copyts")
     return [url(target) if argument == _TARGET_PLACE else argument for argument in command]
 
