@@ -20,7 +20,7 @@ import numpy as np
 
 from vtrcli.milvus.push import push
 from vtrcli.milvus.reader import MilvusIndex
-from vtrcli.searching.filters import Filters
+from vtrcli.searching.filters import Filters, VideoFacts
 from vtrcli.searching.frames import FrameSpace
 from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.config import BackboneInfo, StoreConfig, create_config
@@ -73,10 +73,12 @@ def search(store: FeatureStore, index: MilvusIndex, queries: np.ndarray, name: s
     space = FrameSpace(catalog, pooling="max")
     scores = np.stack([space.exact_scores(query, range(len(records))) for query in queries])
     mask = filters.mask(
-        paths=[record.path for record in records],
-        duration_seconds=np.array([record.duration_seconds for record in records], float),
-        changed_at=np.array([record.mtime_ns / 1e9 for record in records]),
-        num_bytes=np.array([record.num_bytes for record in records]),
+        VideoFacts(
+            paths=[record.path for record in records],
+            duration_seconds=np.array([record.duration_seconds for record in records], float),
+            changed_at=np.array([record.mtime_ns / 1e9 for record in records]),
+            num_bytes=np.array([record.num_bytes for record in records]),
+        )
     )
     ids = np.array([record.video_id for record in records])
     times, shared, largest = [], [], 0.0

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.store.stores import SHA256, make_config, make_record
-from vtrcli.searching.filters import Filters
+from vtrcli.searching.filters import Filters, VideoFacts
 from vtrcli.searching.frames import FrameSpace
 from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.config import create_config
@@ -87,10 +87,12 @@ def exact_ranking(
     scores = FrameSpace(catalog, pooling="max").exact_scores(query, range(len(records)))
     seconds = [record.duration_seconds for record in records]
     mask = (filters or Filters()).mask(
-        paths=[record.path for record in records],
-        duration_seconds=np.array([np.nan if value is None else value for value in seconds]),
-        changed_at=np.array([record.mtime_ns / 1e9 for record in records]),
-        num_bytes=np.array([record.num_bytes for record in records]),
+        VideoFacts(
+            paths=[record.path for record in records],
+            duration_seconds=np.array([np.nan if value is None else value for value in seconds]),
+            changed_at=np.array([record.mtime_ns / 1e9 for record in records]),
+            num_bytes=np.array([record.num_bytes for record in records]),
+        )
     )
     order = np.argsort(-scores, kind="stable")
     return [(records[index].video_id, float(scores[index])) for index in order.tolist() if mask[index]]

@@ -9,17 +9,19 @@ from hypothesis import strategies as st
 
 from vtrcli.errors import UsageError
 from vtrcli.files import path_matcher
-from vtrcli.searching.filters import Filters
+from vtrcli.searching.filters import Filters, VideoFacts
 
 PATHS = ("/home/me/kitchen/pasta.mp4", "/home/me/2019/camping.mov", "/kitchen sink/pasta.mp4")
 
 
 def kept(filters: Filters) -> list[int]:
     mask = filters.mask(
-        paths=PATHS,
-        duration_seconds=np.array([10.0, np.nan, 30.0]),
-        changed_at=np.array([100.0, 200.0, 300.0]),
-        num_bytes=np.array([1, 2, 3]),
+        VideoFacts(
+            paths=PATHS,
+            duration_seconds=np.array([10.0, np.nan, 30.0]),
+            changed_at=np.array([100.0, 200.0, 300.0]),
+            num_bytes=np.array([1, 2, 3]),
+        )
     )
     return np.flatnonzero(mask).tolist()
 
@@ -89,10 +91,12 @@ def test_a_pattern_finds_itself_and_never_fails(pattern: str, path: str) -> None
 def test_the_filter_that_took_all_is_named() -> None:
     def why(filters: Filters) -> str:
         return filters.why_none(
-            paths=PATHS,
-            duration_seconds=np.array([10.0, np.nan, 30.0]),
-            changed_at=np.array([100.0, 200.0, 300.0]),
-            num_bytes=np.array([1, 2, 3]),
+            VideoFacts(
+                paths=PATHS,
+                duration_seconds=np.array([10.0, np.nan, 30.0]),
+                changed_at=np.array([100.0, 200.0, 300.0]),
+                num_bytes=np.array([1, 2, 3]),
+            )
         )
 
     assert why(Filters(paths=("nowhere",), min_bytes=2)) == "--path nowhere left 0 of 3 videos"

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from vtrcli.searching.filters import Filters
+from vtrcli.searching.filters import Filters, VideoFacts
 from vtrcli.store.records import VideoRecord
 
 MAX_VARCHAR_BYTES = 65_535  # Milvus's limit of a text
@@ -124,10 +124,12 @@ def mask(filters: Filters, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """bool [num_rows]: which rows of Milvus pass; exact."""
     seconds = [known_seconds(row["duration_seconds"]) for row in rows]
     return filters.mask(
-        paths=[decode_text(row["path"]) for row in rows],
-        duration_seconds=np.array([math.nan if value is None else value for value in seconds], float),
-        changed_at=np.array([row["changed_at"] for row in rows], float),
-        num_bytes=np.array([row["num_bytes"] for row in rows], np.int64),
+        VideoFacts(
+            paths=[decode_text(row["path"]) for row in rows],
+            duration_seconds=np.array([math.nan if value is None else value for value in seconds], float),
+            changed_at=np.array([row["changed_at"] for row in rows], float),
+            num_bytes=np.array([row["num_bytes"] for row in rows], np.int64),
+        )
     )
 
 

@@ -6,12 +6,23 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 
 from vtrcli.errors import UsageError
 from vtrcli.files import path_matcher
 from vtrcli.times import clock
+
+
+class VideoFacts(NamedTuple):
+    """What filters look at, per video: `duration_seconds` is NaN where it is not known; `paths` may be empty where no
+    filter looks at them."""
+
+    paths: Sequence[str]
+    duration_seconds: np.ndarray
+    changed_at: np.ndarray
+    num_bytes: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,40 +59,24 @@ class Filters:
         if not all(self.paths):
             raise UsageError("an empty path filter", allowed="a pattern such as *.mp4", to_do="leave it out")
 
-    def mask(
-        self,
-        *,
-        paths: Sequence[str],
-        duration_seconds: np.ndarray,
-        changed_at: np.ndarray,
-        num_bytes: np.ndarray,
-    ) -> np.ndarray:
-        """bool [num_videos]: who passes. `duration_seconds` is NaN where it is not known."""
-        passes = np.ones(len(duration_seconds), bool)
-        for _, bound in self._bounds(duration_seconds, changed_at, num_bytes):
+    def mask(self, facts: VideoFacts) -> np.ndarray:
+        """bool [num_videos]: who passes."""
+        passes = np.ones(len(facts.duration_seconds), bool)
+        for _, bound in self._bounds(facts):
             passes &= bound
         if self.paths:
             matchers = [path_matcher(pattern) for pattern in self.paths]
             for index in np.flatnonzero(passes).tolist():
-                passes[index] = any(matches(paths[index]) for matches in matchers)
+                passes[index] = any(matches(facts.paths[index]) for matches in matchers)
         return passes
 
-    def why_none(
-        self,
-        *,
-        paths: Sequence[str],
-        duration_seconds: np.ndarray,
-        changed_at: np.ndarray,
-        num_bytes: np.ndarray,
-    ) -> str:
-        """Which filter left no video, or that they do so together; arguments as for `mask`."""
-        total = len(duration_seconds)
-        alone = [
-            (name, int(bound.sum())) for name, bound in self._bounds(duration_seconds, changed_at, num_bytes)
-        ]
+    def why_none(self, facts: VideoFacts) -> str:
+        """Which filter left no video, or that they do so together."""
+        total = len(facts.duration_seconds)
+        alone = [(name, int(bound.sum())) for name, bound in self._bounds(facts)]
         if self.paths:
             matchers = [path_matcher(pattern) for pattern in self.paths]
-            num_matching = sum(any(matches(path) for matches in matchers) for path in paths)
+            num_matching = sum(any(matches(path) for matches in matchers) for path in facts.paths)
             alone.insert(0, (" ".join(f"--path {pattern}" for pattern in self.paths), num_matching))
         for name, num_left in alone:
             if not num_left:
@@ -89,17 +84,15 @@ class Filters:
         each = ", ".join(f"{name} {num_left:,}" for name, num_left in alone)
         return f"the filters left 0 of {_videos(total)}, each alone: {each}"
 
-    def _bounds(
-        self, duration_seconds: np.ndarray, changed_at: np.ndarray, num_bytes: np.ndarray
-    ) -> Iterator[tuple[str, np.ndarray]]:
+    def _bounds(self, facts: VideoFacts) -> Iterator[tuple[str, np.ndarray]]:
         """Each bound that is set, named as its option, with who is within it: bool [num_videos]."""
         for name, values, bound in (
-            ("--min-duration", duration_seconds, self.min_duration_seconds),
-            ("--max-duration", duration_seconds, self.max_duration_seconds),
-            ("--after", changed_at, self.min_changed_at),
-            ("--before", changed_at, self.max_changed_at),
-            ("--min-size", num_bytes, self.min_bytes),
-            ("--max-size", num_bytes, self.max_bytes),
+            ("--min-duration", facts.duration_seconds, self.min_duration_seconds),
+            ("--max-duration", facts.duration_seconds, self.max_duration_seconds),
+            ("--after", facts.changed_at, self.min_changed_at),
+            ("--before", facts.changed_at, self.max_changed_at),
+            ("--min-size", facts.num_bytes, self.min_bytes),
+            ("--max-size", facts.num_bytes, self.max_bytes),
         ):
             if bound is not None:  # NaN is within no bounds
                 is_upper = name in ("--max-duration", "--before", "--max-size")

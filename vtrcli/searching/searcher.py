@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vtrcli.errors import StoreError, UsageError
 from vtrcli.searching.bank import Bank, open_bank, score_bank
 from vtrcli.searching.encoding import QueryEncoder, cache_folder
-from vtrcli.searching.filters import Filters
+from vtrcli.searching.filters import Filters, VideoFacts
 from vtrcli.searching.finder import Finder, Reranker
 from vtrcli.searching.frames import FrameSpace
 from vtrcli.searching.moments import Moment, moments_of
@@ -192,7 +191,7 @@ class Searcher:
     def _why_none(self, asked: _Asked) -> str:
         if asked.query.like and self._filter_mask(asked.options.filters).any():
             return "the filters left nothing but the video of --like"
-        return asked.options.filters.why_none(**self._filtered_by(asked.options.filters))
+        return asked.options.filters.why_none(self._facts(asked.options.filters))
 
     def _video_hits(self, asked: _Asked) -> list[Hit]:
         options = asked.options
@@ -314,16 +313,13 @@ class Searcher:
         return passes
 
     def _filter_mask(self, filters: Filters) -> np.ndarray:
-        return filters.mask(**self._filtered_by(filters))
+        return filters.mask(self._facts(filters))
 
-    def _filtered_by(self, filters: Filters) -> dict[str, Any]:
+    def _facts(self, filters: Filters) -> VideoFacts:
         catalog = self.catalog
-        return {
-            "paths": catalog.paths.all() if filters.paths else (),
-            "duration_seconds": catalog["duration_seconds"],
-            "changed_at": catalog["mtime_ns"] / 1e9,
-            "num_bytes": catalog["num_bytes"],
-        }
+        paths = catalog.paths.all() if filters.paths else ()
+        seconds, changed_at = catalog["duration_seconds"], catalog["mtime_ns"] / 1e9
+        return VideoFacts(paths, seconds, changed_at, catalog["num_bytes"])
 
     def _hit(
         self,
