@@ -141,14 +141,15 @@ def train(
     from vtrcli.model.train_settings import recipe_settings
     from vtrcli.training.train import train as train_run
 
-    changes = _field_names(settings, frames="num_frames")
-    length = {name: changes[name] for name in ("epochs", "steps") if resume and name in changes}
+    if "frames" in settings:  # as the command calls it
+        settings["num_frames"] = settings.pop("frames")
+    length = {name: settings[name] for name in ("epochs", "steps") if resume and name in settings}
     return train_run(
         store=Path(store),
         dataset=dataset,
         annotations=Path(annotations),
         out=Path(out),
-        settings=recipe_settings(recipe, changes),
+        settings=recipe_settings(recipe, settings),
         backbone=backbone,
         recipe=recipe,
         tagger=tagger,
@@ -357,11 +358,6 @@ def encode_texts(
 def _paths(given: AnyPath | Iterable[AnyPath]) -> list[Path]:
     """One path or several."""
     return [Path(given)] if isinstance(given, (str, PathLike)) else [Path(path) for path in given]
-
-
-def _field_names(settings: dict[str, Any], **names: str) -> dict[str, Any]:
-    """Settings by the names of their fields, where an argument is called as the command's option."""
-    return {names.get(name, name): value for name, value in settings.items()}
 
 
 def _shown(value: object) -> str:

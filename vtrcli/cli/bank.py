@@ -11,6 +11,7 @@ from vtrcli.cli.options import opt
 from vtrcli.cli.output import ProgressBar, count, print_json, print_line, print_rows, say
 from vtrcli.cli.settings import VtrCommand, chosen_run
 from vtrcli.errors import InputError, UsageError
+from vtrcli.text.streams import TaggerName
 from vtrcli.text_files import decode_text
 
 NAME = "bank"
@@ -31,7 +32,7 @@ def build(
         "--max-captions", "A random choice of so many.", default=10_000, min=25, max=100_000
     ),
     seed: int = opt("--seed", "Of that choice.", default=0, min=0, max=options.MAX_SEED),
-    tagger: options.TaggerName = options.TAGGER,
+    tagger: TaggerName = options.TAGGER,
     device: str = options.DEVICE,
     json_output: bool = options.JSON,
     quiet: bool = options.QUIET,

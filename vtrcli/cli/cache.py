@@ -8,6 +8,7 @@ from vtrcli.cli import options
 from vtrcli.cli.options import opt
 from vtrcli.cli.output import ProgressBar, count, print_json, print_line, say
 from vtrcli.errors import UsageError
+from vtrcli.text.streams import TaggerName
 
 NAME = "cache"
 EPILOG = "Example: [bold]vtr cache --store msrvtt.store --dataset msrvtt-1ka --annotations msrvtt/[/bold]"
@@ -17,7 +18,7 @@ def command(
     store: Path = options.STORE,
     dataset: str | None = options.DATASET,
     annotations: Path | None = options.ANNOTATIONS,
-    tagger: options.TaggerName = options.TAGGER,
+    tagger: TaggerName = options.TAGGER,
     max_tokens: int | None = options.MAX_TOKENS,
     backbone: str | None = opt(
         "--backbone", "Encode the kept frames with this backbone into --out.", shown="none"

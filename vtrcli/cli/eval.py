@@ -13,6 +13,7 @@ from vtrcli.cli.options import flag, opt, to_numbers
 from vtrcli.cli.output import Column, count, print_columns, print_json, say, stdout
 from vtrcli.cli.settings import chosen_run
 from vtrcli.errors import UsageError
+from vtrcli.text.streams import TaggerName
 
 if TYPE_CHECKING:
     from vtrcli.evaluation.evaluate import EvaluationResult
@@ -76,7 +77,7 @@ def command(
     memory: float = opt("--memory", "Gigabytes for blocks in work.", default=1.0, min=0.01, max=100_000),
     bootstrap: int = opt("--bootstrap", "Resamples for the intervals; 0: none.", default=1000, min=0),
     seed: int = opt("--seed", "Of resampling and shuffling.", default=0, min=0, max=options.MAX_SEED),
-    tagger: options.TaggerName = options.TAGGER,
+    tagger: TaggerName = options.TAGGER,
     max_tokens: int | None = options.MAX_TOKENS,
     allow_missing: bool = flag("--allow-missing", "Evaluate although the store lacks videos of the split."),
     device: str = options.DEVICE,

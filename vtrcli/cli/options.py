@@ -8,13 +8,14 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import typer
 
 from vtrcli.cli.output import short_path
 from vtrcli.cli.settings import runs_folder
 from vtrcli.errors import UsageError, VtrError
+from vtrcli.text.streams import TaggerName
 from vtrcli.times import parse_seconds
 
 MAX_SEED = 2**32 - 1
@@ -28,7 +29,7 @@ def opt(
     panel: str | None = None,
     *,
     default: Any = None,
-    shown: str | None = None,
+    shown: object = None,
     complete: Callable[[], Iterable[str]] | None = None,
     **more: Any,
 ) -> Any:
@@ -49,7 +50,7 @@ def opt(
         metavar=metavar or None,
         help=words,
         rich_help_panel=panel,
-        show_default=shown or True,
+        show_default=True if shown is None else str(shown),
         autocompletion=_completion(complete or PROPOSALS.get(flags.split(",")[0])),
         **more,
     )
@@ -167,7 +168,6 @@ QUIET: bool = flag("--quiet, -q", "No progress and no remarks.")
 DEVICE: str = opt("--device", "auto, cpu, cuda, cuda:N or mps.", default="auto", callback=_known_device)
 DATASET: str | None = opt("--dataset", "Data set, see `vtr datasets list`; csv or jsonl for your own.")
 ANNOTATIONS: Path | None = opt("--annotations DIR", "Folder of the data set's files.")
-TaggerName = Literal["hanta", "spacy"]
 TAGGER: TaggerName = opt("--tagger", "Finds nouns and verbs.", default="hanta")
 MAX_TOKENS: int | None = opt(
     "--max-tokens",

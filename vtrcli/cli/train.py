@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -19,6 +19,8 @@ from vtrcli.cli.options import flag, opt
 from vtrcli.cli.output import ProgressBar, count, home_relative, print_json, print_line, say
 from vtrcli.cli.settings import newest_run, runs_folder
 from vtrcli.errors import EXIT_INTERRUPTED, UsageError, WeightsError
+from vtrcli.model.train_settings import Aggregator, Captions, Gate, Precision, TrainSettings
+from vtrcli.text.streams import TaggerName
 from vtrcli.times import clock
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 NAME = "train"
 EPILOG = "Example: [bold]vtr train --dataset msrvtt-1ka --annotations msrvtt/ --recipe msrvtt --out runs/first[/bold]"
+DEFAULTS = TrainSettings()
 LENGTHS = frozenset({"steps", "epochs"})
 
 
@@ -41,35 +44,36 @@ def command(
         "--recipe", "Published settings: msrvtt, msvd, lsmdc, didemo, activitynet, demo."
     ),
     steps: int | None = opt(
-        "--steps", "Length, in whole epochs.", min=1, shown="3,000, or the recipe's epochs"
+        "--steps", "Length, in whole epochs.", min=1, shown=f"{DEFAULTS.steps:,}, or the recipe's epochs"
     ),
     epochs: int | None = opt("--epochs", "Length, instead of --steps.", min=1, shown="the recipe's"),
-    batch_size: int | None = opt("--batch-size", "Pairs per step.", min=2, shown="128, or the recipe's"),
+    batch_size: int | None = opt(
+        "--batch-size", "Pairs per step.", min=2, shown=f"{DEFAULTS.batch_size}, or the recipe's"
+    ),
     learning_rate: float | None = opt("--learning-rate", "Of the heads.", shown="5e-4, or the recipe's"),
-    weight_decay: float | None = opt("--weight-decay", min=0, shown="0.2"),
-    warmup_share: float | None = opt("--warmup-share", "Part of all steps.", shown="0.1"),
-    frames: int | None = opt("--frames", "Frames per video at most.", min=1, shown="12"),
+    weight_decay: float | None = opt("--weight-decay", min=0, shown=DEFAULTS.weight_decay),
+    warmup_share: float | None = opt("--warmup-share", "Part of all steps.", shown=DEFAULTS.warmup_share),
+    frames: int | None = opt("--frames", "Frames per video at most.", min=1, shown=DEFAULTS.num_frames),
     max_tokens: int | None = options.MAX_TOKENS,
-    captions: Literal["one", "all"] | None = opt(
-        "--captions", "One caption per video and epoch, or all pairs.", shown="one"
+    captions: Captions | None = opt(
+        "--captions", "One caption per video and epoch, or all pairs.", shown=DEFAULTS.captions
     ),
     dsl_temperature: float | None = opt(
         "--dsl-temperature", "Train with the Dual Softmax Loss.", shown="off: InfoNCE"
     ),
     experts: str | None = opt("--experts", "Some of fusion,entity,action.", shown="all three"),
-    aggregator: Literal["mean", "se", "attention"] | None = opt(
-        "--aggregator", "How an expert pools frames.", shown="attention"
+    aggregator: Aggregator | None = opt(
+        "--aggregator", "How an expert pools frames.", shown=DEFAULTS.aggregator
     ),
-    gate: Literal["video", "text", "uniform"] | None = opt(
-        "--gate", "What decides how the experts are mixed.", shown="video"
-    ),
+    gate: Gate | None = opt("--gate", "What decides how the experts are mixed.", shown=DEFAULTS.gate),
     patience: int | None = opt(
-        "--patience STEPS", "Stop after so many without gain.", min=1, shown="1,500, or none with a recipe"
+        "--patience STEPS",
+        "Stop after so many without gain.",
+        min=1,
+        shown=f"{DEFAULTS.patience:,}, or none with a recipe",
     ),
-    seed: int | None = opt("--seed", min=0, max=options.MAX_SEED, shown="42"),
-    precision: Literal["auto", "float32", "bfloat16"] | None = opt(
-        "--precision", "auto: bfloat16 on a GPU.", shown="auto"
-    ),
+    seed: int | None = opt("--seed", min=0, max=options.MAX_SEED, shown=DEFAULTS.seed),
+    precision: Precision | None = opt("--precision", "auto: bfloat16 on a GPU.", shown=DEFAULTS.precision),
     finetune: bool = flag("--finetune", "Train CLIP too, from kept frames (extract --keep-frames)."),
     backbone: str | None = opt("--backbone", "What --finetune starts from.", shown="the store's"),
     from_scratch: bool = flag("--from-scratch", "Take the backbone's sizes alone, with random weights."),
@@ -77,10 +81,10 @@ def command(
         "--backbone-learning-rate", "Of CLIP.", shown="1e-7; from scratch the heads' rate"
     ),
     freeze_layers: int | None = opt(
-        "--freeze-layers", "Of both towers, from the embeddings on.", min=0, shown="0"
+        "--freeze-layers", "Of both towers, from the embeddings on.", min=0, shown=DEFAULTS.freeze_layers
     ),
     gradient_checkpointing: bool = flag("--gradient-checkpointing", "Less memory, a third more time."),
-    tagger: options.TaggerName = options.TAGGER,
+    tagger: TaggerName = options.TAGGER,
     resume: bool = flag("--resume", "Go on with the run in --out, or the newest."),
     allow_missing: bool = flag("--allow-missing", "Train although the store lacks videos of the data set."),
     tensorboard: bool = flag("--tensorboard", "Write TensorBoard events (extra vtrcli[tensorboard])."),
@@ -139,8 +143,6 @@ def command(
 
 def settings_given(context: typer.Context) -> dict[str, Any]:
     """The options that are training settings, where they were given; the arguments of `vtr.train`."""
-    from vtrcli.model.train_settings import TrainSettings
-
     names = {field.name for field in fields(TrainSettings)} | {"frames"}
     values = {name: value for name, value in context.params.items() if name in names}
     if values["experts"]:
