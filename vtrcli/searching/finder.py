@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from vtrcli.searching.bank import BankScores
-from vtrcli.searching.frames import FrameSpace
 from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import QueryVectors, SearchSettings
 from vtrcli.searching.run import RerankSpace
@@ -36,8 +35,7 @@ class Finder:
         Raises:
             StoreError: features that are not finite.
         """
-        vector = vectors.clip if isinstance(self._space, FrameSpace) else vectors.ranking
-        scores = self._space.score(vector)
+        scores = self._space.score(self._space.vector(vectors))
         self._require_finite(scores.values)
         relevant = passes & self._relevant(scores, options)
         return best_present(scores, presence, top_k=top_k, passes=relevant, correct=self.correction(options))

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from vtrcli.searching.query import VideoScore
+from vtrcli.searching.query import QueryVectors, VideoScore
 from vtrcli.searching.scores import VideoScores, exact_products, products, rounding_error
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.reader import unit_rows
@@ -79,6 +79,10 @@ class FrameSpace:
         self._catalog, self.pooling = catalog, pooling
         self.key = f"frames-{pooling}"
         self.logit_scale = catalog.config.backbone.logit_scale
+
+    def vector(self, query: QueryVectors) -> np.ndarray:
+        """float32 [dim]."""
+        return query.clip
 
     def score(self, query: np.ndarray) -> VideoScores:
         """float [dim] of length 1 -> scores."""

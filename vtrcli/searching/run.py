@@ -15,6 +15,7 @@ import numpy as np
 from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.model.heads import LOG_SCALE
 from vtrcli.model.runs import CONFIG, MODEL, RunConfig, damaged_run, read_config, require_run_fits
+from vtrcli.searching.query import QueryVectors
 from vtrcli.searching.scores import VideoScores, exact_products, products, rounding_error
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.config import BackboneInfo
@@ -144,6 +145,10 @@ class RunSpace:
             self._blocks = [table[VECTORS] for table in tables]
         return self._blocks
 
+    def vector(self, query: QueryVectors) -> np.ndarray:
+        """float32 [width]."""
+        return query.ranking
+
     def score(self, query: np.ndarray) -> VideoScores:
         """float [width] -> scores, in the units of `vtr eval`."""
         blocks, rows = self.prepare(), current_rows(self._catalog)
@@ -189,6 +194,10 @@ class RerankSpace:
     def logit_scale(self) -> float:
         """The one that training ended with."""
         return self.model.logit_scale
+
+    def vector(self, query: QueryVectors) -> np.ndarray:
+        """float32 [width]."""
+        return query.ranking
 
     def score(self, query: np.ndarray) -> VideoScores:
         """Scores of all videos; the head works through every one, so this is for a store of few."""

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from vtrcli.searching.query import QueryVectors
 from vtrcli.store.maps import Rows
 from vtrcli.store.shard import Shard
 from vtrcli.store.texts import TextRows
@@ -48,6 +49,9 @@ class Space(Protocol):
     @property
     def logit_scale(self) -> float:
         """What scores are multiplied by before a softmax."""
+
+    def vector(self, query: QueryVectors) -> np.ndarray:
+        """A query as a vector of this space."""
 
     def score(self, query: np.ndarray) -> VideoScores:
         """Scores for a query vector of this space."""
