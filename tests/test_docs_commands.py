@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from tests.datasets.layouts import official, write_json
 from vtrcli.cli.app import app
 from vtrcli.cli.reference import commands as command_list
-from vtrcli.model.clip.weights import DEMO_WEIGHTS
+from vtrcli.model.clip.family import DEMO_WEIGHTS
 
 pytestmark = pytest.mark.slow
 

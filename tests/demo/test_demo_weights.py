@@ -10,7 +10,7 @@ from vtrcli.demo.corpus import plan_corpus
 from vtrcli.demo.drawing import draw_clip, draw_frame
 from vtrcli.demo.scenes import draw_scene
 from vtrcli.model.backbone import Backbone
-from vtrcli.model.clip.weights import DEMO_WEIGHTS
+from vtrcli.model.clip.family import DEMO_WEIGHTS
 from vtrcli.model.families import load_backbone
 
 NUM_FRAMES = 12

@@ -1,9 +1,23 @@
-"""OpenAI's CLIP as a family of backbones: `vtrcli.model.backbone.Family`, over weights.py and model.py."""
+"""OpenAI's CLIP as a family of backbones (`vtrcli.model.backbone.Family`): a name -> converted weights -> a backbone.
+
+A name wins over a file of the same name (write ./NAME for the file). Converted files lie in the cache folder:
+`ViT-B-32.vtr.safetensors` beside `ViT-B-32.pt`, `NAME.vtr.safetensors` for an import, and
+`from-files/…` for weights that were passed as a file. Reading the formats is left to formats.py, torch to model.py.
+
+OpenAI's addresses and checksums are those of clip-anytorch's `clip/clip.py`, and so is the folder, so that weights that
+`clip` has already downloaded are found.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from filelock import FileLock
 
 from vtrcli.errors import UsageError, WeightsError
 from vtrcli.model.backbone import (
@@ -16,27 +30,47 @@ from vtrcli.model.backbone import (
     choose_precision,
     torch_dtype,
 )
-from vtrcli.model.clip.converted import damaged, describe, is_converted, read_header
-from vtrcli.model.clip.download import KnownModel, file_sha256
-from vtrcli.model.clip.weights import (
-    CONVERTED_SUFFIX,
-    DEMO_WEIGHTS,
-    KNOWN_MODELS,
-    cache_folder,
-    convert,
-    convert_known,
-    fetch_known,
-    find_weights,
-    is_model_name,
-    known_model,
-    known_target,
-    lasting_name,
-    locked,
-)
+from vtrcli.model.clip.converted import HUGGING_FACE_FILES, damaged, describe, is_converted, read_header
+from vtrcli.model.clip.download import KnownModel, download, file_sha256
 
 if TYPE_CHECKING:
     from vtrcli.model.clip.finetune import TrainableClip
     from vtrcli.model.clip.model import ClipBackbone
+
+
+DEMO_WEIGHTS = Path(__file__).parents[2] / "demo" / "demo_clip.safetensors"
+CONVERTED_SUFFIX = ".vtr.safetensors"
+
+KNOWN_MODELS = (
+    KnownModel(
+        name="ViT-B/32",
+        file_name="ViT-B-32.pt",
+        sha256="40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+        dim=512,
+        input_size=224,
+    ),
+    KnownModel(
+        name="ViT-B/16",
+        file_name="ViT-B-16.pt",
+        sha256="5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
+        dim=512,
+        input_size=224,
+    ),
+    KnownModel(
+        name="ViT-L/14",
+        file_name="ViT-L-14.pt",
+        sha256="b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
+        dim=768,
+        input_size=224,
+    ),
+    KnownModel(
+        name="ViT-L/14@336px",
+        file_name="ViT-L-14-336px.pt",
+        sha256="3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+        dim=768,
+        input_size=336,
+    ),
+)
 
 
 class ClipFamily:
@@ -178,3 +212,139 @@ def _entry(name: str, kind: Literal["demo", "imported"], path: Path) -> ModelEnt
         path=path,
         num_bytes=path.stat().st_size,
     )
+
+
+def cache_folder() -> Path:
+    """The folder in which `clip` itself keeps weights: ~/.cache/clip."""
+    return Path("~/.cache/clip").expanduser()
+
+
+def known_model(name: str) -> KnownModel | None:
+    """The published model of this name, or None."""
+    return next((model for model in KNOWN_MODELS if model.name == name), None)
+
+
+def find_weights(name: str, *, sha256: str | None = None, progress: Progress | None = None) -> Path:
+    """The converted file of an OpenAI name, `demo`, an imported name, a file or a folder.
+
+    With `sha256`, the identity of the weights' content, a file that has gone is found among those converted
+    before. Raises WeightsError.
+    """
+    model = known_model(name)
+    if model:
+        return fetch_known(model, progress=progress)
+    named = _named(name)
+    if named:
+        return named
+    path = Path(name).expanduser()
+    if path.is_file() or path.is_dir():
+        return _converted_from(path)
+    for candidate in cache_folder().rglob(f"*{CONVERTED_SUFFIX}") if sha256 else ():
+        if is_converted(candidate) and read_header(candidate).sha256 == sha256:
+            return candidate
+    raise WeightsError(
+        f"there are no weights {name!r}",
+        allowed=f"a name ({', '.join(model.name for model in KNOWN_MODELS)}, {DEMO_NAME} or an imported one),"
+        " a file or a folder of weights",
+        to_do="check the spelling, or see `vtr models list`",
+    )
+
+
+def lasting_name(name: str) -> str:
+    """`name` such that it still works in another folder: a name as it is, a file by its absolute path."""
+    if known_model(name) or _named(name):
+        return name
+    return str(Path(name).expanduser().resolve())
+
+
+def _named(name: str) -> Path | None:
+    """The file of the demo or of imported weights."""
+    if name == DEMO_NAME:
+        return DEMO_WEIGHTS
+    imported = cache_folder() / f"{name}{CONVERTED_SUFFIX}"
+    return imported if is_model_name(name) and imported.is_file() else None
+
+
+def is_model_name(name: str) -> bool:
+    """True for what may name imported weights: letters, digits and . _ @ - alone."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", name) is not None
+
+
+def fetch_known(model: KnownModel, *, progress: Progress | None = None) -> Path:
+    """The converted file of a published model, downloaded and converted if need be. Raises WeightsError."""
+    target = known_target(model)
+    if is_converted(target):
+        return target
+    with locked(target):
+        if is_converted(target):  # another process was quicker
+            return target
+        archive = cache_folder() / model.file_name
+        if not archive.is_file():
+            download(model, archive, progress=progress)
+        return convert_known(model, archive, target)
+
+
+def known_target(model: KnownModel) -> Path:
+    """Where the converted file of a published model lies."""
+    return cache_folder() / f"{Path(model.file_name).stem}{CONVERTED_SUFFIX}"
+
+
+def convert_known(model: KnownModel, archive: Path, target: Path) -> Path:
+    """Convert a published file after its checksum was compared. Raises WeightsError."""
+    found = file_sha256(archive)
+    if found != model.sha256:
+        raise WeightsError(
+            f"{archive} is not the published {model.name} (SHA-256 {found})",
+            allowed=f"{model.file_name} has SHA-256 {model.sha256}",
+            to_do="delete it to download it again, or pass other weights by their path",
+        )
+    return convert(archive, target, name=model.name)
+
+
+def convert(source: Path, target: Path, *, name: str) -> Path:
+    """Read any supported weights and write them as a converted file. Raises WeightsError."""
+    from vtrcli.model.clip.formats import read_state_dict
+    from vtrcli.model.clip.model import save_converted
+
+    return save_converted(read_state_dict(source), target, name=name, source=source.name)
+
+
+def _converted_from(path: Path) -> Path:
+    if is_converted(path):
+        return path
+    files = [path / name for name in HUGGING_FACE_FILES] if path.is_dir() else [path]
+    stats = [(str(file.resolve()), _size_and_time(file)) for file in files]
+    digest = hashlib.sha256(repr(stats).encode()).hexdigest()
+    name = path.resolve().stem
+    target = cache_folder() / "from-files" / f"{name}-{digest[:16]}{CONVERTED_SUFFIX}"
+    if is_converted(target):
+        return target
+    with locked(target):
+        return target if is_converted(target) else convert(path, target, name=name)
+
+
+def _size_and_time(file: Path) -> tuple[int, int] | None:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None  # reading it gives the message
+    return stat.st_size, stat.st_mtime_ns
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """One process at a time downloads or converts into `target`."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{target}.lock")
+        lock.acquire()
+    except OSError as error:
+        raise WeightsError(
+            f"cannot write into {target.parent}: {error.strerror or error}",
+            allowed="weights are kept in a folder that can be written",
+            to_do="make it writable or choose another cache folder",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

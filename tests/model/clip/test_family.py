@@ -17,8 +17,8 @@ from tests.model.tiny_clip import tiny_state_dict, write_tiny_clip
 from vtrcli.errors import WeightsError
 from vtrcli.model.clip.converted import read_header
 from vtrcli.model.clip.download import KnownModel
+from vtrcli.model.clip.family import KNOWN_MODELS, cache_folder, fetch_known, find_weights, known_model
 from vtrcli.model.clip.model import content_sha256
-from vtrcli.model.clip.weights import KNOWN_MODELS, cache_folder, fetch_known, find_weights, known_model
 from vtrcli.model.families import backbone_info, load_backbone
 
 _FORMATS = {
