@@ -23,7 +23,7 @@ def command(
     quiet: bool = options.QUIET,
 ) -> None:
     """Test whether B is better than A, query by query: a permutation test of the paired differences."""
-    from vtrcli.evaluation.ranks_file import choose_row, read_ranks, require_same_queries
+    from vtrcli.evaluation.evaluate import choose_row, read_ranks, require_same_queries
     from vtrcli.ranking.metrics import compare
 
     files = read_ranks(first), read_ranks(second)
