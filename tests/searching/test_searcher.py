@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,12 @@ from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.evaluation.evaluate import EvaluationSettings, evaluate_inputs
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.extraction.extract import extract
+from vtrcli.searching import run as run_module
 from vtrcli.searching.filters import Filters
 from vtrcli.searching.query import Query, SearchSettings
-from vtrcli.searching.searcher import Searcher
+from vtrcli.searching.run import RunModel, run_id
+from vtrcli.searching.searcher import Searcher, StoresSearcher
+from vtrcli.store.config import read_config
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.video.sampling import Uniform
 
@@ -329,3 +333,23 @@ def test_the_demo_backbone_says_that_it_knows_no_other_videos(
         "--backbone ViT-B/32 into another --store",
     )
     assert search("a red circle", store=demo / "store", device="cpu").notes == ()
+
+
+def test_a_run_is_hashed_once_for_all_stores(own_demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(own_demo / "store", own_demo / "other")
+    hashed: list[Path] = []
+    monkeypatch.setattr(run_module, "run_id", lambda run: hashed.append(run) or run_id(run))
+    searcher = StoresSearcher([own_demo / "store", own_demo / "other"], run=own_demo / "runs" / "demo")
+    assert searcher.search("a text that nobody asked before").run == str(own_demo / "runs" / "demo")
+    assert hashed == [own_demo / "runs" / "demo"]
+
+
+def test_a_run_that_changes_while_it_is_read_is_refused(own_demo: Path) -> None:
+    run = own_demo / "runs" / "demo"
+    config = read_config(own_demo / "store").backbone
+    model = RunModel(run, source=own_demo / "store", backbone=config, device="cpu")
+    body = (run / "model.safetensors").read_bytes()
+    (run / "model.safetensors").unlink()
+    (run / "model.safetensors").write_bytes(body)
+    with pytest.raises(WeightsError, match=" changed while it was read; a run that stays as it is; "):
+        _ = model.heads

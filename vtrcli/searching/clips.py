@@ -25,9 +25,6 @@ def save_clips(
     hits: Sequence[Hit],
     folder: Path,
     *,
-    min_seconds: float = MIN_CLIP_SECONDS,
-    max_seconds: float = MAX_CLIP_SECONDS,
-    timeout_seconds: float | None = None,
     on_progress: Callable[[int, int], None] = lambda num_done, total: None,
 ) -> list[tuple[Hit, Path | VideoError]]:
     """Cut the best moment of each hit into `folder` (made if needed), one MP4 after the other.
@@ -37,10 +34,10 @@ def save_clips(
     `01-pasta-0m12.4s.mp4`: rank, name of the video, where the moment starts. Nothing is overwritten: a name that is
     taken gets a number (`01-pasta-0m12.4s-2.mp4`).
 
+    A moment shorter than MIN_CLIP_SECONDS is widened within its video; of one longer than MAX_CLIP_SECONDS the part
+    around its peak is taken.
+
     Args:
-        min_seconds, max_seconds: of a clip; a shorter moment is widened within its video, of a longer one the part
-            around its peak is taken.
-        timeout_seconds: per clip; None as in `cut_clip`.
         on_progress: called with how many are done, and of how many.
 
     Raises:
@@ -55,20 +52,10 @@ def save_clips(
                 raise VideoError("changed", "it was replaced since it was extracted", path=hit.path)
             info = probe(hit.path)
             start, end = clip_span(
-                hit.moment,
-                info.duration_seconds,
-                min_seconds=min_seconds,
-                max_seconds=max_seconds,
+                hit.moment, info.duration_seconds, min_seconds=MIN_CLIP_SECONDS, max_seconds=MAX_CLIP_SECONDS
             )
             target = _free(folder / clip_name(hit))
-            cut_clip(
-                hit.path,
-                target,
-                start_seconds=start,
-                end_seconds=end,
-                info=info,
-                timeout_seconds=timeout_seconds,
-            )
+            cut_clip(hit.path, target, start_seconds=start, end_seconds=end, info=info)
             done.append((hit, target))
         except VideoError as error:
             done.append((hit, error))

@@ -60,7 +60,6 @@ def find_moments(
     duration_seconds: float | None,
     *,
     shots: np.ndarray | None = None,
-    max_moments: int | None = None,
     rule: MomentRule = RULE,
 ) -> list[Moment]:
     """The moments of one video, best first; at least one. They never overlap or touch.
@@ -74,7 +73,6 @@ def find_moments(
         timestamps: float [num_frames], seconds, ascending.
         duration_seconds: of the video; None where it is not known: the last frame is its end then.
         shots: int [num_shots], the first frame of each shot (`shot_starts`); None is one shot.
-        max_moments: the most to list.
     """
     raw, times = scores.astype(np.float64), timestamps.astype(np.float64)
     same_shot = np.ones(len(raw) - 1, bool)
@@ -100,7 +98,7 @@ def find_moments(
             end_seconds=float(borders[stops[n]]),
             score=float(raw[peaks[n]]),
         )
-        for n in order[:max_moments]
+        for n in order
     ]
 
 
