@@ -238,8 +238,8 @@ def test_a_repeated_key_is_refused_because_one_would_be_lost() -> None:
 @pytest.mark.parametrize(
     ("kind", "value", "expected"),
     [
-        ("object", [], "a.json: it is a list; it must be an object"),
-        ("list", {}, "a.json: it is an object; it must be a list"),
+        ("members", [], "a.json: it is a list; it must be an object"),
+        ("items", {}, "a.json: it is an object; it must be a list"),
         ("string", 7, "a.json: it is a number; it must be a string"),
         ("string", None, "a.json: it is null; it must be a string"),
         ("string", b"x", "a.json: it is bytes; it must be a string"),

@@ -21,7 +21,7 @@ def load(folder: Path, split: str) -> Split:
     """One split, one paragraph per video. Raises InputError."""
     path = find_file(folder, FILES[split])
     videos = Json.parse(read_text(path), path)
-    paragraphs = {video_id: [_paragraph(videos, video_id)] for video_id in videos.object()}
+    paragraphs = {video_id: [_paragraph(videos, video_id)] for video_id in videos.members()}
     return build_split(
         split, video_ids=list(paragraphs), listed_in=path, captions_of=paragraphs, captions_in=path
     )
@@ -29,8 +29,8 @@ def load(folder: Path, split: str) -> Split:
 
 def _paragraph(videos: Json, video_id: str) -> str:
     name = Json(video_id, videos.path, "a video id").string()
-    video = Json(videos.object()[video_id], videos.path, name)
-    sentences, spans = video["sentences"].list(), video["timestamps"].list()
+    video = Json(videos.members()[video_id], videos.path, name)
+    sentences, spans = video["sentences"].items(), video["timestamps"].items()
     if not sentences or len(sentences) != len(spans):
         what = f"{name} has {len(sentences)} sentences and {len(spans)} timestamps"
         raise wrong(videos.path, what, allowed="as many as sentences, at least one")

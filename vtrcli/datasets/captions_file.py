@@ -111,7 +111,7 @@ def _read_jsonl(path: Path) -> list[_Row]:
         if not line.strip():
             continue
         entry = Json.parse(line, path, f"line {number}")
-        key = next((key for key in TEXT_KEYS if key in entry.object()), TEXT_KEYS[0])
+        key = next((key for key in TEXT_KEYS if key in entry.members()), TEXT_KEYS[0])
         rows.append(_row(entry, key))
     return rows
 
@@ -125,12 +125,12 @@ def _row(entry: Json, key: str) -> _Row:
             allowed="every row names its video",
             to_do="fill it",
         )
-    category = entry["category"].string().strip() if entry.object().get("category") else ""
+    category = entry["category"].string().strip() if entry.members().get("category") else ""
     return _Row(video_id, entry[key].text(), _row_splits(entry), category)
 
 
 def _row_splits(entry: Json) -> tuple[str, ...]:
-    if "split" not in entry.object():
+    if "split" not in entry.members():
         return SPLITS_OF_UNSPLIT_ROWS
     split = entry["split"].string().strip()
     if split not in SPLITS:

@@ -225,7 +225,7 @@ class Json:
         """What it is, for messages: 'video' of entry 3."""
         return self._name if self._parent is None else f"{self._name} of {self._parent.what}"
 
-    def object(self) -> dict[str, Any]:
+    def members(self) -> dict[str, Any]:
         """Its members."""
         if not isinstance(self.value, dict):
             raise self._not("an object")
@@ -237,14 +237,14 @@ class Json:
 
     def member(self, key: str, name: str) -> Json:
         """A member, which must be there, by the name that messages give it."""
-        members = self.object()
+        members = self.members()
         if key not in members:
             keys = ", ".join(map(repr, list(members)[:8])) or "nothing"
             must = f"it has {keys}, and must have {key!r}"
             raise wrong(self.path, f"{self.what} has no key {key!r}", allowed=must)
         return Json(members[key], self.path, name, parent=None if self._name == "the file" else self)
 
-    def list(self) -> list[Any]:
+    def items(self) -> list[Any]:
         """Its items."""
         if not isinstance(self.value, list):
             raise self._not("a list")
@@ -252,7 +252,7 @@ class Json:
 
     def each(self, noun: str) -> Iterator[Json]:
         """Its items, called by the noun and their numbers."""
-        for number, value in enumerate(self.list()):
+        for number, value in enumerate(self.items()):
             yield Json(value, self.path, f"{noun} {number}")
 
     def string(self) -> str:

@@ -123,8 +123,8 @@ def _read_json(path: Path, member_name: str) -> Json:
 
 
 def _add_videos(official: Official, videos: Json, names: dict[str, str]) -> None:
-    for item in videos.list():
-        video = Json(item, videos.path, "an entry of 'videos'").object()
+    for item in videos.items():
+        video = Json(item, videos.path, "an entry of 'videos'").members()
         Json(video, videos.path, "a video")["video_id"]
         video_id = Json(video["video_id"], videos.path, "a 'video_id'").string()
         if video_id in official.split_of:

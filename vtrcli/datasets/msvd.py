@@ -28,11 +28,11 @@ def load(folder: Path, split: str) -> Split:
     is_pickle = path.suffix == ".pkl"
     raw = Json(read_plain_pickle(path), path) if is_pickle else Json.parse(read_text(path), path)
     video_ids = read_video_ids(list_path)
-    of_video = raw.object()
+    of_video = raw.members()
     captions: dict[str, list[str]] = {}
     room = MAX_CHARACTERS
     for video_id in video_ids:
-        sentences = Json(_listed(of_video.get(video_id, [])), path, f"the entry of {video_id}").list()
+        sentences = Json(_listed(of_video.get(video_id, [])), path, f"the entry of {video_id}").items()
         captions[video_id] = []
         for sentence in sentences:
             text = _text(sentence, path, f"a caption of {video_id}", room)
