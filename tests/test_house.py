@@ -42,7 +42,7 @@ MOST_IMPORTED = 42  # modules of a search with a run, beyond those that the comm
 MOST_VISITED = {
     "extract of one video": 45,
     "search with the run": 45,
-    "eval of a matrix": 11,
+    "eval of a matrix": 10,
     "an epoch of training": 35,
 }
 

@@ -204,9 +204,12 @@ def evaluate(
     """
     from vtrcli.evaluation.evaluate import EvaluationSettings, evaluate_inputs
     from vtrcli.evaluation.inputs import from_store
-    from vtrcli.model.backbone import choose_device
 
-    chosen_device = choose_device(device)
+    # A device that cannot be used is refused before anything is read. Choosing one needs torch, and a matrix does not.
+    if device != "auto":
+        from vtrcli.model.backbone import choose_device
+
+        choose_device(device)
     names: tuple[MethodName, ...] = (*(("dsl",) if dsl else ()), *methods)
     options = EvaluationSettings(methods=names, **settings)
     if similarities is not None or text_vectors is not None or video_vectors is not None:
@@ -232,7 +235,7 @@ def evaluate(
         split=split,
         tagger=tagger,
         max_tokens=max_tokens,
-        device=chosen_device,
+        device=device,
         allow_missing=allow_missing,
         use_train_bank=bank == "train",
     )
