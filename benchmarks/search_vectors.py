@@ -74,20 +74,20 @@ def make_queries(searcher: Searcher, num_queries: int) -> np.ndarray:
 
 def best(searcher: Searcher, query: np.ndarray) -> float:
     """Seconds for the 10 best videos."""
-    passes = np.ones(searcher.catalog.num_videos, bool)
+    allowed = np.ones(searcher.catalog.num_videos, bool)
     started = time.perf_counter()
     presence = Presence(searcher.catalog, show_missing=True)
-    searcher.finder.best(QueryVectors(query, query), passes, SearchSettings(), presence, top_k=TOP_K)
+    searcher.finder.best(QueryVectors(query, query), allowed, SearchSettings(), presence, top_k=TOP_K)
     return time.perf_counter() - started
 
 
 def moments(searcher: Searcher, query: np.ndarray) -> float:
     """Seconds for the best moments of the best videos."""
     started = time.perf_counter()
-    passes = np.ones(searcher.catalog.num_videos, bool)
+    allowed = np.ones(searcher.catalog.num_videos, bool)
     presence = Presence(searcher.catalog, show_missing=True)
     videos, _ = searcher.finder.best(
-        QueryVectors(query, query), passes, SearchSettings(), presence, top_k=TOP_K
+        QueryVectors(query, query), allowed, SearchSettings(), presence, top_k=TOP_K
     )
     for video in videos:
         searcher.moments(video, query)

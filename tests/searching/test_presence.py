@@ -75,7 +75,7 @@ def found(
         VideoScores(values, 0.0, lambda places: values[list(places)]),
         presence,
         top_k=top_k,
-        passes=np.ones(len(values), bool),
+        allowed=np.ones(len(values), bool),
     )
     assert exact.tolist() == values[videos].tolist()
     return [catalog.ids[video] for video in videos], presence
@@ -235,14 +235,14 @@ def test_the_best_that_can_be_shown_are_found_whatever_is_gone_or_doubled(
 
     rng = np.random.default_rng(number)
     rough = exact + rng.uniform(-error, error, number).astype(np.float32)
-    passes = np.array(states.draw(st.lists(st.booleans(), min_size=number, max_size=number)))
+    allowed = np.array(states.draw(st.lists(st.booleans(), min_size=number, max_size=number)))
     videos, values = best_present(
         VideoScores(rough, error + 1e-6, lambda places: exact[list(places)]),
         Known(),
         top_k=top_k,
-        passes=passes,
+        allowed=allowed,
     )
-    there = [video for video in range(number) if passes[video] and not gone[video]]
+    there = [video for video in range(number) if allowed[video] and not gone[video]]
     wanted = sorted({group[video]: exact[video] for video in there}.values(), reverse=True)[:top_k]
     assert values.tolist() == wanted and len({group[video] for video in videos}) == len(videos)
     assert all(video in there for video in videos)

@@ -50,9 +50,11 @@ def test_the_best_are_those_of_a_stable_sort_of_exact_scores(
     grid: list[int], top_k: int, error: float, seed: int, per_video: bool
 ) -> None:
     exact = np.array(grid, np.float32) / 30
-    passes = np.random.default_rng(seed).random(len(exact)) < 0.8
-    videos, scores = best_videos(rounded(exact, error, seed, per_video=per_video), top_k=top_k, passes=passes)
-    expected = sorted(np.flatnonzero(passes).tolist(), key=lambda video: (-exact[video], video))[:top_k]
+    allowed = np.random.default_rng(seed).random(len(exact)) < 0.8
+    videos, scores = best_videos(
+        rounded(exact, error, seed, per_video=per_video), top_k=top_k, allowed=allowed
+    )
+    expected = sorted(np.flatnonzero(allowed).tolist(), key=lambda video: (-exact[video], video))[:top_k]
     assert videos == expected and scores.tolist() == exact[expected].tolist()
 
 
@@ -63,7 +65,7 @@ def test_a_correction_decides_the_order_and_the_plain_scores_are_told(seed: int)
     videos, scores = best_videos(
         rounded(exact, 0.05, seed, per_video=False),
         top_k=5,
-        passes=np.ones(50, bool),
+        allowed=np.ones(50, bool),
         correct=lambda values, of: 3 * values - bias[of],
     )
     assert videos == np.argsort(-(3 * exact - bias), kind="stable")[:5].tolist()
@@ -77,7 +79,7 @@ def test_only_videos_that_may_be_among_the_best_are_scored_again() -> None:
         asked.extend(videos)
         return exact[videos]
 
-    best_videos(VideoScores(exact, 1e-5, exactly), top_k=10, passes=np.ones(1000, bool))
+    best_videos(VideoScores(exact, 1e-5, exactly), top_k=10, allowed=np.ones(1000, bool))
     assert len(asked) == 10
 
 

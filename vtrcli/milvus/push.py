@@ -104,12 +104,12 @@ class Sync:
         self.collection, self.wanted = collection, wanted
         self.counts = Counts()
         collection.flush_local()  # what a stopped push left in milvus-lite's memory is slow to read
-        self.there = collection.listed()
-        broken = _broken_videos(collection, self.there)
+        self.listed = collection.listed()
+        broken = _broken_videos(collection, self.listed)
         collection.delete_videos(broken)
         for key in broken:
-            self.there.pop(key, None)
-        self.to_do = [key for key, video in wanted.items() if self.there.get(key, ("",))[0] != video.version]
+            self.listed.pop(key, None)
+        self.to_do = [key for key, video in wanted.items() if self.listed.get(key, ("",))[0] != video.version]
 
     @property
     def num_to_do(self) -> int:
@@ -119,14 +119,14 @@ class Sync:
     def run(self, batch_bytes: int, on_progress: Callable[[int], None]) -> None:
         """Remove what is no longer wanted, write what is new or changed."""
         counts = self.counts
-        gone = [key for key in self.there if key not in self.wanted]
+        gone = [key for key in self.listed if key not in self.wanted]
         self.collection.delete_videos(gone)
         counts.removed, counts.unchanged = len(gone), len(self.wanted) - self.num_to_do
         rows: list[dict[str, Any]] = []
         stale: list[str] = []
         num_bytes = 0
         for done, key in enumerate(self.to_do):
-            if key in self.there:
+            if key in self.listed:
                 stale.append(key)
             for row in self._rows_of(key):
                 rows.append(row)
@@ -151,7 +151,7 @@ class Sync:
         if problem:
             self.counts.refused.append((video.record.video_id, problem))
             return []
-        if key in self.there:
+        if key in self.listed:
             self.counts.changed += 1
         else:
             self.counts.added += 1

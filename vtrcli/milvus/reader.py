@@ -197,8 +197,8 @@ class MilvusIndex:
             rows = collection.nearest(query, both, limit=limit, is_grouped=grouped)
             if not rows:
                 break
-            passes = mask(filters, rows)
-            found += [_found(row) for row, passed in zip(rows, passes.tolist(), strict=True) if passed]
+            allowed = mask(filters, rows)
+            found += [_found(row) for row, passed in zip(rows, allowed.tolist(), strict=True) if passed]
             seen += [row["video_key"] for row in rows]
             limit = min(4 * limit, MAX_LIMIT)
         return found[:top_k]

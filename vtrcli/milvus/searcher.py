@@ -110,11 +110,11 @@ class MilvusSearcher:
         for _ in range(MAX_ROUNDS):
             asked = self._candidates(vectors, options, num_more=num_more)
             others = [video for video in asked if video.video_id not in own]
-            there = [video for video in others if options.missing or os.path.exists(video.path)]
-            if len(there) >= options.top_k or len(asked) < options.top_k + num_more:
+            present = [video for video in others if options.missing or os.path.exists(video.path)]
+            if len(present) >= options.top_k or len(asked) < options.top_k + num_more:
                 break
             num_more += 4 * (options.top_k + num_more)
-        return there, len(others) - len(there)
+        return present, len(others) - len(present)
 
     def _candidates(
         self, vectors: QueryVectors, options: SearchSettings, *, num_more: int

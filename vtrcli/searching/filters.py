@@ -61,14 +61,14 @@ class Filters:
 
     def mask(self, facts: VideoFacts) -> np.ndarray:
         """bool [num_videos]: who passes."""
-        passes = np.ones(len(facts.duration_seconds), bool)
+        allowed = np.ones(len(facts.duration_seconds), bool)
         for _, bound in self._bounds(facts):
-            passes &= bound
+            allowed &= bound
         if self.paths:
             matchers = [path_matcher(pattern) for pattern in self.paths]
-            for index in np.flatnonzero(passes).tolist():
-                passes[index] = any(matches(facts.paths[index]) for matches in matchers)
-        return passes
+            for index in np.flatnonzero(allowed).tolist():
+                allowed[index] = any(matches(facts.paths[index]) for matches in matchers)
+        return allowed
 
     def why_none(self, facts: VideoFacts) -> str:
         """Which filter left no video, or that they do so together."""

@@ -24,7 +24,7 @@ class Finder:
     def best(
         self,
         vectors: QueryVectors,
-        passes: np.ndarray,
+        allowed: np.ndarray,
         options: SearchSettings,
         presence: Presence,
         *,
@@ -37,8 +37,8 @@ class Finder:
         """
         scores = self._space.score(self._space.vector(vectors))
         self._require_finite(scores.values)
-        relevant = passes & self._relevant(scores, options)
-        return best_present(scores, presence, top_k=top_k, passes=relevant, correct=self.correction(options))
+        relevant = allowed & self._relevant(scores, options)
+        return best_present(scores, presence, top_k=top_k, allowed=relevant, correct=self.correction(options))
 
     def correction(self, options: SearchSettings) -> Correct | None:
         """What the options rank by; None for the plain scores."""
@@ -76,7 +76,7 @@ class Reranker(Finder):
     def best(
         self,
         vectors: QueryVectors,
-        passes: np.ndarray,
+        allowed: np.ndarray,
         options: SearchSettings,
         presence: Presence,
         *,
@@ -86,8 +86,8 @@ class Reranker(Finder):
         plain = replace(options, method=None, min_relevance=None)
         number = max(top_k, options.num_reranked)
         if number >= self._catalog.num_videos:
-            return super().best(vectors, passes, options, presence, top_k=top_k)
-        videos, _ = self._first.best(vectors, passes, plain, presence, top_k=number)
+            return super().best(vectors, allowed, options, presence, top_k=top_k)
+        videos, _ = self._first.best(vectors, allowed, plain, presence, top_k=number)
         exact = self._space.exact_scores(vectors.ranking, videos)
         self._require_finite(exact)
         known = VideoScores(exact, 0.0, lambda places: exact[list(places)])
@@ -102,26 +102,26 @@ def best_present(
     presence: Presence,
     *,
     top_k: int,
-    passes: np.ndarray,
+    allowed: np.ndarray,
     correct: Correct | None = None,
 ) -> tuple[list[int], np.ndarray]:
     """As `best_videos`, of those that can be shown: who is gone, or the same as a better one, makes room.
 
     Files are looked for as far down the ranking as it takes, further at each step and never all at once.
     """
-    passes = passes.copy()
+    allowed = allowed.copy()
     num_ahead = top_k
     while True:
-        videos, exact = best_videos(scores, top_k=top_k, passes=passes, correct=correct)
-        kept = presence.keep(videos, passes)
+        videos, exact = best_videos(scores, top_k=top_k, allowed=allowed, correct=correct)
+        kept = presence.keep(videos, allowed)
         if len(kept) == len(videos) or presence.is_exhausted:
             places = {video: place for place, video in enumerate(videos)}
             presence.num_better = _num_better(scores, presence.missing, kept, correct)
             return kept, exact[[places[video] for video in kept]]
         if not presence.show_missing and any(presence.state(video) == "missing" for video in videos):
             num_ahead *= 4
-            presence.keep(_about_best(scores, passes, num_ahead), passes.copy())
-            passes[presence.missing] = False
+            presence.keep(_about_best(scores, allowed, num_ahead), allowed.copy())
+            allowed[presence.missing] = False
 
 
 def _num_better(scores: VideoScores, missing: list[int], kept: list[int], correct: Correct | None) -> int:
@@ -133,12 +133,12 @@ def _num_better(scores: VideoScores, missing: list[int], kept: list[int], correc
     return int((values[:-1] > values[-1]).sum())
 
 
-def _about_best(scores: VideoScores, passes: np.ndarray, number: int) -> list[int]:
+def _about_best(scores: VideoScores, allowed: np.ndarray, number: int) -> list[int]:
     """About the best that pass, about in their order."""
-    there = np.flatnonzero(passes)
-    values = scores.values[there]
-    if number < len(there):
+    candidates = np.flatnonzero(allowed)
+    values = scores.values[candidates]
+    if number < len(candidates):
         first = np.argpartition(-values, number)[:number]
-        there, values = there[first], values[first]
-    about: list[int] = there[np.argsort(-values, kind="stable")].tolist()
+        candidates, values = candidates[first], values[first]
+    about: list[int] = candidates[np.argsort(-values, kind="stable")].tolist()
     return about

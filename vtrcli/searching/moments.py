@@ -176,11 +176,11 @@ def shot_starts(unit_frames: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], cuts + 1]).astype(np.int64)
 
 
-def _usual_steps(steps: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The median of the steps around each of the steps `at`, without itself; mirrored at the ends."""
+def _usual_steps(steps: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """The median of the steps around each of the steps at `positions`, without itself; mirrored at the ends."""
     padded = np.pad(steps, NUM_NEIGHBOURS, mode="symmetric")
     offsets = np.delete(np.arange(2 * NUM_NEIGHBOURS + 1), NUM_NEIGHBOURS)
-    around = np.sort(padded[at[:, None] + offsets], axis=1)
+    around = np.sort(padded[positions[:, None] + offsets], axis=1)
     return np.asarray((around[:, NUM_NEIGHBOURS - 1] + around[:, NUM_NEIGHBOURS]) / 2)
 
 

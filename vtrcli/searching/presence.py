@@ -54,24 +54,24 @@ class Presence:
             self._states[video] = self._look(video)
         return self._states[video]
 
-    def keep(self, videos: Sequence[int], passes: np.ndarray) -> list[int]:
+    def keep(self, videos: Sequence[int], allowed: np.ndarray) -> list[int]:
         """Those of a ranking's beginning that can be shown.
 
-        The others, and the twins of those that are kept, are taken out of `passes`, bool [num_videos].
+        The others, and the twins of those that are kept, are taken out of `allowed`, bool [num_videos].
         """
         kept = []
         for video in videos:
-            if not passes[video] or not self._can_be_shown(video, passes):
-                passes[video] = False
+            if not allowed[video] or not self._can_be_shown(video, allowed):
+                allowed[video] = False
                 continue
-            passes[self._catalog.twins(video)] = False
-            passes[video] = True
+            allowed[self._catalog.twins(video)] = False
+            allowed[video] = True
             kept.append(video)
         return kept
 
-    def named_twins(self, video: int, passes: np.ndarray) -> tuple[str, ...]:
+    def named_twins(self, video: int, allowed: np.ndarray) -> tuple[str, ...]:
         """Paths of the other files of the same content that pass and are there (or missing ones are shown)."""
-        others = [twin for twin in self._catalog.twins(video) if twin != video and passes[twin]]
+        others = [twin for twin in self._catalog.twins(video) if twin != video and allowed[twin]]
         paths = self._catalog.paths
         return tuple(
             paths[twin]
@@ -90,7 +90,7 @@ class Presence:
     def _is_unknown(self, video: int) -> bool:
         return self.is_exhausted and video not in self._states
 
-    def _can_be_shown(self, video: int, passes: np.ndarray) -> bool:
+    def _can_be_shown(self, video: int, allowed: np.ndarray) -> bool:
         if self._is_unknown(video):
             return False
         if self.state(video) != "missing":
@@ -98,7 +98,7 @@ class Presence:
         if not self.show_missing:
             return False
         others = (twin for twin in self._catalog.twins(video)[:MAX_NAMED_TWINS] if twin != video)
-        return not any(passes[twin] and self.state(twin) != "missing" for twin in others)
+        return not any(allowed[twin] and self.state(twin) != "missing" for twin in others)
 
     def _look(self, video: int) -> State:
         path = self._catalog.paths[video]

@@ -173,8 +173,8 @@ class RunSpace:
     def vectors(self, videos: Sequence[int]) -> np.ndarray:
         """float16 [num_videos, width] of some videos."""
         catalog, blocks = self._catalog, self.prepare()
-        at = zip(catalog["video_shard"][list(videos)], catalog["video_position"][list(videos)], strict=True)
-        found = [blocks[shard][position] for shard, position in at]
+        rows = zip(catalog["video_shard"][list(videos)], catalog["video_position"][list(videos)], strict=True)
+        found = [blocks[shard][position] for shard, position in rows]
         return np.stack(found) if found else np.zeros((0, self.width), np.float16)
 
     def _vectors_of(self, shard: Shard) -> dict[str, np.ndarray]:

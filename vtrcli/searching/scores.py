@@ -134,7 +134,7 @@ Correct = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def best_videos(
-    scores: VideoScores, *, top_k: int, passes: np.ndarray, correct: Correct | None = None
+    scores: VideoScores, *, top_k: int, allowed: np.ndarray, correct: Correct | None = None
 ) -> tuple[list[int], np.ndarray]:
     """The best `top_k` videos that pass, best first, and their exact scores; equal ones in the order of the videos.
 
@@ -142,17 +142,17 @@ def best_videos(
     value reaches the `top_k`-th of the lowest possible ones.
 
     Args:
-        passes: bool [num_videos].
+        allowed: bool [num_videos], the videos that pass.
         correct: what to rank by; None for the scores themselves.
     """
-    top_k = min(top_k, int(np.count_nonzero(passes)))
+    top_k = min(top_k, int(np.count_nonzero(allowed)))
     if top_k <= 0:
         return [], np.zeros(0, np.float32)
     if correct is None and isinstance(scores.error, float):
-        values = scores.values if passes.all() else np.where(passes, scores.values, -np.inf)
+        values = scores.values if allowed.all() else np.where(allowed, scores.values, -np.inf)
         close = np.flatnonzero(values >= kth_largest(values, top_k) - 2 * scores.error)
     else:
-        candidates = np.flatnonzero(passes)
+        candidates = np.flatnonzero(allowed)
         values = scores.values[candidates]
         error = scores.error if isinstance(scores.error, float) else scores.error[candidates]
         bounds = (values - error, values + error)

@@ -49,7 +49,7 @@ class _Asked:
     query: Query
     vectors: QueryVectors
     options: SearchSettings
-    passes: np.ndarray
+    allowed: np.ndarray
     presence: Presence
 
 
@@ -138,13 +138,13 @@ class Searcher:
         options = options or SearchSettings()
         bank_notes = self._bank_notes(query, options)  # what is missing is told before a tower is loaded
         vectors = vectors or self.encode(query)
-        passes = self._passes(query, options.filters)
+        allowed = self._allowed(query, options.filters)
         presence = Presence(self.catalog, show_missing=options.missing)
-        asked = _Asked(query, vectors, options, passes, presence)
+        asked = _Asked(query, vectors, options, allowed, presence)
         hits = self._moment_hits(asked) if options.moments else self._video_hits(asked)
         return SearchResult(
             query=query.describe(),
-            num_videos=int(passes.sum()),
+            num_videos=int(allowed.sum()),
             hits=tuple(hits),
             notes=tuple(
                 dict.fromkeys([*vectors.notes, *bank_notes, *self._left_out(), *self._remarks(asked, hits)])
@@ -157,7 +157,7 @@ class Searcher:
         """What a person should know of these answers, and why there are none."""
         catalog, options, presence = self.catalog, asked.options, asked.presence
         missing = presence.missing
-        if not asked.passes.any():
+        if not asked.allowed.any():
             yield f"{NO_RESULT}{self._why_none(asked)}"
         elif not hits and missing and not options.missing:
             lost = presence.lost_folders()
@@ -196,7 +196,7 @@ class Searcher:
     def _video_hits(self, asked: _Asked) -> list[Hit]:
         options = asked.options
         videos, exact = self.finder.best(
-            asked.vectors, asked.passes, options, asked.presence, top_k=options.top_k
+            asked.vectors, asked.allowed, options, asked.presence, top_k=options.top_k
         )
         return [
             self._hit(
@@ -221,7 +221,7 @@ class Searcher:
             finder = self.finder
             num_videos = max(MIN_RUN_SHORTLIST, options.top_k)
             shortlist = replace(options, min_relevance=None)  # relevance is that of the moments
-        videos, _ = finder.best(asked.vectors, asked.passes, shortlist, asked.presence, top_k=num_videos)
+        videos, _ = finder.best(asked.vectors, asked.allowed, shortlist, asked.presence, top_k=num_videos)
         found = [
             (moment, video)
             for video in videos
@@ -229,7 +229,7 @@ class Searcher:
         ]
         correct = frame_finder.correction(options) or (lambda scores, videos: scores)
         values = correct(
-            np.array([moment.score for moment, _ in found]), np.array([at for _, at in found], int)
+            np.array([moment.score for moment, _ in found]), np.array([video for _, video in found], int)
         )
         order = np.argsort(-values, kind="stable").tolist()
         least = options.min_relevance
@@ -304,13 +304,13 @@ class Searcher:
             catalog.features(video), catalog.timestamps(video), catalog.duration(video), clip_vector
         )
 
-    def _passes(self, query: Query, filters: Filters) -> np.ndarray:
-        passes = self._filter_mask(filters)
+    def _allowed(self, query: Query, filters: Filters) -> np.ndarray:
+        allowed = self._filter_mask(filters)
         for value in query.like:  # the video itself would be its own best answer
             catalog, video, _ = self._places.find(value)
             if catalog is self.catalog:
-                passes[video] = False
-        return passes
+                allowed[video] = False
+        return allowed
 
     def _filter_mask(self, filters: Filters) -> np.ndarray:
         return filters.mask(self._facts(filters))
@@ -345,7 +345,7 @@ class Searcher:
             moments=tuple(moments),
             is_missing=state == "missing",
             is_replaced=state == "replaced",
-            twins=asked.presence.named_twins(video, asked.passes),
+            twins=asked.presence.named_twins(video, asked.allowed),
             relevance=relevance,
             corrected_score=corrected,
             store=str(self.catalog.store),
