@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from vtrcli.errors import InputError, UsageError
-from vtrcli.searching.query import Query, Term, split_place
+from vtrcli.searching.encoding import split_place
+from vtrcli.searching.query import Query, Term
 from vtrcli.times import parse_seconds
 
 

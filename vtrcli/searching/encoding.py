@@ -6,27 +6,31 @@ Text vectors are kept; torch and a tower are loaded only for a term that was nev
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import json
 import math
+import os
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from vtrcli.errors import InputError, UsageError
 from vtrcli.model.families import open_tower
 from vtrcli.preprocessing import Size, framing_of
-from vtrcli.searching.query import Places, Query, QueryVectors, Term
+from vtrcli.searching.query import Query, QueryVectors, Term
 from vtrcli.searching.run import RunModel
+from vtrcli.store.catalog import Catalog
 from vtrcli.store.config import INDEX_FOLDER, BackboneInfo
 from vtrcli.store.derived import keep_newest, read_kept, write_kept
 from vtrcli.store.reader import unit_rows
 from vtrcli.store.shard import TensorFile
+from vtrcli.times import clock, parse_seconds
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -149,6 +153,88 @@ def combine(terms: list[tuple[Term, np.ndarray]]) -> np.ndarray:
         )
     unit: np.ndarray = (total / length).astype(np.float32)
     return unit
+
+
+def split_place(value: str) -> tuple[str, float | None]:
+    """`clip.mp4@1:12` -> ("clip.mp4", 72.0); without a time behind an @ the whole is the video's name."""
+    name, at, time = value.rpartition("@")
+    seconds = parse_seconds(time) if at and name else None
+    return (value, None) if seconds is None else (name, seconds)
+
+
+MAX_NAMES_TO_COMPARE = 20_000
+
+
+class Places(Protocol):
+    """Finds what VIDEO[@SECONDS] names."""
+
+    def frames_at(self, value: str) -> np.ndarray:
+        """float [num_frames, dim]: the frame nearest to the time, or all frames of the video. Raises InputError."""
+
+
+class CatalogPlaces:
+    """Places in the videos of stores; those of the first come first."""
+
+    def __init__(self, catalogs: Sequence[Catalog]) -> None:
+        self._catalogs = catalogs
+
+    def frames_at(self, value: str) -> np.ndarray:
+        """float16 [num_frames, dim]; see `Places`."""
+        catalog, video, seconds = self.find(value)
+        timestamps = catalog.timestamps(video)
+        length = max(catalog.duration(video) or 0.0, float(timestamps[-1]))
+        if seconds is not None and seconds > length + 0.5:
+            raise InputError(
+                f"--like {value}: the video is {clock(length)} long",
+                allowed="a time within the video",
+                to_do="correct the time behind the @",
+            )
+        return nearest_frame(catalog.features(video), timestamps, seconds)
+
+    def find(self, value: str) -> tuple[Catalog, int, float | None]:
+        """The video that VIDEO[@SECONDS] names, and the time. Raises InputError unless it is one video."""
+        name, seconds = split_place(value)
+        for wanted, at in ((value, None), (name, seconds)):
+            for catalog in self._catalogs:
+                matches = _videos_named(catalog, wanted)
+                if len(matches) == 1:
+                    return catalog, matches[0], at
+                if matches:
+                    paths = ", ".join(catalog.paths[match] for match in matches[:2])
+                    raise _not_one(
+                        f"{len(matches)} videos are called {wanted!r}, such as {paths}",
+                        "name more of the path",
+                    )
+        ids = [video_id for catalog in self._catalogs for video_id in catalog.ids[:MAX_NAMES_TO_COMPARE]]
+        near = difflib.get_close_matches(name, ids, n=1, cutoff=0.5)
+        raise _not_one(
+            f"no video {value!r} in store {' or '.join(str(catalog.store) for catalog in self._catalogs)}",
+            f"did you mean {near[0]!r}?" if near else "extract it first (`vtr extract`)",
+        )
+
+
+def _not_one(came_in: str, to_do: str) -> InputError:
+    return InputError(
+        came_in, allowed="--like takes the id, the path or the end of the path of one video", to_do=to_do
+    )
+
+
+def nearest_frame(features: np.ndarray, timestamps: np.ndarray, seconds: float | None) -> np.ndarray:
+    """[1, dim]: the frame nearest to a time; all frames for None."""
+    if seconds is None:
+        return features
+    nearest = int(np.argmin(np.abs(timestamps - seconds)))
+    return features[nearest : nearest + 1]
+
+
+def _videos_named(catalog: Catalog, name: str) -> list[int]:
+    """By id, else by path, else by the end of a path."""
+    if name in catalog.number_of:
+        return [catalog.number_of[name]]
+    paths = catalog.paths.all()
+    absolute = os.path.abspath(name)
+    exact = [number for number, path in enumerate(paths) if path == absolute]
+    return exact or [number for number, path in enumerate(paths) if path.endswith(f"/{name}")]
 
 
 QUERY_FORMAT = "vtr-query"
