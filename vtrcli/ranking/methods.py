@@ -265,7 +265,7 @@ def _potential(source: ScoreSource, scale: float, num_rounds: int, *, edge: int)
     return of_items
 
 
-def _largest(source: ScoreSource, k: int, *, edge: int) -> np.ndarray:
+def largest_scores(source: ScoreSource, k: int, *, edge: int) -> np.ndarray:
     """[min(k, num_queries), num_items]: the k largest scores of each item, ascending."""
     k = min(k, source.shape[0])
     top = np.full((k, source.shape[1]), -np.inf, source.dtype)
@@ -283,7 +283,7 @@ def _k_largest(values: np.ndarray, k: int) -> np.ndarray:
 
 def mean_of_largest(source: ScoreSource, k: int, *, edge: int) -> np.ndarray:
     """[num_items]: the mean of the k largest scores of each item that are no padding; 0 for none."""
-    largest = _largest(source, k, edge=edge)
+    largest = largest_scores(source, k, edge=edge)
     scored = largest > -np.inf
     if scored.all():
         return np.asarray(largest.mean(0))
@@ -300,7 +300,7 @@ def _gate(
     k = settings.neighbours(source.shape[1])
     if bank is None:
         return None
-    thresholds = _largest(Transposed(bank), k, edge=edge)[0]
+    thresholds = largest_scores(Transposed(bank), k, edge=edge)[0]
     is_hub = np.zeros(source.shape[1], np.bool_)
     for tile in tiles(bank, edge=edge):
         is_hub[tile.columns] |= (tile.scores >= thresholds[tile.rows, None]).any(0)

@@ -23,6 +23,7 @@ from vtrcli.ranking.methods import (
     DEFAULT_ALPHA,
     NNN_NEIGHBOURS,
     Correction,
+    largest_scores,
     log_sum_exp,
     mean_of_largest,
 )
@@ -188,10 +189,11 @@ def _groups(shard: Shard, *, num_texts: int) -> list[slice]:
 def statistics(scores: np.ndarray, *, logit_scale: float) -> dict[str, np.ndarray]:
     """Scores float32 [num_videos, num_texts] -> the numbers of `BankScores`, [num_videos] each."""
     bank, edge = DenseScores(scores.T), max(scores.shape)
+    best = DenseScores(largest_scores(bank, max(NNN_NEIGHBOURS, CSLS_NEIGHBOURS), edge=edge))
     return {
         "mean": scores.mean(axis=1),
         "mean_square": np.square(scores).mean(axis=1),
         "log_sum_exp": log_sum_exp(bank, logit_scale, edge=edge),
-        "nnn": mean_of_largest(bank, NNN_NEIGHBOURS, edge=edge),
-        "csls": mean_of_largest(bank, CSLS_NEIGHBOURS, edge=edge),
+        "nnn": mean_of_largest(best, NNN_NEIGHBOURS, edge=edge),
+        "csls": mean_of_largest(best, CSLS_NEIGHBOURS, edge=edge),
     }
