@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 from pathlib import Path
 
@@ -147,3 +148,21 @@ def test_a_model_is_found_by_its_exact_name():
 
 def test_the_cache_is_clips_own(cache):
     assert cache_folder() == cache
+
+
+def test_a_store_of_clip_is_described_as_it_was_in_the_first_release(tiny_store, weights):
+    body = json.loads((tiny_store.path / "store.json").read_text())
+    assert body["backbone"] == {
+        "name": weights,
+        "sha256": content_sha256(tiny_state_dict()),
+        "dim": 32,
+        "input_size": 32,
+        "logit_scale": pytest.approx(100.0),
+    }
+    assert body["preprocessing"] == {
+        "resize": "bicubic, shorter side to the input size",
+        "crop": "center",
+        "mean": [0.48145466, 0.4578275, 0.40821073],
+        "std": [0.26862954, 0.26130258, 0.27577711],
+        "aspect": "display",
+    }
