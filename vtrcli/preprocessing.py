@@ -54,7 +54,8 @@ class Framing:
         if self.resize == "squash":
             return self.resized(picture)
         scale = min(width / self.width, height / self.height)
-        left, top = (width - scale * self.width) / 2, (height - scale * self.height) / 2
+        # Rounding must not reach beyond the picture: 1800 / 224 x 224 is more than 1800.
+        left, top = max(0.0, width - scale * self.width) / 2, max(0.0, height - scale * self.height) / 2
         return self.resized(picture, box=(left, top, width - left, height - top))
 
 

@@ -155,6 +155,12 @@ def test_a_large_picture_looks_like_the_same_picture_made_small(
     assert np.abs(read_image(tmp_path / "large.png", size=16).astype(int) - expected).mean() < 3
 
 
+def test_a_picture_of_any_size_fits(tmp_path: Path) -> None:
+    for height in (225, 449, 1800):  # height / 224 x 224 is a little more than 1800
+        Image.new("RGB", (2 * height, height), (200, 100, 50)).save(tmp_path / "wide.png")
+        assert read_image(tmp_path / "wide.png", size=224)[112, 112].tolist() == [200, 100, 50]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["jpg", "png", "png of 16 bits"])
 def test_108_million_pixels_fit_into_little_more_than_the_picture(tmp_path: Path, kind: str) -> None:
