@@ -53,6 +53,20 @@ def test_the_oldest_go_when_there_are_too_many(tmp_path: Path, monkeypatch: pyte
     assert len(list((tmp_path / "index" / "queries").iterdir())) <= 8
 
 
+def test_nothing_is_deleted_through_a_link_that_leads_out_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "MAX_QUERIES", 2)
+    store, away = tmp_path / "store", tmp_path / "away"
+    (store / "index").mkdir(parents=True)
+    away.mkdir()
+    for number in range(5):
+        (away / f"{number}.safetensors").touch()
+    (store / "index" / "queries").symlink_to(away)
+    cache(store).put("a dog", VECTOR, was_cut=False)
+    assert len(list(away.iterdir())) == 5
+
+
 def test_a_store_that_cannot_be_written_keeps_nothing_and_complains_of_nothing(tmp_path: Path) -> None:
     (tmp_path / "index").write_text("not a folder")
     cache(tmp_path).put("a dog", VECTOR, was_cut=False)

@@ -95,7 +95,7 @@ def test_equal_moments_come_in_the_order_of_time() -> None:
     assert [moment.peak_seconds for moment in find_moments(scores, np.arange(7.0), 7.0)] == [1.0, 4.0]
 
 
-def test_a_caller_may_ask_for_fewer() -> None:
+def test_two_peaks_far_apart_are_two_moments() -> None:
     scores = np.array([0.1, 0.9, 0.1, 0.1, 0.8, 0.1, 0.1])
     assert len(find_moments(scores, np.arange(7.0), 7.0)) == 2
 

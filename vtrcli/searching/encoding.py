@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from vtrcli.errors import InputError, UsageError
+from vtrcli.errors import InputError, StoreError, UsageError
 from vtrcli.model.families import open_tower
 from vtrcli.preprocessing import Size, framing_of
 from vtrcli.searching.query import Query, QueryVectors, Term
@@ -289,7 +289,7 @@ class QueryCache:
         """Keep a vector; the oldest go when there are too many."""
         tensors, metadata = {VECTOR: vector.astype("<f4")}, {WAS_CUT: str(int(was_cut))}
         write_kept(self._path(text), tensors, file_format=QUERY_FORMAT, metadata=metadata)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, StoreError):
             keep_newest(self._folder, MAX_QUERIES)
 
     def _path(self, text: str) -> Path:

@@ -31,7 +31,7 @@ from vtrcli.store.writer import MAX_SHARD_BYTES, MAX_SHARD_VIDEOS, compacted_nam
 SMALL_BYTES, SMALL_VIDEOS = MAX_SHARD_BYTES // 4, MAX_SHARD_VIDEOS // 4
 MERGE_AT = 16  # small shards that a store may have before the end of a run merges them
 MAX_ROUNDS = 20
-# Two writers that gave one id to two files settle that when they end (extraction/collisions.py); until then the rows
+# Two writers that gave one id to two files settle that when they end (extraction/recognize.py); until then the rows
 # of the one that is superseded are needed.
 SETTLED_SECONDS = 3600.0
 

@@ -65,12 +65,16 @@ def write_kept(
 
 
 def keep_newest(folder: Path, number: int) -> None:
-    """Delete the files that were used longest ago when there are more than `number`, so that there is room again."""
+    """Delete the files that were used longest ago when there are more than `number`, so that there is room again.
+
+    Raises:
+        StoreError: one cannot be deleted, or the folder leads out of the store.
+    """
     paths = kept_paths(folder)
     if len(paths) > number:
         oldest_first = sorted(paths, key=lambda path: path.stat().st_mtime_ns)
         for path in oldest_first[: len(paths) - number * 3 // 4]:
-            path.unlink(missing_ok=True)
+            delete_file(path)
 
 
 def kept_paths(folder: Path) -> list[Path]:
