@@ -27,12 +27,8 @@ FLOORS = [
     {"files", "preprocessing", "text_files", "times", "html"},
     {"errors"},
 ]
-SIDE_BY_SIDE = {
-    "evaluation",
-    "training",
-    "extraction",
-    "searching",
-}  # use cases: what they share lies below them
+# Use cases: what they share lies below them.
+SIDE_BY_SIDE = {"evaluation", "training", "extraction", "searching"}
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 

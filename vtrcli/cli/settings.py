@@ -53,6 +53,14 @@ ONLY_TYPED = {
 }
 # Words that win over a file of that name.
 WORDS = frozenset({"none", "test", "train", "demo"})
+MAX_LISTED = 30  # more would hide what was meant
+# What a single search asks for, and what it prints, is no setting for all of them.
+_OF_ONE_SEARCH = frozenset(
+    "query queries plus minus image like weights open_player clips gallery paths_only null".split()
+)
+NOT_SETTINGS = _OF_ONE_SEARCH | {"help", "version", "json_output", "install_completion", "show_completion"}
+# Variables that are read, and are no option's.
+OTHER_VARIABLES = frozenset({"VTR_DEBUG", "VTR_FFMPEG", "VTR_TEST_DATA"})
 
 
 @dataclass(frozen=True)
@@ -148,9 +156,6 @@ def _parsed(path: Path) -> dict[str, Any]:
             allowed="a TOML file in UTF-8",
             to_do="mend it, or write a new one with `vtr init --force`",
         ) from cause
-
-
-MAX_LISTED = 30  # more would hide what was meant
 
 
 def _require_known(path: Path, key: str, known: frozenset[str], kind: str) -> None:
@@ -270,13 +275,6 @@ def chosen_run(
     if why is not None:
         say(f"note: {why}: {'plain CLIP' if run is None else f'run {run}'} ranks", quiet=quiet)
     return run
-
-
-# What a single search asks for, and what it prints, is no setting for all of them.
-_OF_ONE_SEARCH = frozenset(
-    "query queries plus minus image like weights open_player clips gallery paths_only null".split()
-)
-NOT_SETTINGS = _OF_ONE_SEARCH | {"help", "version", "json_output", "install_completion", "show_completion"}
 
 
 class VtrCommand(TyperCommand):
@@ -433,10 +431,6 @@ def _places_of(context: Any, text: str) -> Iterator[str]:
         words = [max(parameter.opts, key=len), *(word for word in map(str, values) if len(word) > 2)]
         if any(re.search(rf"(?<![\w/-]){re.escape(word)}(?![\w/-])", text) for word in words):
             yield place[0]
-
-
-# Variables that are read, and are no option's.
-OTHER_VARIABLES = frozenset({"VTR_DEBUG", "VTR_FFMPEG", "VTR_TEST_DATA"})
 
 
 def tell_unknown_variables(root: Any) -> None:

@@ -23,6 +23,7 @@ from vtrcli.text_files import decode_text
 # The largest real file (MSR-VTT's captions) has 23 MB; a zip member that claims more than this is no annotation.
 MAX_FILE_BYTES = 256 * 2**20
 GET_AGAIN = "mend the file or get it again; `vtr datasets list` says where from"
+DELIMITERS = (",", ";", "\t")
 
 
 def wrong(path: Path, what: str, *, allowed: str, to_do: str = GET_AGAIN) -> InputError:
@@ -133,9 +134,6 @@ def read_zip_member(path: Path, name: str) -> bytes | None:
 def _is_member(member: str, name: str) -> bool:
     parts = PurePosixPath(member).parts
     return bool(parts) and parts[-1] == name and ".." not in parts and "__MACOSX" not in parts
-
-
-DELIMITERS = (",", ";", "\t")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,14 @@ CAPTIONS = ("captions_msvd.json", "raw-captions.pkl")
 LISTS = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
 # A small pickle can name one long list a million times; the real file has 0.6 million words.
 MAX_CHARACTERS = 64 * 2**20
+_ALLOWED = "dicts, lists, tuples and strings only; nothing in it is run"
+_PLAIN_OPCODES = frozenset(
+    """
+    PROTO FRAME MARK STOP MEMOIZE PUT BINPUT LONG_BINPUT GET BINGET LONG_BINGET
+    EMPTY_DICT DICT SETITEM SETITEMS EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
+    STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8
+    """.split()
+)
 
 
 def load(folder: Path, split: str) -> Split:
@@ -58,16 +66,6 @@ def _text(sentence: object, path: Path, what: str, room: int) -> str:
 def _listed(value: object) -> object:
     """A pickle may hold tuples where JSON has lists."""
     return list(value) if isinstance(value, tuple) else value
-
-
-_ALLOWED = "dicts, lists, tuples and strings only; nothing in it is run"
-_PLAIN_OPCODES = frozenset(
-    """
-    PROTO FRAME MARK STOP MEMOIZE PUT BINPUT LONG_BINPUT GET BINGET LONG_BINGET
-    EMPTY_DICT DICT SETITEM SETITEMS EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
-    STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8
-    """.split()
-)
 
 
 def read_plain_pickle(path: Path) -> object:

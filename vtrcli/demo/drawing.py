@@ -31,6 +31,7 @@ from vtrcli.video.files import DRAWN_COMMENT
 
 _OVERSAMPLING = 3
 _CANVAS = FRAME_SIZE * _OVERSAMPLING
+_ENCODE_SECONDS = 60.0
 
 
 def draw_frame(scene: Scene, progress: float) -> NDArray[np.uint8]:
@@ -101,9 +102,6 @@ def _background(surface: str, colour_name: str) -> Image.Image:
         pixels = np.broadcast_to(ramp.clip(0, 255), (_CANVAS, _CANVAS, 3)).astype(np.uint8)
         canvas = Image.fromarray(pixels)
     return canvas
-
-
-_ENCODE_SECONDS = 60.0
 
 
 def encode_clip(frames: NDArray[np.uint8], path: Path, *, binary: str, frames_per_second: int) -> None:

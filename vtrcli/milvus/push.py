@@ -21,6 +21,9 @@ from vtrcli.store.reader import FeatureStore, Location, unit_rows
 from vtrcli.store.records import VideoRecord
 
 RunVectors = Mapping[str, tuple[Sequence[str], np.ndarray]]
+OnProgress = Callable[[int, int], None]
+ROW_BYTES = 300  # of a row, beside its vector and its texts
+BATCH_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,6 @@ def _version_of(store: FeatureStore, location: Location) -> str:
     first = store.shards[location.shard].features[location.start : location.start + 1].tobytes().hex()
     text = f"{location.record.extracted_at!r}:{location.num_frames}:{location.record.fingerprint}:{first}"
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-ROW_BYTES = 300  # of a row, beside its vector and its texts
 
 
 @dataclass
@@ -177,11 +177,6 @@ def _broken_videos(collection: Collection, listed_videos: dict[str, tuple[str, i
     return sorted(
         broken | {key for key, number in num_found.items() if number != listed_videos.get(key, ("", 0))[1]}
     )
-
-
-BATCH_BYTES = 4 * 1024 * 1024
-
-OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,9 @@ ABOUT_VIDEO = ("video_id", "path", "duration_seconds", "changed_at", "num_bytes"
 
 _ESCAPED = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\u([0-9a-f]{4})")
+_MAX_INT64 = 2**63 - 1
+# Their meaning in an expression differs from server to server; _ stands for any one character.
+_NOT_LITERAL = frozenset("_%\"'`{}$;")
 
 
 def encode_text(text: str) -> str:
@@ -98,11 +101,6 @@ def known_seconds(value: float) -> float | None:
 def in_list(column: str, values: Sequence[str]) -> str:
     """`column in ["…"]` for keys and row ids, which hold nothing that needs escaping."""
     return f"{column} in [" + ", ".join(f'"{value}"' for value in values) + "]"
-
-
-_MAX_INT64 = 2**63 - 1
-# Their meaning in an expression differs from server to server; _ stands for any one character.
-_NOT_LITERAL = frozenset("_%\"'`{}$;")
 
 
 def expression(filters: Filters) -> str:

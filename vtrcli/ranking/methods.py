@@ -113,7 +113,7 @@ class Settings:
         if self.method not in METHODS:
             names = ", ".join(METHODS)
             to_do = "choose one of them"
-            if str(self.method) == "dual-is":
+            if self.method == "dual-is":
                 to_do += (
                     "; what vtr called dual-is is mutual-softmax; Wang et al.'s DualIS needs the similarities among"
                     " the videos, which a matrix of texts and videos does not hold"

@@ -299,9 +299,8 @@ def _percentiles(num_clusters: int) -> tuple[float, float]:
     for 20 clusters, no different for 1,000."""
     freedom, normal = num_clusters - 1, NormalDist()
     z = normal.inv_cdf(0.975)
-    t = (
-        z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-    )  # Cornish and Fisher
+    # Cornish and Fisher.
+    t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
     low = 100 * normal.cdf(-t * (num_clusters / freedom) ** 0.5)
     return low, 100 - low
 

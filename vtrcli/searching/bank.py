@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,8 +36,10 @@ from vtrcli.store.shard import Shard, damaged
 from vtrcli.store.texts import BANK_NAME, MIN_BANK_TEXTS, TextRows, open_texts
 from vtrcli.text.streams import STREAMS
 
-if TYPE_CHECKING:
-    pass
+# To be raised with the numbers of a correction, or with the temperature of a pooling.
+RULE_VERSION = 1
+MAX_SCORES, MAX_FRAMES = 1 << 24, 16_384
+_STATISTICS = ("mean", "mean_square", "log_sum_exp", "nnn", "csls")
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,6 @@ def open_bank(store: Path, backbone: BackboneInfo) -> Bank:
     name = hashlib.sha256(metadata["crc32"].encode()).hexdigest()[:16]
     rows = TextRows(features, file.tensor("mask").astype(bool))
     return Bank(name, rows, metadata["tagger"])
-
-
-# To be raised with the numbers of a correction, or with the temperature of a pooling.
-RULE_VERSION = 1
-MAX_SCORES, MAX_FRAMES = 1 << 24, 16_384
-_STATISTICS = ("mean", "mean_square", "log_sum_exp", "nnn", "csls")
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,16 @@ if TYPE_CHECKING:
 
     from vtrcli.model.backbone import Backbone
 
+MAX_NAMES_TO_COMPARE = 20_000
+QUERY_FORMAT = "vtr-query"
+MAX_QUERIES = 4096  # 2 kB each with ViT-B/32
+VECTOR, WAS_CUT = "vector", "was_cut"
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_PIXELS = 134_000_000
+# A picture of several times this size, squared, is averaged down before anything else is made of it.
+REDUCED_SIDE = 2048
+_ORIENTATION = 0x0112  # of EXIF
+
 
 class QueryEncoder:
     """Queries as unit vectors among frames and, with a run, as vectors of its space.
@@ -162,9 +172,6 @@ def split_place(value: str) -> tuple[str, float | None]:
     return (value, None) if seconds is None else (name, seconds)
 
 
-MAX_NAMES_TO_COMPARE = 20_000
-
-
 class Places(Protocol):
     """Finds what VIDEO[@SECONDS] names."""
 
@@ -237,11 +244,6 @@ def _videos_named(catalog: Catalog, name: str) -> list[int]:
     return exact or [number for number, path in enumerate(paths) if path.endswith(f"/{name}")]
 
 
-QUERY_FORMAT = "vtr-query"
-MAX_QUERIES = 4096  # 2 kB each with ViT-B/32
-VECTOR, WAS_CUT = "vector", "was_cut"
-
-
 def cache_folder(store: Path) -> Path:
     """Where the vectors of queries to a store are kept."""
     return store / INDEX_FOLDER / "queries"
@@ -295,13 +297,6 @@ class QueryCache:
     def _path(self, text: str) -> Path:
         key = json.dumps([self._model_id, text]).encode()
         return self._folder / f"{hashlib.sha256(key).hexdigest()[:32]}.safetensors"
-
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-MAX_PIXELS = 134_000_000
-# A picture of several times this size, squared, is averaged down before anything else is made of it.
-REDUCED_SIDE = 2048
-_ORIENTATION = 0x0112  # of EXIF
 
 
 def read_image(path: Path, *, size: Size) -> np.ndarray:

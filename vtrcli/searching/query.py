@@ -21,6 +21,12 @@ MINUS_WEIGHT = 0.5
 Kind = Literal["text", "image", "like"]
 SearchMethod = Literal["dsl", "inverted-softmax", "nnn", "csls"]
 VideoScore = Literal["max", "mean", "softmax"]
+TOP_K = 10
+PER_VIDEO = 3
+POOLING: VideoScore = "max"
+# A run ranks whole videos: the moments of so many of its best are then ranked by their frames.
+MIN_RUN_SHORTLIST = 50
+NUM_RERANKED = 50
 
 
 @dataclass(frozen=True)
@@ -131,14 +137,6 @@ def _require_weights(weights: tuple[float, ...], num_terms: int) -> None:
             allowed=f"a number above 0, up to {MAX_WEIGHT:g}, per term: query, --plus, --not, --image, --like",
             to_do="give as many as there are terms; what follows --not is taken away by itself",
         )
-
-
-TOP_K = 10
-PER_VIDEO = 3
-POOLING: VideoScore = "max"
-# A run ranks whole videos: the moments of so many of its best are then ranked by their frames.
-MIN_RUN_SHORTLIST = 50
-NUM_RERANKED = 50
 
 
 @dataclass(frozen=True, kw_only=True)

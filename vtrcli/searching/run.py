@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from vtrcli.store.texts import TextRows
     from vtrcli.text.streams import Tagger
 
+VECTORS = "vectors"
+
 
 class RunModel:
     """The run; torch is loaded only when its heads are needed.
@@ -116,9 +118,6 @@ def _file_states(run: Path) -> list[tuple[int, int, int]]:
     """What changes when training puts other files in the place of a run's."""
     states = (path.stat() for name in (CONFIG, MODEL) if (path := run / name).exists())
     return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states]
-
-
-VECTORS = "vectors"
 
 
 class RunSpace:

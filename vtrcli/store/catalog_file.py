@@ -28,6 +28,9 @@ BLOCK_ROWS = 16_384
 _NOWHERE = -1
 _SHARD_ARRAYS = tuple(name for name, (_, letter) in TENSORS.items() if letter == "S")
 _VIDEO_ARRAYS = tuple(name for name, (_, letter) in TENSORS.items() if letter == "V")
+CATALOG_NAME = "catalog.safetensors"
+CATALOG_FORMAT = "vtr-catalog"
+NAMES = ("ids", "paths")
 
 
 @dataclass
@@ -216,11 +219,6 @@ def not_finite(where: Path) -> StoreError:
         allowed="features as `vtr extract` writes them",
         to_do="run `vtr store verify --repair`, then `vtr extract` again",
     )
-
-
-CATALOG_NAME = "catalog.safetensors"
-CATALOG_FORMAT = "vtr-catalog"
-NAMES = ("ids", "paths")
 
 
 def open_catalog(store: Path) -> Catalog:

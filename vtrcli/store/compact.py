@@ -227,9 +227,8 @@ class _Rewriting:
         """Take what counts of a shard; write when enough has gathered."""
         require_sound(source.shard, source.frames)
         shard, offsets = source.shard, source.shard.offsets.tolist()
-        bodies = json.loads(
-            shard.file.metadata["videos"]
-        )  # word for word: later writers may say more of a video
+        # Word for word: later writers may say more of a video.
+        bodies = json.loads(shard.file.metadata["videos"])
         frames = FrameShard(source.frames) if source.frames and self._with_frames else None
         for position in source.live:
             if not self._sources or self._sources[-1] is not source:

@@ -34,9 +34,7 @@ class BackboneInfo:
     name: str  # what `load_backbone` takes: for a file its absolute path
     sha256: str
     dim: int
-    input_size: (
-        int | tuple[int, int]
-    )  # the side of frames in pixels; (height, width) where they are not square
+    input_size: int | tuple[int, int]  # side of frames in pixels; (height, width) where not square
     logit_scale: float  # factor of the cosines
     logit_bias: float | None = None  # added to the logits of a model that was trained with a sigmoid
     context_length: int = 77  # tokens of a text, start and end included

@@ -17,9 +17,8 @@ from vtrcli.store.roots import NO_ROOTS, Roots, read_roots
 from vtrcli.store.shard import Shard, are_valid_offsets, damaged, open_shard
 
 SHARD_FOLDER = "shards"
-NUMBER_DIGITS = (
-    20  # of nanoseconds since 1970, which names of shards begin with: those of equal length sort by them
-)
+# Of nanoseconds since 1970, which names of shards begin with: those of equal length sort by them.
+NUMBER_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,9 +155,8 @@ def joined_world(device: str) -> Iterator[World]:
         return
     backend = "gloo"
     if device == "cuda":
-        torch.cuda.set_device(
-            int(os.environ.get("LOCAL_RANK", "0"))
-        )  # from here on "cuda" is this process's own GPU
+        # From here on "cuda" is this process's own GPU.
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend)
     try:

@@ -340,9 +340,8 @@ def measure_end(session: Session, info: VideoInfo) -> float | None:
     if info.container in STREAMS_WITHOUT_TIMES:
         num_frames = count_frames(session, info)
         return num_frames / info.rate if num_frames else None
-    packets = _listed(
-        session, graph.measure_command(info)
-    )  # on the clock that decoding has: restarts closed up
+    # On the clock that decoding has: restarts closed up.
+    packets = _listed(session, graph.measure_command(info))
     if not packets.num_shown or not math.isfinite(packets.end_seconds):
         return None
     return max(0.0, packets.end_seconds - info.zero_seconds)
