@@ -42,6 +42,11 @@ _MIN_ASPECT, _MAX_ASPECT = 1.0, 16 / 9
 # A picture of nearly that shape fills its card, losing a little at the edges; others are shown whole between bars.
 _CLOSE_ASPECT = 0.12
 _STYLE = Path(__file__).with_name("gallery.css")
+LONGEST_SIDE = 320
+# About 15 kB each: the page stays below a few megabytes.
+MAX_THUMBNAILS = 200
+TIMEOUT_SECONDS = 10.0
+NUM_WORKERS = 4
 
 
 def write_gallery(
@@ -208,13 +213,6 @@ def _end_of(text: str) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-LONGEST_SIDE = 320
-# About 15 kB each: the page stays below a few megabytes.
-MAX_THUMBNAILS = 200
-TIMEOUT_SECONDS = 10.0
-NUM_WORKERS = 4
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,12 @@ from vtrcli.store.reader import unit_rows
 
 _DEVIATION_PER_STEP = 1 / (0.6745 * 2**0.5)  # of a Gaussian, from the median step between two draws
 _MIN_NOISE = 1e-4  # a cosine of float16 features is not better known; our choice
+# Of shots, where a distance is 1 - cosine. All are our choice, by `benchmarks/moments.py` (docs/experiments.md).
+NUM_NEIGHBOURS = 3  # steps on each side that say how much frames change just there
+MIN_RATIO = 1.5  # a cut is that many times as large as those steps: neither noise nor fast motion is one,
+SPREAD_SHARE = 0.5  # leads that far of the way to what any two frames of the video differ by,
+MIN_DISTANCE = 0.15  # and is at least this: steps within a shot of a real video reach 0.12 (ViT-B/32, 5 fps)
+SPREAD_FRAMES = 256  # as many frames, evenly spaced, tell how far any two differ
 
 
 @dataclass(frozen=True)
@@ -143,14 +149,6 @@ def _borders(times: np.ndarray, duration_seconds: float | None) -> np.ndarray:
     """Where each frame's time begins, and where the last one's ends; float64 [num_frames + 1], seconds."""
     middles = (times[1:] + times[:-1]) / 2
     return np.concatenate([[0.0], middles, [max(duration_seconds or 0.0, float(times[-1]))]])
-
-
-# All are our choice, by `benchmarks/moments.py` (docs/experiments.md has the figures). A distance is 1 - cosine.
-NUM_NEIGHBOURS = 3  # steps on each side that say how much frames change just there
-MIN_RATIO = 1.5  # a cut is that many times as large as those steps: neither noise nor fast motion is one,
-SPREAD_SHARE = 0.5  # leads that far of the way to what any two frames of the video differ by,
-MIN_DISTANCE = 0.15  # and is at least this: steps within a shot of a real video reach 0.12 (ViT-B/32, 5 fps)
-SPREAD_FRAMES = 256  # as many frames, evenly spaced, tell how far any two differ
 
 
 def shot_starts(unit_frames: np.ndarray) -> np.ndarray:

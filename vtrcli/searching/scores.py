@@ -22,6 +22,9 @@ from vtrcli.store.texts import TextRows
 STRIP_ROWS = 16_384
 MAX_THREADS = 8
 Block = np.ndarray | Rows
+BLOCK = 512
+# Scores [n] of videos [n] -> what they are ranked by; must not fall where the score rises.
+Correct = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -125,12 +128,6 @@ def exact_products(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
     """float32 [num_rows] for a few rows: the query keeps all its digits."""
     products: np.ndarray = rows.astype(np.float32) @ query.astype(np.float32)
     return products
-
-
-BLOCK = 512
-
-# Scores [n] of videos [n] -> what they are ranked by; must not fall where the score rises.
-Correct = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def best_videos(

@@ -21,6 +21,31 @@ from vtrcli.store.config import StoreConfig
 from vtrcli.store.maps import PartFile, Rows, allow_open_files
 from vtrcli.store.reader import SHARD_FOLDER
 
+FILES_PER_SHARD = 4  # itself, its mapping, and the same of a table derived from it
+# Tensors of the file, their types and the letters of their shapes.
+TENSORS = {
+    "shard_bytes": ("I64", "S"),  # size and time of the file, to notice that it was replaced
+    "shard_mtime_ns": ("I64", "S"),
+    "shard_crc32": ("I64", "S"),  # of the checksums in its header: names its content
+    "shard_rows": ("I64", "S"),
+    "shard_videos": ("I64", "S"),
+    "features_at": ("I64", "S"),  # where in the file the features begin
+    "timestamps_at": ("I64", "S"),
+    "inverse_norms": ("F32", "R"),
+    "video_shard": ("I64", "V"),
+    "video_position": ("I64", "V"),  # its number among the videos of its shard
+    "start": ("I64", "V"),  # among the rows of all shards
+    "stop": ("I64", "V"),
+    "mean_norms": ("F32", "V"),
+    "duration_seconds": ("F64", "V"),
+    "mtime_ns": ("I64", "V"),
+    "num_bytes": ("I64", "V"),
+    "inode": ("I64", "V"),  # -1 where it is not known
+    "ctime_ns": ("I64", "V"),
+    "content": ("I64", "V"),  # hash of the file's hash; 0 where that is not known
+    "fingerprint": ("I64", "V"),
+}
+
 
 class PackedStrings(Sequence[str]):
     """Strings packed as UTF-8 (lone surrogates allowed): `body` uint8 [num_bytes], `offsets` int64 [num_names + 1]."""
@@ -62,9 +87,6 @@ def _text(body: bytes) -> str:
         return body.decode("utf-8", "replace")
 
 
-FILES_PER_SHARD = 4  # itself, its mapping, and the same of a table derived from it
-
-
 def hashed(text: str | None) -> int:
     """A hash of a file as one signed number, for a tensor; 0 for none."""
     if text is None:
@@ -76,31 +98,6 @@ def hashed(text: str | None) -> int:
 def masked(number: int | None) -> int:
     """A number of any size as one of a tensor; -1 for none."""
     return -1 if number is None else number & 0x7FFF_FFFF_FFFF_FFFF
-
-
-# Tensors of the file, their types and the letters of their shapes.
-TENSORS = {
-    "shard_bytes": ("I64", "S"),  # size and time of the file, to notice that it was replaced
-    "shard_mtime_ns": ("I64", "S"),
-    "shard_crc32": ("I64", "S"),  # of the checksums in its header: names its content
-    "shard_rows": ("I64", "S"),
-    "shard_videos": ("I64", "S"),
-    "features_at": ("I64", "S"),  # where in the file the features begin
-    "timestamps_at": ("I64", "S"),
-    "inverse_norms": ("F32", "R"),
-    "video_shard": ("I64", "V"),
-    "video_position": ("I64", "V"),  # its number among the videos of its shard
-    "start": ("I64", "V"),  # among the rows of all shards
-    "stop": ("I64", "V"),
-    "mean_norms": ("F32", "V"),
-    "duration_seconds": ("F64", "V"),
-    "mtime_ns": ("I64", "V"),
-    "num_bytes": ("I64", "V"),
-    "inode": ("I64", "V"),  # -1 where it is not known
-    "ctime_ns": ("I64", "V"),
-    "content": ("I64", "V"),  # hash of the file's hash; 0 where that is not known
-    "fingerprint": ("I64", "V"),
-}
 
 
 @dataclass(frozen=True)

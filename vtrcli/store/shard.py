@@ -33,6 +33,12 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "I64": np.dtype("<i8"),
     "U8": np.dtype("u1"),
 }
+# The command that makes the contents of a file that was set aside once more.
+_REMAKE_COMMAND = {
+    "bank.safetensors": "vtr bank build",
+    "text": "vtr cache",
+    "frames": "vtr extract --keep-frames",
+}
 
 
 class NewerFormatError(StoreError):
@@ -273,14 +279,6 @@ def open_shard(path: Path, roots: Roots = NO_ROOTS) -> Shard:
     file.require("timestamps", "F32", (num_frames,))
     file.require("offsets", "I64", (len(records) + 1,))
     return Shard(path, file, records, tuple(removed))
-
-
-# The command that makes the contents of a file that was set aside once more.
-_REMAKE_COMMAND = {
-    "bank.safetensors": "vtr bank build",
-    "text": "vtr cache",
-    "frames": "vtr extract --keep-frames",
-}
 
 
 def damaged(path: Path, detail: str) -> StoreError:
