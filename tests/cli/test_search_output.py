@@ -1,4 +1,4 @@
-"""The table keeps its numbers on a narrow terminal, and times hold all of a moment."""
+"""The table keeps its numbers on a narrow terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from rich.console import Console
 from vtrcli.cli import search_output
 from vtrcli.searching.moments import Moment
 from vtrcli.searching.results import Hit
-from vtrcli.times import time_span
 
 
 def hit(rank: int, path: str) -> Hit:
@@ -37,19 +36,3 @@ def test_numbers_never_shrink(width: int, monkeypatch: pytest.MonkeyPatch) -> No
 def test_nothing_found_is_an_empty_table(capsys: pytest.CaptureFixture[str]) -> None:
     search_output.print_table([])
     assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "shown"),
-    [
-        (4.75, 6.75, "0:04-0:07"),
-        (0.0, 0.88, "0:00.0-0:00.9"),
-        (59.97, 61.0, "1:00.0-1:01.0"),
-        (72.0, 91.0, "1:12-1:31"),
-        (3599.2, 3723.5, "59:59-1:02:04"),
-    ],
-)
-def test_a_span_in_whole_seconds_holds_all_of_it_and_a_short_one_has_tenths(
-    start: float, end: float, shown: str
-) -> None:
-    assert time_span(start, end) == shown
