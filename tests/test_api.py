@@ -113,6 +113,10 @@ def test_what_cannot_be_is_said_before_anything_is_loaded() -> None:
         vtr.evaluate(dsl=True)
     with pytest.raises(UsageError, match="--score mean with --run runs/a"):
         vtr.search("a red circle", "store", run="runs/a", score="mean")
+    with pytest.raises(UsageError, match="--dsl with --method csls"):
+        vtr.search("a red circle", "store", dsl=True, method="csls")
+    with pytest.raises(UsageError, match="--method sinkhorn in a search"):
+        vtr.search("a red circle", "store", method="sinkhorn")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="temprature"):
         vtr.evaluate(np.eye(3, dtype=np.float32), temprature=2.0)
 

@@ -297,9 +297,9 @@ def search(
         StoreError: no store, a damaged one, one without videos, or one of another backbone than the run's.
         WeightsError: no run there, or the backbone's weights are missing.
     """
-    from vtrcli.searching.query import SearchSettings
+    from vtrcli.searching.query import SearchSettings, chosen_method
 
-    options = SearchSettings(method="dsl" if dsl else method, **settings)
+    options = SearchSettings(method=chosen_method(method, dsl=dsl), **settings)
     return open_searcher(store, run=run, score=score, device=device).search(query, options)
 
 

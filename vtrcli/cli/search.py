@@ -18,7 +18,7 @@ from vtrcli.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from vtrcli.milvus.searcher import MilvusSearcher
-    from vtrcli.searching.query import SearchMethod, VideoScore
+    from vtrcli.searching.query import VideoScore
     from vtrcli.searching.searcher import Searcher, StoresSearcher
 
 NAME = "search"
@@ -104,7 +104,7 @@ def command(
 ) -> None:
     """Rank the videos of a store by what they show, each with the moments that fit best."""
     from vtrcli.searching.filters import Filters
-    from vtrcli.searching.query import Query, SearchSettings
+    from vtrcli.searching.query import Query, SearchSettings, chosen_method
 
     folders = list(dict.fromkeys(store))
     refuse_two_outputs(json_output=json_output, paths=paths_only or null, queries=queries is not None)
@@ -131,7 +131,7 @@ def command(
         moments=moments,
         per_video=per_video,
         filters=filters,
-        method=to_method(method, dsl=dsl),
+        method=chosen_method(method, dsl=dsl),
         min_relevance=min_relevance,
         missing=missing,
     )
@@ -230,18 +230,6 @@ def refuse_two_outputs(*, json_output: bool, paths: bool, queries: bool) -> None
             allowed="one kind of output: a table, --json, --paths (or --null), or the lines of --queries",
             to_do="leave one out",
         )
-
-
-def to_method(name: str | None, *, dsl: bool) -> SearchMethod | None:
-    """The correction that was asked for. Raises UsageError for an unknown one, or two."""
-    from vtrcli.searching.query import require_method
-
-    if dsl and name not in (None, "dsl"):
-        raise UsageError(
-            f"--dsl with --method {name}", allowed="one correction", to_do="leave one of them out"
-        )
-    wanted = "dsl" if dsl else name
-    return None if wanted is None or wanted == "none" else require_method(wanted)
 
 
 def to_weights(text: str | None) -> tuple[float, ...] | None:

@@ -18,7 +18,7 @@ import numpy as np
 from vtrcli.errors import InputError
 from vtrcli.files import write_whole
 from vtrcli.ranking.evaluate import Arrival, Evaluation, arrivals, evaluate, sweep
-from vtrcli.ranking.methods import DEFAULT_ALPHA, METHODS, MethodName, Settings
+from vtrcli.ranking.methods import DEFAULT_ALPHA, DEFAULT_TEMPERATURE, METHODS, MethodName, Settings
 from vtrcli.ranking.metrics import (
     DEFAULT_NUM_BOOTSTRAP,
     Direction,
@@ -75,7 +75,7 @@ class EvaluationSettings:
     """
 
     methods: tuple[MethodName, ...] = ()
-    temperature: float = 1.0
+    temperature: float = DEFAULT_TEMPERATURE
     logit_scale: float | None = None
     v2t_over: Over | None = None
     ties: Ties = "average"

@@ -162,6 +162,16 @@ class SearchSettings:
     num_reranked: int = NUM_RERANKED
 
 
+def chosen_method(name: str | None, *, dsl: bool) -> SearchMethod | None:
+    """The correction that was asked for. Raises UsageError for two, or one that one live query cannot have."""
+    if dsl and name not in (None, "dsl"):
+        raise UsageError(
+            f"--dsl with --method {name}", allowed="one correction", to_do="leave one of them out"
+        )
+    wanted = "dsl" if dsl else name
+    return None if wanted is None or wanted == "none" else require_method(wanted)
+
+
 def require_method(name: str) -> SearchMethod:
     """Raises UsageError for a correction that one live query cannot have."""
     for method in get_args(SearchMethod):
