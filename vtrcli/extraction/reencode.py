@@ -13,7 +13,7 @@ from vtrcli.extraction.extract import store_config
 from vtrcli.model.backbone import Backbone, FrameBatcher, default_batch_size
 from vtrcli.model.families import load_backbone
 from vtrcli.store.config import writing
-from vtrcli.store.frames import FrameJpegs, decode_frame, frames_of, require_same_cut
+from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, decode_frame, frames_of, require_same_cut
 from vtrcli.store.reader import FeatureStore, Location
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.roots import add_roots
@@ -90,7 +90,7 @@ def _reencode_one(
     try:
         pixels = np.stack([decode_frame(image, size=size) for image in images])
     except OSError as cause:  # Pillow's errors about a file's content
-        path = source.path / "frames" / source.shards[location.shard].path.name
+        path = source.path / FRAME_FOLDER / source.shards[location.shard].path.name
         raise damaged(path, f"a frame of {location.record.video_id!r}: {cause}") from cause
     rows = [features for _, features in [*batcher.push(0, pixels), *batcher.flush()]]
     writer.add(

@@ -26,7 +26,7 @@ from vtrcli.model.families import load_trainable
 from vtrcli.model.heads import Head
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.preprocessing import Size, framing_of
-from vtrcli.store.frames import FrameShard, decode_frame, open_frame, require_same_cut
+from vtrcli.store.frames import FRAME_FOLDER, FrameShard, decode_frame, open_frame, require_same_cut
 from vtrcli.store.reader import FeatureStore, spread
 from vtrcli.store.shard import damaged
 from vtrcli.text.streams import STREAMS, Stream, Tagger, TaggerName, load_tagger, split_streams
@@ -70,7 +70,7 @@ class KeptFrames:
     def _has(self, video_id: str) -> bool:
         number = self._store.videos[video_id].shard
         if number not in self._open:
-            path = self._store.path / "frames" / self._store.shards[number].path.name
+            path = self._store.path / FRAME_FOLDER / self._store.shards[number].path.name
             if not path.exists():
                 return False
             self._open[number] = FrameShard(path)
