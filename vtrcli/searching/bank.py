@@ -41,11 +41,6 @@ RULE_VERSION = 1
 MAX_SCORES, MAX_FRAMES = 1 << 24, 16_384
 _STATISTICS = ("mean", "mean_square", "log_sum_exp", "nnn", "csls")
 
-# To be raised with the numbers of a correction, or with the temperature of a pooling.
-RULE_VERSION = 1
-MAX_SCORES, MAX_FRAMES = 1 << 24, 16_384
-_STATISTICS = ("mean", "mean_square", "log_sum_exp", "nnn", "csls")
-
 
 @dataclass(frozen=True)
 class Bank:
