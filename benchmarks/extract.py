@@ -68,7 +68,7 @@ def measure_speed(work: Path, num_rounds: int, num_workers: int) -> None:
         input_size=backbone.preprocessing,
         num_workers=num_workers,
         timeout_seconds=None,
-        keep_frames=False,
+        keep_size=None,
     )
     rows = {"decode alone": [], "encode alone": [], "together": []}  # type: dict[str, list[float]]
     for _ in range(num_rounds):
@@ -104,7 +104,7 @@ def measure_content(work: Path, num_rounds: int, num_workers: int) -> None:
             input_size=224,
             num_workers=num_workers,
             timeout_seconds=None,
-            keep_frames=False,
+            keep_size=None,
         )
         ratios, num_bytes = [], sum(path.stat().st_size for path in paths)
         for _ in range(num_rounds):

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Resize = Literal["crop", "squash"]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 Interpolation = Literal["bicubic", "bilinear"]
+KEEP_SIZE = 384  # short side of kept frames in pixels: that of the largest inputs in wide use
 _WORDS = {
     "crop": {"resize": "shorter side to the input size", "crop": "center"},
     "squash": {"resize": "both sides to the input size", "crop": "none"},
@@ -39,9 +41,7 @@ class Framing:
         """Of one picture."""
         return self.height * self.width * 3
 
-    def resized(
-        self, picture: Image.Image, *, box: tuple[float, float, float, float] | None = None
-    ) -> Image.Image:
+    def resized(self, picture: Image.Image, *, box: Box | None = None) -> Image.Image:
         """A picture, or the part of it in `box`, brought to the size as it is, whatever its shape."""
         from PIL import Image
 
@@ -50,13 +50,16 @@ class Framing:
 
     def fitted(self, picture: Image.Image) -> Image.Image:
         """A whole picture as the decoder would have brought a frame of it."""
-        width, height = picture.size
+        return self.resized(picture, box=self.seen(*picture.size))
+
+    def seen(self, width: float, height: float) -> Box:
+        """The part of a whole picture of that size that is seen, in its pixels."""
         if self.resize == "squash":
-            return self.resized(picture)
+            return 0.0, 0.0, width, height
         scale = min(width / self.width, height / self.height)
         # Rounding must not reach beyond the picture: 1800 / 224 x 224 is more than 1800.
         left, top = max(0.0, width - scale * self.width) / 2, max(0.0, height - scale * self.height) / 2
-        return self.resized(picture, box=(left, top, width - left, height - top))
+        return left, top, width - left, height - top
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -306,19 +306,27 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_does_the_rest(
     assert features_of(store) == features_of(tmp_path / "undisturbed")
 
 
-def test_kept_frames_are_what_the_encoder_saw(videos: Path, weights: str, tmp_path: Path) -> None:
-    import io
+def test_kept_frames_are_whole_pictures_and_change_no_feature(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    from vtrcli.store.frames import frames_of, is_whole, open_frame
 
-    from PIL import Image
+    run(videos, weights, tmp_path / "without")
+    for options, size in (({}, (64, 48)), ({"keep_size": 24}, (32, 24))):
+        folder = tmp_path / f"store{size[0]}"
+        run(videos, weights, folder, keep_frames=True, **options)
+        assert features_of(folder) == features_of(tmp_path / "without")
+        store = FeatureStore(folder)
+        for at in store.videos.values():
+            images = frames_of(folder, store.shards[at.shard], at)
+            assert images is not None and len(images) == 4
+            assert all(map(is_whole, images)) and {open_frame(image).size for image in images} == {size}
 
-    from vtrcli.store.frames import frames_of
 
-    run(videos, weights, tmp_path / "store", keep_frames=True)
-    store = FeatureStore(tmp_path / "store")
-    at = store.videos["clip0"]
-    images = frames_of(tmp_path / "store", store.shards[at.shard], at)
-    assert images is not None and len(images) == 4
-    assert np.asarray(Image.open(io.BytesIO(images[0]))).shape == (32, 32, 3)
+def test_a_size_of_nothing_is_refused(videos: Path, weights: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="keep_size is 0; at least 1; change keep_size"):
+        run(videos, weights, tmp_path / "store", keep_frames=True, keep_size=0)
+    assert not (tmp_path / "store").exists()
 
 
 def test_frames_can_be_kept_later_and_a_copy_without_frames_takes_nobody_elses(

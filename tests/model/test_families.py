@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import vtrcli as vtr
 from tests.model import toy_family
 from tests.model.tiny_clip import write_tiny_clip
 from tests.model.toy_family import BIAS, CONTEXT, PREPROCESSING, SCALE, ToyBackbone, ToyFamily
+from tests.store.old_frames import keep_what_was_seen
 from tests.video.clips import make_video
 from vtrcli.errors import StoreError, UsageError
 from vtrcli.extraction.reencode import reencode_frames
@@ -22,12 +24,16 @@ from vtrcli.model import families
 from vtrcli.model.backbone import Description
 from vtrcli.model.families import describe_backbone, family_of, is_published, load_backbone
 from vtrcli.model.models import list_models
+from vtrcli.preprocessing import Framing
 from vtrcli.searching.query import Query
 from vtrcli.store.config import read_config
-from vtrcli.store.frames import decode_frame, frames_of
-from vtrcli.store.reader import FeatureStore
+from vtrcli.store.frames import decode_frame, encode_whole, frames_of
+from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.text.cache import cache_captions, open_text_cache
 from vtrcli.video.cut import frame_at
+from vtrcli.video.graph import Keeping
+from vtrcli.video.reader import open_video
+from vtrcli.video.sampling import Uniform
 
 WORDS = "cat dog car house".split()
 SPLITS = ("train", "train", "val", "test")
@@ -100,7 +106,9 @@ def test_a_store_records_what_the_family_told(store: Path) -> None:
     assert config.framing.shape == (24, 40, 3) and config.framing.resize == "squash"
 
 
-def test_the_decoder_squashed_whole_frames(store: Path, folder: Path) -> None:
+def test_the_decoder_squashed_whole_frames(store: Path, folder: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(store, tmp_path / "store"))
+    keep_what_was_seen(store)
     opened = FeatureStore(store)
     location = opened.videos["cat0"]
     images = frames_of(store, opened.shards[location.shard], location)
@@ -195,8 +203,47 @@ def test_a_store_of_other_preprocessing_is_refused_with_what_differs(
     )
 
 
+def test_whole_pictures_of_any_family_serve_any_other(store: Path, folder: Path, tmp_path: Path) -> None:
+    for name, weights in (("demo", "demo"), ("tiny", str(write_tiny_clip(tmp_path / "tiny.safetensors")))):
+        made, direct = tmp_path / f"{name}-made", tmp_path / name
+        vtr.extract(folder / "videos", direct, backbone=weights, frames=2, keep_frames=True, device="cpu")
+        for source, target, backbone, expected in (
+            (store, made, weights, direct),
+            (direct, tmp_path / f"{name}-toy", "toy", store),
+        ):
+            reencode_frames(source, target=target, backbone=backbone, device="cpu")
+            now, wanted = FeatureStore(target), FeatureStore(expected)
+            assert now.videos.keys() == wanted.videos.keys() and now.config == wanted.config
+            for video_id in now.videos:
+                ours, theirs = unit_rows(now.features(video_id)), unit_rows(wanted.features(video_id))
+                assert (ours * theirs).sum(axis=1).min() > 0.995, (name, backbone, video_id)
+
+
+@pytest.mark.parametrize(
+    "framing", [PREPROCESSING, Framing(height=32, width=32), Framing(height=64, width=64)]
+)
+def test_a_whole_picture_is_framed_as_the_decoder_frames_it(folder: Path, framing: Framing) -> None:
+    """Up to 2.5/255 on these loud test cards: the decoder scales before it leaves YCbCr, Pillow after it."""
+    wrong = replace(framing, resize="crop" if framing.resize == "squash" else "squash")
+    for path in sorted((folder / "videos").iterdir()):
+        keeping = Keeping(size=384, encode=encode_whole)
+        with open_video(path, Uniform(num_frames=2), size=framing, keeping=keeping) as reader:
+            (batch,) = reader
+        for image, seen in zip(batch.kept, batch.pixels.astype(float), strict=True):
+            assert np.abs(decode_frame(image, size=framing) - seen).mean() < 3
+            assert np.abs(decode_frame(image, size=wrong) - seen).mean() > 15
+
+
 def test_kept_frames_of_another_cut_are_not_encoded(store: Path, tmp_path: Path) -> None:
     weights = str(write_tiny_clip(tmp_path / "tiny.safetensors"))
+    store = Path(shutil.copytree(store, tmp_path / "store"))
+    keep_what_was_seen(store, {"cat0", "dog1"})
+    with pytest.raises(
+        StoreError, match="keeps frames of 2 of 16 videos squashed to 40 x 24, not cropped to"
+    ):
+        reencode_frames(store, target=tmp_path / "new", backbone=weights, device="cpu")
+    reencode_frames(store, target=tmp_path / "same", backbone="toy", device="cpu")
+    keep_what_was_seen(store)
     with pytest.raises(StoreError) as caught:
         reencode_frames(store, target=tmp_path / "new", backbone=weights, device="cpu")
     assert str(caught.value) == (

@@ -29,7 +29,6 @@ from vtrcli.training.finetune import (
     FrameBatches,
     FrameSet,
     KeptFrames,
-    decoded,
     frame_sets,
     load_clips,
     random_crop,
@@ -154,8 +153,8 @@ def test_the_whole_picture_as_a_crop_is_the_picture_and_a_part_is_resized() -> N
     picture = np.zeros((SIZE, SIZE, 3), np.uint8)
     picture[:, SIZE // 2 :] = 200
     (image,) = encode_jpegs(picture[None])
-    assert (decoded(image, size=SIZE, crop=(0, 0, 1, 1)) == decode_frame(image, size=SIZE)).all()
-    right = decoded(image, size=SIZE, crop=(0.5, 0, 1, 0.5))
+    assert (decode_frame(image, size=SIZE, part=(0, 0, 1, 1)) == decode_frame(image, size=SIZE)).all()
+    right = decode_frame(image, size=SIZE, part=(0.5, 0, 1, 0.5))
     assert right.shape == (SIZE, SIZE, 3) and right[:, 3:].min() > 180
 
 

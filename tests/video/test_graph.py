@@ -14,6 +14,7 @@ from tests.video.clips import make_video, read, run_ffmpeg
 from vtrcli.preprocessing import Framing
 from vtrcli.video import graph
 from vtrcli.video.ffmpeg import ffmpeg_binary
+from vtrcli.video.reader import open_video
 from vtrcli.video.sampling import Uniform
 
 ONE = Uniform(num_frames=1)
@@ -171,6 +172,78 @@ def test_one_pixel_wide(tmp_path: Path, width: int, height: int) -> None:
     source = f"color=white:size={width}x{height}:duration=0.2"
     clip = make_video(tmp_path / "a.mkv", source, "-c:v", "png", "-pix_fmt", "rgb24")
     assert read(clip, ONE, size=224).pixels.mean() > 250
+
+
+def kept_beside(path: Path, size: Framing, aspect: graph.Aspect = "display") -> NDArray[np.uint8]:
+    """The whole picture of the first frame, short side at most 96; what the model sees must be the same without it."""
+    whole: list[NDArray[np.uint8]] = []
+
+    def encode(pixels: NDArray[np.uint8]) -> bytes:
+        whole.append(pixels)
+        return b"kept"
+
+    keeping = graph.Keeping(size=96, encode=encode)
+    with open_video(path, ONE, size=size, aspect=aspect, keeping=keeping) as reader:
+        (batch,) = reader
+    with open_video(path, ONE, size=size, aspect=aspect) as reader:
+        (alone,) = reader
+    assert (batch.pixels == alone.pixels).all() and (batch.timestamps == alone.timestamps).all()
+    assert (batch.kept, alone.kept) == ((b"kept",), ())
+    return whole[0]
+
+
+CROPPED, SQUASHED = Framing(height=64, width=64), Framing(height=32, width=160, resize="squash")
+
+
+@pytest.mark.parametrize("framing", [CROPPED, SQUASHED])
+@pytest.mark.parametrize(
+    ("width", "height", "kept"),
+    [
+        (320, 240, (128, 96)),
+        (240, 426, (96, 170)),
+        (853, 480, (171, 96)),
+        (100, 60, (100, 60)),
+        (6, 8, (6, 8)),
+    ],
+)
+def test_whole_pictures_are_those_of_pillow_beside_what_the_model_sees(
+    tmp_path: Path, width: int, height: int, kept: tuple[int, int], framing: Framing
+) -> None:
+    source = f"testsrc2=size=640x480:rate=5:duration=0.2,scale={width}:{height},setsar=1"
+    clip = make_video(tmp_path / "a.mkv", source, "-pix_fmt", "yuv444p", "-qp", "10")
+    ours = kept_beside(clip, framing)
+    pillow = full_frame(clip, width, height).resize(kept, Image.Resampling.BICUBIC)
+    assert ours.shape[1::-1] == kept
+    assert np.abs(ours.astype(float) - np.asarray(pillow)).mean() < 1.0
+
+
+def test_whole_pictures_have_the_shape_that_players_show(tmp_path: Path) -> None:
+    wide = make_video(tmp_path / "a.mp4", "testsrc2=size=320x240:duration=0.2,setsar=2/1")
+    assert kept_beside(wide, CROPPED).shape == (96, 256, 3)
+    assert kept_beside(wide, CROPPED, "pixels").shape == (96, 128, 3)
+    turned = tmp_path / "turned.mp4"
+    run_ffmpeg("-display_rotation", "-90", "-i", str(wide), "-c", "copy", str(turned))
+    assert kept_beside(turned, CROPPED).shape == (256, 96, 3)
+    assert kept_beside(turned, CROPPED, "pixels").shape == (128, 96, 3)
+    for size, kept in (("4000x2", (2, 16, 3)), ("2x4000", (16, 2, 3)), ("3200x200", (96, 768, 3))):
+        clip = make_video(tmp_path / f"{size}.mp4", f"color=white:size={size}:duration=0.2")
+        picture = kept_beside(clip, CROPPED)
+        assert picture.shape == kept and picture.mean() > 240
+
+
+def test_a_video_that_changes_its_shape_keeps_pictures_of_one(tmp_path: Path) -> None:
+    parts = [
+        make_video(tmp_path / f"{size}.ts", f"color=white:size={size}:rate=10:duration=1")
+        for size in ("320x240", "240x320")
+    ]
+    whole = tmp_path / "whole.ts"
+    whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+    shapes = []
+    keeping = graph.Keeping(size=96, encode=lambda pixels: bytes(shapes.append(pixels.shape) or 1))
+    with open_video(whole, Uniform(num_frames=6), size=64, keeping=keeping) as reader:
+        kept = np.concatenate([batch.pixels for batch in reader])
+    assert set(shapes) == {(96, 128, 3)} and len(shapes) == len(kept)
+    assert (kept == read(whole, Uniform(num_frames=6), size=64).pixels).all()
 
 
 def test_ffmpeg_itself_refuses_lists(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from vtrcli.cli.output import (
 from vtrcli.errors import EXIT_SOME_FAILED, UsageError
 from vtrcli.files import is_gone
 from vtrcli.model.families import DEFAULT_BACKBONE
+from vtrcli.preprocessing import KEEP_SIZE
 from vtrcli.text_files import path_list
 from vtrcli.times import clock
 
@@ -59,7 +60,12 @@ def command(
     frames: int | None = opt("--frames", "Exactly so many, evenly spread, instead of a rate.", min=1),
     keyframes: bool = flag("--keyframes", "The key frames instead: fastest, uneven."),
     max_frames: int | None = opt("--max-frames", "Thin longer videos to so many frames.", min=1),
-    keep_frames: bool = flag("--keep-frames", "Keep the frames, for thumbnails and fine-tuning."),
+    keep_frames: bool = flag(
+        "--keep-frames", "Keep the frames: for thumbnails, fine-tuning, other backbones (vtr cache)."
+    ),
+    keep_size: int = opt(
+        "--keep-size", "Short side of kept frames in pixels.", default=KEEP_SIZE, min=16, max=1080
+    ),
     aspect: Literal["display", "pixels"] | None = opt(
         "--aspect",
         "Pixels made square, as players show them, or as they are stored, as benchmarks' pipelines take them.",
@@ -101,6 +107,7 @@ def command(
                 prune=prune,
                 device=device,
                 keep_frames=keep_frames,
+                keep_size=keep_size,
                 num_workers=workers,
                 batch_size=batch_size,
                 timeout_seconds=timeout,

@@ -17,6 +17,7 @@ from vtrcli.extraction.recognize import Rows, settle_ids
 from vtrcli.extraction.worklist import Job, Worklist, make_worklist
 from vtrcli.model.backbone import DEMO_NAME, Backbone, Description, default_batch_size
 from vtrcli.model.families import describe_backbone, is_published, load_backbone
+from vtrcli.preprocessing import KEEP_SIZE
 from vtrcli.store.compact import merge_small
 from vtrcli.store.config import CONFIG_NAME, StoreConfig, create_config, read_config, writing
 from vtrcli.store.failures import Failure, append_failure, make_failure, read_failures
@@ -128,6 +129,7 @@ def extract(
     aspect: Aspect = "display",
     device: str = "auto",
     keep_frames: bool = False,
+    keep_size: int = KEEP_SIZE,
     num_workers: int | None = None,
     batch_size: int | None = None,
     timeout_seconds: float | None = None,
@@ -150,6 +152,7 @@ def extract(
         backbone: a name, file or folder as `load_backbone` takes it; torch is loaded only if a video is to be done.
         aspect: pixels made square, as players show them ("display"), or taken as they are stored ("pixels"), as the
             field's pipelines do.
+        keep_frames: keep the frames as whole pictures, made smaller to a short side of `keep_size`.
         must_exist: False for a list of paths from elsewhere: a missing one is then a failure, not an error.
         prune_missing: take videos of `paths` whose files are gone out of the store in the end.
         may_be_empty: whether a folder without a video is fine: one that is watched may be filled later.
@@ -180,7 +183,7 @@ def extract(
                 input_size=described.preprocessing,
                 num_workers=num_workers or min(os.cpu_count() or 1, MAX_WORKERS),
                 timeout_seconds=timeout_seconds,
-                keep_frames=keep_frames,
+                keep_size=keep_size if keep_frames else None,
                 aspect=aspect,
             )
             run.decode(loaded, settings, batch_size or default_batch_size(loaded.device))

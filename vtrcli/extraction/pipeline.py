@@ -20,11 +20,11 @@ from vtrcli.errors import VideoError, VtrError
 from vtrcli.extraction.worklist import Job
 from vtrcli.model.backbone import FrameBatcher
 from vtrcli.preprocessing import Size
-from vtrcli.store.frames import FrameJpegs, encode_jpegs
+from vtrcli.store.frames import FrameJpegs, encode_whole
 from vtrcli.store.records import file_content
 from vtrcli.video.child import Sessions
 from vtrcli.video.files import VideoInfo
-from vtrcli.video.graph import Aspect
+from vtrcli.video.graph import Aspect, Keeping
 from vtrcli.video.reader import open_video
 from vtrcli.video.sampling import Sampling
 
@@ -42,7 +42,7 @@ class DecodeSettings:
     input_size: Size
     num_workers: int
     timeout_seconds: float | None
-    keep_frames: bool
+    keep_size: int | None  # short side of the whole pictures that are kept; None for none
     aspect: Aspect = "display"
 
 
@@ -171,6 +171,8 @@ class _Workers:
 
     def __init__(self, jobs: list[Job], settings: DecodeSettings, *, num_queued: int) -> None:
         self._settings = settings
+        keep_size = settings.keep_size
+        self._keeping = None if keep_size is None else Keeping(size=keep_size, encode=encode_whole)
         self._jobs = iter(enumerate(jobs))
         self._lock = threading.Lock()
         self._queue: queue.Queue[tuple[int, _Item] | None] = queue.Queue(num_queued)
@@ -237,11 +239,11 @@ class _Workers:
             timeout_seconds=settings.timeout_seconds,
             batch_frames=BATCH_FRAMES,
             aspect=settings.aspect,
+            keeping=self._keeping,
             sessions=self._sessions,
         ) as reader:
             for batch in reader:
-                jpegs = encode_jpegs(batch.pixels) if settings.keep_frames else ()
-                self._put((number, _Frames(batch.pixels, batch.timestamps, jpegs)))
+                self._put((number, _Frames(batch.pixels, batch.timestamps, batch.kept)))
                 if self._stopping.is_set():
                     break
         return FinishedVideo(job, reader.info, reader.warnings, self._content(job))

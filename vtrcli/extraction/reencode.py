@@ -32,14 +32,15 @@ def reencode_frames(
 ) -> int:
     """Make a store of another backbone from the kept frames of `source`, without decoding a video again.
 
-    Frames are resized from the size at which they were kept, so a larger input gains no detail. Videos that
-    `target` has already are passed over.
+    Whole pictures serve any backbone, framed as it wants them; frames that an older program kept as the encoder saw
+    them only those of the same cut. They are resized from the size at which they were kept, so a larger input gains no
+    detail. The backbone of the source gets its features as they are. Videos that `target` has already are passed over.
 
     Returns:
         The number of videos encoded.
 
     Raises:
-        StoreError: the source keeps no frames or frames of another shape, or the target is of another backbone.
+        StoreError: the source keeps no frames or frames of another cut, or the target is of another backbone.
     """
     opened = FeatureStore(source)
     loaded = load_backbone(backbone, device=device, towers="image")
@@ -59,11 +60,15 @@ def reencode_frames(
         names = add_roots(
             target, [replace(root, origin=root.folder) for root in opened.roots.by_name.values()]
         )
+        is_same = (config.backbone.sha256, config.preprocessing) == (
+            opened.config.backbone.sha256,
+            {"aspect": "display", **opened.config.preprocessing},
+        )
         writer = StoreWriter(target, backbone_sha256=loaded.info.sha256, config=config)
         try:
             for number, location in enumerate(todo, start=1):
                 record = replace(location.record, root=names.get(location.record.root or ""))
-                _reencode_one(opened, location, record, loaded, writer)
+                _reencode_one(opened, location, record, None if is_same else loaded, writer)
                 on_progress(number, len(todo))
         finally:
             writer.flush()
@@ -74,9 +79,10 @@ def _reencode_one(
     source: FeatureStore,
     location: Location,
     record: VideoRecord,
-    backbone: Backbone,
+    backbone: Backbone | None,
     writer: StoreWriter,
 ) -> None:
+    """None for a backbone: that of the source."""
     images = frames_of(source.path, source.shards[location.shard], location)
     if images is None:
         raise StoreError(
@@ -84,18 +90,24 @@ def _reencode_one(
             allowed="a store made with --keep-frames",
             to_do="run `vtr extract --keep-frames` into a new store",
         )
-    size = backbone.preprocessing
-    batch_size = default_batch_size(backbone.device)
+    video_id = location.record.video_id
+    if backbone is None:
+        features = source.features(video_id)
+    else:
+        try:
+            features = _encoded(images, backbone)
+        except OSError as cause:  # Pillow's errors about a file's content
+            path = source.path / FRAME_FOLDER / source.shards[location.shard].path.name
+            raise damaged(path, f"a frame of {video_id!r}: {cause}") from cause
+    writer.add(record, features, source.timestamps(video_id), jpegs=FrameJpegs(tuple(images)))
+
+
+def _encoded(images: list[bytes], backbone: Backbone) -> np.ndarray:
+    """float32 [num_images, dim]; OSError for what is no picture."""
+    size, batch_size = backbone.preprocessing, default_batch_size(backbone.device)
     batcher = FrameBatcher(backbone.encode_images, batch_size=batch_size, input_size=size)
-    try:
-        pixels = np.stack([decode_frame(image, size=size) for image in images])
-    except OSError as cause:  # Pillow's errors about a file's content
-        path = source.path / FRAME_FOLDER / source.shards[location.shard].path.name
-        raise damaged(path, f"a frame of {location.record.video_id!r}: {cause}") from cause
-    rows = [features for _, features in [*batcher.push(0, pixels), *batcher.flush()]]
-    writer.add(
-        record,
-        np.concatenate(rows),
-        source.timestamps(location.record.video_id),
-        jpegs=FrameJpegs(tuple(images)),
-    )
+    done = []
+    for begin in range(0, len(images), batch_size):
+        part = images[begin : begin + batch_size]
+        done += batcher.push(0, np.stack([decode_frame(image, size=size) for image in part]))
+    return np.concatenate([features for _, features in [*done, *batcher.flush()]])

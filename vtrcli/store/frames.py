@@ -1,6 +1,7 @@
-"""Kept frames: exactly what the encoder saw, without loss, for thumbnails, fine-tuning and other backbones.
+"""Kept frames: whole pictures, made small without other loss, for thumbnails, fine-tuning and any backbone.
 
-They are WebP; the first stores kept JPEGs, which are read as ever and gave names to tensors and parameters.
+They are WebP and say of themselves that they are whole. Those of older stores are what the encoder saw, cut by its
+framing, WebP or JPEG (which gave names to tensors and parameters): they are read as ever, by backbones of that cut.
 """
 
 from __future__ import annotations
@@ -8,14 +9,15 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.preprocessing import Framing, Size, framing_of
+from vtrcli.preprocessing import Box, Framing, Size, framing_of
 from vtrcli.store.config import MALFORMED
 from vtrcli.store.reader import FeatureStore, Location
 from vtrcli.store.shard import Shard, are_valid_offsets, damaged, open_tensors, tensor_bytes
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 FRAMES_FORMAT = "vtr-frames"
 FRAME_FOLDER = "frames"
 IMAGE_FORMATS = ("WEBP", "JPEG")  # the only ones that an image of a store is opened as
+# The last bytes of a whole picture, an XMP packet of even length: whoever copies the image copies it.
+WHOLE_MARK = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" xmlns:vtr="vtr:frames" vtr:shows="whole"/>'
 
 
 @dataclass(frozen=True)
@@ -40,20 +44,32 @@ class FrameJpegs:
         return sum(map(len, self.images))
 
 
-def encode_jpegs(pixels: np.ndarray) -> tuple[bytes, ...]:
-    """uint8 [num_frames, height, width, 3] RGB -> one lossless WebP per frame.
+def encode_whole(pixels: np.ndarray) -> bytes:
+    """uint8 [height, width, 3] RGB of a whole picture -> lossless WebP that says so.
 
-    Features of JPEGs differ from those of the extraction at any quality (docs/experiments.md); of these they do not.
+    Lossy ones differ at any quality by more than the scaling does (docs/experiments.md).
     """
+    return _webp(pixels, xmp=WHOLE_MARK)
+
+
+def encode_jpegs(pixels: np.ndarray) -> tuple[bytes, ...]:
+    """uint8 [num_frames, height, width, 3] RGB, what an encoder saw -> one lossless WebP per frame, as older programs
+    kept them."""
+    return tuple(_webp(frame) for frame in pixels)
+
+
+def _webp(pixels: np.ndarray, **said: Any) -> bytes:
     from PIL import Image
 
-    images = []
-    for frame in pixels:
-        buffer = io.BytesIO()
-        # The fastest of its methods: 6 times as fast as the next one, files 10 % larger.
-        Image.fromarray(frame).save(buffer, "WEBP", lossless=True, quality=0, method=0)
-        images.append(buffer.getvalue())
-    return tuple(images)
+    buffer = io.BytesIO()
+    # The fastest of its methods: 6 times as fast as the next one, files 10 % larger.
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, quality=0, method=0, **said)
+    return buffer.getvalue()
+
+
+def is_whole(image: bytes) -> bool:
+    """Whether a kept frame is a whole picture, and not what one encoder saw of it."""
+    return image.endswith(WHOLE_MARK)
 
 
 def open_frame(image: bytes) -> Image.Image:
@@ -63,22 +79,52 @@ def open_frame(image: bytes) -> Image.Image:
     return Image.open(io.BytesIO(image), formats=IMAGE_FORMATS)
 
 
-def decode_frame(image: bytes, *, size: Size) -> np.ndarray:
-    """uint8 [height, width, 3] RGB of a kept frame, resized where it was kept at another size; OSError when it is no
-    picture."""
+def decode_frame(image: bytes, *, size: Size, part: Box | None = None) -> np.ndarray:
+    """uint8 [height, width, 3] RGB: of a whole picture what a model of that size sees of it; of a frame that was cut
+    already all of it, resized where it was kept at another size. OSError when it is no picture.
+
+    `part`: of what is seen, in parts of its sides, brought to the size instead.
+    """
     framing = framing_of(size)
     picture = open_frame(image).convert("RGB")
-    if picture.size != (framing.width, framing.height):
-        picture = framing.resized(picture)
-    return np.asarray(picture)
+    seen = framing.seen(*picture.size) if is_whole(image) else (0.0, 0.0, *map(float, picture.size))
+    if part is None and seen[2:] == picture.size == (framing.width, framing.height):
+        return np.asarray(picture)
+    if part is not None:
+        seen = _within(seen, part)
+    return np.asarray(framing.resized(picture, box=seen))
 
 
-def require_same_cut(store: FeatureStore, wanted: Framing) -> None:
-    """Raises StoreError when what the kept frames of a store show is not what another framing would show."""
+def _within(box: Box, part: Box) -> Box:
+    """A part of a box, never beyond it by rounding."""
+    left, top, right, bottom = box
+    width, height = right - left, bottom - top
+    return (
+        left + part[0] * width,
+        top + part[1] * height,
+        min(right, left + part[2] * width),
+        min(bottom, top + part[3] * height),
+    )
+
+
+def require_same_cut(store: FeatureStore, wanted: Framing, video_ids: Iterable[str] | None = None) -> None:
+    """Raises StoreError when frames of videos (None: of all) were kept as an encoder saw them, and another framing
+    would have shown another part of the picture or another shape. Whole pictures serve all."""
     kept = store.config.framing
-    if kept.resize != wanted.resize or kept.height * wanted.width != kept.width * wanted.height:
+    if kept.resize == wanted.resize and kept.height * wanted.width == kept.width * wanted.height:
+        return
+    chosen = set(store.videos if video_ids is None else video_ids)
+    num_cut = 0
+    for shard, locations in store.by_shard():
+        path = store.path / FRAME_FOLDER / shard.path.name
+        names = [at.record.video_id for at in locations if at.record.video_id in chosen]
+        if names and path.exists():
+            frames = FrameShard(path)
+            num_cut += sum(name in frames and not frames.is_whole(name) for name in names)
+    if num_cut:
+        which = "" if num_cut == len(chosen) else f"of {num_cut:,} of {len(chosen):,} videos "
         raise StoreError(
-            f"store {store.path} keeps frames {_cut(kept)}, not {_cut(wanted)}",
+            f"store {store.path} keeps frames {which}{_cut(kept)}, not {_cut(wanted)}",
             allowed="kept frames serve backbones that see the same part of a picture in the same shape",
             to_do="run `vtr extract --backbone` with the videos into a new store",
         )
@@ -145,6 +191,12 @@ class FrameShard:
         start, stop = self._file.rows("offsets")[number : number + 2].tolist()
         places = self._file.rows("byte_offsets")
         return int(places[stop]) - int(places[start])
+
+    def is_whole(self, video_id: str) -> bool:
+        """Whether one video's frames are whole pictures; KeyError when it is not in this shard."""
+        start = int(self._file.rows("offsets")[self._numbers[video_id]])
+        end = int(self._file.rows("byte_offsets")[start + 1])
+        return is_whole(self._file.rows("jpeg")[max(0, end - len(WHOLE_MARK)) : end].tobytes())
 
     def images(self, video_id: str) -> list[bytes]:
         """The encoded images of one video's frames; KeyError when it is not in this shard."""

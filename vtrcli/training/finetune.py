@@ -25,8 +25,8 @@ from vtrcli.model.backbone import FrameBatcher, TrainableBackbone, default_batch
 from vtrcli.model.families import load_trainable
 from vtrcli.model.heads import Head
 from vtrcli.model.train_settings import TrainSettings
-from vtrcli.preprocessing import Size, framing_of
-from vtrcli.store.frames import FRAME_FOLDER, FrameShard, decode_frame, open_frame, require_same_cut
+from vtrcli.preprocessing import Box, Size, framing_of
+from vtrcli.store.frames import FRAME_FOLDER, FrameShard, decode_frame, require_same_cut
 from vtrcli.store.reader import FeatureStore, spread
 from vtrcli.store.shard import damaged
 from vtrcli.text.streams import STREAMS, Stream, Tagger, TaggerName, load_tagger, split_streams
@@ -38,15 +38,13 @@ MIN_CROP_SHARE = 0.8  # of a frame's area (our choice)
 PREFETCHED_BATCHES = 2
 MAX_THREADS = 16
 
-Crop = tuple[float, float, float, float]  # left, top, right, bottom as parts of the picture's sides
-
 
 @dataclass(frozen=True)
 class ClipRequest:
-    """One video; `crop` None takes the frames whole."""
+    """One video; `crop`: of what the model sees of its frames, in parts of the sides; None takes all of that."""
 
     video_id: str
-    crop: Crop | None = None
+    crop: Box | None = None
 
 
 class KeptFrames:
@@ -95,20 +93,10 @@ class KeptFrames:
         chosen = spread(len(images), len(pixels)).tolist()
         for row, number in enumerate(chosen):
             try:
-                pixels[row] = decoded(images[number], size=size, crop=request.crop)
+                pixels[row] = decode_frame(images[number], size=size, part=request.crop)
             except OSError as cause:  # PIL's errors about a file's content
                 raise damaged(shard.path, f"frame {number} of {request.video_id!r}: {cause}") from cause
         return len(chosen)
-
-
-def decoded(image: bytes, *, size: Size, crop: Crop | None) -> np.ndarray:
-    """uint8 [height, width, 3] of a kept frame, or of a part of it, resized."""
-    if crop is None:
-        return decode_frame(image, size=size)
-    picture = open_frame(image).convert("RGB")
-    width, height = picture.size
-    box = (crop[0] * width, crop[1] * height, crop[2] * width, crop[3] * height)
-    return np.asarray(framing_of(size).resized(picture, box=box))
 
 
 def load_clips(
@@ -183,8 +171,9 @@ def frame_sets(
     on_progress: Callable[[int, int], None] = lambda num_done, total: None,
 ) -> list[FrameSet]:
     """Kept frames and tokens. Raises StoreError when the store keeps none of a video, or others."""
-    require_same_cut(store, tuned.preprocessing)
-    kept = KeptFrames(store, (video_id for part in parts for video_id in part.video_ids))
+    chosen = [video_id for part in parts for video_id in part.video_ids]
+    require_same_cut(store, tuned.preprocessing, chosen)
+    kept = KeptFrames(store, chosen)
     loaded = load_tagger(tagger)
     return [
         load_frame_set(
@@ -284,7 +273,7 @@ class FrameBatches(PairOrder):
         ]
 
 
-def random_crop(rng: np.random.Generator) -> Crop:
+def random_crop(rng: np.random.Generator) -> Box:
     """A part of 0.8 to 1 of the area, of the same shape; one for all frames of a clip, so that things still move as
     they did. Never mirrored: captions tell left from right."""
     side = rng.uniform(MIN_CROP_SHARE, 1) ** 0.5

@@ -90,10 +90,12 @@ def keyframe_plan(targets: NDArray[np.float64], num_keyframes: int, max_frames: 
 
 @dataclass(frozen=True)
 class Frame:
-    """`pixels`: uint8 [height, width, 3]; `seconds`: when it appears, from the start of the video."""
+    """`pixels`: uint8 [height, width, 3]; `seconds`: when it appears, from the start of the video; `kept`: its whole
+    picture as `graph.Keeping` made it."""
 
     pixels: NDArray[np.uint8]
     seconds: float
+    kept: bytes = b""
 
 
 class SeekMissed(Exception):
@@ -124,7 +126,16 @@ class Decode:
             if frame.seconds > self.last_seconds:
                 self.last_seconds = frame.seconds
                 self.num_frames += 1
-                yield frame
+                yield self._parted(frame)
+
+    def _parted(self, frame: Frame) -> Frame:
+        """A frame as ffmpeg wrote it -> what the model sees, and the bytes that are kept: whole pictures are large."""
+        keeping = self._decoding.keeping
+        if keeping is None:
+            return frame
+        framing, (width, _) = framing_of(self._decoding.size), self._decoding.whole_size(self._info)
+        seen, whole = frame.pixels[: framing.height, : framing.width], frame.pixels[framing.height :, :width]
+        return Frame(seen.copy(), frame.seconds, keeping.encode(whole.copy()))
 
     def _linear(self) -> Iterator[Frame]:
         targets, step = self._plan.targets, self._plan.step_seconds
@@ -259,6 +270,6 @@ class Decode:
         self._session.check_time()
 
     def _read(self, child: Child) -> NDArray[np.uint8] | None:
-        pixels = np.empty(framing_of(self._decoding.size).shape, np.uint8)
+        pixels = np.empty(self._decoding.shape(self._info), np.uint8)
         filled = child.read_into(pixels.data.cast("B"))
         return pixels if filled == pixels.nbytes else None

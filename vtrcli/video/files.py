@@ -127,6 +127,8 @@ class VideoInfo:
     width: int
     height: int
     rotation_degrees: int  # clockwise, to be applied for display; already in width and height
+    stored_width: int = 0  # and height, rotated too, of pixels as they are stored
+    stored_height: int = 0
     frames_per_second: float | None
     duration_seconds: float | None
     is_hdr: bool

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
 import ffmpeg
+import numpy as np
+from numpy.typing import NDArray
 
 from vtrcli.preprocessing import Interpolation, Size, framing_of
 from vtrcli.video.ffmpeg import ffmpeg_binary
@@ -80,6 +82,15 @@ _PROGRESS = ("-progress", "pipe:1", "-stats_period", "3600")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """Whole pictures beside what a model sees: their short side at most, and what makes the bytes that are kept of one,
+    uint8 [height, width, 3]."""
+
+    size: int
+    encode: Callable[[NDArray[np.uint8]], bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decoding:
     """What decoded frames are to be like, and how many threads work at them.
 
@@ -89,6 +100,24 @@ class Decoding:
     size: Size
     aspect: Aspect = "display"
     num_threads: int = 1
+    keeping: Keeping | None = None
+
+    def whole_size(self, info: VideoInfo) -> tuple[int, int]:
+        """(width, height) of the whole pictures of a video, (0, 0) where none are wanted: never enlarged, cut to
+        `MAX_ASPECT`. One for all of a video; what changes its shape on the way is stretched to it."""
+        if self.keeping is None:
+            return 0, 0
+        is_stored = self.aspect == "pixels"
+        width = (info.stored_width if is_stored else info.width) or self.keeping.size
+        height = (info.stored_height if is_stored else info.height) or self.keeping.size
+        width, height = min(width, MAX_ASPECT * height), min(height, MAX_ASPECT * width)
+        share = min(1.0, self.keeping.size / min(width, height))
+        return max(1, round(width * share)), max(1, round(height * share))
+
+    def shape(self, info: VideoInfo) -> tuple[int, int, int]:
+        """(height, width, 3) of what ffmpeg writes per frame: what the model sees, the whole picture below it."""
+        framing, (width, height) = framing_of(self.size), self.whole_size(info)
+        return framing.height + height, max(framing.width, width), 3
 
 
 def url(path: str | os.PathLike[str]) -> str:
@@ -350,6 +379,22 @@ def needs_matrix(info: VideoInfo) -> bool:
 
 
 def _sized(stream: Any, info: VideoInfo, decoding: Decoding) -> Any:
+    """What the model sees, and below it the whole picture where that is kept too."""
+    if decoding.keeping is None:
+        return _seen(stream, info, decoding)
+    high, wide, _ = decoding.shape(info)
+    width, height = decoding.whole_size(info)
+    both = stream.filter_multi_output("split")
+    seen, whole = _seen(both[0], info, decoding).filter("pad", wide, high), both[1]
+    if decoding.aspect == "pixels":
+        whole = whole.filter("setsar", 1)
+    whole = _scaled(_narrowed(whole), info, width=str(width), height=str(height)).filter("format", "rgb24")
+    # Not vstack: that one forgets which time the decoder gave to a frame.
+    over = ffmpeg.filter([seen, whole], "overlay", 0, high - height, format="rgb", eof_action="endall")
+    return over.filter("format", "rgb24")
+
+
+def _seen(stream: Any, info: VideoInfo, decoding: Decoding) -> Any:
     """As torchvision's Resize(size) + CenterCrop(size), or squashed to the size, in standard dynamic range."""
     framing = framing_of(decoding.size)
     high, wide, scaler = framing.height, framing.width, _SCALERS[framing.interpolation]

@@ -190,7 +190,7 @@ def _parse(text: str, path: Path, *, num_bytes: int) -> _Parsed:
     fields = picture.groupdict() if picture else {}
     rotation = _ROTATION.search(text, chosen.end(), following)
     degrees = -round(float(rotation[1])) % 360 if rotation else 0
-    width, height = _displayed(fields, degrees)
+    (stored_width, stored_height), (width, height) = _sizes(fields, degrees)
     color = (fields.get("color") or "").split(", ")
     rate = re.search(r", (\d+(?:\.\d+)?)(k?) fps", words)
     duration = _DURATION.search(text)
@@ -204,6 +204,8 @@ def _parse(text: str, path: Path, *, num_bytes: int) -> _Parsed:
         width=width,
         height=height,
         rotation_degrees=degrees,
+        stored_width=stored_width,
+        stored_height=stored_height,
         frames_per_second=_exact_rate(float(rate[1]) * (1000 if rate[2] else 1)) if rate else None,
         duration_seconds=_seconds(duration),
         is_hdr=any("smpte2084" in part or "arib-std-b67" in part for part in color),
@@ -243,12 +245,14 @@ def _is_marked(path: Path, container: str, stream_id: int | None) -> bool:
         return False  # whoever decodes it will say why
 
 
-def _displayed(fields: dict[str, str | None], degrees: int) -> tuple[int, int]:
+def _sizes(fields: dict[str, str | None], degrees: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(width, height), rotated: in pixels as they are stored, and in square ones."""
     width, height = int(fields.get("width") or 0), int(fields.get("height") or 0)
     sar_x, sar_y = int(fields.get("sar_x") or 1), int(fields.get("sar_y") or 1)
-    if width and sar_x and sar_y:
-        width = max(1, round(width * sar_x / sar_y))
-    return (height, width) if degrees in (90, 270) else (width, height)
+    square = max(1, round(width * sar_x / sar_y)) if width and sar_x and sar_y else width
+    if degrees in (90, 270):
+        return (height, width), (height, square)
+    return (width, height), (square, height)
 
 
 def _names_matrix(part: str) -> bool:

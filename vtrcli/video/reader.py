@@ -22,7 +22,7 @@ from vtrcli.video.child import Patience, Session, Sessions
 from vtrcli.video.decode import Decode, DecodePlan, Frame, SeekMissed, keyframe_plan, make_plan
 from vtrcli.video.ffmpeg import NO_REASON, decode_failure, first_complaint
 from vtrcli.video.files import SEEKABLE, VideoInfo, check_file, check_unchanged
-from vtrcli.video.graph import RESTART_SECONDS, Aspect, Decoding
+from vtrcli.video.graph import RESTART_SECONDS, Aspect, Decoding, Keeping
 from vtrcli.video.probe import (
     count_frames,
     key_packets,
@@ -50,10 +50,12 @@ _IMPOSSIBLE_SECONDS = 31 * 86_400.0
 @dataclass(frozen=True)
 class FrameBatch:
     """Frames that follow each other: `pixels` uint8 [n, height, width, 3], RGB; `timestamps` float64 [n], seconds from
-    the start of the video, strictly increasing over all batches."""
+    the start of the video, strictly increasing over all batches; `kept`: their whole pictures, where those are wanted,
+    as they are kept."""
 
     pixels: NDArray[np.uint8]
     timestamps: NDArray[np.float64]
+    kept: tuple[bytes, ...] = ()
 
 
 def open_video(
@@ -65,6 +67,7 @@ def open_video(
     num_threads: int = 1,
     batch_frames: int = 16,
     aspect: Aspect = "display",
+    keeping: Keeping | None = None,
     sessions: Sessions | None = None,
 ) -> VideoReader:
     """Probes the file, measures it where its header cannot be believed, and plans its decoding; iterate over what comes
@@ -72,16 +75,24 @@ def open_video(
 
     `timeout_seconds` limits the time spent waiting for ffmpeg over the whole video (None: 60 s, a second per 20 MB, and
     twice its length). Two times that show the same picture give one frame. `aspect`: pixels made square as players do
-    ("display"), or taken as they are stored ("pixels"). `sessions`: whose closing, in another thread, ends it, here
-    too, with a ValueError. Raises VideoError, here and while iterating.
+    ("display"), or taken as they are stored ("pixels"). `keeping`: whole pictures of the frames too, from the same
+    decode; it changes nothing else. `sessions`: whose closing, in another thread, ends it, here too, with a ValueError.
+    Raises VideoError, here and while iterating.
     """
     framing = framing_of(size)
     smallest = min(framing.height, framing.width)
-    for name, value in (("size", smallest), ("num_threads", num_threads), ("batch_frames", batch_frames)):
+    keep_size = keeping.size if keeping else 1
+    numbers = {
+        "size": smallest,
+        "num_threads": num_threads,
+        "batch_frames": batch_frames,
+        "keep_size": keep_size,
+    }
+    for name, value in numbers.items():
         if value < 1:
             raise UsageError(f"{name} is {value}", allowed="at least 1", to_do=f"change {name}")
     state = check_file(path)
-    decoding = Decoding(size=size, aspect=aspect, num_threads=num_threads)
+    decoding = Decoding(size=size, aspect=aspect, num_threads=num_threads, keeping=keeping)
     with_keys = sampling.times(0.0) is None
     info = probe(path, timeout_seconds=timeout_seconds, sessions=sessions, with_keys=with_keys)
     refuse_encrypted(info)
@@ -188,6 +199,7 @@ class VideoReader:
             yield FrameBatch(
                 pixels=np.stack([frame.pixels for frame in batch]),
                 timestamps=np.array([frame.seconds for frame in batch]),
+                kept=tuple(frame.kept for frame in batch) if self._decoding.keeping else (),
             )
         check_unchanged(self.info.path, self._file_state)
 
