@@ -20,7 +20,7 @@ from vtrcli.model.clip.model import tokenize
 from vtrcli.model.families import load_trainable
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.config import create_config
-from vtrcli.store.frames import FrameJpegs, decode_frame, encode_jpegs
+from vtrcli.store.frames import FrameJpegs, decode_frame, encode_jpegs, encode_whole, is_whole
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.writer import StoreWriter
 from vtrcli.training.data import join_splits, split_off
@@ -172,3 +172,20 @@ def test_a_frame_that_cannot_be_decoded_names_the_video(tmp_path: Path) -> None:
     kept = KeptFrames(make(tmp_path, {"bad": (b"no picture",)}), ["bad"])
     with pytest.raises(StoreError, match="is damaged: frame 0 of 'bad': "):
         list(load_clips([[ClipRequest("bad")]], kept, num_frames=2, size=SIZE))
+
+
+def test_a_part_of_a_whole_picture_is_one_of_what_the_model_sees() -> None:
+    rng = np.random.default_rng(1)
+    for height, width in ((40, 90), (1800, 224), (61, 33), (SIZE, SIZE)):
+        picture = np.zeros((height, width, 3), np.uint8)
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        picture[top : top + side, left : left + side // 2] = 250  # the left half of the middle square
+        whole = encode_whole(picture)
+        assert is_whole(whole) and not is_whole(encode_jpegs(picture[None])[0])
+        seen = decode_frame(whole, size=SIZE)
+        assert seen[:, : SIZE // 2 - 2].min() > 200 and seen[:, SIZE // 2 + 2 :].max() < 50
+        assert decode_frame(whole, size=SIZE, part=(0.0, 0.0, 0.4, 1.0)).min() > 200
+        assert decode_frame(whole, size=SIZE, part=(0.6, 0.0, 1.0, 1.0)).max() < 50
+        for _ in range(20):
+            assert decode_frame(whole, size=SIZE, part=random_crop(rng)).shape == (SIZE, SIZE, 3)
