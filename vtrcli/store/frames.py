@@ -87,7 +87,8 @@ def decode_frame(image: bytes, *, size: Size, part: Box | None = None) -> np.nda
     """
     framing = framing_of(size)
     picture = open_frame(image).convert("RGB")
-    seen = framing.seen(*picture.size) if is_whole(image) else (0.0, 0.0, *map(float, picture.size))
+    everything: Box = (0.0, 0.0, picture.width, picture.height)
+    seen = framing.seen(*picture.size) if is_whole(image) else everything
     if part is None and seen[2:] == picture.size == (framing.width, framing.height):
         return np.asarray(picture)
     if part is not None:
