@@ -34,7 +34,7 @@ MIN_GOLDEN_COSINE = 0.99
 
 @app.command("list", cls=VtrCommand, epilog="Example: [bold]vtr models list --json[/bold]")
 def list_command(json_output: bool = options.JSON) -> None:
-    """List the backbones: OpenAI's, the demo's, and what was imported."""
+    """List the backbones: OpenAI's, the demo's, open_clip's by short names, and what was imported."""
     from vtrcli.model.models import list_models
 
     entries = list_models()
@@ -43,8 +43,12 @@ def list_command(json_output: bool = options.JSON) -> None:
         return
     columns = [
         Column("name", style="bold"),
+        Column("params", is_right=True),
         Column("dim", is_right=True),
         Column("input", is_right=True),
+        Column("languages"),
+        Column("licence"),
+        Column("R@1", is_right=True),
         Column("state"),
         Column("size", is_right=True),
         Column("file", folds=True, style="dim"),
@@ -52,8 +56,12 @@ def list_command(json_output: bool = options.JSON) -> None:
     rows = [
         (
             entry.name,
+            f"{entry.parameters} M" if entry.parameters else "",
             str(entry.dim),
             f"{entry.input_size} px",
+            entry.languages or "",
+            entry.licence or "",
+            f"{entry.published_r1:.1f}" if entry.published_r1 is not None else "",
             entry.state,
             byte_size(entry.num_bytes) if entry.num_bytes else "",
             home_relative(entry.path) if entry.path else "",
@@ -61,11 +69,13 @@ def list_command(json_output: bool = options.JSON) -> None:
         for entry in entries
     ]
     print_columns(columns, rows)
+    sources = sorted({entry.source for entry in entries if entry.source})
+    print_line(f"R@1: zero-shot, MSR-VTT 1k-A, text to video, as published ({'; '.join(sources)}).")
 
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr models pull ViT-B/32[/bold]")
 def pull(name: str = NAME_ARGUMENT, json_output: bool = options.JSON, quiet: bool = options.QUIET) -> None:
-    """Download one of OpenAI's models (resumed, checked) and convert it."""
+    """Download one of OpenAI's models (resumed, checked) and convert it, or a folder from the Hugging Face Hub."""
     from vtrcli.model.models import pull_model
 
     path = pull_model(name, progress=download_progress(quiet=quiet))

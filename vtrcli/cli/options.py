@@ -19,7 +19,9 @@ from vtrcli.text.streams import TaggerName
 from vtrcli.times import parse_seconds
 
 MAX_SEED = 2**32 - 1
-BACKBONE_HELP = "ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px, a file or folder of weights, or demo."
+BACKBONE_HELP = (
+    "A name of `vtr models list` (ViT-B/32, pe-core-b16 …), hf-hub:ORG/NAME, a file or folder, or demo."
+)
 _BYTES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 
 

@@ -7,7 +7,8 @@ imported inside the functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
@@ -27,6 +28,7 @@ CPU_BATCH_SIZE, GPU_BATCH_SIZE = 16, 256  # frames
 Precision = Literal["auto", "float16", "bfloat16", "float32"]
 Towers = Literal["both", "text", "image"]
 Progress = Callable[[int, int], None]  # bytes there, bytes in all
+_MAX_TEXTS = 256  # of a batch
 _PRECISIONS = ("float16", "bfloat16", "float32")
 
 
@@ -92,12 +94,17 @@ class ModelEntry:
     """One line of `vtr models list`. `path` and `num_bytes` are those of what lies on disk, None when absent."""
 
     name: str
-    kind: Literal["openai", "demo", "imported"]
+    kind: Literal["openai", "demo", "imported", "open_clip"]
     dim: int
     input_size: int
     state: Literal["ready", "downloaded", "absent"]  # downloaded: converted at the first use
     path: Path | None
     num_bytes: int | None
+    parameters: int | None = None  # of both towers, in millions
+    languages: str | None = None
+    licence: str | None = None  # of the weights
+    published_r1: float | None = None  # zero-shot MSR-VTT 1k-A text-to-video R@1, in per cent
+    source: str | None = None  # who published it
 
 
 class Family(Protocol):
@@ -223,6 +230,19 @@ def scaled_pixels(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.T
     if (low, high) != (0.0, 1.0):
         values = values * (high - low) + low
     return (values - mean) / std
+
+
+def batches_by_length(lengths: Sequence[int], batch_size: int | None) -> Iterator[list[int]]:
+    """The indices of texts, batch by batch: with a `batch_size` each batch holds texts of one length, so that a text's
+    feature depends on no other; with None up to 256 texts of similar length share one."""
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    groups = [order]
+    if batch_size is not None:
+        groups = [list(group) for _, group in itertools.groupby(order, key=lambda index: lengths[index])]
+    size = batch_size or _MAX_TEXTS
+    for members in groups:
+        for start in range(0, len(members), size):
+            yield members[start : start + size]
 
 
 def default_batch_size(device: str) -> int:

@@ -27,8 +27,9 @@ DEFAULT_BACKBONE = "ViT-B/32"
 def families() -> tuple[Family, ...]:
     """The table of families, in the order in which they are asked; the last takes what no other does."""
     from vtrcli.model.clip.family import ClipFamily
+    from vtrcli.model.open_clip.family import OpenClipFamily
 
-    return (ClipFamily(),)
+    return (OpenClipFamily(), ClipFamily())
 
 
 def family_of(name: str) -> Family:

@@ -28,8 +28,9 @@ class FeatureComparison:
 
 
 def list_models() -> list[ModelEntry]:
-    """Published models, the demo's and the imported ones, with what of them lies on disk."""
-    return [entry for family in families.families() for entry in family.models()]
+    """OpenAI's models, the demo's, open_clip's and the imported ones, with what of them lies on disk."""
+    entries = [entry for family in families.families() for entry in family.models()]
+    return sorted(entries, key=lambda entry: {"open_clip": 1, "imported": 2}.get(entry.kind, 0))
 
 
 def pull_model(name: str, *, progress: Progress | None = None) -> Path:

@@ -42,6 +42,9 @@ class KnownModel:
     sha256: str
     dim: int
     input_size: int
+    parameters: int | None = None  # of both towers, in millions
+    published_r1: float | None = None  # zero-shot MSR-VTT 1k-A text-to-video R@1, in per cent
+    source: str | None = None  # who published it
     base_url: str = _BASE_URL
 
     @property

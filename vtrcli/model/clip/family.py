@@ -48,6 +48,9 @@ KNOWN_MODELS = (
         sha256="40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
         dim=512,
         input_size=224,
+        parameters=151,
+        published_r1=31.1,
+        source="DRL README",
     ),
     KnownModel(
         name="ViT-B/16",
@@ -55,6 +58,7 @@ KNOWN_MODELS = (
         sha256="5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
         dim=512,
         input_size=224,
+        parameters=150,
     ),
     KnownModel(
         name="ViT-L/14",
@@ -62,6 +66,7 @@ KNOWN_MODELS = (
         sha256="b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
         dim=768,
         input_size=224,
+        parameters=428,
     ),
     KnownModel(
         name="ViT-L/14@336px",
@@ -69,6 +74,7 @@ KNOWN_MODELS = (
         sha256="3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
         dim=768,
         input_size=336,
+        parameters=428,
     ),
 )
 
@@ -198,6 +204,11 @@ def _known_entry(model: KnownModel) -> ModelEntry:
         state="absent" if path is None else "ready" if path == target else "downloaded",
         path=path,
         num_bytes=path.stat().st_size if path else None,
+        parameters=model.parameters,
+        languages="English",
+        licence="MIT",
+        published_r1=model.published_r1,
+        source=model.source,
     )
 
 

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -37,6 +36,7 @@ from vtrcli.model.backbone import (
     Description,
     TextFeatures,
     Towers,
+    batches_by_length,
     normalised_pixels,
     require_frames,
 )
@@ -257,7 +257,6 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"
 # 75 tokens never reach so far in written language; it bounds the tokenizer, whose time grows with the
 # square of a word's length.
 _MAX_CHARACTERS = 4096
-_MAX_BATCH = 256
 
 
 class ClipBackbone:
@@ -298,7 +297,7 @@ class ClipBackbone:
         length = token_limit(max_tokens, self.info.context_length)
         rows = [tokenize(text, context_length=length) for text in texts]
         features = np.zeros((len(rows), self.info.dim), np.float32)
-        for chosen in _batches([len(ids) for ids, _ in rows], batch_size):
+        for chosen in batches_by_length([len(ids) for ids, _ in rows], batch_size):
             tokens = pad_tokens([rows[index][0] for index in chosen])
             missing = 0 if batch_size is None else batch_size - len(chosen)
             tokens = torch.cat([tokens, tokens[:1].expand(missing, -1)])
@@ -322,17 +321,6 @@ class ClipBackbone:
                 allowed=f"this needs the {tower} tower",
                 to_do=f"load the backbone with towers='both' or towers='{tower}'",
             )
-
-
-def _batches(lengths: Sequence[int], batch_size: int | None) -> Iterator[list[int]]:
-    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
-    groups = [order]
-    if batch_size is not None:
-        groups = [list(group) for _, group in itertools.groupby(order, key=lambda index: lengths[index])]
-    size = batch_size or _MAX_BATCH
-    for members in groups:
-        for start in range(0, len(members), size):
-            yield members[start : start + size]
 
 
 def tokenize(text: str, *, context_length: int) -> tuple[list[int], bool]:

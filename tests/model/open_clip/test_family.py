@@ -1,0 +1,434 @@
+"""The pitfalls of open_clip's models, one test each, bad folders, and the way from a folder to a search."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import vtrcli as vtr
+from tests.model.open_clip.folders import config_of, write_config, write_folder
+from tests.model.tiny_clip import write_tiny_clip
+from tests.video_files import make_video
+from vtrcli.errors import StoreError, UsageError, WeightsError
+from vtrcli.model.clip.family import ClipFamily
+from vtrcli.model.families import describe_backbone, family_of, load_backbone
+from vtrcli.model.models import check_weights, import_weights, list_models
+from vtrcli.model.open_clip import model as towers_module
+from vtrcli.model.open_clip.family import OpenClipFamily
+from vtrcli.model.open_clip.hub import PUBLISHED
+from vtrcli.store.config import read_config
+from vtrcli.store.reader import FeatureStore
+
+WEIGHTS = "open_clip_model.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+
+
+@pytest.fixture
+def copied(models: dict[str, Path], tmp_path: Path) -> Any:
+    """A copy of a folder that may be changed: `copied(kind)`."""
+    return lambda kind: Path(shutil.copytree(models[kind], tmp_path / "copy" / kind))
+
+
+def sha256(folder: Path) -> str:
+    return describe_backbone(str(folder)).info.sha256
+
+
+# --- pitfalls -----------------------------------------------------------------------------------------------
+
+
+def test_weights_without_their_preprocessing_are_not_loaded(models: dict[str, Path], copied: Any) -> None:
+    """open_clip #1068: a file of weights with the default mean and crop gives other features, and says nothing."""
+    for missing in ("mean", "std", None):
+        folder, config = copied("siglip"), config_of("siglip")
+        if missing:
+            del config["preprocess_cfg"][missing]
+        else:
+            del config["preprocess_cfg"]
+        write_config(folder, config)
+        with pytest.raises(WeightsError, match=f"preprocess_cfg tells no '{missing or 'mean'}'"):
+            load_backbone(str(folder), device="cpu")
+        shutil.rmtree(folder)
+    # The file alone is read with the config beside it, not as OpenAI's CLIP, whose tensors have the same names.
+    by_file = describe_backbone(str(models["clip"] / WEIGHTS))
+    assert by_file == describe_backbone(str(models["clip"]))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("mean", [0.0] * 3),
+        ("std", [1.0] * 3),
+        ("interpolation", "bicubic"),
+        ("resize_mode", "shortest"),
+    ],
+)
+def test_other_preprocessing_is_another_identity(key: str, value: Any, copied: Any) -> None:
+    folder, config = copied("pe"), config_of("pe")
+    before = sha256(folder)
+    config["preprocess_cfg"][key] = value
+    write_config(folder, config)
+    assert sha256(folder) != before
+
+
+def test_the_activation_is_that_of_the_config(models: dict[str, Path], copied: Any) -> None:
+    """The same tensors with another activation are another model."""
+    folder, config = copied("clip"), config_of("clip")
+    before, frames = sha256(folder), np.full((1, 32, 32, 3), 99, np.uint8)
+    plain = load_backbone(str(folder), device="cpu").encode_images(frames)
+    config["model_cfg"]["quick_gelu"] = True
+    write_config(folder, config)
+    assert sha256(folder) != before
+    assert np.abs(load_backbone(str(folder), device="cpu").encode_images(frames) - plain).max() > 1e-3
+
+
+def test_text_length_and_tokenizer_are_part_of_the_identity(copied: Any) -> None:
+    folder, config = copied("siglip"), config_of("siglip")
+    before = sha256(folder)
+    config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = {"clean": "lower"}
+    write_config(folder, config)
+    other = sha256(folder)
+    assert other != before
+
+
+@pytest.mark.parametrize(
+    ("kind", "length"), [("clip", 4), ("quickgelu", 4), ("pe", 4), ("siglip", 64), ("mobileclip", 77)]
+)
+def test_texts_are_cut_to_the_longest_only_where_attention_looks_back(
+    kind: str, length: int, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mteb #1424: a sigmoid model that sees another padding than in training loses most of its accuracy."""
+    backbone = load_backbone(str(models[kind]), device="cpu", towers="text")
+    seen = []
+    forward = type(backbone._text).forward  # type: ignore[attr-defined]
+
+    def watched(self: Any, tokens: torch.Tensor) -> Any:
+        seen.append(tokens.shape[1])
+        return forward(self, tokens)
+
+    monkeypatch.setattr(type(backbone._text), "forward", watched)  # type: ignore[attr-defined]
+    backbone.encode_texts(["red dog"])
+    assert seen == [length]
+
+
+def test_texts_are_lower_cased_as_the_config_says(models: dict[str, Path]) -> None:
+    """big_vision #187: SigLIP 2 was trained on lower-cased texts without punctuation."""
+    backbone = load_backbone(str(models["siglip"]), device="cpu", towers="text")
+    loud, quiet = backbone.encode_texts(["A Red_DOG!", "a red dog"]).features
+    np.testing.assert_array_equal(loud, quiet)
+
+
+def test_a_sigmoid_model_records_its_scale_and_bias(models: dict[str, Path]) -> None:
+    info = describe_backbone(str(models["siglip"])).info
+    assert info.logit_scale == pytest.approx(np.exp(4.7), rel=1e-6) and info.logit_bias == -10
+    assert describe_backbone(str(models["clip"])).info.logit_bias is None
+
+
+@pytest.mark.slow
+def test_training_branches_are_merged(tmp_path: Path) -> None:
+    """MobileCLIP's stated speed is that of its re-parameterised tower, whose features are those of before."""
+    import open_clip
+
+    folder = write_folder(tmp_path / "s0", "mobileclip-s0")
+    model, *_ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    backbone = load_backbone(str(folder), device="cpu", towers="image")
+    frames = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
+    pixels = torch.from_numpy(frames.transpose(0, 3, 1, 2).copy()).float() / 255
+    with torch.inference_mode():
+        theirs = model.eval().encode_image(pixels).numpy()
+    ours = backbone.encode_images(frames)
+    norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    assert ((ours * theirs).sum(1) / norms).min() >= 0.9999
+    merged, branches = (
+        sum(isinstance(part, torch.nn.BatchNorm2d) for part in tower.modules())
+        for tower in (backbone._image, model.visual)  # type: ignore[attr-defined]
+    )
+    assert merged < branches / 4
+
+
+def test_only_the_tensors_of_the_wanted_tower_are_read(models: dict[str, Path], copied: Any) -> None:
+    folder = copied("pe")
+    described = describe_backbone(str(folder))
+    state = load_file(folder / WEIGHTS)
+    save_file({key: value for key, value in state.items() if not key.startswith("visual.")}, folder / WEIGHTS)
+    text = load_backbone(str(folder), device="cpu", towers="text")
+    assert text.encode_texts(["red"]).features.shape == (1, described.info.dim)
+    with pytest.raises(UsageError, match="only the text tower"):
+        text.encode_images(np.zeros((1, 64, 64, 3), np.uint8))
+    with pytest.raises(WeightsError, match="holds no image tower of this architecture"):
+        load_backbone(str(folder), device="cpu")
+
+
+# --- bad input ----------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_another_library_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "siglip"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "siglip"}))
+    save_file({"logit_scale": torch.ones(1)}, folder / "model.safetensors")
+    assert isinstance(family_of(str(folder)), ClipFamily)
+    with pytest.raises(WeightsError, match="model_type is 'siglip'"):
+        load_backbone(str(folder), device="cpu")
+    sentences = tmp_path / "sentences"
+    sentences.mkdir()
+    (sentences / "modules.json").write_text("[]")
+    with pytest.raises(WeightsError, match="it has no config.json"):
+        load_backbone(str(sentences), device="cpu")
+
+
+def test_half_a_folder_is_refused(copied: Any) -> None:
+    folder = copied("pe")
+    config = (folder / "open_clip_config.json").read_text()
+    (folder / "open_clip_config.json").unlink()
+    with pytest.raises(WeightsError, match="it has no open_clip_config.json"):
+        describe_backbone(str(folder))
+    for damaged in ("", "[]", "{}", '{"model_cfg": {"embed_dim": 4}}', "[" * 100_000):
+        (folder / "open_clip_config.json").write_text(damaged)
+        with pytest.raises(WeightsError, match="is damaged, or lacks"):
+            describe_backbone(str(folder))
+    (folder / "open_clip_config.json").write_text(config)
+    (folder / WEIGHTS).rename(folder / "open_clip_pytorch_model.bin")
+    with pytest.raises(
+        WeightsError, match=r"pickled \(open_clip_pytorch_model.bin\), and loading them could"
+    ):
+        describe_backbone(str(folder))
+    (folder / "open_clip_pytorch_model.bin").unlink()
+    with pytest.raises(WeightsError, match="it has no weights"):
+        describe_backbone(str(folder))
+    (folder / WEIGHTS).write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(WeightsError, match=f"{WEIGHTS} is damaged"):
+        describe_backbone(str(folder))
+
+
+def test_weights_of_another_architecture_are_refused(models: dict[str, Path], copied: Any) -> None:
+    folder = copied("pe")
+    shutil.copy(models["siglip"] / WEIGHTS, folder / WEIGHTS)
+    with pytest.raises(WeightsError, match="is of another architecture: its image tower has"):
+        load_backbone(str(folder), device="cpu")
+    write_tiny_clip(folder / WEIGHTS)
+    with pytest.raises(WeightsError, match="of (another|this) architecture"):
+        load_backbone(str(folder), device="cpu")
+
+
+def test_weights_that_are_not_finite_are_refused(copied: Any) -> None:
+    folder = copied("clip")
+    state = load_file(folder / WEIGHTS)
+    state["visual.proj"][0, 0] = float("nan")
+    save_file(state, folder / WEIGHTS)
+    with pytest.raises(WeightsError, match="'visual.proj' that are NaN"):
+        describe_backbone(str(folder))
+
+
+def test_features_that_overflow_in_half_precision_are_refused(copied: Any) -> None:
+    folder = copied("clip")
+    state = load_file(folder / WEIGHTS)
+    state["visual.proj"] *= 1e7
+    save_file(state, folder / WEIGHTS)
+    frames = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+    assert np.isfinite(load_backbone(str(folder), device="cpu").encode_images(frames)).all()
+    half = load_backbone(str(folder), device="cpu", precision="float16")
+    with pytest.raises(WeightsError, match="NaN or infinite in float16; .*use --precision float32"):
+        half.encode_images(frames)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "why"),
+    [
+        ("text_cfg", "hf_model_name", "xlm-roberta-base", "text tower is transformers' xlm-roberta-base"),
+        ("text_cfg", "tokenizer_kwargs", {"reduction_mask": "syntax"}, "drops words at random"),
+        ("text_cfg", "hf_tokenizer_name", "timm/x", "it has no tokenizer.json"),
+        ("vision_cfg", "timm_model_name", "hf-hub:timm/x", "is no model of timm's own"),
+        (None, "multimodal_cfg", {}, "it is a CoCa"),
+    ],
+)
+def test_what_cannot_be_built_off_line_is_refused(
+    part: str | None, key: str, value: Any, why: str, copied: Any
+) -> None:
+    folder, config = copied("pe"), config_of("pe")
+    (config["model_cfg"][part] if part else config["model_cfg"])[key] = value
+    write_config(folder, config)
+    with pytest.raises(WeightsError, match=why):
+        load_backbone(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("resize_mode", "longest"),
+        ("interpolation", "lanczos"),
+        ("mean", [0.5]),
+        ("std", [0.5, 0, 0.5]),
+        ("mean", "grey"),
+        ("mode", "L"),
+    ],
+)
+def test_preprocessing_that_is_not_known_is_refused(key: str, value: Any, copied: Any) -> None:
+    folder, config = copied("pe"), config_of("pe")
+    config["preprocess_cfg"][key] = value
+    write_config(folder, config)
+    with pytest.raises(WeightsError, match="its preprocessing is not known here"):
+        describe_backbone(str(folder))
+
+
+def test_a_tokenizer_that_does_not_fit_is_refused(copied: Any) -> None:
+    folder, config = copied("pe"), config_of("pe")
+    config["model_cfg"]["text_cfg"]["vocab_size"] = 1000
+    write_config(folder, config)
+    state = load_file(folder / WEIGHTS)
+    state["text.token_embedding.weight"] = state["text.token_embedding.weight"][:1000].clone()
+    save_file(state, folder / WEIGHTS)
+    with pytest.raises(WeightsError, match="its tokenizer does not fit"):
+        load_backbone(str(folder), device="cpu")
+
+
+def test_without_the_extra_one_line_says_what_to_install(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(towers_module.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(WeightsError, match=r"run: python -m pip install 'vtrcli\[open_clip\]'$"):
+        load_backbone(str(models["pe"]), device="cpu")
+
+
+def test_a_torchvision_that_does_not_fit_is_named(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = __import__
+
+    def broken(name: str, *rest: Any) -> Any:
+        if name == "open_clip":
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return real(name, *rest)
+
+    monkeypatch.setattr("builtins.__import__", broken)
+    monkeypatch.setattr(towers_module.torch, "__version__", "2.13.0+cpu")
+    with pytest.raises(WeightsError) as caught:
+        load_backbone(str(models["pe"]), device="cpu")
+    assert "'torchvision==0.28.*' --index-url https://download.pytorch.org/whl/cpu" in caught.value.to_do
+    assert "\n" not in str(caught.value)
+
+
+def test_no_network_is_told_in_three_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+    def down(*_: object, **__: object) -> None:
+        raise ConnectionError("[Errno 101] Network is unreachable")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", down)
+    for name in ("pe-core-b16", "hf-hub:timm/PE-Core-B-16"):
+        with pytest.raises(WeightsError) as caught:
+            load_backbone(name, device="cpu")
+        assert caught.value.came_in == f"cannot download {name} ([Errno 101] Network is unreachable)"
+        assert "https://huggingface.co/timm/PE-Core-B-16" in caught.value.allowed
+        assert "--backbone FOLDER" in caught.value.to_do
+
+
+def test_what_the_hub_s_cache_holds_is_used_as_a_folder(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = tmp_path / "models--timm--PE-Core-S-16-384"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text("abc")
+    shutil.copytree(models["pe"], repo / "snapshots" / "abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.file_download.constants.HF_HUB_CACHE", str(tmp_path))
+    info = load_backbone("pe-core-s16-384", device="cpu").info
+    assert info.name == "pe-core-s16-384" and info.sha256 == sha256(models["pe"])
+    entries = {entry.name: entry for entry in list_models()}
+    assert entries["pe-core-s16-384"].state == "ready" and entries["pe-core-b16"].state == "absent"
+
+
+# --- the rest of the family ---------------------------------------------------------------------------------
+
+
+def test_the_table_shows_what_one_needs_to_choose() -> None:
+    entries = {entry.name: entry for entry in list_models()}
+    assert {model.name for model in PUBLISHED} < entries.keys()
+    chosen = entries["pe-core-b16"]
+    assert (chosen.parameters, chosen.dim, chosen.input_size) == (400, 1024, 224)
+    assert (chosen.languages, chosen.licence, chosen.published_r1) == ("English", "Apache-2.0", 47.6)
+    assert all((entry.published_r1 is None) == (entry.source is None) for entry in entries.values())
+
+
+def test_names_folders_and_what_they_cannot_do(models: dict[str, Path], tmp_path: Path) -> None:
+    folder = str(models["pe"])
+    family = family_of(folder)
+    assert isinstance(family, OpenClipFamily) and not family.publishes(folder)
+    assert family_of("hf-hub:timm/x").publishes("hf-hub:timm/x")
+    assert isinstance(family_of("ViT-B/32"), ClipFamily) and isinstance(family_of(str(tmp_path)), ClipFamily)
+    with pytest.raises(UsageError, match="leave --finetune out"):
+        family.load_trainable(folder, device="cpu")
+    with pytest.raises(UsageError, match="pass the folder itself"):
+        import_weights(models["pe"])
+    with pytest.raises(UsageError, match="is a folder"):
+        family.pull(folder)
+    assert describe_backbone(folder).info.name == folder
+
+
+def test_describing_and_checking(copied: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = copied("clip")
+    info = check_weights(str(folder))
+    state = load_file(folder / WEIGHTS)
+    save_file(
+        {key: value.clone() for key, value in state.items()},
+        folder / WEIGHTS,
+        metadata={"of": "another file"},
+    )
+    assert sha256(folder) == info.sha256  # the content counts, not the file
+    family = family_of(str(folder))
+    monkeypatch.setattr(family, "describe", lambda _, **__: describe_backbone("demo"), raising=True)
+    with pytest.raises(WeightsError, match="has changed since it was first read"):
+        family.check(str(folder))
+
+
+def test_describing_needs_neither_torch_nor_open_clip(models: dict[str, Path]) -> None:
+    code = (
+        "import sys; from vtrcli.model.families import describe_backbone; "
+        f"describe_backbone({str(models['pe'])!r}); "
+        "print([name for name in ('torch', 'open_clip', 'timm', 'torchvision') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_from_videos_to_a_search(models: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    for name in ("a", "b"):
+        make_video(tmp_path / "videos" / f"{name}.mp4", seconds=0.5)
+    (tmp_path / "captions.csv").write_text("video_id,caption,split\na,a red dog,test\nb,a blue cat,test\n")
+    folder = models["siglip"]
+    vtr.extract(tmp_path / "videos", tmp_path / "store", backbone=str(folder), frames=2, device="cpu")
+    config = read_config(tmp_path / "store")
+    assert config.backbone == describe_backbone(str(folder)).info
+    assert config.preprocessing["resize"] == "bicubic, both sides to the input size"
+    assert FeatureStore(tmp_path / "store").features("a").shape == (2, 64)
+    scores = vtr.evaluate(
+        store=tmp_path / "store", dataset="csv", annotations=tmp_path, num_bootstrap=0, device="cpu"
+    )
+    assert scores.to_json()["logit_scale"] == pytest.approx(np.exp(4.7), rel=1e-6)
+    found = vtr.search("a red dog", tmp_path / "store", device="cpu")
+    assert {hit.video_id for hit in found.hits} <= {"a", "b"}
+    # A store made with other preprocessing is refused.
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    told = config_of("siglip")
+    told["preprocess_cfg"]["interpolation"] = "bilinear"
+    write_config(other, told)
+    with pytest.raises(StoreError):
+        vtr.extract(tmp_path / "videos", tmp_path / "store", backbone=str(other), frames=2, device="cpu")

@@ -1,0 +1,121 @@
+"""Features, pixels and scales are those that open_clip itself gives, for every kind of model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.model.open_clip.folders import CONFIGS
+from vtrcli.model.families import describe_backbone, load_backbone
+
+TEXTS = [
+    "a man is riding a horse",
+    "A MAN, who rides: a Horse!",
+    "",
+    "red " * 90,
+    "one two three four five six seven eight nine ten eleven twelve thirteen",
+]
+KINDS = list(CONFIGS)
+
+
+def cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    ours, theirs = ours.astype(float), theirs.astype(float)
+    return (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+
+
+@pytest.fixture(scope="module")
+def originals(models: dict[str, Path]) -> dict[str, tuple]:
+    """Kind -> open_clip's model, transform and tokenizer."""
+    import open_clip
+
+    found = {}
+    for kind, folder in models.items():
+        model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+        found[kind] = (model.eval(), transform, open_clip.get_tokenizer(f"local-dir:{folder}"))
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_are_open_clips_own(kind: str, models: dict[str, Path], originals: dict[str, tuple]) -> None:
+    model, _, tokenizer = originals[kind]
+    backbone = load_backbone(str(models[kind]), device="cpu")
+    assert backbone.precision == "float32"
+    frames = np.random.default_rng(0).integers(0, 256, (4, *backbone.preprocessing.shape), np.uint8)
+    mean, std = (np.array(model.visual.preprocess_cfg[key], np.float32) for key in ("mean", "std"))
+    pixels = torch.from_numpy(((frames / np.float32(255) - mean) / std).transpose(0, 3, 1, 2).copy())
+    with torch.inference_mode():
+        images, texts = model.encode_image(pixels).numpy(), model.encode_text(tokenizer(TEXTS)).numpy()
+    assert cosines(backbone.encode_images(frames), images).min() >= 0.9999
+    # Not only its direction: the same numbers.
+    np.testing.assert_allclose(backbone.encode_images(frames), images, atol=1e-4 * np.abs(images).max())
+    for batch_size in (None, 2):
+        found = backbone.encode_texts(TEXTS, batch_size=batch_size)
+        assert cosines(found.features, texts).min() >= 0.9999
+        np.testing.assert_allclose(found.features, texts, atol=1e-4 * np.abs(texts).max())
+        assert found.num_cut == 1
+    info = backbone.info
+    assert info.dim == images.shape[1] and info.context_length == model.context_length
+    assert info.logit_scale == pytest.approx(float(model.logit_scale.exp().detach()), rel=1e-6)
+    bias = model.logit_bias
+    assert info.logit_bias == (None if bias is None else pytest.approx(float(bias.detach())))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_preprocessing_is_open_clips_own(
+    kind: str, models: dict[str, Path], originals: dict[str, tuple]
+) -> None:
+    import open_clip
+
+    model, transform, _ = originals[kind]
+    told = open_clip.get_model_preprocess_cfg(model)
+    ours = describe_backbone(str(models[kind])).preprocessing
+    size = told["size"]
+    assert (ours.height, ours.width) == ((size, size) if isinstance(size, int) else tuple(size))
+    assert (ours.mean, ours.std) == (tuple(told["mean"]), tuple(told["std"]))
+    assert ours.interpolation == told["interpolation"]
+    assert ours.resize == {"shortest": "crop", "squash": "squash"}[told["resize_mode"]]
+    rng = np.random.default_rng(1)
+    small = Image.fromarray(rng.integers(0, 256, (9, 16, 3), np.uint8))
+    # Both sides divide: how the longer side is rounded is another question, told in docs/backbones.md.
+    picture = small.resize((256, 128), Image.Resampling.BICUBIC)
+    pixels = np.asarray(ours.fitted(picture), np.float32) / 255
+    theirs = transform(picture).numpy().transpose(1, 2, 0) * np.array(ours.std) + np.array(ours.mean)
+    assert np.abs(pixels - theirs).max() < 1.5 / 255
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_tower_gives_what_both_give(kind: str, models: dict[str, Path]) -> None:
+    both, text, image = (
+        load_backbone(str(models[kind]), device="cpu", towers=towers) for towers in ("both", "text", "image")
+    )
+    frames = np.random.default_rng(2).integers(0, 256, (3, *both.preprocessing.shape), np.uint8)
+    np.testing.assert_array_equal(both.encode_images(frames), image.encode_images(frames))
+    np.testing.assert_array_equal(both.encode_texts(TEXTS).features, text.encode_texts(TEXTS).features)
+
+
+@pytest.mark.parametrize("kind", ["clip", "pe", "siglip"])
+def test_a_row_is_the_same_whatever_else_is_encoded(kind: str, models: dict[str, Path]) -> None:
+    backbone = load_backbone(str(models[kind]), device="cpu")
+    together = backbone.encode_texts(TEXTS, batch_size=4).features
+    for index, text in enumerate(TEXTS):
+        np.testing.assert_array_equal(
+            backbone.encode_texts([text], batch_size=4).features[0], together[index]
+        )
+    frames = np.random.default_rng(3).integers(0, 256, (4, *backbone.preprocessing.shape), np.uint8)
+    turned = backbone.encode_images(frames[::-1].copy())[::-1]
+    np.testing.assert_array_equal(backbone.encode_images(frames), turned)
+
+
+def test_texts_are_cut_at_whole_words(models: dict[str, Path]) -> None:
+    backbone = load_backbone(str(models["pe"]), device="cpu", towers="text")
+    found = backbone.encode_texts(["red dog " * 16, "red dog"])
+    assert found.num_cut == 1 and backbone.info.context_length == 32
+    assert backbone.cut_text("red dog " * 16, None).split() == ["red", "dog"] * 15
+    assert backbone.cut_text("red  dog", 4) == "red  dog" and backbone.cut_text("red dog", 3) == "red"
+    short = backbone.encode_texts(["red dog"], max_tokens=3)
+    assert short.num_cut == 1
+    np.testing.assert_allclose(short.features, backbone.encode_texts(["red"]).features, rtol=1e-5, atol=1e-6)

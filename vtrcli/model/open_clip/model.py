@@ -1,0 +1,309 @@
+"""The towers of a folder in open_clip's layout, built by open_clip, and texts as each model was trained to read them.
+
+This module imports torch at the top and is therefore imported inside functions only; open_clip is imported when the
+first tower is built.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.metadata
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch.overrides import TorchFunctionMode
+
+from vtrcli.errors import InputError, UsageError, WeightsError
+from vtrcli.model.backbone import (
+    Description,
+    TextFeatures,
+    Towers,
+    batches_by_length,
+    normalised_pixels,
+    require_frames,
+    torch_dtype,
+)
+from vtrcli.model.open_clip.folder import ModelFolder, unusable
+from vtrcli.model.open_clip.hub import INSTALL
+
+_SCALES = ("logit_scale", "logit_bias")
+# No model reads so far; it bounds the tokenizer, whose time grows with the square of a word's length.
+_MAX_CHARACTERS = 4096
+
+
+def load(
+    folder: ModelFolder, described: Description, *, device: str, precision: str, towers: Towers
+) -> OpenClipBackbone:
+    """One or both towers; of the weights only the tensors of these are read. Raises WeightsError."""
+    _require_open_clip()
+    dtype = torch_dtype(precision)
+    image = _tower(folder, "image", device=device, dtype=dtype) if towers != "text" else None
+    text = _tower(folder, "text", device=device, dtype=dtype) if towers != "image" else None
+    return OpenClipBackbone(
+        image,
+        text,
+        _tokens_of(folder) if text is not None else None,
+        described,
+        is_causal=folder.is_causal,
+        device=device,
+        precision=precision,
+    )
+
+
+def _require_open_clip() -> None:
+    """Raises WeightsError where it is not installed, or not with a torchvision that fits torch."""
+    if importlib.util.find_spec("open_clip") is None:
+        raise WeightsError(
+            "the package open_clip is not installed",
+            allowed="models in open_clip's layout need it",
+            to_do=f"run: {INSTALL}",
+        )
+    try:
+        import open_clip  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        release, _, build = torch.__version__.partition("+")
+        major, minor = release.split(".")[:2]
+        fitting = f"torchvision==0.{int(minor) + 15}.*" if major == "2" else "torchvision"
+        index = f" --index-url https://download.pytorch.org/whl/{build}" if build else ""
+        raise WeightsError(
+            f"open_clip cannot be imported ({str(error).partition(chr(10))[0]})",
+            allowed=f"torch {torch.__version__} needs {fitting} of the same build",
+            to_do=f"run: python -m pip install --force-reinstall --no-deps '{fitting}'{index}",
+        ) from error
+
+
+class _WithoutInitialisation(TorchFunctionMode):
+    """Parameters stay as they were allocated, since all are read from the file: seconds less for a large tower."""
+
+    _IN_PLACE = frozenset(
+        getattr(torch.Tensor, name)
+        for name in ("uniform_", "normal_", "fill_", "zero_", "erfinv_", "mul_", "add_", "clamp_", "trunc_")
+    )
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        target = args[0] if args else kwargs.get("tensor")
+        is_fill = func in self._IN_PLACE or getattr(func, "__module__", "") == "torch.nn.init"
+        if is_fill and isinstance(target, torch.nn.Parameter):
+            return target
+        return func(*args, **kwargs)
+
+
+def _tower(folder: ModelFolder, tower: str, *, device: str, dtype: torch.dtype) -> Any:
+    """open_clip's module of one tower, with its weights, as its `create_model` would build it."""
+    from open_clip.model import _build_text_tower, _build_vision_tower
+
+    told = copy.deepcopy(folder.architecture)
+    told["vision_cfg"]["timm_model_pretrained"] = False  # else timm would ask the network
+    build = _build_vision_tower if tower == "image" else _build_text_tower
+    try:
+        with _WithoutInitialisation():
+            module = build(
+                told["embed_dim"],
+                told["vision_cfg" if tower == "image" else "text_cfg"],
+                bool(told.get("quick_gelu", False)),
+            )
+    except (TypeError, ValueError, RuntimeError, KeyError, AssertionError) as error:
+        version = importlib.metadata.version("open_clip_torch")
+        raise unusable(
+            folder.path,
+            f"open_clip {version} cannot build its {tower} tower ({error})",
+            to_do="check model_cfg, or update open_clip_torch and timm",
+        ) from error
+    state = _state(folder, tower)
+    expected = module.state_dict()
+    if not any(key in expected for key in state):
+        raise unusable(folder.path, f"{folder.weights.name} holds no {tower} tower of this architecture")
+    missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    others = [key for key in state.keys() & expected.keys() if state[key].shape != expected[key].shape]
+    if missing or unknown or others:
+        odd = f"no {missing[0]!r}" if missing else f"an unknown {unknown[0]!r}" if unknown else ""
+        odd = (
+            odd
+            or f"{others[0]!r} of shape {list(state[others[0]].shape)}, not {list(expected[others[0]].shape)}"
+        )
+        raise unusable(
+            folder.path, f"{folder.weights.name} is of another architecture: its {tower} tower has {odd}"
+        )
+    module.load_state_dict(state, assign=True)
+    module = module.eval().requires_grad_(False)
+    if tower == "image" and told["vision_cfg"].get("timm_model_name"):
+        from timm.utils.model import reparameterize_model
+
+        # MobileCLIP's training branches become one convolution each: the same numbers, several times faster.
+        module.trunk = reparameterize_model(module.trunk, inplace=True)
+    return module.to(device=device, dtype=dtype)
+
+
+def _state(folder: ModelFolder, tower: str) -> dict[str, torch.Tensor]:
+    """The tensors of one tower under their names inside it; those of texts have a prefix in newer files alone."""
+    state = {}
+    try:
+        with safe_open(folder.weights, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118
+                if key not in _SCALES and key.startswith("visual.") == (tower == "image"):
+                    tensor = file.get_tensor(key)
+                    name = key.removeprefix("visual." if tower == "image" else "text.")
+                    state[name] = tensor.float() if tensor.is_floating_point() else tensor
+    except (OSError, SafetensorError) as error:
+        raise unusable(folder.path, f"{folder.weights.name} is damaged ({error})") from error
+    return state
+
+
+def _shortened(text_tower: Any, length: int) -> Any:
+    """The same tower for texts of `length` tokens: open_clip's cuts its positions to fit, but not its mask."""
+    shorter = copy.copy(text_tower)
+    shorter._buffers = {**text_tower._buffers, "attn_mask": text_tower.attn_mask[:length, :length]}
+    return shorter
+
+
+class _BytePairs:
+    """open_clip's own tokenizer: CLIP's vocabulary; zeros behind the end."""
+
+    pad_id = 0
+
+    def __init__(self, folder: ModelFolder) -> None:
+        from open_clip.tokenizer import SimpleTokenizer
+
+        self._tokenizer = SimpleTokenizer(**(folder.text.get("tokenizer_kwargs") or {}))
+
+    def __call__(self, text: str, limit: int) -> tuple[list[int], bool]:
+        """Ids with start and end, at most `limit`, and whether the text was cut."""
+        ids = self._tokenizer.encode(text[:_MAX_CHARACTERS])
+        start, end = self._tokenizer.sot_token_id, self._tokenizer.eot_token_id
+        return [start, *ids[: limit - 2], end], len(ids) > limit - 2 or len(text) > _MAX_CHARACTERS
+
+
+class _Transformers:
+    """The tokenizer of transformers that lies in the folder."""
+
+    def __init__(self, folder: ModelFolder) -> None:
+        if importlib.util.find_spec("transformers") is None:
+            raise WeightsError(
+                f"the tokenizer of {folder.path} needs the package transformers, which is not installed",
+                allowed="models with open_clip's own tokenizer do without",
+                to_do="run: python -m pip install transformers sentencepiece",
+            )
+        from open_clip.tokenizer import HFTokenizer
+
+        kwargs = folder.text.get("tokenizer_kwargs") or {}
+        try:
+            self._tokenizer = HFTokenizer(
+                str(folder.path), context_length=folder.context_length, local_files_only=True, **kwargs
+            )
+        except Exception as error:  # whatever the files bring about in transformers
+            raise unusable(folder.path, f"its tokenizer cannot be loaded ({error})") from error
+        self.pad_id = int(self._tokenizer.tokenizer.pad_token_id or 0)
+
+    def __call__(self, text: str, limit: int) -> tuple[list[int], bool]:
+        """As `_BytePairs`; what stands at the ends is the tokenizer's own affair."""
+        whole = self._tokenizer.tokenizer(self._tokenizer.clean_fn(text[:_MAX_CHARACTERS])).input_ids
+        ids = self._tokenizer([text[:_MAX_CHARACTERS]], context_length=limit)[0].tolist()
+        return ids, len(whole) > limit or len(text) > _MAX_CHARACTERS
+
+
+def _tokens_of(folder: ModelFolder) -> _BytePairs | _Transformers:
+    tokens = _Transformers(folder) if folder.tokenizer_files else _BytePairs(folder)
+    vocabulary = int(folder.text.get("vocab_size", 49408))
+    highest = max(tokens("a photo of a dog", folder.context_length)[0])
+    if highest >= vocabulary:
+        raise unusable(
+            folder.path,
+            f"its tokenizer does not fit: it gives token {highest} of a vocabulary of {vocabulary}",
+        )
+    return tokens
+
+
+class OpenClipBackbone:
+    """One loaded model, or one tower of it. See `vtrcli.model.backbone.Backbone`."""
+
+    def __init__(
+        self,
+        image: Any,
+        text: Any,
+        tokens: _BytePairs | _Transformers | None,
+        described: Description,
+        *,
+        is_causal: bool,
+        device: str,
+        precision: str,
+    ) -> None:
+        self._image, self._text, self._tokens = image, text, tokens
+        self.info, self.preprocessing = described
+        self._is_causal = is_causal
+        self.device, self.precision = device, precision
+
+    def encode_images(self, frames: np.ndarray) -> np.ndarray:
+        """See `Backbone.encode_images`."""
+        tower = self._required(self._image, "image")
+        require_frames(frames, self.preprocessing)
+        if not len(frames):
+            return np.zeros((0, self.info.dim), np.float32)
+        pixels = normalised_pixels(frames, self.preprocessing, device=self.device)
+        with torch.inference_mode():
+            return self._finite(tower(pixels.to(torch_dtype(self.precision))))
+
+    def encode_texts(
+        self, texts: Sequence[str], *, batch_size: int | None = None, max_tokens: int | None = None
+    ) -> TextFeatures:
+        """See `Backbone.encode_texts`. Where attention sees the padding, every text has the length of the training."""
+        tower = self._required(self._text, "text")
+        if isinstance(texts, str):
+            raise InputError("one text", allowed="a list of texts", to_do="pass [text]")
+        rows = [self._row(text, max_tokens) for text in texts]
+        features = np.zeros((len(rows), self.info.dim), np.float32)
+        for chosen in batches_by_length([len(ids) for ids, _ in rows], batch_size):
+            length = max(len(rows[index][0]) for index in chosen)
+            tokens = torch.zeros(max(len(chosen), batch_size or 0), length, dtype=torch.long)
+            for place, index in enumerate(chosen):
+                tokens[place, : len(rows[index][0])] = torch.tensor(rows[index][0])
+            tokens[len(chosen) :] = tokens[0]
+            with torch.inference_mode():
+                encode = _shortened(tower, length) if self._is_causal else tower
+                features[chosen] = self._finite(encode(tokens.to(self.device)))[: len(chosen)]
+        return TextFeatures(features=features, num_cut=sum(was_cut for _, was_cut in rows))
+
+    def cut_text(self, text: str, max_tokens: int | None) -> str:
+        """See `Backbone.cut_text`."""
+        if not self._row(text, max_tokens)[1]:
+            return text
+        words = text[:_MAX_CHARACTERS].split()
+        low, high = 0, len(words)  # so many fit; so many might
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._row(" ".join(words[:middle]), max_tokens)[1]:
+                high = middle - 1
+            else:
+                low = middle
+        return " ".join(words[:low])
+
+    def _row(self, text: str, max_tokens: int | None) -> tuple[list[int], bool]:
+        """Token ids, and whether the text was cut; as long as the context unless attention looks back alone."""
+        tokens: _BytePairs | _Transformers = self._required(self._tokens, "text")
+        context = self.info.context_length
+        ids, was_cut = tokens(text, context if max_tokens is None else min(max_tokens, context))
+        return ids if self._is_causal else ids + [tokens.pad_id] * (context - len(ids)), was_cut
+
+    def _finite(self, features: Any) -> np.ndarray:
+        found: np.ndarray = (features[0] if isinstance(features, tuple) else features).float().cpu().numpy()
+        if not np.isfinite(found).all():
+            raise WeightsError(
+                f"{self.info.name} gives features that are NaN or infinite in {self.precision}",
+                allowed="features are finite",
+                to_do="use --precision float32",
+            )
+        return found
+
+    def _required(self, part: Any, tower: str) -> Any:
+        if part is None:
+            other = "image" if tower == "text" else "text"
+            raise UsageError(
+                f"only the {other} tower of {self.info.name} is loaded",
+                allowed=f"this needs the {tower} tower",
+                to_do=f"load the backbone with towers='both' or towers='{tower}'",
+            )
+        return part
