@@ -37,7 +37,7 @@ MOST_IMPORTED = 42  # modules of a search with a run, beyond those that the comm
 # Files that the walks of tools/house.py may visit; what is aimed at stands there.
 MOST_VISITED = {
     "extract of one video": 32,
-    "search with the run": 35,
+    "search with the run": 43,
     "eval of a matrix": 10,
     "an epoch of training": 35,
 }
