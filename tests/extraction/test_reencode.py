@@ -55,6 +55,18 @@ def test_kept_frames_give_the_features_of_the_extraction_bit_for_bit(
     np.testing.assert_array_equal(seen.astype(np.float16), tiny_store.features("a"))
 
 
+def test_new_checksums_do_not_vouch_for_damage(
+    tiny_store: FeatureStore, weights: str, tmp_path: Path
+) -> None:
+    (path,) = (tiny_store.path / "frames").iterdir()
+    body = bytearray(path.read_bytes())
+    body[-40] ^= 0xFF
+    path.write_bytes(body)
+    with pytest.raises(StoreError, match="is damaged: the bytes of jpeg are not those that were written"):
+        reencode_frames(tiny_store.path, target=tmp_path / "again", backbone=weights, device="cpu")
+    assert not (tmp_path / "again").exists()
+
+
 def test_without_kept_frames_the_way_out_is_named_and_no_store_is_left(weights: str, tmp_path: Path) -> None:
     make_video(tmp_path / "a.mp4", seconds=0.5)
     extract(

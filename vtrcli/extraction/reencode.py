@@ -12,6 +12,7 @@ from vtrcli.errors import StoreError
 from vtrcli.extraction.extract import store_config
 from vtrcli.model.backbone import Backbone, FrameBatcher, default_batch_size
 from vtrcli.model.families import load_backbone
+from vtrcli.store.compact import require_sound
 from vtrcli.store.config import writing
 from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, decode_frame, frames_of, require_same_cut
 from vtrcli.store.reader import FeatureStore, Location
@@ -40,7 +41,7 @@ def reencode_frames(
         The number of videos encoded.
 
     Raises:
-        StoreError: the source keeps no frames or frames of another cut, or the target is of another backbone.
+        StoreError: the source keeps no frames, damaged ones or those of another cut; the target has another backbone.
     """
     opened = FeatureStore(source)
     loaded = load_backbone(backbone, device=device, towers="image")
@@ -65,6 +66,9 @@ def reencode_frames(
             {"aspect": "display", **opened.config.preprocessing},
         )
         writer = StoreWriter(target, backbone_sha256=loaded.info.sha256, config=config)
+        for number in sorted({location.shard for location in todo}):
+            frames = source / FRAME_FOLDER / opened.shards[number].path.name
+            require_sound(opened.shards[number], frames if frames.exists() else None)
         try:
             for number, location in enumerate(todo, start=1):
                 record = replace(location.record, root=names.get(location.record.root or ""))
