@@ -17,6 +17,7 @@ from vtrcli.cli.output import (
     print_json,
     print_line,
     print_rows,
+    stdout,
 )
 from vtrcli.cli.settings import VtrCommand
 from vtrcli.errors import UsageError, WeightsError
@@ -43,11 +44,11 @@ def list_command(json_output: bool = options.JSON) -> None:
         return
     columns = [
         Column("name", style="bold"),
-        Column("params", is_right=True),
-        Column("dim", is_right=True),
+        Column("params", is_right=True, leaves=1),
+        Column("dim", is_right=True, leaves=4),
         Column("input", is_right=True),
-        Column("languages"),
-        Column("licence"),
+        Column("languages", leaves=2),
+        Column("licence", leaves=3),
         Column("R@1", is_right=True),
         Column("state"),
         Column("size", is_right=True),
@@ -70,7 +71,7 @@ def list_command(json_output: bool = options.JSON) -> None:
     ]
     print_columns(columns, rows)
     sources = sorted({entry.source for entry in entries if entry.source})
-    print_line(f"R@1: zero-shot, MSR-VTT 1k-A, text to video, as published ({'; '.join(sources)}).")
+    stdout().print(f"R@1: zero-shot, MSR-VTT 1k-A, text to video, as published ({'; '.join(sources)}).")
 
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr models pull ViT-B/32[/bold]")
