@@ -95,12 +95,12 @@ _LARGE = {"mobileclip-s0": deepcopy(CONFIGS["mobileclip"])}
 _LARGE["mobileclip-s0"]["model_cfg"]["vision_cfg"].update(timm_model_name="fastvit_mci0", image_size=256)
 
 
-def write_folder(folder: Path, kind: str) -> Path:
-    """A whole folder of one kind, with random weights."""
+def write_folder(folder: Path, config: str | dict[str, Any]) -> Path:
+    """A whole folder of one kind, or of a config, with random weights."""
     import open_clip
 
     folder.mkdir(parents=True)
-    write_config(folder, {**CONFIGS, **_LARGE}[kind])
+    write_config(folder, {**CONFIGS, **_LARGE}[config] if isinstance(config, str) else config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)

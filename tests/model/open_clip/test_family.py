@@ -408,6 +408,18 @@ def test_describing_needs_neither_torch_nor_open_clip(models: dict[str, Path]) -
     assert done.stdout.strip() == "[]"
 
 
+def test_a_query_needs_neither_torchvision_nor_timm(models: dict[str, Path]) -> None:
+    """Their import takes longer than torch's, and this process has no crutch that makes torchvision work."""
+    code = (
+        "import sys; from vtrcli.model.families import load_backbone; "
+        f"tower = load_backbone({str(models['siglip'])!r}, device='cpu', towers='text'); "
+        "assert tower.encode_texts(['red']).features.any(); "
+        "print([name for name in ('open_clip', 'timm', 'torchvision') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_from_videos_to_a_search(models: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     for name in ("a", "b"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.model.open_clip.folders import CONFIGS
+from tests.model.open_clip.folders import CONFIGS, config_of, write_folder
 from vtrcli.model.families import describe_backbone, load_backbone
 
 TEXTS = [
@@ -108,6 +109,36 @@ def test_a_row_is_the_same_whatever_else_is_encoded(kind: str, models: dict[str,
     frames = np.random.default_rng(3).integers(0, 256, (4, *backbone.preprocessing.shape), np.uint8)
     turned = backbone.encode_images(frames[::-1].copy())[::-1]
     np.testing.assert_array_equal(backbone.encode_images(frames), turned)
+
+
+def test_a_tokenizer_of_transformers_is_read_from_the_folder(tmp_path: Path) -> None:
+    """SigLIP's way; the package transformers is in no extra, so this is skipped where nobody installed it."""
+    pytest.importorskip("transformers")
+    import open_clip
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = "<pad> <eos> <unk> a red dog cat runs over the hill".split()
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+    config = config_of("siglip")
+    config["model_cfg"]["text_cfg"].update(
+        hf_tokenizer_name="timm/x", vocab_size=len(words), context_length=16
+    )
+    folder = write_folder(tmp_path / "model", config)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    named = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
+    told = {"tokenizer_class": "PreTrainedTokenizerFast", **named}
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    model, *_ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    texts = ["A Red dog!", "the cat runs", "red dog " * 20, ""]
+    with torch.inference_mode():
+        theirs = model.eval().encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")(texts)).numpy()
+    backbone = load_backbone(str(folder), device="cpu", towers="text")
+    found = backbone.encode_texts(texts)
+    np.testing.assert_allclose(found.features, theirs, atol=1e-5)
+    assert found.num_cut == 1
+    assert backbone.cut_text("red dog " * 20, None).split() == ["red", "dog"] * 7 + ["red"]
 
 
 def test_texts_are_cut_at_whole_words(models: dict[str, Path]) -> None:

@@ -1,7 +1,7 @@
 """The towers of a folder in open_clip's layout, built by open_clip, and texts as each model was trained to read them.
 
-This module imports torch at the top and is therefore imported inside functions only; open_clip is imported when the
-first tower is built.
+This module imports torch at the top and is therefore imported inside functions only. A text tower needs two files of
+open_clip and not the package, whose import of torchvision and timm takes longer than torch's: a query starts sooner.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 import copy
 import importlib.metadata
 import importlib.util
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,11 @@ from vtrcli.model.backbone import (
 from vtrcli.model.open_clip.folder import ModelFolder, unusable
 from vtrcli.model.open_clip.hub import INSTALL
 
+# Keys of a `text_cfg` that are of the tokenizer, of transformers' towers, or go in another way.
+_NOT_OF_THE_TEXT_TOWER = frozenset(
+    "hf_tokenizer_name tokenizer_mode tokenizer_kwargs hf_model_name hf_model_pretrained hf_proj_type hf_pooler_type"
+    " final_ln_after_pool act_kwargs norm_kwargs".split()
+)
 _SCALES = ("logit_scale", "logit_bias")
 # No model reads so far; it bounds the tokenizer, whose time grows with the square of a word's length.
 _MAX_CHARACTERS = 4096
@@ -39,7 +47,7 @@ def load(
     folder: ModelFolder, described: Description, *, device: str, precision: str, towers: Towers
 ) -> OpenClipBackbone:
     """One or both towers; of the weights only the tensors of these are read. Raises WeightsError."""
-    _require_open_clip()
+    _require_open_clip(whole=towers != "text")
     dtype = torch_dtype(precision)
     image = _tower(folder, "image", device=device, dtype=dtype) if towers != "text" else None
     text = _tower(folder, "text", device=device, dtype=dtype) if towers != "image" else None
@@ -54,14 +62,16 @@ def load(
     )
 
 
-def _require_open_clip() -> None:
-    """Raises WeightsError where it is not installed, or not with a torchvision that fits torch."""
+def _require_open_clip(*, whole: bool) -> None:
+    """Raises WeightsError where it is not installed, or, the whole of it, not with a torchvision that fits torch."""
     if importlib.util.find_spec("open_clip") is None:
         raise WeightsError(
             "the package open_clip is not installed",
             allowed="models in open_clip's layout need it",
             to_do=f"run: {INSTALL}",
         )
+    if not whole:
+        return
     try:
         import open_clip  # noqa: F401
     except (ImportError, RuntimeError) as error:
@@ -74,6 +84,41 @@ def _require_open_clip() -> None:
             allowed=f"torch {torch.__version__} needs {fitting} of the same build",
             to_do=f"run: python -m pip install --force-reinstall --no-deps '{fitting}'{index}",
         ) from error
+
+
+@cache
+def _open_clip_file(name: str) -> ModuleType:
+    """`open_clip.transformer` or `open_clip.tokenizer` without the rest of the package.
+
+    They run under a package name of their own; `utils`, which asks for torchvision, is stood in for by what they use.
+    """
+    package = "vtrcli._open_clip"
+    if package not in sys.modules:
+        spec = importlib.util.find_spec("open_clip")
+        parent, utils = ModuleType(package), ModuleType(f"{package}.utils")
+        parent.__path__ = list(spec.submodule_search_locations or []) if spec else []
+        vars(utils).update(
+            to_2tuple=lambda value: value if isinstance(value, tuple) else (value, value),
+            feature_take_indices=None,  # for intermediate features, which nobody here asks for
+        )
+        sys.modules[package], sys.modules[utils.__name__] = parent, utils
+    return importlib.import_module(f"{package}.{name}")
+
+
+def _build_text_tower(embed_dim: int, told: dict[str, Any], quick_gelu: bool) -> torch.nn.Module:
+    """As `open_clip.model._build_text_tower`, from a `text_cfg`."""
+    parts = _open_clip_file("transformer")
+    activation = parts.QuickGELU if quick_gelu else torch.nn.GELU
+    norm = parts.LayerNorm
+    if told.get("act_kwargs") is not None:
+        activation = partial(activation, **told["act_kwargs"])
+    if told.get("norm_kwargs"):
+        norm = partial(norm, **told["norm_kwargs"])
+    sizes = {key: value for key, value in told.items() if key not in _NOT_OF_THE_TEXT_TOWER}
+    tower: torch.nn.Module = parts.TextTransformer(
+        **sizes, output_dim=embed_dim, act_layer=activation, norm_layer=norm
+    )
+    return tower
 
 
 class _WithoutInitialisation(TorchFunctionMode):
@@ -95,11 +140,13 @@ class _WithoutInitialisation(TorchFunctionMode):
 
 def _tower(folder: ModelFolder, tower: str, *, device: str, dtype: torch.dtype) -> Any:
     """open_clip's module of one tower, with its weights, as its `create_model` would build it."""
-    from open_clip.model import _build_text_tower, _build_vision_tower
-
     told = copy.deepcopy(folder.architecture)
     told["vision_cfg"]["timm_model_pretrained"] = False  # else timm would ask the network
-    build = _build_vision_tower if tower == "image" else _build_text_tower
+    build: Callable[..., torch.nn.Module] = _build_text_tower
+    if tower == "image":
+        from open_clip.model import _build_vision_tower
+
+        build = _build_vision_tower
     try:
         with _WithoutInitialisation():
             module = build(
@@ -135,7 +182,8 @@ def _tower(folder: ModelFolder, tower: str, *, device: str, dtype: torch.dtype) 
         from timm.utils.model import reparameterize_model
 
         # MobileCLIP's training branches become one convolution each: the same numbers, several times faster.
-        module.trunk = reparameterize_model(module.trunk, inplace=True)
+        trunk: Any = module.trunk
+        module.trunk = reparameterize_model(trunk, inplace=True)
     return module.to(device=device, dtype=dtype)
 
 
@@ -167,9 +215,9 @@ class _BytePairs:
     pad_id = 0
 
     def __init__(self, folder: ModelFolder) -> None:
-        from open_clip.tokenizer import SimpleTokenizer
-
-        self._tokenizer = SimpleTokenizer(**(folder.text.get("tokenizer_kwargs") or {}))
+        self._tokenizer = _open_clip_file("tokenizer").SimpleTokenizer(
+            **(folder.text.get("tokenizer_kwargs") or {})
+        )
 
     def __call__(self, text: str, limit: int) -> tuple[list[int], bool]:
         """Ids with start and end, at most `limit`, and whether the text was cut."""
@@ -188,11 +236,9 @@ class _Transformers:
                 allowed="models with open_clip's own tokenizer do without",
                 to_do="run: python -m pip install transformers sentencepiece",
             )
-        from open_clip.tokenizer import HFTokenizer
-
         kwargs = folder.text.get("tokenizer_kwargs") or {}
         try:
-            self._tokenizer = HFTokenizer(
+            self._tokenizer = _open_clip_file("tokenizer").HFTokenizer(
                 str(folder.path), context_length=folder.context_length, local_files_only=True, **kwargs
             )
         except Exception as error:  # whatever the files bring about in transformers
