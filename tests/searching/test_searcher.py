@@ -317,6 +317,21 @@ def test_weights_that_are_not_those_of_the_store_are_refused(store: Path, tmp_pa
         search("never asked before", store=copied, device="cpu")
 
 
+def test_a_store_that_tells_of_other_dimensions_than_its_weights_have_is_refused(
+    store: Path, tmp_path: Path
+) -> None:
+    import json
+    import shutil
+
+    search("a dog", store=store, device="cpu")  # so that a catalogue is kept, and no shard is opened
+    copied = Path(shutil.copytree(store, tmp_path / "store"))
+    config = json.loads((copied / "store.json").read_text())
+    config["backbone"]["dim"] //= 2
+    (copied / "store.json").write_text(json.dumps(config))
+    with pytest.raises(StoreError, match="tells of features with 16 dimensions; those of .* have 32"):
+        search("a dog", store=copied, device="cpu")
+
+
 def test_the_demo_backbone_says_that_it_knows_no_other_videos(
     store: Path, demo: Path, tmp_path: Path
 ) -> None:

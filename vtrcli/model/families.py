@@ -99,7 +99,7 @@ def open_tower(
 
     Raises:
         WeightsError: it cannot be loaded.
-        StoreError: the weights of that name are other ones now.
+        StoreError: the weights of that name are other ones now, or store.json says of them what they are not.
     """
     backbone = load_backbone(made_by.name, sha256=made_by.sha256, device=device, towers=tower)
     if backbone.info.sha256 != made_by.sha256:
@@ -108,5 +108,11 @@ def open_tower(
             f"({made_by.sha256[:12]}, not {backbone.info.sha256[:12]})",
             allowed="the weights that made the features",
             to_do=f"put them back, or extract into a new store with `--backbone {made_by.name}`",
+        )
+    if backbone.info.dim != made_by.dim:
+        raise StoreError(
+            f"store.json in {store} tells of features with {made_by.dim} dimensions",
+            allowed=f"those of {made_by.name} have {backbone.info.dim}",
+            to_do="restore store.json, or extract into a new --store",
         )
     return backbone
