@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,21 @@ from PIL import Image
 
 from tests.store.stores import SHA256, make_record, make_store
 from vtrcli.errors import StoreError, VideoError
+from vtrcli.files import write_whole
 from vtrcli.store.failures import append_failure, make_failure, read_failures
 from vtrcli.store.frames import (
     FrameJpegs,
     FrameShard,
     decode_frame,
     encode_jpegs,
+    encode_whole,
+    frame_shard_bytes,
     frames_of,
     videos_without_frames,
 )
 from vtrcli.store.maps import PartFile
 from vtrcli.store.reader import FeatureStore, shard_paths
+from vtrcli.store.shard import open_tensors
 from vtrcli.store.verify import verify
 from vtrcli.store.writer import StoreWriter, remove_videos
 
@@ -233,6 +238,20 @@ def test_kept_frames_lose_nothing_and_those_of_older_stores_are_read(tmp_path: P
         decode_frame(buffer.getvalue(), size=24)
 
 
+def test_a_program_that_knows_no_whole_pictures_refuses_them_and_reads_the_others(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (1, 24, 32, 3), np.uint8)
+    kept = {"cut": encode_jpegs(pixels[:, :, :24]), "whole": (encode_whole(pixels[0]),)}
+    for name, images in kept.items():
+        write_whole(tmp_path / name, frame_shard_bytes([(name, FrameJpegs(images), np.zeros(1))]))
+        assert FrameShard(tmp_path / name).is_whole(name) == (name == "whole")
+    as_before = partial(open_tensors, file_format="vtr-frames", called="a frame shard", newest=1)
+    assert as_before(tmp_path / "cut").metadata["version"] == "1"
+    with pytest.raises(
+        StoreError, match=r"has format version 2; this vtr reads versions up to 1; update vtr"
+    ):
+        as_before(tmp_path / "whole")
+
+
 def test_a_shard_may_hold_videos_with_and_without_frames(tmp_path: Path) -> None:
     make_store(tmp_path, {})
     images = encode_jpegs(np.zeros((2, 8, 8, 3), np.uint8))
@@ -294,7 +313,7 @@ def test_a_folder_of_frames_that_cannot_be_made_is_an_error(tmp_path: Path) -> N
     ("old", "new", "detail"),
     [
         (b'"version":"1"', b'"version":"x"', "is damaged: its format version is 'x'"),
-        (b'"version":"1"', b'"version":"2"', "has format version 2"),
+        (b'"version":"1"', b'"version":"3"', "has format version 3; this vtr reads versions up to 2"),
         (b'"videos":"[', b'"videos":"{', "the video list cannot be read"),
         (b'[\\"a\\"]', b"[12345]", "the video list cannot be read"),
         (b'"format":"vtr-frames"', b'"format":"vtr-others"', "it is not a frame shard"),

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FRAMES_FORMAT = "vtr-frames"
+# A file with whole pictures is of another version: who takes them for what the encoder saw would squash them.
+CUT_VERSION, WHOLE_VERSION = 1, 2
 FRAME_FOLDER = "frames"
 IMAGE_FORMATS = ("WEBP", "JPEG")  # the only ones that an image of a store is opened as
 # The last bytes of a whole picture, an XMP packet of even length: whoever copies the image copies it.
@@ -147,7 +149,9 @@ def frame_shard_bytes(kept: list[tuple[str, FrameJpegs, np.ndarray]]) -> bytes:
         "offsets": np.cumsum([0, *(len(video.images) for _, video, _ in kept)], dtype=np.int64),
         "timestamps": np.concatenate([times for _, _, times in kept]).astype("<f4"),
     }
-    return tensor_bytes(tensors, FRAMES_FORMAT, {"videos": json.dumps([video_id for video_id, _, _ in kept])})
+    version = WHOLE_VERSION if any(map(is_whole, images)) else CUT_VERSION
+    videos = json.dumps([video_id for video_id, _, _ in kept])
+    return tensor_bytes(tensors, FRAMES_FORMAT, {"version": str(version), "videos": videos})
 
 
 class FrameShard:
@@ -159,7 +163,9 @@ class FrameShard:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = open_tensors(path, file_format=FRAMES_FORMAT, called="a frame shard")
+        self._file = open_tensors(
+            path, file_format=FRAMES_FORMAT, called="a frame shard", newest=WHOLE_VERSION
+        )
         try:
             names = json.loads(self._file.metadata["videos"])
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

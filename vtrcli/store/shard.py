@@ -211,7 +211,9 @@ def tombstone_bytes(video_ids: Sequence[str], *, dim: int, backbone_sha256: str)
 
 
 def tensor_bytes(tensors: dict[str, np.ndarray], file_format: str, metadata: Mapping[str, str]) -> bytes:
-    """The bytes of a file of a store, with checksums of its tensors and lists in its metadata."""
+    """The bytes of a file of a store, with checksums of its tensors and lists in its metadata.
+
+    `metadata` may tell a version of its own."""
     from safetensors.numpy import save
 
     checksums = {"crc32": json.dumps({name: crc32(tensor) for name, tensor in sorted(tensors.items())})}
@@ -236,12 +238,13 @@ def are_valid_offsets(offsets: np.ndarray, total: int) -> bool:
     return bool(offsets[0] == 0 and offsets[-1] == total and np.all(offsets[1:] > offsets[:-1]))
 
 
-def open_tensors(path: Path, *, file_format: str, called: str) -> TensorFile:
+def open_tensors(path: Path, *, file_format: str, called: str, newest: int = STORE_VERSION) -> TensorFile:
     """Open a tensor file of a store by its header.
 
     Args:
         file_format: what its metadata must say.
         called: the same for people, such as "a feature shard".
+        newest: the newest version of that kind of file that can be read.
 
     Raises:
         StoreError: damaged, of a newer format, or another kind of file.
@@ -252,10 +255,10 @@ def open_tensors(path: Path, *, file_format: str, called: str) -> TensorFile:
     version = file.metadata.get("version", "")
     if not (version.isascii() and version.isdigit() and len(version) < 10):
         raise damaged(path, f"its format version is {version[:20]!r}")
-    if int(version) > STORE_VERSION:
+    if int(version) > newest:
         raise NewerFormatError(
             f"{path} has format version {version}",
-            allowed=f"this vtr reads versions up to {STORE_VERSION}",
+            allowed=f"this vtr reads versions up to {newest}",
             to_do="update vtr: pip install -U vtrcli",
         )
     return file
