@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,22 +25,26 @@ if TYPE_CHECKING:
 DEFAULT_BACKBONE = "ViT-B/32"
 
 
-def families() -> tuple[Family, ...]:
-    """The table of families, in the order in which they are asked; the last takes what no other does."""
+def families() -> Iterator[Family]:
+    """The table of families, in the order in which they are asked; what is not asked is not imported."""
     from vtrcli.model.clip.family import ClipFamily
+
+    yield ClipFamily()
     from vtrcli.model.open_clip.family import OpenClipFamily
 
-    return (OpenClipFamily(), ClipFamily())
+    yield OpenClipFamily()
 
 
 def family_of(name: str) -> Family:
-    """The family that loads a name, file or folder."""
-    return next(family for family in families() if family.takes(name))
+    """The family that loads a name, file or folder; what none of them knows is tried, and told, as CLIP's."""
+    from vtrcli.model.clip.family import ClipFamily
+
+    return next((family for family in families() if family.takes(name)), ClipFamily())
 
 
 def is_published(name: str) -> bool:
     """Whether it names published weights: two of them are never the same."""
-    return any(family.publishes(name) for family in families())
+    return family_of(name).publishes(name)
 
 
 def load_backbone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,15 @@ def _open_clip() -> None:
     with "operator torchvision::nms does not exist". Without that module nothing asks for the operator, which no model
     here uses. A crutch for tests: the product says which torchvision to install."""
     name = "torchvision._meta_registrations"
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for module in [key for key in sys.modules if key.partition(".")[0] == "torchvision"]:
-            del sys.modules[module]
-        sys.modules[name] = types.ModuleType(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what these packages deprecate at import is no affair of a test
+        try:
+            import torchvision  # noqa: F401
+        except RuntimeError:
+            for module in [key for key in sys.modules if key.partition(".")[0] == "torchvision"]:
+                del sys.modules[module]
+            sys.modules[name] = types.ModuleType(name)
+        import open_clip  # noqa: F401
 
 
 @pytest.fixture(scope="session")

@@ -408,6 +408,7 @@ def test_describing_needs_neither_torch_nor_open_clip(models: dict[str, Path]) -
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_a_query_needs_neither_torchvision_nor_timm(models: dict[str, Path]) -> None:
     """Their import takes longer than torch's, and this process has no crutch that makes torchvision work."""
     code = (

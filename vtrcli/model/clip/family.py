@@ -83,8 +83,8 @@ class ClipFamily:
     """CLIP with a ViT or a ResNet, of any sizes: OpenAI's own models, Hugging Face's folders, what was fine-tuned."""
 
     def takes(self, name: str) -> bool:
-        """Everything: what is no CLIP's is told when it is read."""
-        return True
+        """One of OpenAI's names, the demo's or an imported one; files and folders nobody else takes come here."""
+        return known_model(name) is not None or _named(name) is not None
 
     def publishes(self, name: str) -> bool:
         """One of OpenAI's names."""
