@@ -49,7 +49,7 @@ NOT_RUN = {
     r"vtr milvus push .* http://host.*": "needs a Milvus server; a local file is tried below",
     r"make .*|git clone .*": "what .ci/run does, with this test among it",
     r"pip install .*|pipx .*|uv .*": NEEDS_NETWORK,
-    r"vtr models (pull|check) ViT.*": NEEDS_NETWORK,
+    r"vtr models (pull|check) ViT.*|vtr extract .* --backbone pe-core-b16 .*": NEEDS_NETWORK,
     r"vtr demo( --out demo)?": "made this folder",
     r"vtr (extract|store relocate OLD) NEW|vtr extract FOLDER( --prune)?": "a form: capitals stand for folders",
     r".*(…|\.\.\.).*": "a form: dots stand for what is left to say",
@@ -65,6 +65,7 @@ OTHER_EXITS = {
 BEFORE = {
     r"vtr train --finetune --recipe demo .*": "vtr extract ~/Videos --keep-frames --quiet && ",  # added without
     r"vtr init.*": "cd $(mktemp -d) && ",
+    r"vtr cache --backbone NAME --out STORE": "vtr extract ~/Videos --keep-frames --store K -q && VTR_STORE=K ",
     r"vtr train --dataset msrvtt-1ka .*": "rm -rf runs/first && VTR_STORE=msrvtt.store ",
 }
 

@@ -109,7 +109,12 @@ def test_watching_extracts_what_comes_until_it_is_told_to_stop(demo: Path, tmp_p
     folder.mkdir()
     command = [sys.executable, "-m", "vtrcli", "extract", str(folder), "--store", str(tmp_path / "store")]
     command += ["--backbone", "demo", "--watch", "--json", "--quiet"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a job in the background would not hear it
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
+    with process:
         try:
             assert process.stdout is not None
             assert json.loads(process.stdout.readline())["num_found"] == 0

@@ -11,7 +11,7 @@ import typer
 
 from tests.cli.runner import run, run_on_terminal
 from vtrcli import __version__
-from vtrcli.cli.app import app
+from vtrcli.cli.app import app, comes_of_interrupt
 from vtrcli.cli.config import _leaf_commands
 from vtrcli.errors import InputError, StoreError, UsageError, VideoError, WeightsError
 
@@ -105,3 +105,15 @@ def test_the_module_is_the_program() -> None:
         [sys.executable, "-m", "vtrcli", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"vtr {__version__}\n"
+
+
+def test_a_lock_that_a_second_ctrl_c_broke_is_an_interrupt_and_a_bug_is_none() -> None:
+    try:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("release unlocked lock")
+    except RuntimeError as error:
+        assert comes_of_interrupt(error)
+    assert comes_of_interrupt(KeyboardInterrupt())
+    assert not comes_of_interrupt(RuntimeError("release unlocked lock"))

@@ -59,7 +59,9 @@ class VtrGroup(TyperGroup):
             raise typer.Exit(error.exit_code) from error
         except BrokenPipeError:  # `| head`: who reads has enough
             raise typer.Exit from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RuntimeError) as error:
+            if not comes_of_interrupt(error):
+                raise
             typer.echo("vtr: interrupted; what was finished is kept", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
@@ -166,6 +168,16 @@ def _register() -> None:
 
 
 _register()
+
+
+def comes_of_interrupt(error: BaseException) -> bool:
+    """Whether an error is Ctrl-C, or what a lock says when the second one comes while the first lets go of it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, KeyboardInterrupt):
+            return True
+        seen = seen.__context__
+    return False
 
 
 def main() -> None:
