@@ -310,6 +310,7 @@ def test_a_bank_from_captions_or_a_file_gives_relevance_and_corrections(demo: Pa
     assert run("bank", "info").exit_code == 4
 
 
+@pytest.mark.slow
 def test_milvus_gives_the_same_answers_without_a_store(demo: Path, tmp_path: Path) -> None:
     pytest.importorskip("milvus_lite")
     uri = str(tmp_path / "vtr.db")

@@ -100,7 +100,8 @@ def test_validation_sees_the_features_that_a_store_of_the_run_has(toy: Path, tmp
     np.testing.assert_allclose(found.texts.astype(float), rows.features.astype(float), rtol=2e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("num_steps", [1, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_steps", [1, 4])
 def test_resuming_equals_never_stopping_to_the_bit(toy: Path, tmp_path: Path, num_steps: int) -> None:
     run(toy, tmp_path / "whole")
     assert run(toy, tmp_path / "parts", should_stop=stop_after(num_steps)).was_interrupted
