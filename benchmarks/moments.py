@@ -28,8 +28,8 @@ from vtrcli.demo.corpus import write_corpus
 from vtrcli.extraction.extract import extract
 from vtrcli.model.backbone import DEMO_NAME
 from vtrcli.model.families import open_text_tower
+from vtrcli.moments.rule import RULE, Moment, MomentRule, find_moments, shot_starts
 from vtrcli.searching.frames import pool_frame_scores
-from vtrcli.searching.moments import RULE, Moment, MomentRule, find_moments, shot_starts
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.sampling import Rate

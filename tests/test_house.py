@@ -22,6 +22,7 @@ FLOORS = [
     {"vtrcli"},
     {"api"},
     {"searching", "evaluation", "training", "extraction"},
+    {"moments"},
     {"ranking"},
     {"video", "store", "model", "datasets", "text"},
     {"files", "preprocessing", "text_files", "times", "html"},

@@ -22,7 +22,7 @@ from vtrcli.times import time_span
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from vtrcli.searching.moments import Moment
+    from vtrcli.moments.rule import Moment
     from vtrcli.searching.results import Hit, SearchResult
 
 MAX_SHOWN_TWINS = 2

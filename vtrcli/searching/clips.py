@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vtrcli.errors import VideoError
 from vtrcli.files import make_folder, remove_abandoned
-from vtrcli.searching.moments import Moment
+from vtrcli.moments.rule import Moment
 from vtrcli.searching.results import Hit
 from vtrcli.video.cut import cut_clip
 from vtrcli.video.probe import probe

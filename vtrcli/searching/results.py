@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vtrcli.searching.moments import Moment
+from vtrcli.moments.rule import Moment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import StoreError, UsageError
+from vtrcli.moments.rule import Moment, moments_of
 from vtrcli.searching.bank import Bank, open_bank, score_bank
 from vtrcli.searching.encoding import CatalogPlaces, QueryEncoder, cache_folder
 from vtrcli.searching.filters import Filters, VideoFacts
 from vtrcli.searching.finder import Finder, Reranker
 from vtrcli.searching.frames import FrameSpace
-from vtrcli.searching.moments import Moment, moments_of
 from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import MIN_RUN_SHORTLIST, POOLING, Query, QueryVectors, SearchSettings, VideoScore
 from vtrcli.searching.results import Hit, SearchResult

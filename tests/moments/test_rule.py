@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtrcli.searching.moments import RULE, SPREAD_FRAMES, Moment, find_moments, shot_starts
+from vtrcli.moments.rule import RULE, SPREAD_FRAMES, Moment, find_moments, shot_starts
 from vtrcli.store.reader import unit_rows
 
 TIMES = np.array([1.0, 3, 5, 7, 9])  # of a 10 s video

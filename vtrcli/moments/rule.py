@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vtrcli.searching.scores import exact_products
 from vtrcli.store.reader import unit_rows
 
 _DEVIATION_PER_STEP = 1 / (0.6745 * 2**0.5)  # of a Gaussian, from the median step between two draws
@@ -200,6 +199,5 @@ def moments_of(
         clip_vector: float [dim] of length 1.
     """
     frames = unit_rows(features)
-    return find_moments(
-        exact_products(frames, clip_vector), timestamps, duration_seconds, shots=shot_starts(frames)
-    )
+    scores = frames @ clip_vector.astype(np.float32)
+    return find_moments(scores, timestamps, duration_seconds, shots=shot_starts(frames))
