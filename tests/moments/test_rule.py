@@ -30,11 +30,13 @@ def spans(moments: list[Moment]) -> list[tuple[float, float, float]]:
     return [(moment.start_seconds, moment.peak_seconds, moment.end_seconds) for moment in moments]
 
 
-def find(video: Video) -> list[Moment]:
+def find(video: Video, num_windows: int | None = None) -> list[Moment]:
     scores, gaps, cuts = video
     times = np.cumsum(gaps)
     shots = np.array([0, *(number for number, cut in enumerate(cuts) if cut and number)])
-    return find_moments(np.array(scores, np.float32), times, float(times[-1]) + 1, shots=shots)
+    return find_moments(
+        np.array(scores, np.float32), times, float(times[-1]) + 1, shots=shots, num_windows=num_windows
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,6 +125,32 @@ def test_moments_lie_apart_within_the_video_and_hold_their_peaks(video: Video) -
     in_time = sorted(moments, key=lambda moment: moment.start_seconds)
     for left, right in itertools.pairwise(in_time):
         assert left.end_seconds < right.start_seconds
+
+
+def test_all_peaks_are_windows_each_down_to_its_own_floor() -> None:
+    scores = np.full(40, 0.1)
+    scores[[9, 10, 11]] = 0.5, 0.9, 0.5
+    scores[[29, 30, 31]] = 0.2, 0.3, 0.2  # a fourth of the height: not listed among the moments
+    times = np.arange(40.0)
+    assert spans(find_moments(scores, times, 40.0)) == [(8.5, 10.0, 11.5)]
+    windows = find_moments(scores, times, 40.0, num_windows=3)
+    assert spans(windows)[:2] == [(8.5, 10.0, 11.5), (28.5, 30.0, 31.5)]
+    assert spans(windows)[2] == (0.0, 0.0, 40.0)  # what is left is background, and that is everywhere
+    assert [window.score for window in windows] == [0.9, 0.3, 0.1]
+
+
+@given(videos, st.integers(1, 12))
+def test_windows_are_different_ranked_and_begin_with_the_best_moment(video: Video, num_windows: int) -> None:
+    windows = find(video, num_windows)
+    assert 1 <= len(windows) <= num_windows
+    assert spans(windows)[0] == spans(find(video))[0]
+    assert len({(window.start_seconds, window.end_seconds) for window in windows}) == len(windows)
+    found = [window.score for window in windows]
+    assert found == sorted(found, reverse=True)
+    for number, window in enumerate(windows):
+        assert window.start_seconds <= window.peak_seconds <= window.end_seconds
+        earlier = windows[:number]
+        assert not any(other.start_seconds <= window.peak_seconds < other.end_seconds for other in earlier)
 
 
 @given(videos, st.integers(1, 1000))

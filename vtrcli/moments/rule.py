@@ -5,6 +5,7 @@ A video is cut into shots by the same features; nothing is decoded again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,8 +67,12 @@ def find_moments(
     *,
     shots: np.ndarray | None = None,
     rule: MomentRule = RULE,
+    num_windows: int | None = None,
 ) -> list[Moment]:
     """The moments of one video, best first; at least one. They never overlap or touch.
+
+    With `num_windows` all peaks are listed instead, as a mean average precision wants them: up to that many windows,
+    best first, the first of them the best moment; a further one may overlap another or lie within it.
 
     A sampled frame stands for the time half way to its neighbours; the first and the last reach to the ends of
     the video. Where a moment ends follows from smoothed scores; where it peaks, and its score, from the raw ones:
@@ -78,6 +83,7 @@ def find_moments(
         timestamps: float [num_frames], seconds, ascending.
         duration_seconds: of the video; None where it is not known: the last frame is its end then.
         shots: int [num_shots], the first frame of each shot (`shot_starts`); None is one shot.
+        num_windows: the most windows to list, at least 1; None lists the moments alone.
     """
     raw, times = scores.astype(np.float64), timestamps.astype(np.float64)
     same_shot = np.ones(len(raw) - 1, bool)
@@ -89,22 +95,66 @@ def find_moments(
     # The best frame belongs to its moment, whatever smoothing made of it.
     top = min(smooth[best], raw[best])
     noise = _noise(raw, same_shot, best)
-    floor = top - max((1 - rule.height_share) * (top - background), rule.noise_deviations * noise)
-    # Runs of frames at or above the floor: the first frame of each, and one past its last.
-    firsts, stops = np.flatnonzero(np.diff(smooth >= floor, prepend=False, append=False)).reshape(-1, 2).T
-    peaks = [int(first + np.argmax(raw[first:stop])) for first, stop in zip(firsts, stops, strict=True)]
-    listed = min(raw[best], background + rule.listing_share * (raw[best] - background))
-    order = sorted((n for n, peak in enumerate(peaks) if raw[peak] >= listed), key=lambda n: -raw[peaks[n]])
+    height = _Height(background, rule.noise_deviations * noise, rule.height_share)
     borders = _borders(times, duration_seconds)
+    if num_windows is None:
+        runs = _runs(smooth >= height.floor(top))
+        listed = min(raw[best], background + rule.listing_share * (raw[best] - background))
+        found = [(first, _peak(raw, first, stop), stop) for first, stop in runs]
+        found = [run for run in found if raw[run[1]] >= listed]
+    else:
+        found = list(_windows(raw, smooth, height, num_windows))
     return [
         Moment(
-            start_seconds=float(borders[firsts[n]]),
-            peak_seconds=float(times[peaks[n]]),
-            end_seconds=float(borders[stops[n]]),
-            score=float(raw[peaks[n]]),
+            start_seconds=float(borders[first]),
+            peak_seconds=float(times[peak]),
+            end_seconds=float(borders[stop]),
+            score=float(raw[peak]),
         )
-        for n in order
+        for first, peak, stop in sorted(found, key=lambda run: -raw[run[1]])
     ]
+
+
+@dataclass(frozen=True)
+class _Height:
+    """How far below its top a moment reaches."""
+
+    background: float
+    margin: float
+    share: float
+
+    def floor(self, top: float) -> float:
+        return top - max((1 - self.share) * (top - self.background), self.margin)
+
+
+def _runs(belongs: np.ndarray) -> list[tuple[int, int]]:
+    """Runs of True in bool [n]: the first of each, and one past its last."""
+    edges = np.flatnonzero(np.diff(belongs, prepend=False, append=False))
+    return [(int(first), int(stop)) for first, stop in edges.reshape(-1, 2)]
+
+
+def _peak(scores: np.ndarray, first: int, stop: int) -> int:
+    return first + int(np.argmax(scores[first:stop]))
+
+
+def _windows(
+    raw: np.ndarray, smooth: np.ndarray, height: _Height, num_windows: int
+) -> Iterator[tuple[int, int, int]]:
+    """First frame, peak, and one past the last of up to `num_windows` windows, highest peak first.
+
+    Each is the window of the best frame that none before it holds, down to that frame's own floor; our choice.
+    """
+    left = raw.copy()
+    for _ in range(num_windows):
+        peak = int(np.argmax(left))
+        if left[peak] == -np.inf:
+            return
+        below = np.flatnonzero(smooth < height.floor(min(smooth[peak], raw[peak])))
+        after = int(np.searchsorted(below, peak))
+        first = int(below[after - 1]) + 1 if after else 0
+        stop = int(below[after]) if after < len(below) else len(raw)
+        yield first, peak, stop
+        left[first:stop] = -np.inf
 
 
 def _background(scores: np.ndarray, crowded_share: float) -> float:
@@ -189,7 +239,12 @@ def _spread(unit_frames: np.ndarray) -> float:
 
 
 def moments_of(
-    features: np.ndarray, timestamps: np.ndarray, duration_seconds: float | None, clip_vector: np.ndarray
+    features: np.ndarray,
+    timestamps: np.ndarray,
+    duration_seconds: float | None,
+    clip_vector: np.ndarray,
+    *,
+    num_windows: int | None = None,
 ) -> list[Moment]:
     """The moments, best first, from the cosines of the frames with the query.
 
@@ -197,7 +252,10 @@ def moments_of(
         features: float [num_frames, dim], of any length.
         timestamps: float [num_frames], seconds.
         clip_vector: float [dim] of length 1.
+        num_windows: as for `find_moments`.
     """
     frames = unit_rows(features)
     scores = frames @ clip_vector.astype(np.float32)
-    return find_moments(scores, timestamps, duration_seconds, shots=shot_starts(frames))
+    return find_moments(
+        scores, timestamps, duration_seconds, shots=shot_starts(frames), num_windows=num_windows
+    )
