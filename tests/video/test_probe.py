@@ -28,6 +28,34 @@ def test_a_plain_clip(tmp_path: Path) -> None:
     assert not info.is_hdr and not info.has_color_matrix and not info.is_counted
 
 
+@pytest.mark.parametrize("start", ["01:00:00;02", "10:59:58:29"])
+@pytest.mark.parametrize("name", ["clip.mov", "clip.mkv", "clip.mxf"])
+def test_a_camera_s_timecode_is_read_and_its_track_hides_no_picture(
+    tmp_path: Path, name: str, start: str
+) -> None:
+    forged = "a\ntimecode        : 09:09:09:09"  # no line of ffmpeg's own
+    more = ["-timecode", start, "-metadata", f"title={forged}"]
+    if name.endswith("mxf"):
+        more += ["-c:v", "mpeg2video"]
+    clip = make_video(tmp_path / name, "testsrc2=size=96x64:rate=30000/1001:duration=1", *more)
+    info = probe(clip)
+    assert (info.timecode, info.stream, info.width) == (start, 0, 96)
+
+
+def test_a_file_without_a_timecode_has_none(tmp_path: Path) -> None:
+    title = "title=a\n    timecode        : 09:09:09:09\n    Stream #0:0: Video: h264, yuv420p, 8x8"
+    clip = make_video(
+        tmp_path / "clip.mp4",
+        "testsrc2=size=96x64:rate=25:duration=1",
+        "-metadata",
+        title,
+        "-metadata",
+        "reel_name=x",
+    )
+    info = probe(clip)
+    assert (info.timecode, info.width, info.base_rate) == (None, 96, 25.0)
+
+
 def test_the_distance_of_key_frames_is_looked_for_in_larger_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

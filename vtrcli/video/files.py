@@ -129,7 +129,7 @@ class VideoInfo:
     rotation_degrees: int  # clockwise, to be applied for display; already in width and height
     stored_width: int = 0  # and height, rotated too, of pixels as they are stored
     stored_height: int = 0
-    frames_per_second: float | None
+    frames_per_second: float | None  # on average
     duration_seconds: float | None
     is_hdr: bool
     # For the decoder, not for people:
@@ -139,6 +139,11 @@ class VideoInfo:
     is_encrypted: bool
     stream: int = 0  # number of the video stream among all streams
     has_sound: bool = False
+    base_rate: float | None = None  # frames per second that all of its times fit, as ffmpeg guesses it
+    timecode: str | None = (
+        None  # of its first picture, as the camera wrote it: 01:00:00:00, with ; drop-frame
+    )
+    reel: str | None = None  # the name of the tape or card, where the file tells it
     # From packets, where an index leads to the last ones:
     end_seconds: float | None = None  # when the last picture's time is over; None: not known yet
     is_reordered: bool = True  # pictures may be stored in another order than shown

@@ -13,7 +13,9 @@ import re
 import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 from vtrcli.errors import VideoError
 from vtrcli.video import graph
@@ -42,8 +44,10 @@ _AFTER_INPUT = re.compile(rb"^\[info\] (?:Input #1|Stream mapping:|Output #0)", 
 _DURATION = re.compile(
     r"^\[info\]   Duration: (?:(\d+):(\d\d):(\d\d\.\d+)|[^,\n]*)(?:, start: (-?\d+\.\d+))?", re.MULTILINE
 )
+# Of a group (a track and its timecode, in ffmpeg 9) by four: that is looked for behind the metadata of the file alone.
 _STREAM = re.compile(
-    r"^\[info\]   Stream #0:(?P<index>\d+)(?:\[0x(?P<id>[0-9a-f]+)\])?(?:\(.*?\))?: (?P<kind>\w+): (?P<words>.*)$",
+    r"^\[info\]   (?:  )?Stream #0:(?P<index>\d+)(?:\[0x(?P<id>[0-9a-f]+)\])?(?:\(.*?\))?: "
+    r"(?P<kind>\w+): (?P<words>.*)$",
     re.MULTILINE,
 )
 _ROUNDING_OF_RATES = 0.00501
@@ -57,6 +61,11 @@ _PICTURE = re.compile(
 _ROTATION = re.compile(
     r"^\[info\] {5,}display ?matrix: rotation of (-?\d+\.\d+) degrees", re.MULTILINE | re.IGNORECASE
 )
+# Also what the user's program wrote under these names; a value's further lines begin with a colon instead of a name.
+_TIMECODE = re.compile(
+    r"^\[info\] {4,}timecode +: (\d\d:\d\d:\d\d[:;.]\d\d\d?)$", re.MULTILINE | re.IGNORECASE
+)
+_REEL = re.compile(r"^\[info\] {4,}reel_name +: (.+)$", re.MULTILINE | re.IGNORECASE)
 # FFmpeg's mark for "no time stamp" (the smallest 64-bit integer).
 NO_TIME = -(1 << 63)
 _KEY, _DISCARDED = 1, 4  # AV_PKT_FLAG_*
@@ -176,7 +185,8 @@ class _Parsed:
 def _parse(text: str, path: Path, *, num_bytes: int) -> _Parsed:
     container = re.match(r"\[info\] Input #0, ([^ ]*?),? ", text)
     container_name = container[1].split(",")[0] if container else ""
-    streams = list(_STREAM.finditer(text))
+    duration = _DURATION.search(text)
+    streams = list(_STREAM.finditer(text, duration.end() if duration else 0))
     videos = [s for s in streams if s["kind"] == "Video" and not _is_picture(s["words"])]
     if not videos:
         kinds = ", ".join(sorted({stream["kind"].lower() for stream in streams})) or "nothing"
@@ -193,7 +203,8 @@ def _parse(text: str, path: Path, *, num_bytes: int) -> _Parsed:
     (stored_width, stored_height), (width, height) = _sizes(fields, degrees)
     color = (fields.get("color") or "").split(", ")
     rate = re.search(r", (\d+(?:\.\d+)?)(k?) fps", words)
-    duration = _DURATION.search(text)
+    base = re.search(r", (\d+(?:\.\d+)?)(k?) tbr", words)
+    timecode, reel = _TIMECODE.search(details) or _TIMECODE.search(text), _REEL.search(text)
     stream_id = int(chosen["id"], 16) if chosen["id"] else None
     info = VideoInfo(
         path=path,
@@ -217,6 +228,9 @@ def _parse(text: str, path: Path, *, num_bytes: int) -> _Parsed:
         or _is_marked(path, container_name, stream_id),
         stream=int(chosen["index"]),
         has_sound=any(stream["kind"] == "Audio" for stream in streams),
+        base_rate=_exact_rate(float(base[1]) * (1000 if base[2] else 1)) if base else None,
+        timecode=timecode[1] if timecode else None,
+        reel=reel[1].strip() or None if reel else None,
     )
     return _Parsed(info, videos.index(chosen))
 
@@ -312,17 +326,41 @@ class Packets:
 def read_packets(lines: Iterable[bytes]) -> tuple[dict[int, Packets], dict[int, Packets]]:
     """Listings of packets, those with checksums (framecrc) and those with hashes (framehash), per number of stream."""
     found: tuple[dict[int, Packets], dict[int, Packets]] = ({}, {})
-    bases: dict[int, float] = {}
+    for packet in each_packet(lines):
+        listing = found[0 if packet.has_checksum else 1].setdefault(packet.stream, Packets())
+        listing.take(packet.dts, packet.pts, packet.duration, packet.flags, float(packet.base))
+    return found
+
+
+class Packet(NamedTuple):
+    """One line of a listing. Times are in units of `base` seconds, NO_TIME where there is none."""
+
+    stream: int
+    dts: int
+    pts: int
+    duration: int
+    flags: int
+    base: Fraction
+    has_checksum: bool
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether its picture is; an edit list can take it out."""
+        return not self.flags & _DISCARDED
+
+
+def each_packet(lines: Iterable[bytes]) -> Iterator[Packet]:
+    """The packets of listings in the formats framecrc and framehash, in their order."""
+    bases: dict[int, Fraction] = {}
     for line in lines:
         packet = _LINE.match(line)
         if packet:
             stream, dts, pts, duration = (int(field) for field in packet.groups()[:4])
             flags = int(packet[6], 16) if packet[6] else _KEY
-            listing = found[0 if packet[5] else 1]
-            listing.setdefault(stream, Packets()).take(dts, pts, duration, flags, bases.get(stream, 1.0))
-        elif base := _TIME_BASE.match(line):
-            bases[int(base[1])] = int(base[2]) / int(base[3])
-    return found
+            base = bases.get(stream, Fraction(1))
+            yield Packet(stream, dts, pts, duration, flags, base, packet[5] is not None)
+        elif header := _TIME_BASE.match(line):
+            bases[int(header[1])] = Fraction(int(header[2]), int(header[3]))
 
 
 def lines_of(child: Child) -> Iterator[bytes]:
