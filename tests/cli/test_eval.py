@@ -33,7 +33,7 @@ def test_the_json_has_the_keys_that_others_rely_on(matrix: Path) -> None:
         "logit_scale",
     }
     assert body.keys() >= {*keys, "results"}
-    assert body["logit_scale"] == 100.0
+    assert (body["logit_scale"], body["logit_scale_from"], body["logit_bias"]) == (100.0, "cosines", None)
     rows = [
         (row["direction"], row["method"], row["temperature"], row["transductive"]) for row in body["results"]
     ]

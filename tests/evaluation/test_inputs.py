@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -256,3 +258,31 @@ def test_a_matrix_needs_nothing_of_data_sets_captions_and_models() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_it_is_told_where_the_logit_scale_is_from(toy: Path, tmp_path: Path) -> None:
+    """A store and a run bring their own; of a bare matrix it is taken from the scores, and an option goes first."""
+    cosines = from_matrix(np.random.default_rng(0).normal(0.2, 0.03, (9, 9)))
+    spread = from_matrix(1000 * np.random.default_rng(0).standard_normal((9, 9)))
+    logits = from_matrix(20 + 3 * np.random.default_rng(0).standard_normal((9, 9)))
+    for inputs, told in (
+        (open_split(toy, run=None), "model"),
+        (open_split(toy, run=toy / "run"), "model"),
+        (cosines, "cosines"),
+        (logits, "logits"),
+        (spread, "spread"),
+    ):
+        for scale, by in ((None, told), (12.5, "option")):
+            body = evaluate_inputs(inputs, EvaluationSettings(logit_scale=scale, num_bootstrap=0)).to_json()
+            assert body["logit_scale_from"] == by and (scale is None or body["logit_scale"] == scale)
+
+
+def test_a_sigmoid_model_brings_its_bias_and_a_word_about_dsl(toy: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(toy / "store", tmp_path / "store"))
+    body = json.loads((store / "store.json").read_text())
+    body["backbone"] |= {"logit_scale": 112.7, "logit_bias": -12.5}
+    (store / "store.json").write_text(json.dumps(body))
+    inputs = from_store(store, run=None, dataset="csv", annotations=toy, split="test", device="cpu")
+    told = evaluate_inputs(inputs, EvaluationSettings(methods=("dsl",), num_bootstrap=0)).to_json()
+    assert (told["logit_scale"], told["logit_bias"]) == (112.7, -12.5)
+    assert any(note.startswith("dsl multiplies by the logit, and this model") for note in told["notes"])

@@ -38,7 +38,7 @@ def test_the_page_says_what_was_evaluated_and_how() -> None:
         "Model: run tiny",
         "60 × 30",
         "average: equal scores stand in random order",
-        "100 (detected: all scores lie within −1 and 1)",
+        "100 (taken: all scores lie within -1 and 1, as CLIP's cosines)",
         "2026-01-02 03:04 UTC, vtr ",
         "a note",
     ):

@@ -24,6 +24,9 @@ class MaxSimConfig:
     dim: int
     num_streams: int
 
+    def scale_bound(self, backbone_scale: float) -> float:
+        return self.max_logit_scale
+
     @classmethod
     def of_settings(cls, settings: TrainSettings, *, dim: int) -> MaxSimConfig:
         return cls(dim=dim, num_streams=len(settings.experts))

@@ -193,13 +193,17 @@ def test_under_autocast_cosines_keep_float32(aggregator: Any) -> None:
     torch.testing.assert_close(scores, model(frames, frame_mask, texts, stream_mask), rtol=0, atol=1e-6)
 
 
-def test_the_logit_scale_is_the_backbones_and_never_above_100() -> None:
+def test_the_logit_scale_starts_at_the_backbones_and_never_passes_clips_bound_or_that() -> None:
     config = CamoeConfig(dim=DIM)
-    assert Camoe(config, logit_scale=14.3).logit_scale.item() == pytest.approx(14.3)
-    assert Camoe(config, logit_scale=400.0).logit_scale.item() == pytest.approx(100.0)
-    model = Camoe(config)
+    for scale in (14.3, 100.0, 112.7):  # untrained CLIP's, CLIP's, a sigmoid model's
+        assert Camoe(config, logit_scale=scale).logit_scale.item() == pytest.approx(scale)
+    higher = Camoe(config, logit_scale=112.7)
     with torch.no_grad():
-        model.log_scale += 1
+        higher.log_scale += 1
+    assert higher.logit_scale.item() == pytest.approx(112.7)
+    model = Camoe(config, logit_scale=14.3)
+    with torch.no_grad():
+        model.log_scale += 3
     assert model.logit_scale.item() == pytest.approx(100.0)
     assert torch.autograd.grad(model.logit_scale, model.log_scale)[0] == 0
     model.clamp_log_scale()

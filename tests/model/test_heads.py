@@ -64,7 +64,7 @@ def test_every_head_says_what_the_seam_asks(max_sim: str) -> None:
     for config in (CamoeConfig(dim=8, width=8), MaxSimConfig(dim=8, num_streams=3)):
         head = build_head(config, logit_scale=1000.0)
         assert HEADS[config.name].config.from_json(json.loads(json.dumps(config.to_json()))) == config
-        assert float(head.logit_scale.detach()) == pytest.approx(config.max_logit_scale)
+        assert float(head.logit_scale.detach()) == pytest.approx(config.scale_bound(1000.0))
         assert head.log_scale.requires_grad and "log_scale" in head.state_dict()
         queries, videos = head.text_vectors(texts, mask), head.video_vectors(frames, frame_mask)
         assert queries.shape == (5, *config.text_shape)

@@ -9,16 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.store.stores import make_config
 from tests.store.test_catalog import add
 from vtrcli.errors import InputError, StoreError, UsageError
 from vtrcli.ranking.methods import Settings, correction
 from vtrcli.ranking.scores import DenseScores, tiles
 from vtrcli.searching.bank import BankScores, open_bank, statistics
-from vtrcli.searching.query import Query, SearchSettings, require_method
+from vtrcli.searching.query import Query, QueryVectors, SearchSettings, require_method
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.catalog_file import open_catalog
-from vtrcli.store.config import read_config
+from vtrcli.store.config import create_config, read_config
+from vtrcli.store.texts import TextRows, write_text_file
 from vtrcli.text.cache import build_bank
+from vtrcli.text.streams import STREAMS
 
 CAPTIONS = [f"a {colour} {shape}" for colour in "red green blue yellow pink".split() for shape in
             "circle square arrow cross star triangle".split()]  # fmt: skip
@@ -186,3 +189,58 @@ def test_methods_that_need_all_queries_are_refused() -> None:
         "--method sinkhorn in a search; one query alone can be corrected by dsl, inverted-softmax, nnn, csls; "
         "choose one of them; the others need all queries at once (`vtr eval`)"
     )
+
+
+def store_of_cosines(
+    path: Path, *, offset: float, logit_scale: float, logit_bias: float | None
+) -> np.ndarray:
+    """A store of 40 videos whose cosine with text i is `offset` and, for video i, 0.1 more, with noise of 0.02, and its
+    bank of such texts; the texts themselves, [40, dim]."""
+    rng, num, sha256 = np.random.default_rng(0), 40, "ab" * 32
+    aims = np.linalg.qr(rng.standard_normal((2 * num, 2 * num)))[0][:num]
+    shown = 0.25 * aims + 0.05 * rng.standard_normal(aims.shape)
+    texts = np.concatenate([np.full((num, 1), 0.6), 0.4 * aims, np.zeros((num, 1))], axis=1)
+    frames = np.concatenate([np.full((num, 1), offset / 0.6), shown, np.zeros((num, 1))], axis=1)
+    for rows in (texts, frames):  # of length 1, and nothing else changes
+        rows[:, -1] = np.sqrt(1 - np.square(rows).sum(axis=1)) * (rows is texts)
+    frames = np.concatenate([frames, np.sqrt(1 - np.square(frames).sum(axis=1, keepdims=True))], axis=1)
+    texts = np.concatenate([texts, np.zeros((num, 1))], axis=1)
+    config = make_config(dim=texts.shape[1])
+    backbone = replace(config.backbone, logit_scale=logit_scale, logit_bias=logit_bias)
+    create_config(path, replace(config, backbone=backbone))
+    add(path, **{f"v{number:02d}": row[None] for number, row in enumerate(frames)})
+    rows = TextRows(np.repeat(texts[:, None].astype(np.float16), 3, axis=1), np.ones((num, 3), bool))
+    names = [f"text {number}" for number in range(num)]
+    write_text_file(
+        path / "bank.safetensors", names, rows, streams=STREAMS, tagger_id="-", backbone_sha256=sha256
+    )
+    return texts.astype(np.float32)
+
+
+def test_relevance_separates_on_a_sigmoid_model_as_on_clip(tmp_path: Path) -> None:
+    """The same pairs, with cosines as CLIP's and as SigLIP's: benchmarks/scales.py has the figures."""
+    found = []
+    for name, offset, scale, bias in (("clip", 0.2, 100.0, None), ("siglip", -0.02, 110.0, -12.0)):
+        texts = store_of_cosines(tmp_path / name, offset=offset, logit_scale=scale, logit_bias=bias)
+        searcher = Searcher(tmp_path / name, device="cpu")
+        answers = [
+            searcher.search(
+                Query(text="any"),
+                SearchSettings(top_k=40, min_relevance=2.0, missing=True),
+                vectors=QueryVectors(text, text),
+            ).hits
+            for text in texts
+        ]
+        found.append([[(hit.video_id, round(hit.relevance or 0, 2)) for hit in hits] for hits in answers])
+        best = answers[0][0]
+        if bias is None:
+            assert best.probability is None
+        else:
+            wanted = 1 / (1 + np.exp(-(scale * best.score + bias)))
+            assert best.probability == pytest.approx(wanted) and 0 < wanted < 1
+            assert best.to_json()["probability"] == float(f"{wanted:.3g}")
+    of_clip, of_siglip = found
+    for number, (clip, siglip) in enumerate(zip(of_clip, of_siglip, strict=True)):
+        assert clip[0][0] == f"v{number:02d}" and len(clip) < 5
+        assert [video for video, _ in clip] == [video for video, _ in siglip]
+        assert [value for _, value in clip] == pytest.approx([value for _, value in siglip], abs=0.05)

@@ -18,6 +18,7 @@ from tests.training.toy_frames import WORDS, make_toy_frames
 from vtrcli.errors import InputError, UsageError, WeightsError
 from vtrcli.model.runs import load_head, read_config
 from vtrcli.model.train_settings import TrainSettings
+from vtrcli.searching.run import RunModel
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.cache import cache_captions, cache_texts
 from vtrcli.training.record import TrainResult, read_metrics
@@ -256,3 +257,25 @@ def test_the_model_is_the_same_whether_captions_were_cached_and_with_which_other
 def test_a_run_to_go_on_with_that_is_not_there_was_named_by_out(toy: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="^no trained run at .*gone; .*; check --out, or train one$"):
         run(toy, tmp_path / "gone", resume=True)
+
+
+def test_a_run_on_a_sigmoid_model_starts_at_its_scale_and_is_searched_with_it(
+    toy: Path, tmp_path: Path
+) -> None:
+    store = Path(shutil.copytree(toy / "store", tmp_path / "store"))
+    body = json.loads((store / "store.json").read_text())
+    body["backbone"] |= {"logit_scale": 112.7, "logit_bias": -12.5}
+    (store / "store.json").write_text(json.dumps(body))
+    shutil.copy(toy / "captions.csv", tmp_path)
+    settings = TrainSettings(**{**vars(SETTINGS), "epochs": 1, "learning_rate": 1e-6})
+    run(tmp_path, tmp_path / "run", settings=settings)
+    assert read_metrics(tmp_path / "run")[0]["logit_scale"] == pytest.approx(112.7)
+    head, _ = load_head(tmp_path / "run")
+    searched = RunModel(
+        tmp_path / "run", source=store, backbone=FeatureStore(store).config.backbone, device="cpu"
+    )
+    assert (
+        searched.logit_scale
+        == pytest.approx(head.logit_scale.item(), rel=1e-6)
+        == pytest.approx(112.7, rel=1e-3)
+    )

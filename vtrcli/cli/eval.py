@@ -172,6 +172,8 @@ def refuse_idle_options(context: typer.Context, methods: list[str], *, from_file
 
 def print_result(result: EvaluationResult, *, quiet: bool) -> None:
     """What was evaluated, the table, and the tables of arrivals and sweep where they were asked for."""
+    from vtrcli.evaluation.evaluate import SCALE_WORDS
+
     inputs, first = result.inputs, result.evaluations[0]
     what = f"{inputs.dataset} {inputs.split} · " if inputs.dataset else ""
     if inputs.max_tokens is not None:
@@ -179,7 +181,7 @@ def print_result(result: EvaluationResult, *, quiet: bool) -> None:
     ties = first.t2v.num_ties + (first.v2t.num_ties if first.v2t else 0)
     say(
         f"{what}{inputs.model} · {count(first.num_texts, 'text')} x {count(first.num_videos, 'video')} · "
-        f"ties {first.ties} ({ties:,}) · logit scale {first.logit_scale:g}",
+        f"ties {first.ties} ({ties:,}) · logit scale {first.logit_scale:g} ({SCALE_WORDS[result.scale_from]})",
         quiet=quiet,
     )
     _print_table(result.evaluations, has_several=inputs.truth.has_several_texts)

@@ -9,16 +9,23 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from vtrcli.errors import InputError
 from vtrcli.files import write_whole
 from vtrcli.ranking.evaluate import Arrival, Evaluation, arrivals, evaluate, sweep
-from vtrcli.ranking.methods import DEFAULT_ALPHA, DEFAULT_TEMPERATURE, METHODS, MethodName, Settings
+from vtrcli.ranking.methods import (
+    DEFAULT_ALPHA,
+    DEFAULT_TEMPERATURE,
+    METHODS,
+    MethodName,
+    ScaleOrigin,
+    Settings,
+)
 from vtrcli.ranking.metrics import (
     DEFAULT_NUM_BOOTSTRAP,
     Direction,
@@ -34,6 +41,18 @@ from vtrcli.text_files import decode_text
 
 RANKS_FORMAT = "vtr-ranks"
 BANK_SUFFIX = "+bank"
+DSL_ON_SIGMOID = (
+    "dsl multiplies by the logit, and this model, trained with a sigmoid, gives many of 0 and below: inverted-softmax"
+    " is the same without the product"
+)
+# `EvaluationResult.scale_from` in words.
+SCALE_WORDS = {
+    "option": "as asked for",
+    "model": "the model's own",
+    "cosines": "taken: all scores lie within -1 and 1, as CLIP's cosines",
+    "logits": "taken: the scores spread as logits",
+    "spread": "taken: the scores spread as CLIP's logits then",
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,8 +61,8 @@ class EvaluationInputs:
 
     `max_tokens`: how much of a text was read (None: not known, or all that CLIP reads). `texts` and `caption_ids` (of
     the data set) in the order of the rows, `video_ids` in that of the columns; `categories` by video id; `bank` holds
-    scores of other texts with the same videos; `logit_scale` is the model's own, where it is known; `notes` are
-    sentences for the user.
+    scores of other texts with the same videos; `logit_scale` and, of one that was trained with a sigmoid, `logit_bias`
+    are the model's own, where they are known; `notes` are sentences for the user.
     """
 
     source: ScoreSource
@@ -59,6 +78,7 @@ class EvaluationInputs:
     store: FeatureStore | None = None
     bank: ScoreSource | None = None
     logit_scale: float | None = None
+    logit_bias: float | None = None
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -113,6 +133,13 @@ class EvaluationResult:
             f"<EvaluationResult {first.num_texts:,} texts x {first.num_videos:,} videos: {', '.join(rows)}>"
         )
 
+    @property
+    def scale_from(self) -> ScaleOrigin | Literal["option", "model"]:
+        """What told the logit scale: an option, the model, or what the scores look like."""
+        if self.options.logit_scale is not None:
+            return "option"
+        return self.evaluations[0].scale_told_by if self.inputs.logit_scale is None else "model"
+
     def table(self) -> list[dict[str, Any]]:
         """One row per method and direction, the `results` of `vtr eval --json`; `pandas.DataFrame` takes it."""
         return [row for evaluation in self.evaluations for row in evaluation.to_json()]
@@ -131,6 +158,8 @@ class EvaluationResult:
             "ties": first.ties,
             "num_ties": first.t2v.num_ties + (first.v2t.num_ties if first.v2t else 0),
             "logit_scale": first.logit_scale,
+            "logit_scale_from": self.scale_from,
+            "logit_bias": self.inputs.logit_bias,
             "results": self.table(),
             "notes": list(self.notes),
         }
@@ -163,12 +192,11 @@ def evaluate_inputs(inputs: EvaluationInputs, options: EvaluationSettings) -> Ev
     Raises:
         InputError, UsageError: scores or numbers that cannot be used.
     """
-    if options.logit_scale is None:
-        options = replace(options, logit_scale=inputs.logit_scale)
     source, truth, num_bootstrap = inputs.source, inputs.truth, options.num_bootstrap
     common: dict[str, Any] = {
-        name: getattr(options, name) for name in ("logit_scale", "v2t_over", "ties", "memory_bytes", "seed")
+        name: getattr(options, name) for name in ("v2t_over", "ties", "memory_bytes", "seed")
     }
+    common["logit_scale"] = inputs.logit_scale if options.logit_scale is None else options.logit_scale
     numbers: dict[str, Any] = {"temperature": options.temperature, "k": options.k, "alpha": options.alpha}
     methods = [method for method in dict.fromkeys(options.methods) if method != "none"]
     banks = (None,) if inputs.bank is None else (None, inputs.bank)
@@ -180,6 +208,8 @@ def evaluate_inputs(inputs: EvaluationInputs, options: EvaluationSettings) -> Ev
         for bank in banks
     ]
     warnings = [note for result in evaluations for note in result.warnings]
+    if "dsl" in methods and inputs.logit_bias is not None:
+        warnings.append(DSL_ON_SIGMOID)
     return EvaluationResult(
         inputs,
         options,

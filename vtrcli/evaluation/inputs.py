@@ -50,6 +50,10 @@ class MeanVectors:
         """The backbone's, about 100 for OpenAI's."""
         return store.config.backbone.logit_scale
 
+    def logit_bias(self, store: FeatureStore) -> float | None:
+        """The backbone's, where it was trained with a sigmoid. It moves no rank."""
+        return store.config.backbone.logit_bias
+
     def videos(self, store: FeatureStore, video_ids: Sequence[str]) -> np.ndarray:
         """float32 [num_videos, dim], rows of length 1."""
         means = [unit_rows(store.features(video_id)).mean(axis=0) for video_id in video_ids]
@@ -189,6 +193,7 @@ def from_store(
         store=opened,
         bank=_model_scores(model, model.texts(cache.rows(bank_texts)), videos) if bank_texts else None,
         logit_scale=model.logit_scale(opened),
+        logit_bias=model.logit_bias(opened) if isinstance(model, MeanVectors) else None,
         notes=(*_missing_note(joined), *_limit_note(limit, text_limit(dataset), dataset)),
     )
 

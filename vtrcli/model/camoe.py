@@ -30,7 +30,6 @@ from vtrcli.model.losses import contrastive_loss
 # The gate's logit of the whole caption at the start: 0.91 of the weight with three experts. Nouns or verbs alone are
 # far weaker queries, and a uniform start lies far below zero-shot CLIP (docs/experiments.md).
 START_BIAS = 3.0
-_MAX_LOG_SCALE = math.log(CamoeConfig.max_logit_scale)
 
 
 class Camoe(nn.Module):
@@ -46,7 +45,7 @@ class Camoe(nn.Module):
     """
 
     def __init__(self, config: CamoeConfig, *, logit_scale: float = 100.0) -> None:
-        """`logit_scale` is the backbone's; above 100 it is 100. Raises UsageError unless it is positive."""
+        """`logit_scale` is the backbone's, where training starts. Raises UsageError unless it is positive."""
         super().__init__()
         require("logit_scale", logit_scale, 0 < logit_scale < math.inf, "a positive number")
         self.config = config
@@ -59,18 +58,19 @@ class Camoe(nn.Module):
             if "fusion" in config.experts:
                 with torch.no_grad():
                     self.gate.bias[config.experts.index("fusion")] = START_BIAS
+        self._max_log_scale = math.log(config.scale_bound(logit_scale))
         self.log_scale = nn.Parameter(torch.tensor(math.log(logit_scale)))
         self.clamp_log_scale()
 
     @property
     def logit_scale(self) -> torch.Tensor:
-        """Scalar, at most 100: what the cosines are multiplied by before a loss."""
-        return self.log_scale.clamp(max=_MAX_LOG_SCALE).exp()
+        """Scalar, at most 100 or the backbone's: what the cosines are multiplied by before a loss."""
+        return self.log_scale.clamp(max=self._max_log_scale).exp()
 
     def clamp_log_scale(self) -> None:
         """To be called after each optimizer step: beyond the bound its gradient is zero and it would stay there."""
         with torch.no_grad():
-            self.log_scale.clamp_(max=_MAX_LOG_SCALE)
+            self.log_scale.clamp_(max=self._max_log_scale)
 
     def forward(
         self,

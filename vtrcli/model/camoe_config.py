@@ -22,7 +22,7 @@ class CamoeConfig:
 
     name: ClassVar[str] = "camoe"
     is_inner_product: ClassVar[bool] = True
-    max_logit_scale: ClassVar[float] = 100.0
+    max_logit_scale: ClassVar[float] = 100.0  # CLIP's
 
     dim: int
     experts: tuple[Stream, ...] = STREAMS
@@ -64,6 +64,11 @@ class CamoeConfig:
     def max_length(self) -> float:
         """No video's vector is longer: the gate weighs as many unit vectors as there are experts."""
         return math.sqrt(len(self.experts))
+
+    def scale_bound(self, backbone_scale: float) -> float:
+        """The logit scale starts at the backbone's and never passes CLIP's bound, or that start where it is higher, as
+        a sigmoid model's is. Rounded: CLIP's own is 100 but for the last digits."""
+        return max(self.max_logit_scale, round(backbone_scale, 3))
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object that a run keeps."""

@@ -32,7 +32,6 @@ class HeadConfig(Protocol):
 
     name: ClassVar[str]
     is_inner_product: ClassVar[bool]
-    max_logit_scale: ClassVar[float]
 
     @property
     def dim(self) -> int:
@@ -45,6 +44,9 @@ class HeadConfig(Protocol):
     @property
     def max_length(self) -> float:
         """No video's vector is longer; asked for where the score is an inner product."""
+
+    def scale_bound(self, backbone_scale: float) -> float:
+        """What the logit scale never passes, on a backbone of that scale."""
 
     @classmethod
     def of_settings(cls, settings: TrainSettings, *, dim: int) -> HeadConfig:
@@ -69,7 +71,7 @@ class Head(Protocol):
 
     @property
     def logit_scale(self) -> torch.Tensor:
-        """Scalar: what scores are multiplied by before a softmax. exp(log_scale), at most the config's bound."""
+        """Scalar: what scores are multiplied by before a softmax, exp(log_scale), at most `scale_bound`."""
 
     def clamp_log_scale(self) -> None:
         """To be called after each optimizer step."""
@@ -133,6 +135,6 @@ def head_kind(name: str) -> HeadKind:
     return HEADS[name]
 
 
-def build_head(config: HeadConfig, *, logit_scale: float = 100.0) -> Head:
+def build_head(config: HeadConfig, *, logit_scale: float) -> Head:
     """The untrained head of a config; `logit_scale` is the backbone's."""
     return head_kind(config.name).build(config, logit_scale)

@@ -181,7 +181,7 @@ def load_head(run: Path, *, device: str = "cpu") -> tuple[Head, RunConfig]:
         WeightsError: no run, or one that is damaged or of a newer vtr.
     """
     config = read_config(run)
-    head = build_head(config.head)
+    head = build_head(config.head, logit_scale=config.backbone.logit_scale)
     load_weights(run / MODEL, head)
     return head.to(device).eval(), config
 

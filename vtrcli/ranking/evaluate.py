@@ -15,13 +15,14 @@ from vtrcli.errors import InputError, UsageError
 from vtrcli.ranking.methods import (
     CLIP_LOGIT_SPREAD,
     COSINE_LOGIT_SCALE,
-    COSINE_TOLERANCE,
     DEFAULT_ALPHA,
     DEFAULT_NUM_ROUNDS,
     DEFAULT_TEMPERATURE,
     LOGIT_SPREADS,
     METHODS,
+    FoundScale,
     MethodName,
+    ScaleOrigin,
     Settings,
     correction,
     resolve_logit_scale,
@@ -58,7 +59,8 @@ class Evaluation:
     Attributes:
         temperature: None where the method has none.
         alpha: None where the method has none.
-        logit_scale: what scores were multiplied by before the temperature; detected unless given.
+        logit_scale: what scores were multiplied by before the temperature.
+        scale_told_by: what told it; detected unless given.
         transductive: the correction looked at all test queries at once.
         v2t: None if a bank of texts was given but none of videos.
         warnings: sentences for the user.
@@ -68,6 +70,7 @@ class Evaluation:
     temperature: float | None
     alpha: float | None
     logit_scale: float
+    scale_told_by: ScaleOrigin
     transductive: bool
     ties: Ties
     num_texts: int
@@ -135,7 +138,8 @@ def evaluate(
     settings = Settings(method=method, temperature=temperature, k=k, alpha=alpha, num_rounds=num_rounds)
     source = as_source(source)
     check_shape(source, (truth.num_texts, truth.num_videos), "the scores")
-    scale, bound = resolve_logit_scale(source, settings, logit_scale)
+    found = resolve_logit_scale(source, settings, logit_scale)
+    scale = found.logit_scale
     require_scored_truth(source, truth)
     banks = {} if method == "none" else _banks(source, settings, texts=bank, videos=video_bank)
     directions: tuple[Direction, ...] = tuple(banks) or ("t2v", "v2t")
@@ -168,6 +172,7 @@ def evaluate(
         temperature=temperature if METHODS[method].uses_temperature else None,
         alpha=alpha if METHODS[method].uses_alpha else None,
         logit_scale=scale,
+        scale_told_by=found.told_by,
         transductive=METHODS[method].transductive and not banks,
         ties=ties,
         num_texts=truth.num_texts,
@@ -177,7 +182,7 @@ def evaluate(
         warnings=(
             *_left_out(truth),
             *_about_banks(truth, settings, banks),
-            *_about_scale(source, settings, logit_scale=scale, bound=bound, detected=logit_scale is None),
+            *_about_scale(source, settings, found),
         ),
     )
 
@@ -233,7 +238,7 @@ def arrivals(
     settings = Settings(method=method, temperature=temperature, k=k, alpha=alpha, num_rounds=num_rounds)
     source = as_source(source)
     check_shape(source, (truth.num_texts, truth.num_videos), "the scores")
-    scale, _ = resolve_logit_scale(source, settings, logit_scale)
+    scale = resolve_logit_scale(source, settings, logit_scale).logit_scale
     require_scored_truth(source, truth)
     groups = None
     if direction == "v2t":
@@ -408,25 +413,23 @@ def _about_banks(truth: Truth, settings: Settings, banks: Mapping[Direction, Sco
     return found
 
 
-def _about_scale(
-    source: ScoreSource, settings: Settings, *, logit_scale: float, bound: float, detected: bool
-) -> list[str]:
+def _about_scale(source: ScoreSource, settings: Settings, scale: FoundScale) -> list[str]:
     """A scale that makes a correction idle; and where it was detected, what the scores were taken for."""
     if not METHODS[settings.method].uses_temperature:
         return []
     found = []
-    if bound <= 1 and logit_scale < COSINE_LOGIT_SCALE / 10:
+    if scale.bound <= 1 and scale.logit_scale < COSINE_LOGIT_SCALE / 10:
         found.append(
-            f"a logit scale of {logit_scale:g} leaves cosines so close together that the softmax is almost even and"
-            f" {settings.method} does little; CLIP's scale is {COSINE_LOGIT_SCALE:g}"
+            f"a logit scale of {scale.logit_scale:g} leaves cosines so close together that the softmax is almost even"
+            f" and {settings.method} does little; CLIP's scale is {COSINE_LOGIT_SCALE:g}"
         )
-    spread = score_spread(source) if detected else 0.0
-    return found + (_detected_scale(logit_scale, bound, spread) if spread else [])
+    spread = 0.0 if scale.told_by == "given" else score_spread(source)
+    return found + (_taken_for(scale, spread) if spread else [])
 
 
-def _detected_scale(logit_scale: float, bound: float, spread: float) -> list[str]:
+def _taken_for(scale: FoundScale, spread: float) -> list[str]:
     """What scores that are no cosines of CLIP's spread were taken for."""
-    if bound <= 1 + COSINE_TOLERANCE:
+    if scale.told_by == "cosines":
         low, high = (value / COSINE_LOGIT_SCALE for value in LOGIT_SPREADS)
         if low <= spread <= high:
             return []
@@ -435,14 +438,14 @@ def _detected_scale(logit_scale: float, bound: float, spread: float) -> list[str
             f" deviate by {spread:.2g} and CLIP's by about {CLIP_LOGIT_SPREAD / COSINE_LOGIT_SCALE:.2g}:"
             " --logit-scale sets another factor"
         ]
-    if logit_scale == 1:
+    if scale.told_by == "logits":
         return [
-            f"scores up to {bound:.3g} are no cosines and are taken as logits: --logit-scale multiplies them"
+            f"scores up to {scale.bound:.3g} are no cosines and are taken as logits: --logit-scale multiplies them"
         ]
     return [
-        f"scores up to {bound:.3g} are neither cosines nor logits, by their spread: they are multiplied by"
-        f" {logit_scale:.3g}, so that they spread as {COSINE_LOGIT_SCALE:g} x CLIP's cosines do; --logit-scale sets"
-        " another factor"
+        f"scores up to {scale.bound:.3g} are neither cosines nor logits, by their spread: they are multiplied by"
+        f" {scale.logit_scale:.3g}, so that they spread as {COSINE_LOGIT_SCALE:g} x CLIP's cosines do; --logit-scale"
+        " sets another factor"
     ]
 
 

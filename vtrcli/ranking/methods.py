@@ -31,7 +31,8 @@ are the same for all items of a query cannot change its ranking and are left out
 `dsl` is the product in log form, log(max(logit, tiny)) + logit / T - bias. Where logits are positive its ranking is
 that of the product, and an item with a positive score stays above one without, as there. Among scores of 0 or below a
 product would turn the order round (the more negative, the better the softmax shrinks it); here they rank as
-under inverted-softmax. Our choice.
+under inverted-softmax. Our choice. For a model that was trained with a sigmoid, whose cosines lie about 0, it is the
+weaker of the two for that (docs/experiments.md).
 A given bank does not hold the query: `dsl` then adds the query's own term to the softmax of each item, so that an
 empty bank would leave the score as it is.
 """
@@ -40,7 +41,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -48,6 +49,9 @@ from vtrcli.errors import UsageError
 from vtrcli.ranking.scores import ScoreSource, Tile, Transposed, tiles
 
 MethodName = str  # a key of METHODS
+# What told a logit scale: the caller, or the scores themselves, which look like cosines, like logits, or like neither
+# and get the scale that makes them spread as CLIP's logits do.
+ScaleOrigin = Literal["given", "cosines", "logits", "spread"]
 DEFAULT_TEMPERATURE = 1.0
 # Of nnn, in `vtr eval` and `vtr search` alike: docs/experiments.md has it as the value that never did harm with a bank
 # of other captions. The paper's 0.75 gains more where the bank is the test queries themselves.
@@ -317,9 +321,15 @@ def _or_zero(values: np.ndarray) -> np.ndarray:
     return np.where(values > -np.inf, values, np.zeros_like(values))
 
 
-def resolve_logit_scale(
-    source: ScoreSource, settings: Settings, logit_scale: float | None
-) -> tuple[float, float]:
+class FoundScale(NamedTuple):
+    """The logit scale in use, the largest score, and what told the scale."""
+
+    logit_scale: float
+    bound: float
+    told_by: ScaleOrigin
+
+
+def resolve_logit_scale(source: ScoreSource, settings: Settings, logit_scale: float | None) -> FoundScale:
     """The given logit scale or the detected one, and the source's bound.
 
     Detected: scores within -1 and 1 are cosines and get 100. Others are logits already, unless the deviation of a
@@ -331,8 +341,9 @@ def resolve_logit_scale(
         UsageError: a scale of 0 or below, or a temperature so small that the logits overflow.
     """
     bound = source.bound()
+    told_by: ScaleOrigin = "given"
     if logit_scale is None:
-        logit_scale = COSINE_LOGIT_SCALE if bound <= 1 + COSINE_TOLERANCE else _scale_by_spread(source)
+        logit_scale, told_by = _detected_scale(source, bound)
     if not (math.isfinite(logit_scale) and logit_scale > 0):
         raise UsageError(
             f"a logit scale of {logit_scale:g}",
@@ -345,7 +356,7 @@ def resolve_logit_scale(
             allowed=f"score x logit scale / temperature must fit in {source.dtype}",
             to_do="use a temperature around 1",
         )
-    return logit_scale, bound
+    return FoundScale(logit_scale, bound, told_by)
 
 
 def score_spread(source: ScoreSource) -> float:
@@ -360,8 +371,10 @@ def score_spread(source: ScoreSource) -> float:
     return float(np.median(deviations))
 
 
-def _scale_by_spread(source: ScoreSource) -> float:
+def _detected_scale(source: ScoreSource, bound: float) -> tuple[float, ScaleOrigin]:
+    if bound <= 1 + COSINE_TOLERANCE:
+        return COSINE_LOGIT_SCALE, "cosines"
     spread = score_spread(source)
     if spread == 0 or LOGIT_SPREADS[0] <= spread <= LOGIT_SPREADS[1]:
-        return 1.0
-    return CLIP_LOGIT_SPREAD / spread
+        return 1.0, "logits"
+    return CLIP_LOGIT_SPREAD / spread, "spread"

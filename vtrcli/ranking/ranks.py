@@ -149,7 +149,7 @@ def top_videos(
     """
     settings = settings or Settings()
     source = as_source(source)
-    scale, _ = resolve_logit_scale(source, settings, logit_scale)
+    scale = resolve_logit_scale(source, settings, logit_scale).logit_scale
     edge = tile_edge(source, memory_bytes=memory_bytes)
     source = held(source, edge=edge, memory_bytes=memory_bytes)
     found = correction(source, settings, logit_scale=scale, edge=edge)

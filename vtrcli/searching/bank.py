@@ -128,9 +128,9 @@ class BankScores:
 
     @cached_property
     def deviation(self) -> float:
-        """The standard deviation of those scores."""
+        """The standard deviation of those scores; at least a tenth of a logit, which means nothing."""
         variance = float(self.statistics["mean_square"].mean(dtype=np.float64)) - self.mean**2
-        return math.sqrt(max(1e-6, variance))
+        return max(0.1 / self.logit_scale, math.sqrt(max(0.0, variance)))
 
 
 def score_bank(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from vtrcli.searching.bank import BankScores
+from vtrcli.searching.frames import FrameSpace
 from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import QueryVectors, SearchSettings
 from vtrcli.searching.run import RerankSpace
@@ -39,6 +40,11 @@ class Finder:
         self._require_finite(scores.values)
         relevant = allowed & self._relevant(scores, options)
         return best_present(scores, presence, top_k=top_k, allowed=relevant, correct=self.correction(options))
+
+    @property
+    def scores_best_frame(self) -> bool:
+        """Whether a score is the cosine of a video's best frame, and not something made of several."""
+        return isinstance(self._space, FrameSpace) and self._space.pooling == "max"
 
     def correction(self, options: SearchSettings) -> Correct | None:
         """What the options rank by; None for the plain scores."""

@@ -88,6 +88,11 @@ class Query:
         """Whether it is made of texts alone."""
         return not self.images and not self.like
 
+    @property
+    def is_one_text(self) -> bool:
+        """Whether it is one text and nothing else, so that its scores are the model's own for it."""
+        return len(self.terms) == 1 and self.is_text
+
     def describe(self) -> str:
         """The query as people would say it; a text alone stands as it is."""
         words = []

@@ -14,8 +14,9 @@ class Hit:
 
     `score` is what the results are ranked by, or `corrected_score` where a correction was asked for. `relevance` says
     how many standard deviations the score lies above what the captions of a query bank score; None without a bank, or
-    for a picture. `is_missing`: the file is no longer where it was extracted from; `is_replaced`: another is there now,
-    so that the times are not its own. `twins` are paths of files of the same content, `store` is where the video is
+    for a picture. `probability` is the model's own, of one trained with a sigmoid, that a text alone and the best frame
+    belong together; None for any other. `is_missing`: the file is no longer where it was extracted from; `is_replaced`:
+    another is there now, so that the times are not its own. `twins` are paths of files of the same content, `store` is where the video is
     from.
     """
 
@@ -26,6 +27,7 @@ class Hit:
     moments: tuple[Moment, ...]
     is_missing: bool
     relevance: float | None = None
+    probability: float | None = None
     corrected_score: float | None = None
     is_replaced: bool = False
     twins: tuple[str, ...] = ()
@@ -55,6 +57,7 @@ class Hit:
             "score": round(self.score, 4),
             "corrected_score": None if self.corrected_score is None else round(self.corrected_score, 4),
             "relevance": None if self.relevance is None else round(self.relevance, 2),
+            "probability": None if self.probability is None else float(f"{self.probability:.3g}"),
             **_seconds(self.moment),
             "missing": self.is_missing,
             "replaced": self.is_replaced,

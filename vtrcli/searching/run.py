@@ -56,7 +56,8 @@ class RunModel:
         """The one that training ended with; read from the weights' file without torch."""
         path = self.run / MODEL
         try:
-            return min(self.head.max_logit_scale, math.exp(float(TensorFile(path).tensor(LOG_SCALE))))
+            bound = self.head.scale_bound(self.config.backbone.logit_scale)
+            return min(bound, math.exp(float(TensorFile(path).tensor(LOG_SCALE))))
         except (StoreError, OverflowError, TypeError) as cause:
             raise damaged_run(path, "it tells no logit scale") from cause
 

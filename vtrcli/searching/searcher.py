@@ -329,6 +329,9 @@ class Searcher:
             corrected = float(correct(np.array([score], np.float32), np.array([video]))[0])
         if bank_scores is not None and asked.query.is_text:
             relevance = float(bank_scores.relevance(score))
+        probability = None
+        if asked.query.is_one_text and finder.scores_best_frame:
+            probability = self.catalog.config.backbone.probability(score)
         return Hit(
             rank=rank,
             video_id=self.catalog.ids[video],
@@ -339,6 +342,7 @@ class Searcher:
             is_replaced=state == "replaced",
             twins=asked.presence.named_twins(video, asked.allowed),
             relevance=relevance,
+            probability=probability,
             corrected_score=corrected,
             store=str(self.catalog.store),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterator
@@ -43,6 +44,14 @@ class BackboneInfo:
     def frame_size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return (self.input_size, self.input_size) if isinstance(self.input_size, int) else self.input_size
+
+    def probability(self, cosine: float) -> float | None:
+        """That a picture and a text belong together, by a model that was trained with a sigmoid; None of others."""
+        if self.logit_bias is None:
+            return None
+        logit = self.logit_scale * cosine + self.logit_bias
+        # Whichever form does not overflow.
+        return 1 / (1 + math.exp(-logit)) if logit > 0 else math.exp(logit) / (1 + math.exp(logit))
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object, as older programs read it where nothing is new."""

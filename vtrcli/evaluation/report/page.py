@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from vtrcli import __version__
-from vtrcli.evaluation.evaluate import EvaluationResult
+from vtrcli.evaluation.evaluate import SCALE_WORDS, EvaluationResult
 from vtrcli.evaluation.report.findings import (
     by_category,
     by_length,
@@ -115,10 +115,6 @@ def facts(result: EvaluationResult, *, written_at: datetime, version: str) -> Ht
     """What was evaluated, and how."""
     inputs, plain = result.inputs, result.evaluations[0]
     ties = [f"{DIRECTION_NAMES[d].lower()} {m.num_ties:,}" for d in DIRECTIONS if (m := plain.of(d))]
-    by_scale = {100.0: "all scores lie within −1 and 1", 1.0: "not cosines"}
-    detected = f" (detected: {by_scale.get(plain.logit_scale, 'by the spread of the scores')})"
-    if result.options.logit_scale is not None:
-        detected = ""
     entries = {
         "data set": inputs.dataset or "not known",
         "split": inputs.split or "not known",
@@ -126,7 +122,7 @@ def facts(result: EvaluationResult, *, written_at: datetime, version: str) -> Ht
         "read of a text": "no limit known" if inputs.max_tokens is None else f"{inputs.max_tokens} tokens",
         "ties": TIES_MEAN[plain.ties],
         "queries with ties, plain": ", ".join(ties),
-        "logit scale": f"{plain.logit_scale:g}{detected}",
+        "logit scale": f"{plain.logit_scale:g} ({SCALE_WORDS[result.scale_from]})",
         "written": f"{written_at:%Y-%m-%d %H:%M %Z}, vtr {version}",
     }
     pairs = [tag("div", tag("dt", name), tag("dd", value)) for name, value in entries.items()]
