@@ -16,8 +16,8 @@ class Hit:
     how many standard deviations the score lies above what the captions of a query bank score; None without a bank, or
     for a picture. `probability` is the model's own, of one trained with a sigmoid, that a text alone and the best frame
     belong together; None for any other. `is_missing`: the file is no longer where it was extracted from; `is_replaced`:
-    another is there now, so that the times are not its own. `twins` are paths of files of the same content, `store` is where the video is
-    from.
+    another is there now, so that the times are not its own. `twins` are paths of files of the same content, `store` is
+    where the video is from.
     """
 
     rank: int
