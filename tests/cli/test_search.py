@@ -37,7 +37,7 @@ def test_the_json_has_the_keys_of_the_contract() -> None:
     first = body["results"][0]
     assert first.keys() == {
         "rank", "video_id", "path", "score", "relevance", "start_seconds", "end_seconds", "peak_seconds", "missing",
-        "moments", "corrected_score", "replaced", "twins", "store",
+        "moments", "corrected_score", "probability", "replaced", "twins", "store",
     }  # fmt: skip
     assert first["moments"][0]["peak_seconds"] == first["peak_seconds"]
     assert Path(first["path"]).is_file() and first["relevance"] is None
@@ -332,3 +332,19 @@ def test_milvus_gives_the_same_answers_without_a_store(demo: Path, tmp_path: Pat
     assert run("search", "x", "--dsl", "--milvus", uri).exit_code == 2
     gone = run("search", "x", "--milvus", "http://127.0.0.1:9", "--milvus-timeout", "2")
     assert gone.exit_code == 4 and gone.stderr.count("\n") == 1
+
+
+def test_a_query_in_another_script_is_told_once(tmp_path: Path) -> None:
+    told = run("search", "красный круг", "--json")
+    note = "note: letters of another script (Cyrillic): demo was trained on English texts and finds little by them; "
+    assert told.stderr.count(note) == 1 and json.loads(told.stdout)["unread_scripts"] == ["Cyrillic"]
+    lines = tmp_path / "queries.txt"
+    lines.write_text("красный круг\na red circle\nсиний круг\n", encoding="utf-8")
+    many = run("search", "--queries", str(lines))
+    assert many.stderr.count("letters of another script") == 1
+    assert [json.loads(line)["unread_scripts"] for line in many.stdout.splitlines()] == [
+        ["Cyrillic"],
+        [],
+        ["Cyrillic"],
+    ]
+    assert run_json("search", "a red circle")["unread_scripts"] == []

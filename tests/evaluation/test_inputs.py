@@ -285,4 +285,5 @@ def test_a_sigmoid_model_brings_its_bias_and_a_word_about_dsl(toy: Path, tmp_pat
     inputs = from_store(store, run=None, dataset="csv", annotations=toy, split="test", device="cpu")
     told = evaluate_inputs(inputs, EvaluationSettings(methods=("dsl",), num_bootstrap=0)).to_json()
     assert (told["logit_scale"], told["logit_bias"]) == (112.7, -12.5)
+    assert (told["num_cut"], told["num_unread_script"], told["unread_scripts"]) == (None, 0, [])
     assert any(note.startswith("dsl multiplies by the logit, and this model") for note in told["notes"])

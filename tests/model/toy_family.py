@@ -120,7 +120,9 @@ class ToyBackbone:
             with torch.inference_mode():
                 encoded = self.model.encode_tokens(batch.to(self.device)).cpu().numpy()
             features[start : start + size] = encoded[: len(part)]
-        return TextFeatures(features=features, num_cut=sum(len(words_of(text)) > limit for text in texts))
+        return TextFeatures(
+            features=features, was_cut=np.array([len(words_of(text)) > limit for text in texts], bool)
+        )
 
     def cut_text(self, text: str, max_tokens: int | None) -> str:
         words = words_of(text)

@@ -10,7 +10,9 @@ import pytest
 from vtrcli.errors import InputError
 from vtrcli.model.families import load_backbone
 from vtrcli.store.reader import FeatureStore
+from vtrcli.store.texts import TextRows, write_texts
 from vtrcli.text.cache import cache_captions, cache_texts, open_text_cache
+from vtrcli.text.streams import STREAMS
 
 CAPTIONS = ["a man rides a horse", "a red car", "", "a man rides a horse", "日本 🎥", "word " * 200]
 
@@ -77,3 +79,30 @@ def test_splits_that_cannot_be_read_are_named_unless_asked_for(
     assert (result.num_encoded, sorted(result.problems)) == (1, ["test", "train"])
     with pytest.raises(InputError):
         cache_captions(tiny_store.path, dataset="msvd", annotations=tmp_path, splits=["train"], device="cpu")
+
+
+def test_captions_that_were_cut_are_counted_though_they_were_cached_before(
+    tiny_store: FeatureStore, weights: str
+) -> None:
+    cache_texts(tiny_store, CAPTIONS, device="cpu")
+    again = cache_texts(tiny_store, CAPTIONS, device="cpu")
+    cache = open_text_cache(tiny_store, tagger_id=again.tagger_id)
+    assert (cache.num_cut(CAPTIONS), cache.num_cut([*CAPTIONS, "word " * 200]), cache.num_cut([])) == (
+        1,
+        2,
+        0,
+    )
+    assert again.unread.to_json() == {
+        "num_cut": None,
+        "num_unread_script": 1,
+        "unread_scripts": ["Chinese"],
+    }
+    # A file of an older vtr does not tell.
+    rows = load_backbone(weights, device="cpu", towers="text").encode_texts(["old"]).features
+    old = TextRows(np.repeat(rows[:, None].astype(np.float16), 3, axis=1), np.ones((1, 3), bool))
+    sha256 = tiny_store.config.backbone.sha256
+    write_texts(
+        tiny_store.path, ["old"], old, streams=STREAMS, tagger_id=again.tagger_id, backbone_sha256=sha256
+    )
+    cache = open_text_cache(tiny_store, tagger_id=again.tagger_id)
+    assert cache.num_cut(["old"]) is None and cache.num_cut(CAPTIONS) == 1

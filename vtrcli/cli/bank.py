@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -38,7 +39,6 @@ def build(
     quiet: bool = options.QUIET,
 ) -> None:
     """Make the bank of a store from captions: a data set's, or any text file's."""
-    from vtrcli.store.config import read_config
     from vtrcli.text.cache import build_bank
 
     captions = read_captions(texts) if texts is not None else split_captions(dataset, annotations, split)
@@ -54,13 +54,16 @@ def build(
         )
     num_videos = prepare(store, device=device, quiet=quiet)
     if json_output:
-        body = {"store": str(store), "path": str(result.path), "num_captions": result.num_texts}
-        print_json("bank build", {**body, "num_found": result.num_found, "num_videos": num_videos})
+        body: dict[str, Any] = {
+            "store": str(store),
+            "path": str(result.path),
+            "num_captions": result.num_texts,
+        }
+        body |= {"num_found": result.num_found, "num_videos": num_videos, **result.unread.to_json()}
+        print_json("bank build", body)
         return
-    if result.num_cut:
-        limit = read_config(store).backbone.context_length
-        over = f"{count(result.num_cut, 'caption')} over {limit} tokens"
-        say(f"{over}: the backbone reads only the beginning", quiet=quiet)
+    for note in result.unread.notes:
+        say(f"note: {note}", quiet=quiet)
     of_all = "" if result.num_texts == result.num_found else f" (of {result.num_found:,} different ones)"
     print_line(f"a bank of {count(result.num_texts, 'caption')}{of_all} for {count(num_videos, 'video')}")
 

@@ -33,7 +33,6 @@ def command(
         _reencode(store, out, backbone, device, json_output=json_output, quiet=quiet)
         return
     name, folder = options.require_dataset(dataset, annotations)
-    from vtrcli.store.config import read_config
     from vtrcli.text.cache import cache_captions
 
     with ProgressBar(unit="captions", quiet=quiet or json_output) as bar:
@@ -47,7 +46,8 @@ def command(
             on_progress=bar.update,
         )
     if json_output:
-        print_json(NAME, {"store": str(store), "dataset": name, **vars(result)})
+        body = {key: value for key, value in vars(result).items() if key != "unread"}
+        print_json(NAME, {"store": str(store), "dataset": name, **result.unread.to_json(), **body})
         return
     already = result.num_texts - result.num_encoded
     print_line(
@@ -57,8 +57,10 @@ def command(
     without = ", ".join(f"{number:,} without {stream}" for stream, number in result.num_without.items())
     for split, problem in result.problems.items():
         say(f"split {split} passed over: {problem}", quiet=quiet)
-    limit = result.max_tokens or read_config(store).backbone.context_length
+    limit = result.unread.limit
     say(f"of these {without}; {result.num_cut:,} captions over {limit} tokens were cut", quiet=quiet)
+    for note in result.unread.notes:
+        say(f"note: {note}", quiet=quiet)
 
 
 def _reencode(

@@ -70,7 +70,10 @@ class Output:
 
         The exit code is that of the first query that cannot be answered.
         """
+        from vtrcli.text.reading import SCRIPT_NOTE
+
         results: list[SearchResult] = []
+        told_of_scripts = False
         first_error: VtrError | None = None
         for line in lines:
             try:
@@ -78,6 +81,10 @@ class Output:
                 if self.gallery is not None:
                     results.append(result)
                 print_json("search", result.to_json())
+                if result.unread_scripts and not told_of_scripts:
+                    told_of_scripts = True
+                    for note in filter(lambda note: note.startswith(SCRIPT_NOTE), result.notes):
+                        say(f"note: {note}", quiet=self.quiet)
             except InputError as error:
                 only = self.sources[0] if len(self.sources) == 1 else None
                 body = {"query": line, "store": only, "stores": list(self.sources), "error": str(error)}

@@ -37,6 +37,7 @@ from vtrcli.ranking.metrics import (
 from vtrcli.ranking.scores import DEFAULT_MEMORY_BYTES, ScoreSource
 from vtrcli.ranking.truth import Truth
 from vtrcli.store.reader import FeatureStore
+from vtrcli.text.reading import Unread
 from vtrcli.text_files import decode_text
 
 RANKS_FORMAT = "vtr-ranks"
@@ -62,7 +63,8 @@ class EvaluationInputs:
     `max_tokens`: how much of a text was read (None: not known, or all that CLIP reads). `texts` and `caption_ids` (of
     the data set) in the order of the rows, `video_ids` in that of the columns; `categories` by video id; `bank` holds
     scores of other texts with the same videos; `logit_scale` and, of one that was trained with a sigmoid, `logit_bias`
-    are the model's own, where they are known; `notes` are sentences for the user.
+    are the model's own, where they are known; `unread` is what of the texts the model does not
+    read; `notes` are sentences for the user.
     """
 
     source: ScoreSource
@@ -79,6 +81,7 @@ class EvaluationInputs:
     bank: ScoreSource | None = None
     logit_scale: float | None = None
     logit_bias: float | None = None
+    unread: Unread | None = None
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -160,6 +163,7 @@ class EvaluationResult:
             "logit_scale": first.logit_scale,
             "logit_scale_from": self.scale_from,
             "logit_bias": self.inputs.logit_bias,
+            **(self.inputs.unread.to_json() if self.inputs.unread else {}),
             "results": self.table(),
             "notes": list(self.notes),
         }

@@ -154,6 +154,7 @@ def from_store(
     from vtrcli.datasets.registry import load_split, text_limit
     from vtrcli.model.runs import TrainedRun
     from vtrcli.text.cache import cache_texts, open_text_cache
+    from vtrcli.text.reading import unread
     from vtrcli.text.streams import load_tagger
 
     opened = FeatureStore(store)
@@ -174,13 +175,15 @@ def from_store(
     texts = [caption.text for caption in joined.captions]
     cache_texts(opened, [*texts, *bank_texts], tagger=tagger, max_tokens=limit, device=device)
     cache = open_text_cache(opened, tagger_id=tagger_id, max_tokens=limit)
+    rows = cache.rows(texts)
+    not_read = unread(texts, opened.config.backbone, num_cut=cache.num_cut(texts), limit=limit)
     videos = model.videos(opened, joined.video_ids)
     number = {video_id: row for row, video_id in enumerate(joined.video_ids)}
     truth = Truth.from_videos(
         [number[caption.video_id] for caption in joined.captions], num_videos=len(videos)
     )
     return EvaluationInputs(
-        _model_scores(model, model.texts(cache.rows(texts)), videos),
+        _model_scores(model, model.texts(rows), videos),
         truth,
         model=model.name,
         dataset=dataset,
@@ -194,7 +197,8 @@ def from_store(
         bank=_model_scores(model, model.texts(cache.rows(bank_texts)), videos) if bank_texts else None,
         logit_scale=model.logit_scale(opened),
         logit_bias=model.logit_bias(opened) if isinstance(model, MeanVectors) else None,
-        notes=(*_missing_note(joined), *_limit_note(limit, text_limit(dataset), dataset)),
+        unread=not_read,
+        notes=(*_missing_note(joined), *not_read.notes, *_limit_note(limit, text_limit(dataset), dataset)),
     )
 
 

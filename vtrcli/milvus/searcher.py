@@ -93,6 +93,7 @@ class MilvusSearcher:
             notes=tuple(dict.fromkeys(notes)),
             stores=(self._index.name,),
             run=None if self._run is None else str(self._run.run),
+            unread_scripts=vectors.unread_scripts,
         )
 
     def _found(

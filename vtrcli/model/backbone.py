@@ -34,10 +34,15 @@ _PRECISIONS = ("float16", "bfloat16", "float32")
 
 @dataclass(frozen=True, kw_only=True)
 class TextFeatures:
-    """float32 [num_texts, dim], not normalised, and how many texts did not fit into the context and were cut."""
+    """float32 [num_texts, dim], not normalised, and bool [num_texts], which did not fit and were cut."""
 
     features: np.ndarray
-    num_cut: int
+    was_cut: np.ndarray
+
+    @property
+    def num_cut(self) -> int:
+        """How many were cut."""
+        return int(self.was_cut.sum())
 
 
 class Backbone(Protocol):
@@ -69,7 +74,7 @@ class Backbone(Protocol):
     def encode_texts(
         self, texts: Sequence[str], *, batch_size: int | None = None, max_tokens: int | None = None
     ) -> TextFeatures:
-        """`.features` float32 [num_texts, dim], not normalised, and `.num_cut`, the texts over `max_tokens`.
+        """`.features` float32 [num_texts, dim], not normalised, and `.was_cut`, which are over `max_tokens`.
 
         `max_tokens` counts start and end; None, and at most: the model's context. With a `batch_size` rows are
         bit-identical whatever else is encoded; None is faster for a few texts. How texts are padded is the family's.

@@ -30,6 +30,7 @@ from vtrcli.store.config import INDEX_FOLDER, BackboneInfo
 from vtrcli.store.derived import keep_newest, read_kept, write_kept
 from vtrcli.store.reader import unit_rows
 from vtrcli.store.shard import TensorFile
+from vtrcli.text.reading import script_note, unread_scripts
 from vtrcli.times import clock, parse_seconds
 
 if TYPE_CHECKING:
@@ -99,6 +100,9 @@ class QueryEncoder:
         if any(was_cut for _, was_cut in texts.values()):
             read = f"{self._backbone.context_length} tokens; the backbone reads only its beginning"
             notes = (f"the query is longer than {read}",)
+        scripts = unread_scripts(" ".join(term.value for term in texts), self._backbone)
+        if scripts:
+            notes += (script_note(scripts, self._backbone),)
         clip = combine(
             [
                 (term, texts[term][0] if term in texts else unit_rows(frames[term]).mean(axis=0))
@@ -106,7 +110,7 @@ class QueryEncoder:
             ]
         )
         if run is None:
-            return QueryVectors(clip, clip, notes)
+            return QueryVectors(clip, clip, notes, scripts)
         by_run = [
             (
                 term,
@@ -117,7 +121,8 @@ class QueryEncoder:
             for term in query.terms
         ]
         lengths = [float(np.linalg.norm(vector)) for term, vector in by_run if term in texts]
-        return QueryVectors(clip, combine(by_run) * np.float32(np.mean(lengths) if lengths else 1.0), notes)
+        ranking = combine(by_run) * np.float32(np.mean(lengths) if lengths else 1.0)
+        return QueryVectors(clip, ranking, notes, scripts)
 
     def _frames(self, term: Term) -> np.ndarray:
         """float [num_frames, dim]: those that a place in a video means, or the picture as one."""

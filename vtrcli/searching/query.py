@@ -115,11 +115,13 @@ class Query:
 
 @dataclass(frozen=True)
 class QueryVectors:
-    """A query as float32 [dim] among frames, and as it is ranked by: the same, or float32 [width] in a run's space."""
+    """A query as float32 [dim] among frames, and as it is ranked by: the same, or float32 [width] in a run's space.
+    `unread_scripts` are those of its words that the backbone was not trained on."""
 
     clip: np.ndarray
     ranking: np.ndarray
     notes: tuple[str, ...] = ()
+    unread_scripts: tuple[str, ...] = ()
 
 
 def _require_text(text: str) -> None:

@@ -78,7 +78,8 @@ def _seconds(moment: Moment) -> dict[str, float]:
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SearchResult:
     """Answers to one query. `num_videos` passed the filters (Milvus: are there); `notes` are for the user; `stores` (or
-    the address) were searched, and `run` ranked (None: plain CLIP)."""
+    the address) were searched, and `run` ranked (None: plain CLIP); `unread_scripts` of the query are not of the
+    model's languages."""
 
     query: str
     num_videos: int
@@ -86,6 +87,7 @@ class SearchResult:
     notes: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()
     run: str | None = None
+    unread_scripts: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         best = f", best {self.hits[0].video_id} ({self.hits[0].score:.2f})" if self.hits else ""
@@ -99,6 +101,7 @@ class SearchResult:
             "stores": list(self.stores),
             "run": self.run,
             "num_videos": self.num_videos,
+            "unread_scripts": list(self.unread_scripts),
             "notes": list(self.notes),
             "results": self.table(),
         }

@@ -143,6 +143,7 @@ class Searcher:
             ),
             stores=(str(self.catalog.store),),
             run=None if self.run is None else str(self.run.run),
+            unread_scripts=vectors.unread_scripts,
         )
 
     def _remarks(self, asked: _Asked, hits: Sequence[Hit]) -> Iterator[str]:
@@ -431,6 +432,7 @@ class StoresSearcher:
             notes=tuple(note for note in dict.fromkeys(notes) if not (found and note.startswith(NO_RESULT))),
             stores=tuple(str(searcher.catalog.store) for searcher in self._searchers),
             run=results[0].run,
+            unread_scripts=vectors.unread_scripts,
         )
 
 

@@ -20,6 +20,7 @@ from vtrcli.store.maps import unreadable
 
 STORE_VERSION = 1
 CONFIG_NAME = "store.json"
+ENGLISH = "English"
 INDEX_FOLDER = "index"  # of what is derived
 STORE_FOLDERS = frozenset({"shards", "frames", "text", INDEX_FOLDER})
 # Which shape pixels were taken to have, in words.
@@ -39,6 +40,7 @@ class BackboneInfo:
     logit_scale: float  # factor of the cosines
     logit_bias: float | None = None  # added to the logits of a model that was trained with a sigmoid
     context_length: int = 77  # tokens of a text, start and end included
+    languages: str = ENGLISH  # of the texts that it was trained on, in words
 
     @property
     def frame_size(self) -> tuple[int, int]:
@@ -75,6 +77,7 @@ class BackboneInfo:
                 "logit_scale": (int, float),
                 "logit_bias": (int, float, type(None)),
                 "context_length": (int,),
+                "languages": (str,),
             },
         )
         if info.dim < 1:

@@ -83,6 +83,9 @@ class TensorFile:
             raise ValueError("a tensor's size does not fit its shape")
         return dtype, shape, start, end
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor, from the header alone."""
         return self._entry(name)[1]

@@ -2,7 +2,7 @@
 
 Tensors of a text file: `texts` U8 (UTF-8, one after the other) cut by `text_offsets` I64 [num_texts + 1]; per
 stream `<stream>` F16 [num_texts, dim], not normalised; `mask` U8 [num_texts, num_streams], 1 where the caption has
-that stream.
+that stream; `was_cut` U8 [num_texts], 1 where the caption was longer than what was read of it (not in older files).
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ MIN_BANK_TEXTS = 25
 
 @dataclass(frozen=True)
 class TextRows:
-    """Of some captions: `features` float16 [num_texts, num_streams, dim], `mask` bool [num_texts, num_streams]."""
+    """Of some captions: `features` float16 [num_texts, num_streams, dim], `mask` bool [num_texts, num_streams]; to be
+    written, `was_cut` bool [num_texts], which were longer than what was read (None: not known)."""
 
     features: np.ndarray
     mask: np.ndarray
+    was_cut: np.ndarray | None = None
 
 
 def write_texts(
@@ -69,6 +71,8 @@ def write_text_file(
         "text_offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
         "mask": rows.mask.astype(np.uint8),
     }
+    if rows.was_cut is not None:
+        tensors["was_cut"] = rows.was_cut.astype(np.uint8)
     for number, stream in enumerate(streams):
         tensors[stream] = np.ascontiguousarray(rows.features[:, number]).astype("<f2", copy=False)
     metadata = {
@@ -101,6 +105,8 @@ def open_texts(path: Path) -> TensorFile:
     dim = None
     for name in streams:
         _, dim = file.require(name, "F16", (num_texts, dim))
+    if "was_cut" in file:
+        file.require("was_cut", "U8", (num_texts,))
     file.require("texts", "U8", (None,))
     file.require("text_offsets", "I64", (num_texts + 1,))
     return file
@@ -179,3 +185,16 @@ class TextCache:
                     features[here, stream] = file.rows(name).take(at[here, 1])
                 mask[here] = file.rows("mask").take(at[here, 1]).astype(bool)
         return TextRows(features, mask)
+
+    def num_cut(self, texts: Sequence[str]) -> int | None:
+        """How many of the given captions, all cached, are longer than what was read of them; None where an older file
+        does not tell."""
+        total = 0
+        by_file: dict[int, list[int]] = {}
+        for number, row in (self._at[text] for text in texts):
+            by_file.setdefault(number, []).append(row)
+        for number, rows in by_file.items():
+            if "was_cut" not in self._files[number]:
+                return None
+            total += int(self._files[number].tensor("was_cut")[rows].astype(bool).sum())
+        return total

@@ -15,6 +15,7 @@ from vtrcli.model.families import open_text_tower
 from vtrcli.store.derived import remove_tables
 from vtrcli.store.reader import FeatureStore, require_videos
 from vtrcli.store.texts import BANK_NAME, MIN_BANK_TEXTS, TextCache, TextRows, write_text_file, write_texts
+from vtrcli.text.reading import Unread, unread
 from vtrcli.text.streams import STREAMS, Stream, Tagger, TaggerName, load_tagger, split_streams
 
 CHUNK_TEXTS = 8192  # captions per text file: what an interruption loses at most
@@ -25,13 +26,15 @@ MAX_BANK_TEXTS = 10_000
 @dataclass(frozen=True)
 class CaptionCacheResult:
     """What was encoded. `num_cut` counts captions over `max_tokens` (None: the backbone's), `num_without` captions that
-    lack a stream; `problems` says per split why it was passed over."""
+    lack a stream; `problems` says per split why it was passed over, `unread` what of all of them the backbone does not
+    read (`num_cut` is above)."""
 
     num_texts: int
     num_encoded: int
     num_cut: int
     num_without: dict[Stream, int]
     tagger_id: str
+    unread: Unread
     max_tokens: int | None = None
     problems: dict[str, str] = field(default_factory=dict)
 
@@ -94,8 +97,10 @@ def cache_texts(
     todo = cache.missing(texts)
     num_cut = 0
     num_without: dict[Stream, int] = {"entity": 0, "action": 0}
+    different = list(dict.fromkeys(texts))
+    not_read = unread(different, store.config.backbone, num_cut=None, limit=max_tokens)
     if not todo:
-        return CaptionCacheResult(len(set(texts)), 0, num_cut, num_without, tag.id, max_tokens)
+        return CaptionCacheResult(len(different), 0, num_cut, num_without, tag.id, not_read, max_tokens)
     backbone = open_text_tower(store, device=device)
     for start in range(0, len(todo), CHUNK_TEXTS):
         chunk = todo[start : start + CHUNK_TEXTS]
@@ -114,7 +119,7 @@ def cache_texts(
             backbone_sha256=store.config.backbone.sha256,
         )
         on_progress(start + len(chunk), len(todo))
-    return CaptionCacheResult(len(set(texts)), len(todo), num_cut, num_without, tag.id, max_tokens)
+    return CaptionCacheResult(len(different), len(todo), num_cut, num_without, tag.id, not_read, max_tokens)
 
 
 def encode_streams(
@@ -143,17 +148,17 @@ def encode_streams(
     features = np.concatenate([captions.features, encoded.features])
     index = np.array([[row[text] for text in column] for column in by_stream]).T
     mask = np.array([[True, streamed.has_entity, streamed.has_action] for streamed in streams])
-    return TextRows(features.astype(np.float16)[index], mask), captions.num_cut
+    return TextRows(features.astype(np.float16)[index], mask, captions.was_cut), captions.num_cut
 
 
 @dataclass(frozen=True)
 class BankResult:
-    """`num_texts` are in the bank, of `num_found` different ones; `num_cut` of them were cut."""
+    """`num_texts` are in the bank, of `num_found` different ones; `unread`: what of them is not read."""
 
     path: Path
     num_found: int
     num_texts: int
-    num_cut: int
+    unread: Unread
 
 
 def build_bank(
@@ -190,13 +195,14 @@ def build_bank(
         num_cut += num_cut_here
         on_progress(start + len(rows.mask), len(chosen))
     rows = TextRows(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "mask"))
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "mask", "was_cut"))
     )
     path = store / BANK_NAME
     sha256 = opened.config.backbone.sha256
     write_text_file(path, chosen, rows, streams=STREAMS, tagger_id=tag.id, backbone_sha256=sha256)
     remove_tables(store, "bank-")
-    return BankResult(path, len(found), len(chosen), num_cut)
+    not_read = unread(chosen, opened.config.backbone, num_cut=num_cut)
+    return BankResult(path, len(found), len(chosen), not_read)
 
 
 def open_text_cache(store: FeatureStore, *, tagger_id: str, max_tokens: int | None = None) -> TextCache:

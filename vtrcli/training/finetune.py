@@ -139,7 +139,7 @@ class FrameSet(PairSet):
 
     `kept` has the frames of all `video_ids`, each video thinned to `num_frames` and resized to `size`; `tokens` uint16
     or int32 [num_texts, num_streams, longest], zeros behind the end token; `stream_mask` bool [num_texts, num_streams];
-    `may_cut`: what stands behind an end token changes nothing.
+    `may_cut`: what stands behind an end token changes nothing; `num_cut` captions were longer than what is read.
     """
 
     BY_VIDEO = ()
@@ -151,6 +151,7 @@ class FrameSet(PairSet):
     tokens: np.ndarray
     stream_mask: np.ndarray
     may_cut: bool = True
+    num_cut: int = 0
 
     def padded_tokens(self, texts: np.ndarray | slice) -> torch.Tensor:
         """int64 [num_chosen, num_streams, longest of them where batches may be cut, else all]."""
@@ -206,11 +207,11 @@ def load_frame_set(
     length = min(limit, tuned.info.context_length)
     tokens = np.zeros((len(split.captions), len(experts), length), np.int32)
     mask = np.zeros((len(split.captions), len(STREAMS)), bool)
-    longest = 1
+    longest, num_cut = 1, 0
     for row, caption in enumerate(split.captions):
-        streams = replace(
-            split_streams(tuned.cut_text(caption.text, max_tokens), tagger), fusion=caption.text
-        )
+        read = tuned.cut_text(caption.text, max_tokens)
+        num_cut += read != caption.text
+        streams = replace(split_streams(read, tagger), fusion=caption.text)
         mask[row] = (True, streams.has_entity, streams.has_action)
         for column, expert in enumerate(experts):
             ids = tuned.tokenize(getattr(streams, expert), max_tokens=max_tokens)
@@ -228,6 +229,7 @@ def load_frame_set(
         tokens=tokens[:, :, : longest if tuned.is_causal else length].astype(kind),
         stream_mask=mask[:, columns],
         may_cut=tuned.is_causal,
+        num_cut=num_cut,
     )
 
 

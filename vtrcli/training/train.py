@@ -29,6 +29,7 @@ from vtrcli.ranking.scores import DenseScores, ScoreSource, VectorScores
 from vtrcli.ranking.truth import Truth
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.cache import cache_texts, open_text_cache
+from vtrcli.text.reading import unread
 from vtrcli.text.streams import TaggerName, load_tagger
 from vtrcli.training import record
 from vtrcli.training.data import (
@@ -128,6 +129,10 @@ def train(
             frames = frame_sets(
                 opened, parts, settings, tuned, tagger=tagger, on_progress=display.cache_progress
             )
+            captions = [caption.text for part in parts for caption in part.captions]
+            num_cut = sum(each.num_cut for each in frames)
+            for line in unread(captions, made_by, num_cut=num_cut, limit=settings.max_tokens).notes:
+                display.note(line)
             data, val = train_and_val(frames, settings)
         else:
             tuned, made_by = None, opened.config.backbone
@@ -425,6 +430,10 @@ def cached_sets(
         if world.size > 1:
             torch.distributed.barrier()
     texts = open_text_cache(store, tagger_id=tagger_id, max_tokens=limit)
+    if world.is_first:
+        of = store.config.backbone
+        for line in unread(captions, of, num_cut=texts.num_cut(captions), limit=limit).notes:
+            note(line)
     return [
         load_features(store, part, texts, num_frames=settings.num_frames, experts=settings.experts)
         for part in parts

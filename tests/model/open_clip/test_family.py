@@ -26,7 +26,7 @@ from vtrcli.model.models import check_weights, import_weights, list_models
 from vtrcli.model.open_clip import model as towers_module
 from vtrcli.model.open_clip.family import OpenClipFamily
 from vtrcli.model.open_clip.hub import PUBLISHED
-from vtrcli.store.config import read_config
+from vtrcli.store.config import BackboneInfo, read_config
 from vtrcli.store.reader import FeatureStore
 
 WEIGHTS = "open_clip_model.safetensors"
@@ -445,3 +445,16 @@ def test_from_videos_to_a_search(models: dict[str, Path], tmp_path: Path) -> Non
     write_config(other, told)
     with pytest.raises(StoreError):
         vtr.extract(tmp_path / "videos", tmp_path / "store", backbone=str(other), frames=2, device="cpu")
+
+
+def test_languages_are_told_by_the_vocabulary(models: dict[str, Path], copied: Any) -> None:
+    assert describe_backbone(str(models["pe"])).info.languages == "English"
+    folder, config = copied("siglip"), config_of("siglip")
+    config["model_cfg"]["text_cfg"]["vocab_size"] = 256_000
+    write_config(folder, config)
+    info = describe_backbone(str(folder)).info
+    assert info.languages == "many" and BackboneInfo.from_json(info.to_json()) == info
+    assert {model.name for model in PUBLISHED if model.languages == "many"} == {
+        "siglip2-b16",
+        "siglip2-so400m",
+    }

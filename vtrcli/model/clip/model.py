@@ -302,7 +302,7 @@ class ClipBackbone:
             missing = 0 if batch_size is None else batch_size - len(chosen)
             tokens = torch.cat([tokens, tokens[:1].expand(missing, -1)])
             features[chosen] = self.encode_tokens(tokens).cpu().numpy()[: len(chosen)]
-        return TextFeatures(features=features, num_cut=sum(was_cut for _, was_cut in rows))
+        return TextFeatures(features=features, was_cut=np.array([was_cut for _, was_cut in rows], bool))
 
     @torch.inference_mode()
     def encode_tokens(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ from vtrcli.errors import WeightsError
 from vtrcli.files import write_whole
 from vtrcli.model.backbone import Description
 from vtrcli.preprocessing import Interpolation, Preprocessing
-from vtrcli.store.config import BackboneInfo
+from vtrcli.store.config import ENGLISH, BackboneInfo
 
 CONFIG_NAME = "open_clip_config.json"
 # Those that open_clip itself would take, in its order.
@@ -47,6 +47,8 @@ _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # numpy has
 _WHOLE_NUMBERS = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
 _MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
 _CACHE_VERSION = 1
+MANY_LANGUAGES = "many"
+_LARGE_VOCABULARY = 100_000  # tokens
 
 
 def unusable(folder: Path, why: str, *, to_do: str = "") -> WeightsError:
@@ -106,6 +108,13 @@ class ModelFolder:
     def context_length(self) -> int:
         """Tokens of a text; open_clip's own default is CLIP's."""
         return int(self.text.get("context_length", 77))
+
+    @property
+    def languages(self) -> str:
+        """Of its texts, as far as the vocabulary tells: 32,000 or 49,408 tokens are made of English, those of many
+        languages are 100,000 and more."""
+        is_large = int(self.text.get("vocab_size", 49408)) >= _LARGE_VOCABULARY
+        return MANY_LANGUAGES if is_large else ENGLISH
 
     @property
     def is_causal(self) -> bool:
@@ -202,6 +211,7 @@ class ModelFolder:
             dim=int(self.architecture["embed_dim"]),
             input_size=height if height == width else (height, width),
             context_length=context_length,
+            languages=self.languages,
             **found,
         )
         return Description(info, preprocessing)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vtrcli.errors import WeightsError
-from vtrcli.model.open_clip.folder import CONFIG_NAME, TOKENIZER_FILES, WEIGHTS_NAMES
+from vtrcli.model.open_clip.folder import CONFIG_NAME, MANY_LANGUAGES, TOKENIZER_FILES, WEIGHTS_NAMES
+from vtrcli.store.config import ENGLISH
 
 HUB_PREFIX = "hf-hub:"
 INSTALL = "python -m pip install 'vtrcli[open_clip]'"
@@ -26,7 +27,7 @@ class PublishedModel:
     dim: int
     input_size: int
     licence: str
-    languages: str = "English"
+    languages: str = ENGLISH
     published_r1: float | None = None
     source: str | None = None
 
@@ -71,7 +72,7 @@ PUBLISHED = (
         dim=768,
         input_size=224,
         licence="Apache-2.0",
-        languages="many",
+        languages=MANY_LANGUAGES,
     ),
     PublishedModel(
         name="siglip2-so400m",
@@ -80,7 +81,7 @@ PUBLISHED = (
         dim=1152,
         input_size=224,
         licence="Apache-2.0",
-        languages="many",
+        languages=MANY_LANGUAGES,
     ),
     PublishedModel(
         name="laion-b32",

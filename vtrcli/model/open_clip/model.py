@@ -311,7 +311,7 @@ class OpenClipBackbone:
             with torch.inference_mode():
                 encode = _shortened(tower, length) if self._is_causal else tower
                 features[chosen] = self._finite(encode(tokens.to(self.device)))[: len(chosen)]
-        return TextFeatures(features=features, num_cut=sum(was_cut for _, was_cut in rows))
+        return TextFeatures(features=features, was_cut=np.array([was_cut for _, was_cut in rows], bool))
 
     def cut_text(self, text: str, max_tokens: int | None) -> str:
         """See `Backbone.cut_text`."""
