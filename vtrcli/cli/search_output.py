@@ -107,7 +107,7 @@ def save_hits(hits: Sequence[Hit], folder: Path, *, quiet: bool) -> list[dict[st
     rows: list[dict[str, Any]] = []
     for hit, clip in saved:
         if isinstance(clip, VideoError):
-            say(f"failed: {hit.path}: {clip.reason}: {clip.detail}", quiet=quiet)
+            say(f"failed: {hit.place}: {clip.reason}: {clip.detail}", quiet=quiet)
             rows.append({"rank": hit.rank, "clip": None, "reason": clip.reason, "detail": clip.detail})
         else:
             rows.append({"rank": hit.rank, "clip": str(clip)})
@@ -184,9 +184,8 @@ def print_table(hits: Sequence[Hit], *, start: Path | None = None) -> None:
     table.columns[0].style, table.columns[-1].style = "dim", "cyan"
     table.add_column(overflow="fold")
     for hit, row in zip(hits, rows, strict=True):
-        name = printable(short_path(hit.path, start=start))
-        state = "missing" if hit.is_missing else "replaced"
-        path = _linked(name, hit) if hit.can_be_opened else Text(f"{name} ({state})", style="dim")
+        name = printable(short_path(hit.path, start=start) if hit.path else hit.video_id)
+        path = Text(f"{name} ({hit.trouble})", style="dim") if hit.trouble else _linked(name, hit)
         if len(hit.moments) > 1:
             path.append("  also ", style="dim")
             path.append_text(Text(", ", style="dim").join(_span(hit, moment) for moment in hit.moments[1:]))

@@ -106,7 +106,7 @@ class _StoreNames:
 
     def __init__(self, store_ids: Iterable[str], paths: Mapping[str, str]) -> None:
         self._ids = dict.fromkeys(store_ids)
-        places = [(normal(path).replace(os.sep, "/"), store_id) for store_id, path in paths.items()]
+        places = [(normal(path).replace(os.sep, "/"), store_id) for store_id, path in paths.items() if path]
         self._exact = _Index((normal(store_id), store_id) for store_id in self._ids)
         self._bare = _Index((_without_extension(normal(store_id)), store_id) for store_id in self._ids)
         self._paths = _Index(places)

@@ -165,7 +165,8 @@ class _Planner:
         self.work = Worklist()
         self.stored = stored
         self.failures = failures
-        self.owner = {record.video_id: record.path for record in stored.current.values()}
+        # A file may be what a video without one was made of: it takes over that id.
+        self.owner = {one.video_id: one.path for one in stored.current.values() if one.has_file}
         self.paths: set[str] = set()  # of all candidates
         self.pending: set[str] = set()  # of those that their stat did not recognise
         self.id_at: dict[str, str] = {}  # path -> id, of everything that is settled

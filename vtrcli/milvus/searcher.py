@@ -104,7 +104,7 @@ class MilvusSearcher:
         for _ in range(MAX_ROUNDS):
             asked = self._candidates(vectors, options, num_more=num_more)
             others = [video for video in asked if video.video_id not in own]
-            present = [video for video in others if options.missing or os.path.exists(video.path)]
+            present = [video for video in others if options.missing or not _is_missing(video)]
             if len(present) >= options.top_k or len(asked) < options.top_k + num_more:
                 break
             num_more += 4 * (options.top_k + num_more)
@@ -159,6 +159,11 @@ def _facts(frames: VideoFrames) -> tuple[np.ndarray, np.ndarray, float | None]:
     return frames.vectors, frames.timestamps, frames.duration_seconds
 
 
+def _is_missing(video: FoundVideo) -> bool:
+    """Whether its file is gone; imported features have none."""
+    return bool(video.path) and not os.path.exists(video.path)
+
+
 def _hit(video: FoundVideo, moments: list[Moment]) -> Hit:
     return Hit(
         rank=0,
@@ -166,5 +171,5 @@ def _hit(video: FoundVideo, moments: list[Moment]) -> Hit:
         path=video.path,
         score=video.score,
         moments=tuple(moments),
-        is_missing=not os.path.exists(video.path),
+        is_missing=_is_missing(video),
     )

@@ -48,6 +48,8 @@ def save_clips(
     done: list[tuple[Hit, Path | VideoError]] = []
     for hit in hits:
         try:
+            if not hit.path:
+                raise VideoError("not-found", "its features were imported, no file is known", path=hit.place)
             if hit.is_replaced:
                 raise VideoError("changed", "it was replaced since it was extracted", path=hit.path)
             info = probe(hit.path)

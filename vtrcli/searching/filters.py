@@ -16,8 +16,8 @@ from vtrcli.times import clock
 
 
 class VideoFacts(NamedTuple):
-    """What filters look at, per video: `duration_seconds` is NaN where it is not known; `paths` may be empty where no
-    filter looks at them."""
+    """What filters look at, per video: numbers are NaN where they are not known; `paths` may be empty where no filter
+    looks at them."""
 
     paths: Sequence[str]
     duration_seconds: np.ndarray

@@ -135,12 +135,12 @@ def _section(result: SearchResult, cards: Sequence[Html], number: int | None) ->
 
 
 def _card(hit: Hit, picture: Thumbnail | None, shape: float) -> Html:
-    place = Path(hit.path)
+    place = Path(hit.place)
     frame = tag(
         "span",
         _image(picture, shape) if picture else tag("span", "no picture", class_="none"),
         tag("span", str(hit.rank), class_="pill rank"),
-        Html() if hit.can_be_opened else tag("span", _state(hit), class_="pill gone"),
+        Html() if hit.can_be_opened else tag("span", hit.trouble or "no file", class_="pill gone"),
         tag("span", _times(hit.moment), class_="pill time"),
         class_="frame drawn" if picture else "frame",
     )
@@ -150,14 +150,10 @@ def _card(hit: Hit, picture: Thumbnail | None, shape: float) -> Html:
         _linked(hit, hit.moment, frame, name, class_="play"),
         _figures(hit),
         _more(hit),
-        tag("p", _end_of(str(place.parent)), class_="path"),
+        tag("p", _end_of(str(place.parent)), class_="path") if hit.path else Html(),
         _same_files(hit),
-        class_=None if hit.can_be_opened else "missing",
+        class_="missing" if hit.trouble else None,
     )
-
-
-def _state(hit: Hit) -> str:
-    return "missing" if hit.is_missing else "replaced"
 
 
 def _same_files(hit: Hit) -> Html:
@@ -252,8 +248,8 @@ class Thumbnails:
         return [made.aspect for made in self._made.values() if made is not None]
 
 
-def _key(hit: Hit) -> tuple[str, float]:
-    return hit.path, hit.moment.peak_seconds
+def _key(hit: Hit) -> tuple[str, str, float]:
+    return hit.store * (not hit.path), hit.place, hit.moment.peak_seconds
 
 
 def _kept_frame(hit: Hit, store: FeatureStore | None) -> Thumbnail | None:

@@ -18,7 +18,7 @@ from vtrcli.store.catalog import Catalog, hashed, masked
 from vtrcli.store.records import file_content, file_state
 from vtrcli.store.roots import read_roots
 
-State = Literal["there", "missing", "replaced"]
+State = Literal["there", "missing", "replaced", "none"]  # none: imported features, of which no file is known
 
 # A disk that is gone or slow must not keep a search from answering.
 MAX_LOOKS, MAX_LOOK_SECONDS = 20_000, 3.0
@@ -102,6 +102,8 @@ class Presence:
 
     def _look(self, video: int) -> State:
         path = self._catalog.paths[video]
+        if not path:
+            return "none"
         folder = os.path.dirname(path)
         if not self._has_folder.get(folder, True):  # a whole disk may be gone
             return "missing"

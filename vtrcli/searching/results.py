@@ -15,9 +15,9 @@ class Hit:
     `score` is what the results are ranked by, or `corrected_score` where a correction was asked for. `relevance` says
     how many standard deviations the score lies above what the captions of a query bank score; None without a bank, or
     for a picture. `probability` is the model's own, of one trained with a sigmoid, that a text alone and the best frame
-    belong together; None for any other. `is_missing`: the file is no longer where it was extracted from; `is_replaced`:
-    another is there now, so that the times are not its own. `twins` are paths of files of the same content, `store` is
-    where the video is from.
+    belong together; None for any other. `path` is empty where features were imported and no file is known.
+    `is_missing`: the file is no longer where it was extracted from; `is_replaced`: another is there now, so that the
+    times are not its own. `twins` are paths of files of the same content, `store` is where the video is from.
     """
 
     rank: int
@@ -36,7 +36,17 @@ class Hit:
     @property
     def can_be_opened(self) -> bool:
         """Whether the file is there and shows what was found."""
-        return not (self.is_missing or self.is_replaced)
+        return bool(self.path) and not (self.is_missing or self.is_replaced)
+
+    @property
+    def place(self) -> str:
+        """What people know it by: its path, or its id where no file is known."""
+        return self.path or self.video_id
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it cannot be opened, in a word or two; None where it can, and where no file was ever known."""
+        return "missing" if self.is_missing else "replaced" if self.is_replaced else None
 
     @property
     def ranked_by(self) -> float:
@@ -53,7 +63,7 @@ class Hit:
         return {
             "rank": self.rank,
             "video_id": self.video_id,
-            "path": self.path,
+            "path": self.path or None,
             "score": round(self.score, 4),
             "corrected_score": None if self.corrected_score is None else round(self.corrected_score, 4),
             "relevance": None if self.relevance is None else round(self.relevance, 2),

@@ -310,9 +310,13 @@ class Searcher:
 
     def _facts(self, filters: Filters) -> VideoFacts:
         catalog = self.catalog
-        paths = catalog.paths.all() if filters.paths else ()
-        seconds, changed_at = catalog["duration_seconds"], catalog["mtime_ns"] / 1e9
-        return VideoFacts(paths, seconds, changed_at, catalog["num_bytes"])
+        named = zip(catalog.paths.all(), catalog.ids.all(), strict=True) if filters.paths else ()
+        paths = [path or video_id for path, video_id in named]  # imported ones go by their ids
+        has_file = catalog["num_bytes"] > 0
+        changed_at, num_bytes = (
+            np.where(has_file, known, np.nan) for known in (catalog["mtime_ns"] / 1e9, catalog["num_bytes"])
+        )
+        return VideoFacts(paths, catalog["duration_seconds"], changed_at, num_bytes)
 
     def _hit(
         self,
@@ -445,6 +449,9 @@ def _each_once(ranked: Sequence[tuple[Searcher, Hit]]) -> list[Hit]:
     for searcher, hit in ranked:
         catalog = searcher.catalog
         video = catalog.number_of[hit.video_id]
+        if not hit.path:
+            kept.append(hit)
+            continue
         content = int(catalog["num_bytes"][video]), int(catalog["fingerprint"][video])
         owner, place = first.setdefault(content, (hit.store, len(kept)))
         if owner == hit.store:

@@ -43,7 +43,7 @@ TENSORS = {
     "inode": ("I64", "V"),  # -1 where it is not known
     "ctime_ns": ("I64", "V"),
     "content": ("I64", "V"),  # hash of the file's hash; 0 where that is not known
-    "fingerprint": ("I64", "V"),
+    "fingerprint": ("I64", "V"),  # the same of its size and ends
 }
 
 
@@ -89,7 +89,7 @@ def _text(body: bytes) -> str:
 
 def hashed(text: str | None) -> int:
     """A hash of a file as one signed number, for a tensor; 0 for none."""
-    if text is None:
+    if not text:
         return 0
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True) or 1
@@ -181,6 +181,8 @@ class Catalog:
 
     def twins(self, video: int) -> list[int]:
         """All videos of the same content, in their order, itself included."""
+        if not self["fingerprint"][video]:  # imported: nobody knows the file
+            return [video]
         alike = np.flatnonzero(self["fingerprint"] == self["fingerprint"][video])
         contents, content = self["content"][alike], self["content"][video]
         is_same = (contents == content) | (contents == 0) | (content == 0)

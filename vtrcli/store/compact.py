@@ -326,6 +326,7 @@ class Contents:
 
     Attributes:
         num_missing: videos whose file is not where it was.
+        num_without_file: videos whose features were imported, so that no file is known.
         num_superseded: rows of videos that were extracted again.
         num_removed: videos that were taken out, whose last rows are still there.
         num_dead_bytes: what those take up; `vtr store compact` frees it.
@@ -336,6 +337,7 @@ class Contents:
     texts: Kind
     derived: Kind
     num_missing: int
+    num_without_file: int
     num_superseded: int
     num_removed: int
     num_dead_bytes: int
@@ -374,7 +376,8 @@ def contents(opened: FeatureStore) -> Contents:
         frames=_kind(frame_paths(store), num_with_frames),
         texts=_kind(texts, num_texts),
         derived=_kind(derived, len(derived)),
-        num_missing=sum(not os.path.exists(location.record.path) for location in videos.values()),
+        num_missing=sum(at.record.has_file and not os.path.exists(at.record.path) for at in videos.values()),
+        num_without_file=sum(not at.record.has_file for at in videos.values()),
         num_superseded=num_dead - len(removed),
         num_removed=len(removed),
         num_dead_bytes=num_dead_bytes,

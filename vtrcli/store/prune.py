@@ -40,7 +40,7 @@ def prune(
     go with the next compaction.
 
     Args:
-        missing: those whose file is gone. Where a root is not there (a disk that is not mounted) nothing is known of
+        missing: those whose file is gone, never those that have none (imported features). Where a root is not there (a disk that is not mounted) nothing is known of
             its files: they are kept, unless `under` names that root or a folder in it.
         under: folders or files, or names of roots.
         names: video ids, or paths of their files.
@@ -122,6 +122,8 @@ def _missing(
     absent: Counter[str] = Counter()
     gone = []
     for record in records:
+        if not record.has_file:  # imported: there never was one
+            continue
         folder, _ = place_of(record, roots)
         if folder not in is_there:
             is_there[folder] = root_is_there(record, roots, folder)

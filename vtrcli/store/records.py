@@ -59,6 +59,8 @@ class VideoRecord:
 
     `path` is where the file is now: the folder that its `root` stands for, and `relative_path` (with /) below it.
     `content` is the SHA-256 of the whole file, hexadecimal. What the first releases did not write is None.
+
+    Of imported features no file is known: `path`, `fingerprint` and `codec` are empty, and the sizes and `mtime_ns` 0.
     """
 
     video_id: str
@@ -77,6 +79,11 @@ class VideoRecord:
     ctime_ns: int | None = None
     root: str | None = None
     relative_path: str | None = None
+
+    @property
+    def has_file(self) -> bool:
+        """Whether it was made of a file, which may be gone; features that were imported were made by others."""
+        return bool(self.path)
 
     def is_file(self, status: os.stat_result) -> bool:
         """Whether a file of this `stat` is surely the one that was extracted, so that nothing of it need be read.
