@@ -96,12 +96,13 @@ def follow_store(
 ) -> tuple[str, Sampling, Aspect]:
     """Backbone, sampling and aspect to use: what was asked for, else what the store has, else the defaults."""
     from vtrcli.model.families import DEFAULT_BACKBONE
-    from vtrcli.store.config import CONFIG_NAME, read_config
+    from vtrcli.store.config import CONFIG_NAME, read_config, require_extracted
     from vtrcli.video.sampling import Rate, Sampling
 
     if not (store / CONFIG_NAME).exists():
         return backbone or DEFAULT_BACKBONE, chosen or Rate(), aspect or DEFAULT_ASPECT
     config = read_config(store)
+    require_extracted(store, config)
     sampling = chosen or Sampling.from_json(config.sampling)
     return backbone or config.backbone.name, sampling, aspect or config.aspect
 

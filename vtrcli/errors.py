@@ -80,6 +80,7 @@ VIDEO_FAILURE_REASONS: dict[str, str] = {
     "changed": "a file must not change while it is read",
     "decoder-crashed": "ffmpeg must not crash",
     "not-finite": "features must be finite",
+    "wrong-shape": "features are a row of numbers per frame, as wide as the store's",
     "bug": "vtr must decode it or say why it cannot: this is a fault of vtr, please report it with the traceback",
 }
 

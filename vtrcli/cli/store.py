@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vtrcli.cli import options
+from vtrcli.cli import features, options
 from vtrcli.cli.options import arg, flag, opt
 from vtrcli.cli.output import (
     Column,
@@ -31,6 +31,7 @@ from vtrcli.times import clock
 
 if TYPE_CHECKING:
     from vtrcli.store.compact import Contents, Kind
+    from vtrcli.store.config import BackboneInfo, StoreConfig
     from vtrcli.store.roots import Root
 
 NAME = "store"
@@ -63,7 +64,8 @@ def info(store: Path = options.STORE, json_output: bool = options.JSON) -> None:
     }
     num_bytes = sum(kind.num_bytes for kind in kinds.values())
     num_failed = len(read_failures(store, records))
-    backbone, roots = feature_store.config.backbone, list(feature_store.roots.by_name.values())
+    config, roots = feature_store.config, list(feature_store.roots.by_name.values())
+    backbone = config.backbone
     if json_output:
         body = {
             "store": str(store),
@@ -78,28 +80,44 @@ def info(store: Path = options.STORE, json_output: bool = options.JSON) -> None:
                 {"name": root.name, "folder": root.folder, "is_there": root.is_there()} for root in roots
             ],
             "num_missing": inventory.num_missing,
+            "num_without_file": inventory.num_without_file,
             "num_superseded": inventory.num_superseded,
             "num_removed": inventory.num_removed,
             "num_dead_bytes": inventory.num_dead_bytes,
             "contents": {name: vars(kind) for name, kind in kinds.items()},
-            **{key: value for key, value in feature_store.config.to_json().items() if key != "format"},
+            **{key: value for key, value in config.to_json().items() if key != "format"},
         }
         print_json("store info", body)
         return
     rows = {
-        "videos": f"{len(records):,} ({clock(seconds)} in all)",
+        "videos": f"{len(records):,}" + f" ({clock(seconds)} in all)" * bool(seconds or not config.source),
         "folders": _folders(roots),
         "frames": f"{feature_store.num_frames:,}",
         "failures": f"{num_failed:,}",
         "missing": f"{count(inventory.num_missing, 'file')} not there (vtr store prune)"
         * bool(inventory.num_missing),
         "out of use": _out_of_use(inventory),
-        "backbone": f"{model_name(backbone.name)}, {backbone.dim} dimensions, weights {backbone.sha256[:12]}",
-        "sampling": Sampling.from_json(feature_store.config.sampling).describe(),
-        "pixels": "as stored" if feature_store.config.aspect == "pixels" else "square, as displayed",
+        "backbone": f"{model_name(backbone.name)}, {backbone.dim} dimensions, {_weights(backbone)}",
+        "source": _source(config, inventory),
+        "sampling": Sampling.from_json(config.sampling).describe() if config.sampling else "not known",
+        "pixels": "as stored" if config.aspect == "pixels" else "square, as displayed",
     }
+    if not config.preprocessing:
+        rows["pixels"] = "not known"
     print_rows({name: value for name, value in rows.items() if value})
     _print_kinds(kinds, num_frames=feature_store.num_frames)
+
+
+def _weights(backbone: BackboneInfo) -> str:
+    return "known by name alone" if backbone.is_claimed else f"weights {backbone.sha256[:12]}"
+
+
+def _source(config: StoreConfig, held: Contents) -> str:
+    """Where imported features are from; empty where vtr extracted all of them."""
+    if config.source is None:
+        return ""
+    length = ", rows of length 1" if config.source.get("unit_length") else ""
+    return f"imported ({config.source.get('dtype')}{length}); {count(held.num_without_file, 'video')} without a file"
 
 
 def _folders(roots: list[Root]) -> str:
@@ -347,3 +365,7 @@ def failures(store: Path = options.STORE, json_output: bool = options.JSON) -> N
             for failure in standing
         ],
     )
+
+
+app.command("export", cls=TypedCommand, epilog=features.EXPORT_EPILOG)(features.export_command)
+app.command("import", cls=TypedCommand, epilog=features.IMPORT_EPILOG)(features.import_command)

@@ -13,7 +13,7 @@ from vtrcli.extraction.extract import store_config
 from vtrcli.model.backbone import Backbone, FrameBatcher, default_batch_size
 from vtrcli.model.families import load_backbone
 from vtrcli.store.compact import require_sound
-from vtrcli.store.config import writing
+from vtrcli.store.config import require_extracted, writing
 from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, decode_frame, frames_of, require_same_cut
 from vtrcli.store.reader import FeatureStore, Location
 from vtrcli.store.records import VideoRecord
@@ -44,6 +44,7 @@ def reencode_frames(
         StoreError: the source keeps no frames, damaged ones or those of another cut; the target has another backbone.
     """
     opened = FeatureStore(source)
+    require_extracted(source, opened.config)
     loaded = load_backbone(backbone, device=device, towers="image")
     sampling = Sampling.from_json(opened.config.sampling)
     require_same_cut(opened, loaded.preprocessing)

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vtrcli.errors import StoreError
+from vtrcli.errors import InputError, StoreError, WeightsError
 
 if TYPE_CHECKING:
     from vtrcli.model.backbone import (
         Backbone,
         Description,
         Family,
+        ModelEntry,
         Precision,
         Progress,
         Towers,
@@ -92,6 +93,41 @@ def backbone_info(name: str) -> BackboneInfo:
     return describe_backbone(name).info
 
 
+def said_to_be(name: str, *, dim: int) -> BackboneInfo:
+    """What a store records of features that a person says are of backbone `name`; nothing is downloaded.
+
+    Its own identity where its weights are at hand, so that stores and runs of it fit; else what is known by its name.
+    A name that vtr does not know is as good as any.
+
+    Raises:
+        InputError: its features have another dimension.
+    """
+    from vtrcli.store.config import BackboneInfo
+
+    listed = _listed(name)
+    is_path = name.startswith(("/", "./", "../", "~")) or os.path.isfile(name)
+    is_here = is_path if listed is None else listed.path is not None
+    info = backbone_info(name) if is_here else None
+    known = info.dim if info else listed.dim if listed else dim
+    if known != dim:
+        raise InputError(
+            f"features of {dim} dimensions, said to be of {name}",
+            allowed=f"{name} makes features of {known}",
+            to_do="name the backbone that made them (--backbone), see `vtr models list`",
+        )
+    return info or BackboneInfo.claimed_by_name(name, dim=dim, input_size=listed.input_size if listed else 0)
+
+
+def _listed(name: str) -> ModelEntry | None:
+    entries = (entry for family in families() for entry in family.models())
+    return next((entry for entry in entries if entry.name == name), None)
+
+
+def _is_listed(name: str) -> bool:
+    """Whether it is a name that means the same everywhere, and no path."""
+    return is_published(name) or _listed(name) is not None
+
+
 def open_text_tower(store: FeatureStore, *, device: str) -> Backbone:
     """The text tower that belongs to a store's features; raises as `open_tower`."""
     return open_tower(store.config.backbone, store=store.path, tower="text", device=device)
@@ -103,11 +139,17 @@ def open_tower(
     """One tower of the backbone that made the features of `store`.
 
     Raises:
-        WeightsError: it cannot be loaded.
+        WeightsError: it cannot be loaded; nobody knows the backbone of imported features.
         StoreError: the weights of that name are other ones now, or store.json says of them what they are not.
     """
+    if made_by.is_claimed and not _is_listed(made_by.name):
+        raise WeightsError(
+            f"store {store} holds imported features of {made_by.name!r}, which vtr has no weights of",
+            allowed="queries are encoded by the towers that belong to the features; --like needs none",
+            to_do="ask with --like VIDEO, or import under a --backbone of `vtr models list`",
+        )
     backbone = load_backbone(made_by.name, sha256=made_by.sha256, device=device, towers=tower)
-    if backbone.info.sha256 != made_by.sha256:
+    if not made_by.is_claimed and backbone.info.sha256 != made_by.sha256:
         raise StoreError(
             f"store {store} was made with other weights than {made_by.name} is now "
             f"({made_by.sha256[:12]}, not {backbone.info.sha256[:12]})",

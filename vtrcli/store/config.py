@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -25,13 +26,16 @@ INDEX_FOLDER = "index"  # of what is derived
 STORE_FOLDERS = frozenset({"shards", "frames", "text", INDEX_FOLDER})
 # Which shape pixels were taken to have, in words.
 _SHAPES = {"display": "made square, as players show them", "pixels": "as they are stored"}
+# How the identity of a backbone begins that features are only said to be of: nobody could look at its weights.
+_CLAIMED = "claimed-"
 # What reading foreign or damaged JSON can raise; deep nesting ends in RecursionError.
 MALFORMED = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneInfo:
-    """The model that made the features. `sha256` is over the content of its weights, not over a file."""
+    """The model that made the features. `sha256` is over the content of its weights, not over a file; of imported
+    features whose backbone is only known by its name it is `claimed-` and a hash of that (`claimed_by_name`)."""
 
     name: str  # what `load_backbone` takes: for a file its absolute path
     sha256: str
@@ -41,6 +45,19 @@ class BackboneInfo:
     logit_bias: float | None = None  # added to the logits of a model that was trained with a sigmoid
     context_length: int = 77  # tokens of a text, start and end included
     languages: str = ENGLISH  # of the texts that it was trained on, in words
+
+    @classmethod
+    def claimed_by_name(cls, name: str, *, dim: int, input_size: int = 0) -> BackboneInfo:
+        """What a person says: equal for an equal name and dimension. `input_size` 0: not known; the scale is CLIP's."""
+        digest = hashlib.sha256(json.dumps([name, dim]).encode()).hexdigest()
+        return cls(
+            name=name, sha256=_CLAIMED + digest[:24], dim=dim, input_size=input_size, logit_scale=100.0
+        )
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether it is known by name alone."""
+        return self.sha256.startswith(_CLAIMED)
 
     @property
     def frame_size(self) -> tuple[int, int]:
@@ -90,13 +107,17 @@ class BackboneInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class StoreConfig:
-    """Contents of `store.json`. `sampling` and `preprocessing` are plain JSON objects."""
+    """Contents of `store.json`. `sampling` and `preprocessing` are plain JSON objects, empty where they are not known.
+
+    `source` tells of features that were imported how they came; None for those that were extracted here.
+    """
 
     backbone: BackboneInfo
     sampling: dict[str, Any]
     preprocessing: dict[str, Any]
     dtype: str = "float16"
     version: int = STORE_VERSION
+    source: dict[str, Any] | None = None
 
     @property
     def aspect(self) -> Literal["display", "pixels"]:
@@ -112,6 +133,8 @@ class StoreConfig:
         """The JSON object, format first so that a reader can stop there."""
         body = {**asdict(self), "backbone": self.backbone.to_json()}
         version = body.pop("version")
+        if self.source is None:
+            del body["source"]
         return {"format": "vtr-store", "version": version, **body}
 
 
@@ -224,14 +247,28 @@ def read_config(store: Path) -> StoreConfig:
 def _parsed(body: dict[str, Any]) -> StoreConfig:
     """Raises KeyError, TypeError, AttributeError or ValueError."""
     backbone = BackboneInfo.from_json(body["backbone"])
-    require_types(body, {"sampling": (dict,), "preprocessing": (dict,), "dtype": (str,)})
+    body = {"source": None, **body}
+    types: dict[str, tuple[type, ...]] = {"sampling": (dict,), "preprocessing": (dict,), "dtype": (str,)}
+    require_types(body, {**types, "source": (dict, type(None))})
     return StoreConfig(
         backbone=backbone,
         sampling=body["sampling"],
         preprocessing=body["preprocessing"],
         dtype=body["dtype"],
         version=body["version"],
+        source=body["source"],
     )
+
+
+def require_extracted(store: Path, config: StoreConfig) -> None:
+    """Raises StoreError for imported features of which nobody knows how their frames were chosen and prepared: what is
+    extracted here would be another thing."""
+    if config.source is not None and not (config.preprocessing and config.sampling):
+        raise StoreError(
+            f"store {store} holds imported features; how their frames were chosen and prepared is not known",
+            allowed="videos are added to features that were extracted, or exported, by vtr",
+            to_do=f"extract into `--store {store}-other`, or import more features (`vtr store import`)",
+        )
 
 
 def require_types(body: dict[str, Any], types: dict[str, tuple[type, ...]]) -> None:

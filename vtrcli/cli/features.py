@@ -1,0 +1,172 @@
+"""`vtr store export` and `vtr store import`: features for other programs, and of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import typer
+
+from vtrcli.cli import options
+from vtrcli.cli.options import arg, flag, opt
+from vtrcli.cli.output import (
+    ProgressBar,
+    anchored,
+    count,
+    model_name,
+    print_json,
+    print_line,
+    say,
+    short_path,
+)
+from vtrcli.errors import EXIT_SOME_FAILED
+from vtrcli.files import path_matcher
+
+EXPORT_EPILOG = "Example: [bold]vtr store export --as npz --store kitchen.store -o clip_features[/bold]"
+IMPORT_EPILOG = (
+    "Example: [bold]vtr store import clip_features --fps 0.5 --backbone ViT-B/32 --store qv.store[/bold]"
+)
+MAX_SHOWN = 10
+
+
+def export_command(
+    out: Path = opt("--out, -o FOLDER", "New folder.", default=...),
+    layout: Literal["npz", "npy", "parquet"] = opt(
+        "--as",
+        "npz: NAME.npz per video, as moment_detr reads it; npy: one matrix and a table; parquet.",
+        default="npz",
+    ),
+    path: list[str] | None = opt(
+        "--path GLOB", "Only videos of this path, folder or id; also several times."
+    ),
+    dataset: str | None = opt("--dataset", "Only its videos, by the names that its files use."),
+    annotations: Path | None = options.ANNOTATIONS,
+    split: list[str] | None = opt("--split", "Of --dataset; also several times.", shown="all"),
+    fps: float | None = opt(
+        "--fps", "Rows at 0, 1/FPS, 2/FPS …: the frame nearest to each.", shown="as extracted"
+    ),
+    dtype: Literal["float16", "float32"] = opt(
+        "--dtype", "float16, as the store keeps them, or the same numbers as float32.", default="float16"
+    ),
+    unit: bool = flag("--unit", "Rows of length 1, as clip-retrieval keeps them."),
+    store: Path = options.STORE,
+    json_output: bool = options.JSON,
+    quiet: bool = options.QUIET,
+) -> None:
+    """Write features into a new folder, for programs that read .npz, .npy or Parquet."""
+    from vtrcli.store.exports import export_features
+
+    names = _by_dataset(store, dataset, annotations, split or [], quiet=quiet)
+    if path:
+        names = _matching(store, names, [anchored(pattern) for pattern in path])
+    with ProgressBar(unit="videos", quiet=quiet or json_output, transient=True) as bar:
+        done = export_features(
+            store, out, layout=layout, names=names, dtype=dtype, fps=fps, is_unit=unit, on_progress=bar.update
+        )
+    if json_output:
+        print_json("store export", {"store": str(store), **done.to_json()})
+        return
+    print_line(
+        f"{count(done.num_videos, 'video')}, {count(done.num_frames, 'row')} of {done.dim} numbers ({done.dtype}) "
+        f"in {short_path(str(out))}"
+    )
+    if done.num_repeated:
+        say(
+            f"note: {done.num_repeated:,} rows repeat the one before: the store has fewer frames than --fps asks for",
+            quiet=quiet,
+        )
+
+
+def _by_dataset(
+    store: Path, dataset: str | None, annotations: Path | None, splits: list[str], *, quiet: bool
+) -> dict[str, str] | None:
+    """Store id -> name in the data set; None where none was named."""
+    if dataset is None and annotations is None and not splits:
+        return None
+    from vtrcli.datasets.match_store import join_with_store, require_complete
+    from vtrcli.datasets.registry import Annotations
+    from vtrcli.store.reader import FeatureStore
+
+    files, opened = Annotations(*options.require_dataset(dataset, annotations)), FeatureStore(store)
+    names: dict[str, str] = {}
+    for name in splits or files.splits:
+        split = files.load(name)
+        joined = join_with_store(split, opened.videos, paths=opened.paths)
+        require_complete(joined, allow_missing=True)
+        missing = set(joined.missing_videos)
+        there = (video_id for video_id in split.video_ids if video_id not in missing)
+        names.update(zip(joined.video_ids, there, strict=True))
+        if missing:
+            say(f"note: {name}: {count(len(missing), 'video')} not in the store", quiet=quiet)
+    return names
+
+
+def _matching(store: Path, names: dict[str, str] | None, patterns: list[str]) -> dict[str, str]:
+    """Those whose path, or id where there is no file, is one that is meant."""
+    from vtrcli.store.reader import FeatureStore
+
+    paths, matchers = FeatureStore(store).paths, [path_matcher(pattern) for pattern in patterns]
+    chosen = names if names is not None else {video_id: video_id for video_id in paths}
+    return {
+        video_id: name
+        for video_id, name in chosen.items()
+        if any(matches(paths[video_id] or video_id) for matches in matchers)
+    }
+
+
+def import_command(
+    path: Path = arg(
+        "PATH", "Folder of a .npz, .npy or .pt per video, a matrix, Parquet, or what export wrote."
+    ),
+    backbone: str | None = opt(
+        "--backbone",
+        "What made the features: a name of `vtr models list`, or any other.",
+        shown="what an export says",
+    ),
+    fps: float | None = opt(
+        "--fps", "Rows per second, where files have no times; the first is at 0.", shown="none"
+    ),
+    table: Path | None = opt("--table CSV", "Of a matrix: video_id and, if known, seconds of each row."),
+    key: str | None = opt("--key", "Name of the array, where files hold several.", shown="features"),
+    durations: Path | None = opt(
+        "--durations FILE", "Seconds of each video (CSV or JSONL), to tell archives that end early."
+    ),
+    store: Path = options.STORE,
+    json_output: bool = options.JSON,
+    quiet: bool = options.QUIET,
+) -> None:
+    """Make a store of features that others extracted; no video is needed. What is not known of them stays empty.
+
+    Exit code 5 when some videos could not be used: `vtr store failures` lists them.
+    """
+    from vtrcli.extraction.imports import import_features
+
+    with ProgressBar(unit="videos", quiet=quiet or json_output, transient=True) as bar:
+        result = import_features(
+            path,
+            store=store,
+            backbone=backbone,
+            fps=fps,
+            table=table,
+            key=key,
+            durations=durations,
+            on_progress=lambda num_done, total: bar.update(num_done, total or num_done),
+        )
+    if json_output:
+        print_json("store import", result.to_json())
+    else:
+        for failure in result.failures[:MAX_SHOWN]:
+            say(f"failed: {short_path(failure.path)}: {failure.reason}: {failure.detail}", quiet=quiet)
+        if len(result.failures) > MAX_SHOWN:
+            say(f"… and {len(result.failures) - MAX_SHOWN:,} more (vtr store failures)", quiet=quiet)
+        for note in result.notes:
+            say(f"note: {note}", quiet=quiet)
+        there = f", {result.num_skipped:,} already there" * bool(result.num_skipped)
+        failed = f", {len(result.failures):,} failed" * bool(result.failures)
+        made_by = f"{model_name(result.backbone.name)}, {result.backbone.dim} dimensions"
+        print_line(
+            f"{count(result.num_imported, 'video')} imported ({count(result.num_frames, 'frame')}; {made_by})"
+            f"{there}{failed}"
+        )
+    if result.failures:
+        raise typer.Exit(EXIT_SOME_FAILED)
