@@ -386,8 +386,8 @@ def _record(
 
 
 def read_durations(path: Path) -> dict[str, float]:
-    """Video id -> seconds, from CSV (video_id, duration) or JSONL (vid or video_id, duration) as QVHighlights has it; an
-    id may come again with the same length.
+    """Video id -> seconds, from CSV (video_id, duration) or JSONL (vid or video_id, duration) as QVHighlights has it;
+    an id may come again with the same length.
 
     Raises:
         InputError: it cannot be read, or a length is none.

@@ -83,7 +83,7 @@ def export_features(
 ) -> Exported:
     """Write features into a new folder, which is there whole or not at all.
 
-    - npz: `NAME.npz` per video with `features` [num_frames, dim], as moment_detr and lighthouse read it, and `timestamps`.
+    - npz: `NAME.npz` per video with `features` [num_frames, dim], as moment_detr and lighthouse read it; `timestamps`.
     - npy: `features.npy`, all rows one below the other, and `rows.csv` with the id and the time of each.
     - parquet: `features.parquet` with the columns video_id, seconds and embedding.
 

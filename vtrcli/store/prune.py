@@ -41,7 +41,8 @@ def prune(
 
     Args:
         missing: those whose file is gone, never those that have none (imported features). Where a root is not there
-            (a disk that is not mounted) nothing is known of its files: they are kept, unless `under` names that root or a folder in it.
+            (a disk that is not mounted) nothing is known of its files: they are kept, unless `under` names that
+            root or a folder in it.
         under: folders or files, or names of roots.
         names: video ids, or paths of their files.
         spare_absent: keep what lies below a root that is not there although `under` names it.
