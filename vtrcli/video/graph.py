@@ -164,6 +164,14 @@ def key_packets_command(info: VideoInfo) -> list[str]:
     return _packet_listing(info, filters, **_sparing(info))
 
 
+def packets_command(info: VideoInfo, *, first_seconds: float, last_seconds: float) -> list[str]:
+    """Lists the packets from the key frame before one time (where no index leads there, from the begin) to another."""
+    span = {"t": f"{last_seconds:.6f}"}
+    if info.can_seek and first_seconds > 0:
+        span = {"ss": _seek_time(info, first_seconds), "t": f"{last_seconds - first_seconds:.6f}"}
+    return _packet_listing(info, _TIMELINE, noaccurate_seek=None, **span)
+
+
 def count_command(info: VideoInfo, *, keyframes: bool) -> list[str]:
     """Decodes everything and keeps nothing; ffmpeg's progress report ends with the number of frames, or key frames."""
     stream = _whole(info, 1)
@@ -175,7 +183,9 @@ def count_command(info: VideoInfo, *, keyframes: bool) -> list[str]:
 
 def _packet_listing(info: VideoInfo, filters: str, **options: Any) -> list[str]:
     stream = _input(**{"bsf:v": filters, **options, **_torn(info.is_torn)})[str(info.stream)]
-    listing = ffmpeg.output(stream, "pipe:1", f="framecrc", c="copy", **{"copyinkf:v": None})
+    listing = ffmpeg.output(
+        stream, "pipe:1", f="framecrc", c="copy", **{"copypriorss:v": 1, "copyinkf:v": None}
+    )
     return _command(info.path, listing, "-copyts")
 
 
@@ -483,15 +493,6 @@ def _raw_frames(info: VideoInfo, stream: Any, report: str) -> list[str]:
 
 def _command(path: str | os.PathLike[str], output: Any, *extra: str) -> list[str]:
     # level+info: the description of the input, and a tag that tells complaints from it.
-    settings = [
-        "-hide_banner",
-        "-nostdin",
-        "-nostats",
-        "-v",
-        "level+info",
-        "-filter_complex_threads",
-        "1",
-        *extra,
-    ]
+    settings = ["-hide_banner", "-nostdin", "-nostats", "-v", "level+info", "-filter_complex_threads", "1"]
     arguments: list[str] = ffmpeg.get_args(output)
-    return [ffmpeg_binary(), *settings, *(url(path) if a == _PLACE else a for a in arguments)]
+    return [ffmpeg_binary(), *settings, *extra, *(url(path) if a == _PLACE else a for a in arguments)]

@@ -1,0 +1,246 @@
+"""Which frame of a file is on display at a time, as editors count: in whole frames from the first picture.
+
+From the time stamps of its packets near the times that are asked for: nothing is decoded, and where an index leads
+there, a long film is not read up to them.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+from vtrcli.video import graph
+from vtrcli.video.child import Patience, Session
+from vtrcli.video.files import VideoInfo
+from vtrcli.video.probe import NO_TIME, each_packet, lines_of, patience_for, refuse_encrypted
+
+# Frames per second that editors and cameras have.
+STANDARD_RATES = tuple(
+    Fraction(numerator, denominator)
+    for numerator, denominator in (
+        (24000, 1001),
+        (24, 1),
+        (25, 1),
+        (30000, 1001),
+        (30, 1),
+        (48, 1),
+        (50, 1),
+        (60000, 1001),
+        (60, 1),
+        (100, 1),
+        (120000, 1001),
+        (120, 1),
+        (240000, 1001),
+        (240, 1),
+    )
+)
+# As everywhere in this room, so that rounding misses no frame that appears exactly at a time.
+_MICROSECOND = Fraction(1, 1_000_000)
+# A header states the length of a video in hundredths of a second.
+_AT_THE_END = Fraction(11, 1000)
+# Pictures that lie no further than this from whole frames come at a constant rate: Matroska rounds their times to
+# milliseconds, phones to 1/600 s. Our choice.
+_CONSTANT_FRAMES = 0.25
+# ffmpeg prints a rate with two digits.
+_PRINTED = 0.00501
+# A guess of the rate that is further away than this from the average is no guess at the same rate.
+_SAME_RATE = 0.01
+# So much is listed around each time; what lies closer together is listed in one go.
+_BEHIND_SECONDS = 5.0
+_JOINED_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameCount:
+    """How a video's frames are counted.
+
+    Attributes:
+        rate: frames per second: its own, or of a variable one the nominal rate, at which editors conform it.
+        is_variable: whether its pictures do not come at that rate (where they were looked at).
+        first_seconds: when the first picture appears, from the start of the video; sound may begin before.
+        num_frames: from the first picture to the end of the last.
+        spans: (first frame, frame after the last) of each span of time that was asked for.
+    """
+
+    rate: Fraction
+    is_variable: bool
+    first_seconds: float
+    num_frames: int
+    spans: tuple[tuple[int, int], ...]
+
+
+class _Picture(NamedTuple):
+    """From when to when it is on display, in seconds on the container's clock; `tick`: the unit of its times."""
+
+    start: Fraction
+    end: Fraction
+    tick: Fraction
+
+
+def count_frames_of(
+    info: VideoInfo, spans: Sequence[tuple[float, float]], *, timeout_seconds: float | None = None
+) -> FrameCount:
+    """The frames of spans of time (start and end in seconds from the start of the video).
+
+    The first is the frame on display at the start, the one after the last that on display at the end: spans that touch
+    share no frame. One that reaches the end of the pictures includes the last; each has one frame at least.
+
+    Of a variable rate the number is that of the first frame, at the nominal rate, that shows the picture in question:
+    an editor shows at frame n what is on display n / rate seconds after the first picture.
+
+    Raises:
+        VideoError: its packets cannot be read or it takes longer than `timeout_seconds` (None: 60 s and a second per
+            20 MB); its pictures are encrypted.
+    """
+    refuse_encrypted(info)
+    times = [seconds for span in spans for seconds in span]
+    pictures = [] if info.is_counted else _pictures(info, times, timeout_seconds)
+    if not pictures:
+        return _counted(info, spans)
+    rate, is_variable = _rate(info, pictures)
+    first = pictures[0].start
+
+    # Of a variable rate it is not rounded but for what the times themselves are.
+    slack = pictures[0].tick / 2 * rate if is_variable else Fraction(1, 2)
+
+    def number(seconds: Fraction) -> int:
+        return math.ceil((seconds - first) * rate - slack)
+
+    starts = [picture.start for picture in pictures]
+    zero = Fraction(info.zero_seconds)
+    numbered = []
+    for begin, end in spans:
+        shown, last = (
+            max(0, bisect.bisect_right(starts, zero + _latest(seconds)) - 1) for seconds in (begin, end)
+        )
+        is_over = zero + Fraction(end) + _AT_THE_END >= pictures[last].end  # of the last one
+        is_over &= last == len(pictures) - 1
+        after = number(pictures[last].end if is_over else pictures[last].start)
+        numbered.append((number(pictures[shown].start), max(after, number(pictures[shown].start) + 1)))
+    end_seconds = zero + Fraction(_end_seconds(info))
+    num_frames = max([number(end_seconds), 1, *(after for _, after in numbered)])
+    return FrameCount(
+        rate=rate,
+        is_variable=is_variable,
+        first_seconds=float(first - zero),
+        num_frames=num_frames,
+        spans=tuple(numbered),
+    )
+
+
+def _end_seconds(info: VideoInfo) -> float:
+    known = info.end_seconds if info.end_seconds is not None else info.duration_seconds
+    return known or 0.0
+
+
+def _latest(seconds: float) -> Fraction:
+    """A time that came from a store, whose times are float32, with what that may have taken away."""
+    return Fraction(seconds) + _MICROSECOND + Fraction(float(np.spacing(np.float32(seconds))))
+
+
+def _counted(info: VideoInfo, spans: Sequence[tuple[float, float]]) -> FrameCount:
+    """Of a stream whose container tells no times: the rate alone says where a frame is."""
+    rate, end_seconds = as_fraction(info.rate), _end_seconds(info)
+    numbered = [(math.floor(_latest(begin) * rate), math.floor(_latest(end) * rate)) for begin, end in spans]
+    num_frames = max(1, round(end_seconds * rate) or max(after for _, after in numbered))
+    is_over = [0 < end_seconds <= end + float(_AT_THE_END) for _, end in spans]
+    within = [
+        (min(first, num_frames - 1), num_frames if over else min(after, num_frames))
+        for (first, after), over in zip(numbered, is_over, strict=True)
+    ]
+    return FrameCount(
+        rate=rate,
+        is_variable=False,
+        first_seconds=0.0,
+        num_frames=num_frames,
+        spans=tuple((first, max(after, first + 1)) for first, after in within),
+    )
+
+
+def _pictures(info: VideoInfo, times: Sequence[float], timeout_seconds: float | None) -> list[_Picture]:
+    """The first pictures and those around each time, in the order in which they are shown."""
+    limit_seconds = patience_for(info.num_bytes) if timeout_seconds is None else timeout_seconds
+    session = Session(info.path, Patience(limit_seconds))
+    zero = Fraction(info.zero_seconds)
+    found: dict[Fraction, _Picture] = {}
+    for first, last in _windows(times, info):
+        window = _listed(session, info, first, last)
+        if first > 0 and (not window or window[0].start > zero + _latest(first)):
+            # the seek led behind the time: everything before it is listed instead
+            return _listed(session, info, 0.0, max(times) + _BEHIND_SECONDS)
+        for picture in window:  # of two listings of one, that which goes on tells its end
+            found[picture.start] = max(picture, found.get(picture.start, picture))
+    return sorted(found.values())
+
+
+def _windows(times: Sequence[float], info: VideoInfo) -> list[tuple[float, float]]:
+    windows = [(0.0, 0.0)]
+    for seconds in sorted(times):
+        if seconds - windows[-1][1] > _JOINED_SECONDS and info.can_seek:
+            windows.append((seconds, seconds))
+        else:
+            windows[-1] = (windows[-1][0], seconds)
+    return [(first, last + _BEHIND_SECONDS) for first, last in windows]
+
+
+def _listed(session: Session, info: VideoInfo, first: float, last: float) -> list[_Picture]:
+    shown: dict[int, int] = {}
+    base = Fraction(1)
+    with session.run(graph.packets_command(info, first_seconds=first, last_seconds=last)) as child:
+        for packet in each_packet(lines_of(child)):
+            if packet.is_shown and packet.pts != NO_TIME:
+                shown[packet.pts], base = packet.duration, packet.base
+        child.wait()
+    session.check_time()
+    starts = sorted(shown)
+    usual = Fraction(1) / as_fraction(info.rate)
+    ends = [start * base for start in starts[1:]]
+    ends += [start * base + (shown[start] * base or usual) for start in starts[-1:]]
+    return [_Picture(start * base, end, base) for start, end in zip(starts, ends, strict=True)]
+
+
+def _rate(info: VideoInfo, pictures: Sequence[_Picture]) -> tuple[Fraction, bool]:
+    """Frames per second, and whether they are only the nominal ones."""
+    stated = as_fraction(info.rate)
+    exact = 1 / statistics.median(max(picture.end - picture.start, picture.tick) for picture in pictures)
+    candidates = {stated, as_fraction(info.base_rate or info.rate)}
+    if abs(exact - stated) <= _PRINTED:  # to all digits
+        candidates.add(exact)
+    first = pictures[0].start
+    residuals = {
+        rate: max(_distance((picture.start - first) * rate) for picture in pictures)
+        for rate in candidates
+        if abs(rate - stated) <= _SAME_RATE * stated
+    }
+    best = min(residuals, key=lambda rate: (round(residuals[rate], 2), rate not in STANDARD_RATES))
+    return (best, False) if residuals[best] <= _CONSTANT_FRAMES else (nominal_rate(info), True)
+
+
+def _distance(frames: Fraction) -> Fraction:
+    return abs(frames - round(frames))
+
+
+def nominal_rate(info: VideoInfo) -> Fraction:
+    """The rate at which editors conform a variable one: the average where it is a standard rate, else what ffmpeg takes
+    for its base where that is one, else the next standard rate above. Our choice."""
+    for rate in (info.rate, info.base_rate):
+        near = [standard for standard in STANDARD_RATES if rate and abs(float(standard) - rate) <= _PRINTED]
+        if near:
+            return min(near, key=lambda standard: abs(float(standard) - (rate or 0)))
+    above = [standard for standard in STANDARD_RATES if standard >= info.rate]
+    return above[0] if above else as_fraction(info.rate)
+
+
+def as_fraction(rate: float) -> Fraction:
+    """Frames per second as editors write them: 30000/1001 for 29.97…, 25 for 25."""
+    for exact in (Fraction(round(rate)), Fraction(round(rate * 1.001) * 1000, 1001)):
+        if exact and abs(float(exact) - rate) < 1e-6 * rate:
+            return exact
+    return Fraction(rate).limit_denominator(1000)
