@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,8 @@ def test_paths_are_printed_for_pipes_each_once() -> None:
         (["x", "--score", "mean", "--run", "runs/demo"], "--score mean with --run runs/demo; "),
         (["x", "--score", "mean", "--milvus", "x.db"], "--score mean with --milvus; "),
         (["x", "--gallery", "dog.mp4"], "--gallery dog.mp4; a file that ends in .html; "),
+        (["x", "--edl", "dog.mp4"], "--edl dog.mp4; a file that ends in .edl; write `--edl found.edl`"),
+        (["x", "--otio", "no/such/cut.otio"], "no/such/cut.otio cannot be written; "),
         (["x", "--gallery", ""], "--gallery .; a file that ends in .html; "),
         (
             ["x", "--before", "2020", "--after", "2021"],
@@ -182,6 +186,35 @@ def test_clips_and_a_gallery_are_made(tmp_path: Path) -> None:
         assert 1.5 < (probe(row["clip"], timeout_seconds=10).duration_seconds or 0) < 5
 
 
+def test_timelines_for_editors_are_made(tmp_path: Path) -> None:
+    files = {kind: tmp_path / f"cut.{kind}" for kind in ("edl", "otio", "fcpxml", "csv")}
+    options = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
+    told = run("search", "a red circle", "-k", "3", "--moments", "--json", *options)
+    body = json.loads(told.stdout)
+    cuts = body["timeline"]["cuts"]
+    assert told.exit_code == 0 and len(cuts) == 3 and body["timeline"]["failures"] == []
+    for cut, hit in zip(cuts, body["results"], strict=True):
+        rate = Fraction(cut["frame_rate"])
+        assert (cut["path"], cut["rank"]) == (hit["path"], hit["rank"])
+        assert 0 <= hit["start_seconds"] * rate - cut["start_frame"] < 1.01
+        assert cut["start_timecode"] in files["edl"].read_text()
+    assert f"{files['edl']} has 3 moments at " in told.stderr
+    assert all("a red circle" in path.read_text("utf-8") for path in files.values())
+    again = run("search", "a red circle", *options)
+    assert again.exit_code == 2 and again.stdout == "" and f"{files['edl']} exists" in again.stderr
+
+
+def test_the_answers_to_several_queries_follow_each_other_on_one_timeline(tmp_path: Path) -> None:
+    (tmp_path / "queries.txt").write_text("a red circle\na blue square\n")
+    cut = tmp_path / "cut.csv"
+    told = run("search", "--queries", str(tmp_path / "queries.txt"), "-k", "2", "--csv", str(cut))
+    assert told.exit_code == 0 and len(told.stdout.splitlines()) == 2
+    rows = list(csv.DictReader(cut.read_text("utf-8").splitlines()))
+    assert [row["Marker Name"] for row in rows] == ["a red circle"] * 2 + ["a blue square"] * 2
+    assert [row["Rank"] for row in rows] == ["1", "2", "1", "2"]
+    assert rows[0]["Out"] == rows[1]["In"] and rows[1]["Out"] == rows[2]["In"]
+
+
 def test_a_video_that_is_gone_makes_room_or_is_marked_and_its_clip_is_a_failure(
     demo: Path, tmp_path: Path
 ) -> None:
@@ -197,6 +230,10 @@ def test_a_video_that_is_gone_makes_room_or_is_marked_and_its_clip_is_a_failure(
         body = run_json(
             "search", "a red circle", "-k", "2", "--missing", "--clips", str(tmp_path / "c"), exit_code=5
         )
+        edl = str(tmp_path / "cut.edl")
+        told = run("search", "a red circle", "-k", "2", "--missing", "--edl", edl)
+        assert told.exit_code == 5 and f"failed: {path}: not-found: " in told.stderr
+        assert "cut.edl has 1 moment at " in told.stderr
         assert body["results"][0]["missing"] is True
         assert body["clips"][0]["clip"] is None and body["clips"][0]["reason"] == "not-found"
         assert body["clips"][1]["clip"] is not None

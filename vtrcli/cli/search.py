@@ -18,6 +18,7 @@ from vtrcli.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from vtrcli.milvus.searcher import MilvusSearcher
+    from vtrcli.searching.interchange import Kind
     from vtrcli.searching.query import VideoScore
     from vtrcli.searching.searcher import Searcher, StoresSearcher
 
@@ -97,6 +98,12 @@ def command(
     ),
     clips: Path | None = opt("--clips DIR", "Cut the moments into MP4 files there.", RESULTS),
     gallery: Path | None = opt("--gallery FILE", "Write a page with pictures and times.", RESULTS),
+    edl: Path | None = opt(
+        "--edl FILE", "Write the moments as a timeline for Resolve, Premiere, Avid.", RESULTS
+    ),
+    otio: Path | None = opt("--otio FILE", "As OpenTimelineIO: Resolve, Premiere, Kdenlive, Flame.", RESULTS),
+    fcpxml: Path | None = opt("--fcpxml FILE", "As XML for Final Cut Pro, or Resolve.", RESULTS),
+    csv: Path | None = opt("--csv FILE", "As a table of markers, with in and out points.", RESULTS),
     missing: bool = flag("--missing", "Also show videos whose file is gone.", RESULTS),
     device: str = options.DEVICE,
     json_output: bool = options.JSON,
@@ -117,6 +124,7 @@ def command(
             f"--gallery {gallery}", allowed="a file that ends in .html", to_do="write `--gallery found.html`"
         )
     options.require_folder_of(gallery)
+    timelines = chosen_timelines(edl=edl, otio=otio, fcpxml=fcpxml, csv=csv)
     filters = Filters(
         paths=tuple(anchored(pattern) for pattern in path or ()),
         min_duration_seconds=to_seconds(min_duration, option="--min-duration"),
@@ -163,6 +171,7 @@ def command(
         path_end=(b"\0" if null else b"\n") if paths_only or null else None,
         clips=clips,
         gallery=gallery,
+        timelines=timelines,
         player=player,
         open_player=open_player,
         quiet=quiet,
@@ -230,6 +239,24 @@ def refuse_two_outputs(*, json_output: bool, paths: bool, queries: bool) -> None
             allowed="one kind of output: a table, --json, --paths (or --null), or the lines of --queries",
             to_do="leave one out",
         )
+
+
+def chosen_timelines(**files: Path | None) -> dict[Kind, Path]:
+    """The editor's files that are wanted. Raises UsageError for what cannot be written, before anything is searched."""
+    chosen: dict[Any, Path] = {kind: path for kind, path in files.items() if path is not None}
+    for kind, path in chosen.items():
+        if path.suffix.lower() != f".{kind}":
+            raise UsageError(
+                f"--{kind} {path}",
+                allowed=f"a file that ends in .{kind}",
+                to_do=f"write `--{kind} found.{kind}`",
+            )
+        options.require_folder_of(path)
+    if chosen:
+        from vtrcli.searching.interchange import check_files
+
+        check_files(chosen)
+    return chosen
 
 
 def to_weights(text: str | None) -> tuple[float, ...] | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from vtrcli.moments.rule import Moment
+    from vtrcli.searching.interchange import Kind
     from vtrcli.searching.results import Hit, SearchResult
+    from vtrcli.searching.timeline import Timeline
 
 MAX_SHOWN_TWINS = 2
 
@@ -39,20 +41,23 @@ class Output:
     path_end: bytes | None
     clips: Path | None
     gallery: Path | None
+    timelines: Mapping[Kind, Path]
     player: str | None
     open_player: bool
     quiet: bool
 
     def one(self, result: SearchResult) -> None:
-        """The answer to one query. Exit code 5 when a clip could not be cut."""
+        """The answer to one query. Exit code 5 when a clip could not be cut, or a moment is on no timeline."""
         for note in result.notes:
             say(f"note: {note}", quiet=self.quiet)
         run = result.run
         if run is not None and result.hits and not self.json_output and self.path_end is None:
             say(f"ranked by {short_path(run)} (--run none: plain CLIP)", quiet=self.quiet, dim=True)
         saved = None if self.clips is None else save_hits(result.hits, self.clips, quiet=self.quiet)
+        timeline = make_timeline([result], self.timelines, quiet=self.quiet) if self.timelines else None
         if self.json_output:
-            made = {} if saved is None else {"clips": saved}
+            made: dict[str, Any] = {} if saved is None else {"clips": saved}
+            made |= {} if timeline is None else {"timeline": timeline.to_json()}
             print_json("search", {**result.to_json(), **made})
         elif self.path_end is not None:
             print_paths(result.hits, end=self.path_end)
@@ -62,7 +67,7 @@ class Output:
             make_gallery([result], self.gallery, self.stores, quiet=self.quiet)
         if self.open_player:
             open_best(result.hits, player=self.player, quiet=self.quiet)
-        if any(row["clip"] is None for row in saved or ()):
+        if any(row["clip"] is None for row in saved or ()) or (timeline and timeline.failures):
             raise typer.Exit(EXIT_SOME_FAILED)
 
     def many(self, lines: Iterable[str], answer: Callable[[str], SearchResult]) -> None:
@@ -78,7 +83,7 @@ class Output:
         for line in lines:
             try:
                 result = answer(line)
-                if self.gallery is not None:
+                if self.gallery is not None or self.timelines:
                     results.append(result)
                 print_json("search", result.to_json())
                 if result.unread_scripts and not told_of_scripts:
@@ -93,8 +98,11 @@ class Output:
             sys.stdout.flush()
         if self.gallery is not None:
             make_gallery(results, self.gallery, self.stores, quiet=self.quiet)
+        timeline = make_timeline(results, self.timelines, quiet=self.quiet) if self.timelines else None
         if first_error is not None:
             raise typer.Exit(first_error.exit_code)
+        if timeline and timeline.failures:
+            raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def save_hits(hits: Sequence[Hit], folder: Path, *, quiet: bool) -> list[dict[str, Any]]:
@@ -123,6 +131,25 @@ def make_gallery(results: Sequence[SearchResult], path: Path, stores: Sequence[P
 
     write_gallery(results, path, stores=[FeatureStore(store) for store in stores])
     say(f"{path} shows {count(sum(len(result.hits) for result in results), 'result')}", quiet=quiet)
+
+
+def make_timeline(results: Sequence[SearchResult], files: Mapping[Kind, Path], *, quiet: bool) -> Timeline:
+    """Write the editor's files, and say what is left out and what an editor should know."""
+    from vtrcli.searching.interchange import write_timeline
+
+    with ProgressBar(unit="videos", quiet=quiet, transient=True) as bar:
+        timeline = write_timeline(results, files, on_progress=bar.update)
+    for hit, error in timeline.failures:
+        say(f"failed: {hit.path}: {error.reason}: {error.detail}", quiet=quiet)
+    for note in timeline.notes:
+        say(f"note: {note}", quiet=quiet)
+    if not timeline.cuts:
+        say("note: no moment to write: there is no timeline", quiet=quiet)
+        return timeline
+    length = f"{count(len(timeline.cuts), 'moment')} at {timeline.rate_name} frames per second"
+    for path in files.values():
+        say(f"{path} has {length}", quiet=quiet)
+    return timeline
 
 
 def open_best(hits: Sequence[Hit], *, player: str | None, quiet: bool) -> None:

@@ -56,7 +56,7 @@ WORDS = frozenset({"none", "test", "train", "demo"})
 MAX_LISTED = 30  # more would hide what was meant
 # What a single search asks for, and what it prints, is no setting for all of them.
 _OF_ONE_SEARCH = frozenset(
-    "query queries plus minus image like weights open_player clips gallery paths_only null".split()
+    "query queries plus minus image like weights open_player clips gallery edl otio fcpxml csv paths_only null".split()
 )
 NOT_SETTINGS = _OF_ONE_SEARCH | {"help", "version", "json_output", "install_completion", "show_completion"}
 # Variables that are read, and are no option's.

@@ -1,0 +1,302 @@
+"""Moments of search results one after another on an editor's timeline, in whole frames of their sources.
+
+How the timeline is written, as an EDL, OTIO, FCPXML or CSV, is `vtrcli.searching.interchange`'s work.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from vtrcli.errors import VideoError
+from vtrcli.searching.results import Hit, SearchResult
+from vtrcli.times import can_drop_frames, parse_timecode, timecode
+from vtrcli.video.files import VideoInfo
+from vtrcli.video.frame_numbers import FrameCount, count_frames_of
+from vtrcli.video.probe import probe
+
+# Frames per second of a timeline; a source with others is shown at the next of these that holds whole frames of it.
+TIMELINE_RATES = tuple(
+    Fraction(rate) for rate in "24000/1001 24 25 30000/1001 30 48 50 60000/1001 60".split()
+)
+START_TIMECODE = "01:00:00"  # where timelines begin by custom
+MAX_REEL_CHARACTERS = 8  # as CMX 3600 has it
+_TAKEN_REELS = ("AX", "BL", "BLACK", "BARS")  # these mean something else in an EDL
+# So late a first picture is told: shorter is what encoders do.
+_LATE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One file of footage.
+
+    Attributes:
+        reel: its name in an EDL, at most 8 letters and digits, unlike that of any other source.
+        rate: frames per second; where it varies, the nominal ones.
+        start_frame: what the timecode of its first picture counts; 0 where it has none.
+        num_frames: from its first picture to the end of the last.
+        width, height: as it is displayed.
+    """
+
+    path: str
+    reel: str
+    rate: Fraction
+    is_variable: bool
+    start_frame: int
+    drop_frame: bool
+    num_frames: int
+    width: int
+    height: int
+    has_sound: bool
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        return os.path.basename(self.path)
+
+    def timecode(self, frame: int) -> str:
+        """Of a frame, counted from the first picture."""
+        return timecode(self.start_frame + frame, self.rate, drop_frame=self.drop_frame)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A moment on the timeline: frames `first_frame` to before `after_frame` of its source, counted from its first
+    picture, at frame `record_frame` of the timeline for `num_record_frames` of its frames."""
+
+    source: Source
+    first_frame: int
+    after_frame: int
+    record_frame: int
+    num_record_frames: int
+    query: str
+    hit: Hit
+
+    @property
+    def remark(self) -> str:
+        """`score 0.31, rank 2`, and the relevance where there is one."""
+        hit = self.hit
+        relevance = "" if hit.relevance is None else f", relevance {hit.relevance:+.1f}"
+        return f"score {hit.score:.2f}{relevance}, rank {hit.rank}"
+
+    def to_json(self) -> dict[str, Any]:
+        """In and out points as frames from the first picture and as timecodes; out points are exclusive."""
+        return {
+            "query": self.query,
+            "rank": self.hit.rank,
+            "path": self.source.path,
+            "reel": self.source.reel,
+            "frame_rate": str(self.source.rate),
+            "start_frame": self.first_frame,
+            "end_frame": self.after_frame,
+            "start_timecode": self.source.timecode(self.first_frame),
+            "end_timecode": self.source.timecode(self.after_frame),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """Cuts that follow each other; `notes` say what an editor should know of the sources, `failures` which moments have
+    no cut, and why."""
+
+    name: str
+    rate: Fraction
+    drop_frame: bool
+    cuts: tuple[Cut, ...]
+    notes: tuple[str, ...]
+    failures: tuple[tuple[Hit, VideoError], ...]
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Each once, in the order of the cuts."""
+        return tuple(dict.fromkeys(cut.source for cut in self.cuts))
+
+    @property
+    def start_frame(self) -> int:
+        """What the timecode of its first frame counts."""
+        start = parse_timecode(f"{START_TIMECODE}{';' if self.drop_frame else ':'}00", self.rate)
+        return start[0] if start else 0
+
+    @property
+    def num_frames(self) -> int:
+        """Of the whole timeline."""
+        return sum(cut.num_record_frames for cut in self.cuts)
+
+    @property
+    def rate_name(self) -> str:
+        """29.97 or 25."""
+        return rate_name(self.rate)
+
+    def to_json(self) -> dict[str, Any]:
+        """Frame rates are exact: `30000/1001` or `25`."""
+        return {
+            "frame_rate": str(self.rate),
+            "drop_frame": self.drop_frame,
+            "notes": list(self.notes),
+            "cuts": [cut.to_json() for cut in self.cuts],
+            "failures": [
+                {"rank": hit.rank, "path": hit.path, "reason": error.reason, "detail": error.detail}
+                for hit, error in self.failures
+            ],
+        }
+
+    def timecode(self, frame: int) -> str:
+        """Of a frame, counted from the first one."""
+        return timecode(self.start_frame + frame, self.rate, drop_frame=self.drop_frame)
+
+
+def timeline_of(
+    results: Sequence[SearchResult], *, on_progress: Callable[[int, int], None] = lambda num_done, total: None
+) -> Timeline:
+    """The best moment of each hit, query after query, in the order of rank.
+
+    A moment begins with the frame on display at its start and ends before the frame on display at its end, by the real
+    time stamps of its file; it has one frame at least, and nothing around it: an editor has the whole source and drags
+    its ends. The timeline runs at the rate that most cuts have.
+
+    Args:
+        on_progress: called with how many files are read, and of how many.
+    """
+    wanted = [(result.query, hit) for result in results for hit in result.hits]
+    by_path: dict[str, list[int]] = {}
+    for number, (_, hit) in enumerate(wanted):
+        by_path.setdefault(os.path.abspath(hit.path), []).append(number)
+    counts: dict[int, tuple[Source, tuple[int, int]]] = {}
+    failures: dict[int, VideoError] = {}
+    notes: list[str] = []
+    reels = Reels()
+    for num_done, (path, numbers) in enumerate(by_path.items(), start=1):
+        try:
+            hits = [wanted[number][1] for number in numbers]
+            source, count, info = _read(path, hits, reels)
+        except VideoError as error:
+            failures |= dict.fromkeys(numbers, error)
+        else:
+            notes += _notes(source, count, info)
+            counts |= {number: (source, span) for number, span in zip(numbers, count.spans, strict=True)}
+        on_progress(num_done, len(by_path))
+    rate = timeline_rate([source.rate for source, _ in (counts[number] for number in sorted(counts))])
+    cuts: list[Cut] = []
+    for number in sorted(counts):
+        (source, (first, after)), (query, hit) = counts[number], wanted[number]
+        last = cuts[-1] if cuts else None
+        cuts.append(
+            Cut(
+                source=source,
+                first_frame=first,
+                after_frame=after,
+                record_frame=0 if last is None else last.record_frame + last.num_record_frames,
+                num_record_frames=max(1, round((after - first) / source.rate * rate)),
+                query=query,
+                hit=hit,
+            )
+        )
+    return Timeline(
+        name=_name(results),
+        rate=rate,
+        drop_frame=can_drop_frames(rate) and _mostly_drops(cuts),
+        cuts=tuple(cuts),
+        notes=tuple(notes),
+        failures=tuple((wanted[number][1], failures[number]) for number in sorted(failures)),
+    )
+
+
+def timeline_rate(rates: Sequence[Fraction]) -> Fraction:
+    """The most common of the sources' rates (the first of equals), or the timeline's rate that holds it."""
+    if not rates:
+        return Fraction(25)
+    most = Counter(rates).most_common(1)[0][0]
+    if most in TIMELINE_RATES:
+        return most
+    whole = [rate for rate in TIMELINE_RATES if (rate / most).denominator == 1]
+    parts = [rate for rate in reversed(TIMELINE_RATES) if (most / rate).denominator == 1]
+    above = [rate for rate in TIMELINE_RATES if rate >= most]
+    return [*whole, *parts, *above, TIMELINE_RATES[-1]][0]
+
+
+def _read(path: str, hits: Sequence[Hit], reels: Reels) -> tuple[Source, FrameCount, VideoInfo]:
+    if any(hit.is_replaced for hit in hits):
+        raise VideoError("changed", "it was replaced since it was extracted", path=path)
+    info = probe(path)
+    spans = [(hit.moment.start_seconds, hit.moment.end_seconds) for hit in hits]
+    count = count_frames_of(info, spans)
+    start = parse_timecode(info.timecode or "", count.rate) or (0, False)
+    source = Source(
+        path=path,
+        reel=reels.name(info.reel or Path(path).stem),
+        rate=count.rate,
+        is_variable=count.is_variable,
+        start_frame=start[0],
+        drop_frame=start[1],
+        num_frames=count.num_frames,
+        width=info.width,
+        height=info.height,
+        has_sound=info.has_sound,
+    )
+    return source, count, info
+
+
+def _notes(source: Source, count: FrameCount, info: VideoInfo) -> Iterable[str]:
+    """What differs in the file from what editors take for granted."""
+    if count.is_variable:
+        yield (
+            f"{source.name}: its frame rate varies; its frames are counted at {rate_name(source.rate)} per second, "
+            "as editors conform it"
+        )
+    if info.rotation_degrees:
+        yield (
+            f"{source.name}: it is turned by {info.rotation_degrees} degrees when it is shown; an editor that ignores "
+            "that shows it on its side"
+        )
+    if count.first_seconds > _LATE_SECONDS:
+        yield (
+            f"{source.name}: its first picture comes after {count.first_seconds:.2f} s; frames are counted from it"
+        )
+    if info.timecode and parse_timecode(info.timecode, count.rate) is None:
+        yield (
+            f"{source.name}: its timecode {info.timecode} does not exist at {rate_name(source.rate)} frames per "
+            "second; it is counted from 00:00:00:00"
+        )
+
+
+def _mostly_drops(cuts: Sequence[Cut]) -> bool:
+    """Whether most of the sources that could have drop-frame timecode do; a source without timecode says nothing."""
+    votes = [cut.source.drop_frame for cut in cuts if can_drop_frames(cut.source.rate)]
+    return sum(votes) * 2 > len(votes)
+
+
+def _name(results: Sequence[SearchResult]) -> str:
+    return results[0].query if len(results) == 1 else f"{len(results)} searches"
+
+
+def rate_name(rate: Fraction) -> str:
+    """29.97 or 25."""
+    return f"{float(rate):.3f}".rstrip("0").rstrip(".") if rate.denominator > 1 else str(rate)
+
+
+class Reels:
+    """Names of at most 8 letters and digits, each given once.
+
+    Where one is taken, X and a number end it: the next number alone could be another card's own name.
+    """
+
+    def __init__(self) -> None:
+        self._taken = set(_TAKEN_REELS)
+
+    def name(self, text: str) -> str:
+        """For a file's or tape's name."""
+        plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().upper()
+        short = re.sub(r"[^A-Z0-9]", "", plain)[:MAX_REEL_CHARACTERS] or "REEL"
+        name, number = short, 1
+        while name in self._taken:
+            number += 1
+            name = f"{short[: MAX_REEL_CHARACTERS - 1 - len(str(number))]}X{number}"
+        self._taken.add(name)
+        return name
