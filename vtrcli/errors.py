@@ -6,6 +6,7 @@
     │   └── VideoError           3  one video; carries the fixed `reason` word that failures.jsonl records
     ├── StoreError               4  feature store: missing, damaged, newer format, another backbone
     └── WeightsError             4  model weights or a run: missing, damaged, of another model
+        └── NotFiniteError       4  features are NaN or infinite, in half precision most likely for want of range
 
 A message has three parts: what came in, what is allowed, what to do. Library code raises; only `vtrcli.cli`
 prints and exits. Exit code 5 (finished, some videos failed) is a result, not an exception; 130 is Ctrl-C.
@@ -95,3 +96,7 @@ class WeightsError(VtrError):
     """Model weights or a run directory are missing, damaged or of another model."""
 
     exit_code = 4
+
+
+class NotFiniteError(WeightsError):
+    """A backbone gave features that are NaN or infinite; in half precision float32 may still do."""

@@ -29,7 +29,8 @@ def store(tmp_path: Path) -> Path:
     for names in ("abd", "bc"):
         writer = StoreWriter(store, backbone_sha256=SHA256)
         for name in names:
-            record = make_record(name, path=str(tmp_path / f"{name}.mp4"))
+            precision = "bfloat16" if name != "a" else None  # the first releases did not record it
+            record = make_record(name, path=str(tmp_path / f"{name}.mp4"), precision=precision)
             jpegs = FrameJpegs((b"1" * 50, b"2" * 50)) if name != "a" else None
             writer.add(record, np.ones((2, 4)), np.arange(2.0), jpegs=jpegs)
         writer.flush()
@@ -46,6 +47,7 @@ def test_info_tells_what_there_is_by_kind_and_what_is_out_of_use(store: Path) ->
     assert (body["num_videos"], body["num_frames"], body["num_shards"], body["has_frames"]) == (3, 6, 3, True)
     assert (body["num_missing"], body["num_superseded"], body["num_removed"]) == (2, 1, 1)
     assert body["num_dead_bytes"] == 2 * (2 * (2 * 4 + 4) + 100)
+    assert body["precision"] == {"bfloat16": 2, "not recorded": 1}
     kinds = {name: (kind["num_files"], kind["num_parts"]) for name, kind in body["contents"].items()}
     assert kinds == {"features": (3, 3), "frames": (2, 2), "texts": (1, 5), "derived": (3, 3)}
     files = list(store.rglob("*.safetensors"))
@@ -70,6 +72,7 @@ def test_info_fits_a_terminal_of_eighty_columns(store: Path) -> None:
     assert code == 0 and max(map(len, lines)) <= 80
     for words in (
         "missing     2 files not there",
+        "precision   bfloat16 (2 videos), not recorded (1 video)",
         "out of use  1 superseded, 1 removed: 248 B (vtr store compact)",
     ):
         assert any(line.startswith(words) for line in lines), shown

@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 import vtrcli as vtr
-from tests.model.tiny_clip import write_tiny_clip
+from tests.model.tiny_clip import write_overflowing_clip, write_tiny_clip
 from tests.store.stores import make_config
 from tests.video.clips import make_video as encode_clip
 from tests.video.clips import numbered
 from tests.video_files import make_video
-from vtrcli.errors import InputError, StoreError, UsageError
+from vtrcli.errors import InputError, NotFiniteError, StoreError, UsageError
 from vtrcli.extraction import pipeline
 from vtrcli.extraction.extract import ExtractResult, extract
 from vtrcli.store.config import BackboneInfo, create_config
@@ -506,3 +506,55 @@ def test_a_store_holds_one_aspect_and_an_older_one_is_display(
         f"store {store} holds features of pixels made square, as players show them, not as they are stored; "
         f"a store holds one aspect; use `--aspect display`, or `--store {store}-other` for pixels"
     )
+
+
+def precisions(store: Path) -> set[str | None]:
+    return {at.record.precision for at in FeatureStore(store).videos.values()}
+
+
+def test_the_precision_is_recorded_with_each_video_and_followed(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    store, late = tmp_path / "store", tmp_path / "late"
+    late.mkdir()
+    (videos / "clip3.mp4").rename(late / "clip3.mp4")
+    first = run(videos, weights, store, precision="float32")
+    assert first.precision == "float32" and precisions(store) == {"float32"}
+    assert not [warning for warning in first.warnings if "computed in" in warning]
+    # bare, it goes on as it was begun, whatever the device would choose by itself
+    assert run(late, weights, store).precision == "float32"
+    shutil.copy(late / "clip3.mp4", late / "again.mp4")
+    copied = run(late, weights, store)
+    assert (copied.num_copied, copied.precision) == (1, None) and precisions(store) == {"float32"}
+
+
+def test_another_precision_than_the_store_s_is_told_not_refused(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    run(videos, weights, store, precision="float32")
+    make_video(videos / "new.mp4", hue=33)
+    result = run(videos, weights, store, precision="bfloat16")
+    assert precisions(store) == {"float32", "bfloat16"}
+    assert result.warnings == [
+        "these videos were computed in bfloat16, others of the store in float32: their features differ by rounding "
+        "(cosine 0.9999)"
+    ]
+    assert run(videos, weights, store).warnings == []
+
+
+def test_features_that_overflow_in_half_precision_are_computed_in_float32_and_that_is_told(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device whose own precision is float16, and a tower whose values leave its range."""
+    monkeypatch.setattr("vtrcli.model.backbone.fast_precisions", lambda _: ("float16", "float32"))
+    path = str(write_overflowing_clip(tmp_path / "large.safetensors"))
+    result = run(videos, path, tmp_path / "store")
+    assert result.num_extracted == 4 and result.precision == "float32"
+    overflow = "features overflow in float16: from the first that did the run computed in float32"
+    assert overflow in result.warnings and precisions(tmp_path / "store") == {"float32"}
+    with pytest.raises(
+        NotFiniteError, match="NaN or infinite in float16; features are finite; use --precision"
+    ):
+        run(videos, path, tmp_path / "asked", precision="float16")
+    assert not (tmp_path / "asked").exists()

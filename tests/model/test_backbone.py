@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtrcli.errors import UsageError
+from tests.model.tiny_clip import tiny_state_dict, write_overflowing_clip
+from vtrcli.errors import NotFiniteError, UsageError
 from vtrcli.model.backbone import (
     BackboneInfo,
     FrameBatcher,
@@ -18,6 +19,7 @@ from vtrcli.model.backbone import (
     choose_precision,
     cpu_has_bfloat16,
 )
+from vtrcli.model.clip.model import save_converted
 from vtrcli.model.families import backbone_info, load_backbone
 
 
@@ -76,6 +78,31 @@ def test_half_precision_on_the_gpu_points_where_float32_points(tiny):
     rounded = half.encode_images(frames)
     norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(rounded, axis=1)
     assert ((exact * rounded).sum(axis=1) / norms).min() >= 0.999
+
+
+def test_what_overflows_in_half_precision_goes_on_in_float32(tmp_path, monkeypatch):
+    monkeypatch.setattr("vtrcli.model.backbone.fast_precisions", lambda _: ("float16", "float32"))
+    path = str(write_overflowing_clip(tmp_path / "large.safetensors"))
+    frames = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    careful = load_backbone(path, device="cpu")
+    assert careful.precision == "float16"
+    texts = careful.encode_texts(["red"]).features  # these fit
+    assert np.isfinite(texts).all() and careful.precision == "float16"
+    exact = load_backbone(path, device="cpu", precision="float32")
+    np.testing.assert_array_equal(careful.encode_images(frames), exact.encode_images(frames))
+    assert careful.precision == "float32"
+    np.testing.assert_array_equal(
+        careful.encode_texts(["red"]).features, exact.encode_texts(["red"]).features
+    )
+    assert careful.cut_text("red dog", 3) == "red"
+    with pytest.raises(NotFiniteError):
+        load_backbone(path, device="cpu", precision="float16").encode_images(frames)
+    # Where even float32 does not do, that is an error, not a circle.
+    state = tiny_state_dict()
+    state["visual.proj"] = torch.full((64, 32), 3e38)
+    path = str(save_converted(state, tmp_path / "larger.safetensors", name="larger"))
+    with pytest.raises(NotFiniteError, match="in float32; features are finite; check the weights"):
+        load_backbone(path, device="cpu").encode_images(frames)
 
 
 def test_auto_takes_the_best_that_is_there():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -14,16 +16,21 @@ from tests.cli.runner import run
 from tests.model.tiny_clip import tiny_state_dict, write_tiny_clip
 from tests.video_files import make_video
 from vtrcli.errors import InputError, UsageError, WeightsError
+from vtrcli.model import backbone as backbone_room
+from vtrcli.model.clip.converted import preprocessing as clip_preprocessing
+from vtrcli.model.clip.original import original
 from vtrcli.model.families import load_backbone
 from vtrcli.model.models import (
     check_weights,
     compare_features,
     compare_with_golden,
+    compare_with_original,
     import_weights,
     list_models,
     pull_model,
     read_table,
 )
+from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.reader import open_video
 from vtrcli.video.sampling import Rate
 
@@ -222,11 +229,62 @@ def test_several_arrays_are_no_table(tmp_path: Path) -> None:
         read_table(tmp_path / "golden.npy")
 
 
-@pytest.mark.parametrize(("given", "missing"), [("--video", "--features"), ("--features", "--video")])
-def test_a_video_and_its_features_go_together(given: str, missing: str) -> None:
-    result = run("models", "check", "demo", given, "x")
+def test_features_need_their_video() -> None:
+    result = run("models", "check", "demo", "--features", "x")
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"vtr: {given} without {missing}; ")
+    assert result.stderr.startswith("vtr: --features without --video; ")
+
+
+def test_a_model_gives_what_clip_itself_gives(weights: str) -> None:
+    found = compare_with_original(weights, device="cpu", precision="float32")
+    assert found.failures == [] and found.library.startswith("clip-anytorch 2.")
+    assert (found.num_frames, found.num_texts) == (8, 6)
+    assert min(found.same_pixels, found.texts, found.half_pixels) > 0.99999 and found.end_to_end > 0.999
+    assert found.pixels_mean is not None and found.pixels_worst is not None
+    assert 0 < found.pixels_mean <= found.pixels_worst < 1
+
+
+def test_what_differs_from_clip_itself_is_exit_4(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reversed_channels(frames: np.ndarray, *rest: object, **more: object) -> torch.Tensor:
+        return backbone_room.normalised_pixels(frames[..., ::-1].copy(), *rest, **more)
+
+    monkeypatch.setattr("vtrcli.model.clip.model.normalised_pixels", reversed_channels)
+    result = run("models", "check", weights, "--device", "cpu")
+    assert result.exit_code == 4 and "DIFFERENT" in result.stdout
+    assert "frames on the same pixels: lowest cosine 0." in result.stderr
+
+
+def test_the_check_of_a_video_without_square_pixels_leaves_its_pixels_out(
+    weights: str, tmp_path: Path
+) -> None:
+    video = tmp_path / "narrow.mp4"
+    source = "testsrc2=size=64x96:rate=4:duration=1,setsar=2/1"
+    command = [ffmpeg_binary(), "-v", "error", "-f", "lavfi", "-i", source, str(video)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    found = compare_with_original(weights, video=video, device="cpu", precision="float32")
+    assert found.pixels_mean is None and found.failures == []
+
+
+@pytest.mark.slow
+def test_clip_s_own_transform_is_told_right(tmp_path: Path) -> None:
+    """Of torchvision, where it fits torch: Resize, CenterCrop, ToTensor and Normalize as clip puts them together."""
+    try:
+        from torchvision import transforms
+    except RuntimeError as error:
+        pytest.skip(f"torchvision does not fit torch here: {error}")
+    told = clip_preprocessing(32)
+    theirs = transforms.Compose(
+        [
+            transforms.Resize(32, interpolation=transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(32),
+            transforms.ToTensor(),
+            transforms.Normalize(told.mean, told.std),
+        ]
+    )
+    path = write_tiny_clip(tmp_path / "tiny.safetensors")
+    for width, height in ((64, 48), (48, 85), (33, 32), (1001, 333)):
+        picture = Image.fromarray(np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8))
+        np.testing.assert_allclose(original(path).pixels(picture), theirs(picture).numpy(), atol=1e-6)
 
 
 def test_real_weights_give_the_published_features(test_data):

@@ -48,6 +48,15 @@ def tiny_state_dict(seed: int = 0) -> dict[str, torch.Tensor]:
     return random_state_dict(TINY_CONFIG, seed=seed)
 
 
+def write_overflowing_clip(path: Path) -> Path:
+    """The tiny model with a layer of the image tower whose values leave float16's range and come back into it."""
+    state = tiny_state_dict()
+    block = "visual.transformer.resblocks.1.mlp"
+    for key, factor in ((f"{block}.c_fc.weight", 3e5), (f"{block}.c_proj.weight", 1 / 3e5)):
+        state[key] = state[key].float() * factor
+    return save_converted(state, path, name="large")
+
+
 def write_tiny_clip(path: Path, seed: int = 0) -> Path:
     """The tiny model as a converted file, ready for `load_backbone(str(path))`."""
     return save_converted(tiny_state_dict(seed), path, name="tiny", source="random weights")

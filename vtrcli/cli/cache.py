@@ -25,12 +25,13 @@ def command(
     ),
     out: Path | None = opt("--out", "New store for --backbone."),
     device: str = options.DEVICE,
+    precision: options.Precision = opt("--precision", "Of --backbone's image tower.", default="auto"),
     json_output: bool = options.JSON,
     quiet: bool = options.QUIET,
 ) -> None:
     """Encode a data set's captions, once per text stream; or kept frames with another backbone (--out)."""
     if out is not None:
-        _reencode(store, out, backbone, device, json_output=json_output, quiet=quiet)
+        _reencode(store, out, backbone, device, precision, json_output=json_output, quiet=quiet)
         return
     name, folder = options.require_dataset(dataset, annotations)
     from vtrcli.text.cache import cache_captions
@@ -64,7 +65,14 @@ def command(
 
 
 def _reencode(
-    store: Path, out: Path, backbone: str | None, device: str, *, json_output: bool, quiet: bool
+    store: Path,
+    out: Path,
+    backbone: str | None,
+    device: str,
+    precision: options.Precision,
+    *,
+    json_output: bool,
+    quiet: bool,
 ) -> None:
     if backbone is None:
         raise UsageError(
@@ -76,7 +84,12 @@ def _reencode(
 
     with ProgressBar(unit="videos", quiet=quiet or json_output) as bar:
         num_videos = reencode_frames(
-            store, target=out, backbone=backbone, device=device, on_progress=bar.update
+            store,
+            target=out,
+            backbone=backbone,
+            device=device,
+            precision=precision,
+            on_progress=bar.update,
         )
     if json_output:
         print_json(NAME, {"store": str(out), "source": str(store), "num_videos": num_videos})

@@ -74,6 +74,12 @@ def command(
     workers: int | None = opt("--workers", "Decoders at a time.", min=1, shown="one per core"),
     batch_size: int | None = opt("--batch-size", "Frames per step of the encoder.", min=1, shown="by device"),
     device: str = options.DEVICE,
+    precision: options.Precision = opt(
+        "--precision",
+        "auto, float32, or half of it: float16, bfloat16.",
+        default="auto",
+        shown="the store's, else by device and backbone",
+    ),
     timeout: float | None = opt(
         "--timeout", "Seconds per video.", min=0.1, max=MAX_TIMEOUT_SECONDS, shown="60 + twice its length"
     ),
@@ -106,6 +112,7 @@ def command(
                 aspect=aspect,
                 prune=prune,
                 device=device,
+                precision=precision,
                 keep_frames=keep_frames,
                 keep_size=keep_size,
                 num_workers=workers,

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import typer
 
@@ -157,6 +157,8 @@ def _stores(given: list[Path] | None) -> list[Path]:
     return given or [user_store()]
 
 
+Precision = Literal["auto", "float16", "bfloat16", "float32"]  # as model.backbone has it, which needs NumPy
+
 # What several commands share, each with its default.
 STORE: Path = opt("--store DIR", "Feature store.", shown="the user's data folder", callback=_store)
 STORES: list[Path] = opt(
@@ -168,6 +170,7 @@ STORES: list[Path] = opt(
 JSON: bool = flag("--json", "Print one JSON object instead of a table.")
 QUIET: bool = flag("--quiet, -q", "No progress and no remarks.")
 DEVICE: str = opt("--device", "auto, cpu, cuda, cuda:N or mps.", default="auto", callback=_known_device)
+PRECISION: Precision = opt("--precision", "auto, float32, or half of it: float16, bfloat16.", default="auto")
 DATASET: str | None = opt("--dataset", "Data set, see `vtr datasets list`; csv or jsonl for your own.")
 ANNOTATIONS: Path | None = opt("--annotations DIR", "Folder of the data set's files.")
 TAGGER: TaggerName = opt("--tagger", "Finds nouns and verbs.", default="hanta")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ from vtrcli.times import clock
 if TYPE_CHECKING:
     from vtrcli.store.compact import Contents, Kind
     from vtrcli.store.config import BackboneInfo, StoreConfig
+    from vtrcli.store.records import VideoRecord
     from vtrcli.store.roots import Root
 
 NAME = "store"
@@ -76,6 +78,7 @@ def info(store: Path = options.STORE, json_output: bool = options.JSON) -> None:
             "num_shards": len(feature_store.shards),
             "num_bytes": num_bytes,
             "has_frames": inventory.frames.num_files > 0,
+            "precision": _precisions(records),
             "roots": [
                 {"name": root.name, "folder": root.folder, "is_there": root.is_there()} for root in roots
             ],
@@ -99,6 +102,7 @@ def info(store: Path = options.STORE, json_output: bool = options.JSON) -> None:
         "out of use": _out_of_use(inventory),
         "backbone": f"{model_name(backbone.name)}, {backbone.dim} dimensions, {_weights(backbone)}",
         "source": _source(config, inventory),
+        "precision": "" if config.source else _shown(_precisions(records)),
         "sampling": Sampling.from_json(config.sampling).describe() if config.sampling else "not known",
         "pixels": "as stored" if config.aspect == "pixels" else "square, as displayed",
     }
@@ -118,6 +122,19 @@ def _source(config: StoreConfig, held: Contents) -> str:
         return ""
     length = ", rows of length 1" if config.source.get("unit_length") else ""
     return f"imported ({config.source.get('dtype')}{length}); {count(held.num_without_file, 'video')} without a file"
+
+
+def _precisions(records: list[VideoRecord]) -> dict[str, int]:
+    """Number format of the image tower -> videos whose features it computed so."""
+    counts = Counter(record.precision or "not recorded" for record in records)
+    return dict(counts.most_common())
+
+
+def _shown(counts: dict[str, int]) -> str:
+    """The one there is, or each with its number of videos."""
+    if len(counts) < 2:
+        return "".join(counts)
+    return ", ".join(f"{name} ({count(number, 'video')})" for name, number in counts.items())
 
 
 def _folders(roots: list[Root]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,15 @@ from vtrcli.extraction.discover import Discovery, discover
 from vtrcli.extraction.pipeline import DecodeSettings, FailedVideo, FinishedVideo, run_pipeline
 from vtrcli.extraction.recognize import Rows, settle_ids
 from vtrcli.extraction.worklist import Job, Worklist, make_worklist
-from vtrcli.model.backbone import DEMO_NAME, Backbone, Description, default_batch_size
+from vtrcli.model.backbone import (
+    DEMO_NAME,
+    Backbone,
+    Description,
+    Precision,
+    choose_device,
+    default_batch_size,
+    fast_precisions,
+)
 from vtrcli.model.families import describe_backbone, is_published, load_backbone
 from vtrcli.preprocessing import KEEP_SIZE
 from vtrcli.store.compact import merge_small
@@ -50,6 +59,7 @@ class ExtractResult:
     Attributes:
         num_skipped: counts the `num_moved`, recognised at another place or under another name, too.
         failures: all that stand, with the `known_failures` that were not tried again.
+        precision: in which the last features were computed; None when there was nothing to compute.
         absent: roots that are not there, with the number of their videos, which were not pruned.
     """
 
@@ -62,6 +72,7 @@ class ExtractResult:
     num_moved: int = 0
     num_ignored: int = 0
     num_frames: int = 0
+    precision: str | None = None
     num_pruned: int = 0
     absent: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
@@ -99,6 +110,7 @@ class ExtractResult:
             "num_failed": self.num_failed,
             "num_known_failures": len(self.known_failures),
             "num_frames": self.num_frames,
+            "precision": self.precision,
             "seconds": round(self.seconds, 3),
             "failures": self.table(),
             "warnings": self.warnings,
@@ -128,6 +140,7 @@ def extract(
     sampling: Sampling,
     aspect: Aspect = "display",
     device: str = "auto",
+    precision: Precision = "auto",
     keep_frames: bool = False,
     keep_size: int = KEEP_SIZE,
     num_workers: int | None = None,
@@ -152,6 +165,9 @@ def extract(
         backbone: a name, file or folder as `load_backbone` takes it; torch is loaded only if a video is to be done.
         aspect: pixels made square, as players show them ("display"), or taken as they are stored ("pixels"), as the
             field's pipelines do.
+        precision: of the image tower. auto: that of most videos of the store, where this device is made for it, else
+            the device's own, and float32 where features overflow in it. Another one than the store's is told, not
+            refused: what differs is rounding (docs/backbones.md).
         keep_frames: keep the frames as whole pictures, made smaller to a short side of `keep_size`.
         must_exist: False for a list of paths from elsewhere: a missing one is then a failure, not an error.
         prune_missing: take videos of `paths` whose files are gone out of the store in the end.
@@ -176,7 +192,12 @@ def extract(
         work = make_worklist(found, before, standing, retry_failed=retry_failed, keep_frames=keep_frames)
         run = _Run(store, config, found, work, on_progress)
         if work.jobs:
-            loaded = load_backbone(backbone, device=device, towers="image")
+            loaded = load_backbone(
+                backbone,
+                device=device,
+                precision=store_precision(before, device) if precision == "auto" else precision,
+                towers="image",
+            )
             on_plan(Announcement(store, work, sampling, aspect, loaded))
             settings = DecodeSettings(
                 sampling=sampling,
@@ -186,7 +207,7 @@ def extract(
                 keep_size=keep_size if keep_frames else None,
                 aspect=aspect,
             )
-            run.decode(loaded, settings, batch_size or default_batch_size(loaded.device))
+            run.decode(loaded, settings, batch_size or default_batch_size(loaded.device), before=before)
         run.copy_known()
         run.settle(before)
         if prune_missing:
@@ -226,6 +247,27 @@ def store_config(
         sampling=sampling.to_json(),
         preprocessing={**described.preprocessing.to_json(), "aspect": aspect},
     )
+
+
+def store_precision(store: FeatureStore, device: str) -> Precision:
+    """That of most of its videos where the device is made for it, else `auto`."""
+    counts = Counter(at.record.precision for at in store.videos.values())
+    usual = counts.most_common(1)[0][0] if counts else None
+    return next((each for each in fast_precisions(choose_device(device)) if each == usual), "auto")
+
+
+def precision_warnings(started: str, ended: str, before: FeatureStore) -> list[str]:
+    """Remarks where a run's features do not all have the precision that the store's others have."""
+    found = []
+    if started != ended:
+        found.append(f"features overflow in {started}: from the first that did the run computed in {ended}")
+    others = {at.record.precision for at in before.videos.values()} - {None, ended}
+    if others:
+        found.append(
+            f"these videos were computed in {ended}, others of the store in {', '.join(sorted(map(str, others)))}: "
+            "their features differ by rounding (cosine 0.9999)"
+        )
+    return found
 
 
 def demo_warnings(paths: Iterable[str]) -> list[str]:
@@ -288,8 +330,11 @@ class _Run:
         for failure in work.new_failures:
             self._fail(failure)
 
-    def decode(self, backbone: Backbone, settings: DecodeSettings, batch_size: int) -> None:
+    def decode(
+        self, backbone: Backbone, settings: DecodeSettings, batch_size: int, *, before: FeatureStore
+    ) -> None:
         """Run the pipeline; whatever ends it, what is finished is written."""
+        started = backbone.precision
         outcomes = run_pipeline(
             self._work.jobs,
             encode=backbone.encode_images,
@@ -303,11 +348,13 @@ class _Run:
                 if isinstance(outcome, FailedVideo):
                     self._fail_job(outcome.job, outcome.error)
                 else:
-                    self._keep(outcome)
+                    self._keep(outcome, backbone.precision)
                 self._report()
         finally:
             outcomes.close()
             self._writer.flush()
+        self.result.precision = backbone.precision
+        self.result.warnings += precision_warnings(started, backbone.precision, before)
 
     def copy_known(self) -> None:
         """Give files of known content the rows of it: moved or touched ones, and those that are there twice."""
@@ -326,7 +373,9 @@ class _Run:
             self._report()
             at = newest.get(job.rows_of or "")
             if at is not None:
-                record = self._record(job, at.record, job.content or at.record.content, at.record.warnings)
+                about = at.record
+                content = job.content or about.content
+                record = self._record(job, about, content, about.warnings, about.precision)
                 rows.copy(at, record, self._writer)
                 self.written[job.video_id] = str(job.path)
                 self.result.num_copied += not is_refreshed
@@ -350,8 +399,8 @@ class _Run:
         if self.written:
             self.result.warnings += settle_ids(self._store, self.written, before, self._writer)
 
-    def _keep(self, video: FinishedVideo) -> None:
-        record = self._record(video.job, video.info, video.content, video.warnings)
+    def _keep(self, video: FinishedVideo, precision: str) -> None:
+        record = self._record(video.job, video.info, video.content, video.warnings, precision)
         try:
             require_unchanged(video.job)
             self._writer.add(record, video.features, video.timestamps, jpegs=video.jpegs)
@@ -372,7 +421,12 @@ class _Run:
         self.result.failures.append(failure)
 
     def _record(
-        self, job: Job, about: VideoRecord | VideoInfo, content: str | None, warnings: tuple[str, ...]
+        self,
+        job: Job,
+        about: VideoRecord | VideoInfo,
+        content: str | None,
+        warnings: tuple[str, ...],
+        precision: str | None,
     ) -> VideoRecord:
         """The store's record of a file that is done now. `about`: the decoder's word on the picture, or an earlier
         record of the same content."""
@@ -394,6 +448,7 @@ class _Run:
             ctime_ns=job.state.ctime_ns,
             root=names.get(job.root, job.root) if job.root else None,
             relative_path=job.relative_path,
+            precision=precision,
         )
 
     def _place_roots(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from vtrcli.errors import StoreError
 from vtrcli.extraction.extract import store_config
-from vtrcli.model.backbone import Backbone, FrameBatcher, default_batch_size
+from vtrcli.model.backbone import Backbone, FrameBatcher, Precision, default_batch_size
 from vtrcli.model.families import load_backbone
 from vtrcli.store.compact import require_sound
 from vtrcli.store.config import require_extracted, writing
@@ -29,6 +29,7 @@ def reencode_frames(
     target: Path,
     backbone: str,
     device: str = "auto",
+    precision: Precision = "auto",
     on_progress: Callable[[int, int], None] = lambda num_done, total: None,
 ) -> int:
     """Make a store of another backbone from the kept frames of `source`, without decoding a video again.
@@ -45,7 +46,7 @@ def reencode_frames(
     """
     opened = FeatureStore(source)
     require_extracted(source, opened.config)
-    loaded = load_backbone(backbone, device=device, towers="image")
+    loaded = load_backbone(backbone, device=device, precision=precision, towers="image")
     sampling = Sampling.from_json(opened.config.sampling)
     require_same_cut(opened, loaded.preprocessing)
     config = store_config(loaded, sampling, opened.config.aspect)
@@ -104,6 +105,7 @@ def _reencode_one(
         except OSError as cause:  # Pillow's errors about a file's content
             path = source.path / FRAME_FOLDER / source.shards[location.shard].path.name
             raise damaged(path, f"a frame of {video_id!r}: {cause}") from cause
+        record = replace(record, precision=backbone.precision)
     writer.add(record, features, source.timestamps(video_id), jpegs=FrameJpegs(tuple(images)))
 
 

@@ -8,19 +8,21 @@ imported inside the functions.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from vtrcli.errors import InputError, UsageError
+from vtrcli.errors import InputError, NotFiniteError, UsageError
 from vtrcli.preprocessing import Preprocessing, Size, framing_of
 from vtrcli.store.config import BackboneInfo
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
 DEMO_NAME = "demo"
 CPU_BATCH_SIZE, GPU_BATCH_SIZE = 16, 256  # frames
@@ -68,7 +70,7 @@ class Backbone(Protocol):
         """uint8 RGB [batch, height, width, 3] -> float32 [batch, dim], not normalised.
 
         Rows are bit-identical whatever else is in the batch, as long as the batch has the same size: pad the
-        last one. Raises InputError for other frames.
+        last one. Raises InputError for other frames, NotFiniteError for features that are NaN or infinite.
         """
 
     def encode_texts(
@@ -155,6 +157,35 @@ class Family(Protocol):
     def check(self, name: str) -> None:
         """Read every tensor and compare their content with the identity that is recorded."""
 
+    def original(self, name: str) -> Original:
+        """The same model as the library runs it that it was published with."""
+
+    def write_random(self, name: str, folder: Path) -> Path:
+        """Weights of a published architecture with random values, in a new folder; returns what `load` takes.
+
+        Raises UsageError for a name whose architecture is not known here.
+        """
+
+    def num_parameters(self, name: str) -> int:
+        """Learned numbers of both towers, counted in the weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original:
+    """A model in the hands of its own library, in float32 on the CPU: what ours is compared with.
+
+    Attributes:
+        library: its name and version.
+        pixels: a whole RGB picture -> float32 [3, height, width], normalised.
+        images: float32 [batch, 3, height, width], normalised -> float32 [batch, dim].
+        texts: texts -> float32 [num_texts, dim].
+    """
+
+    library: str
+    pixels: Callable[[Image.Image], np.ndarray]
+    images: Callable[[np.ndarray], np.ndarray]
+    texts: Callable[[Sequence[str]], np.ndarray]
+
 
 class TrainableBackbone(Protocol):
     """A backbone of float32 weights that learn (`vtr train --finetune`): tensors go in and out, on its device."""
@@ -203,6 +234,39 @@ class TrainableBackbone(Protocol):
         """Write the weights so that `--backbone` takes them, with this scale. Raises WeightsError."""
 
 
+def count_parameters(weights: Path) -> int:
+    """Numbers in the floating-point tensors of a safetensors file, without those that are counted, not learned."""
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="numpy") as file:
+        slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+        return sum(
+            math.prod(part.get_shape())
+            for key, part in slices.items()
+            if "F" in part.get_dtype() and not key.endswith((".running_mean", ".running_var"))
+        )
+
+
+def random_tensors(like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """float32 tensors of these names and shapes with values that keep a tower's numbers in bounds: speed and memory
+    do not depend on them, but numbers that are not finite, or nearly zero, would cost time of their own."""
+    import torch
+
+    block = torch.from_numpy(np.random.default_rng(0).standard_normal(1 << 20, np.float32) * np.float32(0.02))
+    state = {}
+    for key, tensor in like.items():
+        if tensor.ndim >= 2:
+            repeated = block.repeat(-(-tensor.numel() // block.numel()))[: tensor.numel()]
+            state[key] = repeated.reshape(tensor.shape).clone()
+        elif key.endswith((".weight", ".running_var")):
+            state[key] = torch.ones(tensor.shape)
+        else:
+            state[key] = torch.zeros(
+                tensor.shape, dtype=torch.float32 if tensor.is_floating_point() else tensor.dtype
+            )
+    return state
+
+
 def require_frames(frames: np.ndarray, preprocessing: Preprocessing) -> None:
     """Raises InputError unless `frames` are uint8 RGB of the right size."""
     if frames.dtype != np.uint8 or frames.shape[1:] != preprocessing.shape:
@@ -212,6 +276,19 @@ def require_frames(frames: np.ndarray, preprocessing: Preprocessing) -> None:
             allowed=f"uint8 RGB frames of shape [batch, {height}, {width}, 3]",
             to_do="decode the frames with the backbone's input size",
         )
+
+
+def require_finite(features: np.ndarray, *, name: str, precision: str) -> np.ndarray:
+    """`features` themselves. Raises NotFiniteError."""
+    if not np.isfinite(features).all():
+        raise NotFiniteError(
+            f"{name} gives features that are NaN or infinite in {precision}",
+            allowed="features are finite",
+            to_do="check the weights (vtr models check)"
+            if precision == "float32"
+            else "use --precision float32",
+        )
+    return features
 
 
 def normalised_pixels(frames: np.ndarray, preprocessing: Preprocessing, *, device: str) -> torch.Tensor:
@@ -329,9 +406,7 @@ def choose_precision(precision: Precision, *, device: str, towers: Towers) -> st
     does not depend on how the batch was cut (1e-7 of its length, against 2e-3).
     """
     if precision == "auto":
-        if device.startswith("cuda"):
-            return "float16"
-        return "bfloat16" if device == "cpu" and towers != "text" and cpu_has_bfloat16() else "float32"
+        return "float32" if device == "cpu" and towers == "text" else fast_precisions(device)[0]
     if precision not in _PRECISIONS:
         raise UsageError(
             f"precision {precision!r} is not known",
@@ -339,6 +414,13 @@ def choose_precision(precision: Precision, *, device: str, towers: Towers) -> st
             to_do="use --precision auto",
         )
     return precision
+
+
+def fast_precisions(device: str) -> tuple[Precision, ...]:
+    """What a device is made for, the fastest first."""
+    if device.startswith("cuda"):
+        return ("float16", "bfloat16", "float32")
+    return ("bfloat16", "float32") if device == "cpu" and cpu_has_bfloat16() else ("float32",)
 
 
 def torch_dtype(precision: str) -> torch.dtype:

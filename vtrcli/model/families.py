@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vtrcli.errors import InputError, StoreError, WeightsError
+from vtrcli.errors import InputError, NotFiniteError, StoreError, WeightsError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from vtrcli.model.backbone import (
         Backbone,
         Description,
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
         ModelEntry,
         Precision,
         Progress,
+        TextFeatures,
         Towers,
         TrainableBackbone,
     )
@@ -58,16 +61,63 @@ def load_backbone(
 ) -> Backbone:
     """Load a published name, a file, a folder, an imported name, or `demo`; download or convert it first if needed.
 
-    `sha256` finds weights that were converted before also when their file has gone; it is not compared otherwise.
-    Raises WeightsError, UsageError.
+    `precision` auto is the family's and the device's own (docs/backbones.md); where a feature overflows in it, the rest
+    is computed in float32. `sha256` finds weights that were converted before also when their file has gone; it is not
+    compared otherwise. Raises WeightsError, UsageError.
     """
     # Idle torch threads spin by default. Beside ffmpeg, or anything else on the same cores, that made the encoder two
     # to fourteen times slower. Read when torch is loaded; the command line sets it first of all.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from vtrcli.model.backbone import choose_device
 
-    device = choose_device(device)
-    return family_of(name).load(name, device=device, precision=precision, towers=towers, sha256=sha256)
+    device, family = choose_device(device), family_of(name)
+    loaded = family.load(name, device=device, precision=precision, towers=towers, sha256=sha256)
+    if precision != "auto" or loaded.precision == "float32":
+        return loaded
+    return _Careful(
+        loaded, lambda: family.load(name, device=device, precision="float32", towers=towers, sha256=sha256)
+    )
+
+
+class _Careful:
+    """A backbone whose half precision nobody asked for: where a feature overflows, it goes on in float32.
+
+    `precision` then says so. See `vtrcli.model.backbone.Backbone`.
+    """
+
+    def __init__(self, loaded: Backbone, reload: Callable[[], Backbone]) -> None:
+        self._loaded, self._reload = loaded, reload
+        self.info, self.preprocessing, self.device = loaded.info, loaded.preprocessing, loaded.device
+
+    @property
+    def precision(self) -> str:
+        """Of what was encoded last."""
+        return self._loaded.precision
+
+    def encode_images(self, frames: np.ndarray) -> np.ndarray:
+        """See `Backbone.encode_images`."""
+        try:
+            return self._loaded.encode_images(frames)
+        except NotFiniteError:
+            return self._in_float32().encode_images(frames)
+
+    def encode_texts(
+        self, texts: Sequence[str], *, batch_size: int | None = None, max_tokens: int | None = None
+    ) -> TextFeatures:
+        """See `Backbone.encode_texts`."""
+        try:
+            return self._loaded.encode_texts(texts, batch_size=batch_size, max_tokens=max_tokens)
+        except NotFiniteError:
+            return self._in_float32().encode_texts(texts, batch_size=batch_size, max_tokens=max_tokens)
+
+    def cut_text(self, text: str, max_tokens: int | None) -> str:
+        """See `Backbone.cut_text`."""
+        return self._loaded.cut_text(text, max_tokens)
+
+    def _in_float32(self) -> Backbone:
+        if self._loaded.precision != "float32":  # else it raises again, as it should
+            self._loaded = self._reload()
+        return self._loaded
 
 
 def load_trainable(

@@ -38,6 +38,7 @@ _LATER_TYPES: dict[str, tuple[type, ...]] = {
     "ctime_ns": (int, type(None)),
     "root": (str, type(None)),
     "relative_path": (str, type(None)),
+    "precision": (str, type(None)),
 }
 
 
@@ -58,7 +59,8 @@ class VideoRecord:
     """One video of the store; width and height as displayed, times in seconds.
 
     `path` is where the file is now: the folder that its `root` stands for, and `relative_path` (with /) below it.
-    `content` is the SHA-256 of the whole file, hexadecimal. What the first releases did not write is None.
+    `content` is the SHA-256 of the whole file, hexadecimal; `precision` the number format in which the image tower
+    computed the features. What the first releases did not write is None.
 
     Of imported features no file is known: `path`, `fingerprint` and `codec` are empty, and the sizes and `mtime_ns` 0.
     """
@@ -79,6 +81,7 @@ class VideoRecord:
     ctime_ns: int | None = None
     root: str | None = None
     relative_path: str | None = None
+    precision: str | None = None
 
     @property
     def has_file(self) -> bool:
@@ -137,6 +140,7 @@ class VideoRecord:
             ctime_ns=later["ctime_ns"],
             root=place.root,
             relative_path=place.relative_path,
+            precision=later["precision"],
         )
 
 

@@ -24,10 +24,12 @@ from vtrcli.model.backbone import (
     DEMO_NAME,
     Description,
     ModelEntry,
+    Original,
     Precision,
     Progress,
     Towers,
     choose_precision,
+    count_parameters,
     torch_dtype,
 )
 from vtrcli.model.clip.converted import HUGGING_FACE_FILES, damaged, describe, is_converted, read_header
@@ -177,6 +179,29 @@ class ClipFamily:
         state, _ = checked_state(read_state_dict(path), source=str(path))
         if content_sha256(state) != read_header(path).sha256:
             raise damaged(path, "its tensors are not those of its SHA-256")
+
+    def original(self, name: str) -> Original:
+        """clip's own transform, tokenizer and forward. Raises WeightsError."""
+        from vtrcli.model.clip.original import original
+
+        return original(find_weights(name))
+
+    def write_random(self, name: str, folder: Path) -> Path:
+        """Of one of OpenAI's names. Raises UsageError, WeightsError."""
+        from vtrcli.model.clip.original import write_random
+
+        model = known_model(name)
+        if model is None:
+            raise UsageError(
+                f"{name!r} is no published architecture",
+                allowed=f"random weights of {', '.join(known.name for known in KNOWN_MODELS)}",
+                to_do="pass a name of `vtr models list`, or weights that are here",
+            )
+        return write_random(model, folder)
+
+    def num_parameters(self, name: str) -> int:
+        """Raises WeightsError."""
+        return count_parameters(find_weights(name))
 
 
 def _published(path: Path) -> KnownModel | None:

@@ -38,6 +38,7 @@ from vtrcli.model.backbone import (
     Towers,
     batches_by_length,
     normalised_pixels,
+    require_finite,
     require_frames,
 )
 from vtrcli.model.clip.converted import (
@@ -281,7 +282,8 @@ class ClipBackbone:
             features = self.model.encode_image(
                 normalised_pixels(frames, self.preprocessing, device=self.device)
             )
-            return features.float().cpu().numpy()  # type: ignore[no-any-return]
+            found: np.ndarray = features.float().cpu().numpy()
+        return require_finite(found, name=self.info.name, precision=self.precision)
 
     def encode_texts(
         self, texts: Sequence[str], *, batch_size: int | None = None, max_tokens: int | None = None
@@ -302,6 +304,7 @@ class ClipBackbone:
             missing = 0 if batch_size is None else batch_size - len(chosen)
             tokens = torch.cat([tokens, tokens[:1].expand(missing, -1)])
             features[chosen] = self.encode_tokens(tokens).cpu().numpy()[: len(chosen)]
+        require_finite(features, name=self.info.name, precision=self.precision)
         return TextFeatures(features=features, was_cut=np.array([was_cut for _, was_cut in rows], bool))
 
     @torch.inference_mode()

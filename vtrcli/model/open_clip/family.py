@@ -9,9 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vtrcli.errors import UsageError, WeightsError
-from vtrcli.model.backbone import Description, ModelEntry, Precision, Progress, Towers, choose_precision
+from vtrcli.model.backbone import (
+    Description,
+    ModelEntry,
+    Original,
+    Precision,
+    Progress,
+    Towers,
+    choose_precision,
+    count_parameters,
+)
 from vtrcli.model.open_clip.folder import ModelFolder, is_open_clip
-from vtrcli.model.open_clip.hub import PUBLISHED, PublishedModel, fetch, fetched, repo_of
+from vtrcli.model.open_clip.hub import PUBLISHED, PublishedModel, fetch, fetched, published, repo_of
 
 if TYPE_CHECKING:
     from vtrcli.model.open_clip.model import OpenClipBackbone
@@ -91,6 +100,29 @@ class OpenClipFamily:
                 to_do="get the file again, or extract into a new store",
             )
         self.load(name, device="cpu", precision="float32", towers="both")
+
+    def original(self, name: str) -> Original:
+        """open_clip's own transform, tokenizer and forward. Raises WeightsError."""
+        from vtrcli.model.open_clip.original import original
+
+        return original(_folder(name))
+
+    def write_random(self, name: str, folder: Path) -> Path:
+        """Of a short name: open_clip knows its architecture. Raises UsageError, WeightsError."""
+        from vtrcli.model.open_clip.original import write_random
+
+        model = published(name)
+        if model is None:
+            raise UsageError(
+                f"the architecture of {name} is not known before it is downloaded",
+                allowed=f"random weights of {', '.join(model.name for model in PUBLISHED)}",
+                to_do=f"run: vtr models pull {name}",
+            )
+        return write_random(model, folder)
+
+    def num_parameters(self, name: str) -> int:
+        """Raises WeightsError."""
+        return count_parameters(_folder(name).weights)
 
 
 def _folder(name: str) -> ModelFolder:

@@ -25,6 +25,7 @@ from vtrcli.model.backbone import Description
 from vtrcli.preprocessing import Interpolation, Preprocessing
 from vtrcli.store.config import ENGLISH, BackboneInfo
 
+INSTALL = "python -m pip install 'vtrcli[open_clip]'"
 CONFIG_NAME = "open_clip_config.json"
 # Those that open_clip itself would take, in its order.
 WEIGHTS_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")

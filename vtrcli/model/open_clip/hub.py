@@ -10,19 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vtrcli.errors import WeightsError
-from vtrcli.model.open_clip.folder import CONFIG_NAME, MANY_LANGUAGES, TOKENIZER_FILES, WEIGHTS_NAMES
+from vtrcli.model.open_clip.folder import CONFIG_NAME, INSTALL, MANY_LANGUAGES, TOKENIZER_FILES, WEIGHTS_NAMES
 from vtrcli.store.config import ENGLISH
 
 HUB_PREFIX = "hf-hub:"
-INSTALL = "python -m pip install 'vtrcli[open_clip]'"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedModel:
-    """One short name. `parameters` are those of both towers, in millions; sizes in pixels."""
+    """One short name. `parameters` are those of both towers, in millions; sizes in pixels.
+
+    `architecture` and `tag` are open_clip's words for the same weights, under which it knows their sizes and
+    preprocessing without a download.
+    """
 
     name: str
     repo: str
+    architecture: str
+    tag: str
     parameters: int
     dim: int
     input_size: int
@@ -38,6 +43,8 @@ PUBLISHED = (
     PublishedModel(
         name="pe-core-s16-384",
         repo="timm/PE-Core-S-16-384",
+        architecture="PE-Core-S-16-384",
+        tag="meta",
         parameters=60,
         dim=512,
         input_size=384,
@@ -48,6 +55,8 @@ PUBLISHED = (
     PublishedModel(
         name="pe-core-b16",
         repo="timm/PE-Core-B-16",
+        architecture="PE-Core-B-16",
+        tag="meta",
         parameters=400,
         dim=1024,
         input_size=224,
@@ -58,6 +67,8 @@ PUBLISHED = (
     PublishedModel(
         name="pe-core-l14",
         repo="timm/PE-Core-L-14-336",
+        architecture="PE-Core-L-14-336",
+        tag="meta",
         parameters=630,
         dim=1024,
         input_size=336,
@@ -68,6 +79,8 @@ PUBLISHED = (
     PublishedModel(
         name="siglip2-b16",
         repo="timm/ViT-B-16-SigLIP2",
+        architecture="ViT-B-16-SigLIP2",
+        tag="webli",
         parameters=375,
         dim=768,
         input_size=224,
@@ -77,6 +90,8 @@ PUBLISHED = (
     PublishedModel(
         name="siglip2-so400m",
         repo="timm/ViT-SO400M-14-SigLIP2",
+        architecture="ViT-SO400M-14-SigLIP2",
+        tag="webli",
         parameters=1135,
         dim=1152,
         input_size=224,
@@ -86,6 +101,8 @@ PUBLISHED = (
     PublishedModel(
         name="laion-b32",
         repo="laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+        architecture="ViT-B-32",
+        tag="laion2b_s34b_b79k",
         parameters=151,
         dim=512,
         input_size=224,
@@ -94,6 +111,8 @@ PUBLISHED = (
     PublishedModel(
         name="datacomp-b32-256",
         repo="laion/CLIP-ViT-B-32-256x256-DataComp-s34B-b86K",
+        architecture="ViT-B-32-256",
+        tag="datacomp_s34b_b86k",
         parameters=151,
         dim=512,
         input_size=256,
@@ -102,6 +121,8 @@ PUBLISHED = (
     PublishedModel(
         name="metaclip-b32",
         repo="timm/vit_base_patch32_clip_224.metaclip_2pt5b",
+        architecture="ViT-B-32-quickgelu",
+        tag="metaclip_fullcc",
         parameters=151,
         dim=512,
         input_size=224,
@@ -110,6 +131,8 @@ PUBLISHED = (
     PublishedModel(
         name="mobileclip2-s0",
         repo="timm/MobileCLIP2-S0-OpenCLIP",
+        architecture="MobileCLIP2-S0",
+        tag="dfndr2b",
         parameters=53,
         dim=512,
         input_size=256,

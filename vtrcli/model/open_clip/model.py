@@ -27,11 +27,11 @@ from vtrcli.model.backbone import (
     Towers,
     batches_by_length,
     normalised_pixels,
+    require_finite,
     require_frames,
     torch_dtype,
 )
-from vtrcli.model.open_clip.folder import ModelFolder, unusable
-from vtrcli.model.open_clip.hub import INSTALL
+from vtrcli.model.open_clip.folder import INSTALL, ModelFolder, unusable
 
 # Keys of a `text_cfg` that are of the tokenizer, of transformers' towers, or go in another way.
 _NOT_OF_THE_TEXT_TOWER = frozenset(
@@ -47,7 +47,7 @@ def load(
     folder: ModelFolder, described: Description, *, device: str, precision: str, towers: Towers
 ) -> OpenClipBackbone:
     """One or both towers; of the weights only the tensors of these are read. Raises WeightsError."""
-    _require_open_clip(whole=towers != "text")
+    require_open_clip(whole=towers != "text")
     dtype = torch_dtype(precision)
     image = _tower(folder, "image", device=device, dtype=dtype) if towers != "text" else None
     text = _tower(folder, "text", device=device, dtype=dtype) if towers != "image" else None
@@ -62,7 +62,7 @@ def load(
     )
 
 
-def _require_open_clip(*, whole: bool) -> None:
+def require_open_clip(*, whole: bool) -> None:
     """Raises WeightsError where it is not installed, or, the whole of it, not with a torchvision that fits torch."""
     if importlib.util.find_spec("open_clip") is None:
         raise WeightsError(
@@ -87,7 +87,7 @@ def _require_open_clip(*, whole: bool) -> None:
 
 
 @cache
-def _open_clip_file(name: str) -> ModuleType:
+def open_clip_file(name: str) -> ModuleType:
     """`open_clip.transformer` or `open_clip.tokenizer` without the rest of the package.
 
     They run under a package name of their own; `utils`, which asks for torchvision, is stood in for by what they use.
@@ -107,7 +107,7 @@ def _open_clip_file(name: str) -> ModuleType:
 
 def _build_text_tower(embed_dim: int, told: dict[str, Any], quick_gelu: bool) -> torch.nn.Module:
     """As `open_clip.model._build_text_tower`, from a `text_cfg`."""
-    parts = _open_clip_file("transformer")
+    parts = open_clip_file("transformer")
     activation = parts.QuickGELU if quick_gelu else torch.nn.GELU
     norm = parts.LayerNorm
     if told.get("act_kwargs") is not None:
@@ -138,8 +138,8 @@ class _WithoutInitialisation(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _tower(folder: ModelFolder, tower: str, *, device: str, dtype: torch.dtype) -> Any:
-    """open_clip's module of one tower, with its weights, as its `create_model` would build it."""
+def empty_tower(folder: ModelFolder, tower: str) -> torch.nn.Module:
+    """open_clip's module of one tower as its `create_model` would build it, its parameters as they were allocated."""
     told = copy.deepcopy(folder.architecture)
     told["vision_cfg"]["timm_model_pretrained"] = False  # else timm would ask the network
     build: Callable[..., torch.nn.Module] = _build_text_tower
@@ -149,7 +149,7 @@ def _tower(folder: ModelFolder, tower: str, *, device: str, dtype: torch.dtype) 
         build = _build_vision_tower
     try:
         with _WithoutInitialisation():
-            module = build(
+            return build(
                 told["embed_dim"],
                 told["vision_cfg" if tower == "image" else "text_cfg"],
                 bool(told.get("quick_gelu", False)),
@@ -161,6 +161,11 @@ def _tower(folder: ModelFolder, tower: str, *, device: str, dtype: torch.dtype) 
             f"open_clip {version} cannot build its {tower} tower ({error})",
             to_do="check model_cfg, or update open_clip_torch and timm",
         ) from error
+
+
+def _tower(folder: ModelFolder, tower: str, *, device: str, dtype: torch.dtype) -> Any:
+    """One tower with its weights."""
+    module = empty_tower(folder, tower)
     state = _state(folder, tower)
     expected = module.state_dict()
     if not any(key in expected for key in state):
@@ -178,7 +183,7 @@ def _tower(folder: ModelFolder, tower: str, *, device: str, dtype: torch.dtype) 
         )
     module.load_state_dict(state, assign=True)
     module = module.eval().requires_grad_(False)
-    if tower == "image" and told["vision_cfg"].get("timm_model_name"):
+    if tower == "image" and folder.architecture["vision_cfg"].get("timm_model_name"):
         from timm.utils.model import reparameterize_model
 
         # MobileCLIP's training branches become one convolution each: the same numbers, several times faster.
@@ -215,7 +220,7 @@ class _BytePairs:
     pad_id = 0
 
     def __init__(self, folder: ModelFolder) -> None:
-        self._tokenizer = _open_clip_file("tokenizer").SimpleTokenizer(
+        self._tokenizer = open_clip_file("tokenizer").SimpleTokenizer(
             **(folder.text.get("tokenizer_kwargs") or {})
         )
 
@@ -238,7 +243,7 @@ class _Transformers:
             )
         kwargs = folder.text.get("tokenizer_kwargs") or {}
         try:
-            self._tokenizer = _open_clip_file("tokenizer").HFTokenizer(
+            self._tokenizer = open_clip_file("tokenizer").HFTokenizer(
                 str(folder.path), context_length=folder.context_length, local_files_only=True, **kwargs
             )
         except Exception as error:  # whatever the files bring about in transformers
@@ -336,13 +341,7 @@ class OpenClipBackbone:
 
     def _finite(self, features: Any) -> np.ndarray:
         found: np.ndarray = (features[0] if isinstance(features, tuple) else features).float().cpu().numpy()
-        if not np.isfinite(found).all():
-            raise WeightsError(
-                f"{self.info.name} gives features that are NaN or infinite in {self.precision}",
-                allowed="features are finite",
-                to_do="use --precision float32",
-            )
-        return found
+        return require_finite(found, name=self.info.name, precision=self.precision)
 
     def _required(self, part: Any, tower: str) -> Any:
         if part is None:
