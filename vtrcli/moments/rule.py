@@ -10,16 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vtrcli.store.reader import unit_rows
+from vtrcli.moments.shots import scores_and_shots
 
 _DEVIATION_PER_STEP = 1 / (0.6745 * 2**0.5)  # of a Gaussian, from the median step between two draws
 _MIN_NOISE = 1e-4  # a cosine of float16 features is not better known; our choice
-# Of shots, where a distance is 1 - cosine. All are our choice, by `benchmarks/moments.py` (docs/experiments.md).
-NUM_NEIGHBOURS = 3  # steps on each side that say how much frames change just there
-MIN_RATIO = 1.5  # a cut is that many times as large as those steps: neither noise nor fast motion is one,
-SPREAD_SHARE = 0.5  # leads that far of the way to what any two frames of the video differ by,
-MIN_DISTANCE = 0.15  # and is at least this: steps within a shot of a real video reach 0.12 (ViT-B/32, 5 fps)
-SPREAD_FRAMES = 256  # as many frames, evenly spaced, tell how far any two differ
+_MIN_SECONDS = 1e-6  # frames with one time stamp still count for something
 
 
 @dataclass(frozen=True)
@@ -44,16 +39,16 @@ class MomentRule:
         noise_deviations: and also while they lie less than this many deviations of the noise below it, so that a
             video that matches as a whole is one moment.
         listing_share: a further moment is listed when its best frame reaches this share of the height.
-        neighbour_weight: of the frame before and after, against 1 for the frame itself, when scores are
-            smoothed; never across shots. 0 is no smoothing.
-        crowded_share: the background is the video's median while that lies in the lower part of the scores'
+        smoothing_seconds: scores are means over so long a time, never across shots, and noise is what they differ by
+            in as long a time. Where frames lie further apart, they stay as they are. 0 is no smoothing.
+        crowded_share: the background is the video's median (over time) while that lies in the lower part of the scores'
             range, up to this share; above it most of the video matches, and only the lower half of the range counts.
     """
 
     height_share: float = 0.5
     noise_deviations: float = 2.0
     listing_share: float = 0.75
-    neighbour_weight: float = 0.25
+    smoothing_seconds: float = 1.0
     crowded_share: float = 0.67
 
 
@@ -85,157 +80,184 @@ def find_moments(
         shots: int [num_shots], the first frame of each shot (`shot_starts`); None is one shot.
         num_windows: the most windows to list, at least 1; None lists the moments alone.
     """
-    raw, times = scores.astype(np.float64), timestamps.astype(np.float64)
-    same_shot = np.ones(len(raw) - 1, bool)
-    if shots is not None:
-        same_shot[shots[1:] - 1] = False
-    best = int(np.argmax(raw))
-    background = _background(raw, rule.crowded_share)
-    smooth = _smoothed(raw, same_shot, rule.neighbour_weight)
-    # The best frame belongs to its moment, whatever smoothing made of it.
-    top = min(smooth[best], raw[best])
-    noise = _noise(raw, same_shot, best)
-    height = _Height(background, rule.noise_deviations * noise, rule.height_share)
-    borders = _borders(times, duration_seconds)
+    curve = _Curve.of(scores, timestamps, duration_seconds, shots=shots, rule=rule)
+    raw, best = curve.raw, curve.best
     if num_windows is None:
-        runs = _runs(smooth >= height.floor(top))
-        listed = min(raw[best], background + rule.listing_share * (raw[best] - background))
-        found = [(first, _peak(raw, first, stop), stop) for first, stop in runs]
-        found = [run for run in found if raw[run[1]] >= listed]
+        listed = min(raw[best], curve.background + rule.listing_share * (raw[best] - curve.background))
+        runs = curve.runs(curve.floor(best))
+        found = [(first, peak, stop) for first, peak, stop in runs if raw[peak] >= listed]
+        found.sort(key=lambda run: -raw[run[1]])
     else:
-        found = list(_windows(raw, smooth, height, num_windows))
+        found = list(curve.windows(num_windows))
     return [
         Moment(
-            start_seconds=float(borders[first]),
-            peak_seconds=float(times[peak]),
-            end_seconds=float(borders[stop]),
+            start_seconds=float(curve.borders[first]),
+            peak_seconds=float(curve.times[peak]),
+            end_seconds=float(curve.borders[stop]),
             score=float(raw[peak]),
         )
-        for first, peak, stop in sorted(found, key=lambda run: -raw[run[1]])
+        for first, peak, stop in found
     ]
 
 
-@dataclass(frozen=True)
-class _Height:
-    """How far below its top a moment reaches."""
+Run = tuple[int, int, int]  # of frames: the first, the best, one past the last
 
+
+@dataclass(frozen=True, kw_only=True)
+class _Curve:
+    """The scores of a video over time. All float64 [num_frames]; `borders` [num_frames + 1] are where each frame's
+    time begins, and where the last one's ends; `shot` int64, the number of each frame's shot."""
+
+    raw: np.ndarray
+    smooth: np.ndarray
+    times: np.ndarray
+    borders: np.ndarray
+    shot: np.ndarray
+    rule: MomentRule
     background: float
-    margin: float
-    share: float
+    noise: float
 
-    def floor(self, top: float) -> float:
-        return top - max((1 - self.share) * (top - self.background), self.margin)
+    @classmethod
+    def of(
+        cls,
+        scores: np.ndarray,
+        timestamps: np.ndarray,
+        duration_seconds: float | None,
+        *,
+        shots: np.ndarray | None,
+        rule: MomentRule,
+    ) -> _Curve:
+        raw, times = scores.astype(np.float64), timestamps.astype(np.float64)
+        middles = (times[1:] + times[:-1]) / 2
+        borders = np.concatenate([[0.0], middles, [max(duration_seconds or 0.0, float(times[-1]))]])
+        starts = np.zeros(1, np.int64) if shots is None else shots
+        shot = np.searchsorted(starts, np.arange(len(raw)), side="right") - 1
+        edges = np.append(borders[starts], borders[-1])
+        smooth = _smoothed(raw, times, borders, edges[shot], edges[shot + 1], rule.smoothing_seconds)
+        weights = _weights(times)
+        return cls(
+            raw=raw,
+            smooth=smooth,
+            times=times,
+            borders=borders,
+            shot=shot,
+            rule=rule,
+            background=_background(raw, weights, rule.crowded_share),
+            noise=_noise(smooth, times, weights, shot, int(np.argmax(raw)), rule.smoothing_seconds),
+        )
+
+    @property
+    def best(self) -> int:
+        return int(np.argmax(self.raw))
+
+    def floor(self, peak: int) -> float:
+        """What a smoothed score must reach to belong to the moment of a frame."""
+        # A peak stands out of its surroundings by itself: its moment is measured from the best mean around it.
+        half = self.rule.smoothing_seconds / 2
+        first = np.searchsorted(self.times, self.times[peak] - half)
+        stop = np.searchsorted(self.times, self.times[peak] + half, side="right")
+        near = np.arange(first, stop)
+        top = float(self.smooth[near[self.shot[near] == self.shot[peak]]].max())
+        rule = self.rule
+        depth = max((1 - rule.height_share) * (top - self.background), rule.noise_deviations * self.noise)
+        return min(top - depth, float(self.smooth[peak]))
+
+    def runs(self, floor: float) -> list[Run]:
+        """All runs of frames at or above a floor."""
+        edges = np.flatnonzero(np.diff(self.smooth >= floor, prepend=False, append=False))
+        return [
+            (int(first), int(first + np.argmax(self.raw[first:stop])), int(stop))
+            for first, stop in edges.reshape(-1, 2)
+        ]
+
+    def windows(self, most: int) -> Iterator[Run]:
+        """The windows of up to so many peaks, highest first.
+
+        Each is the window of the best frame that none before it holds, down to that frame's own floor; our choice.
+        """
+        left = self.raw.copy()
+        for _ in range(most):
+            peak = int(np.argmax(left))
+            if left[peak] == -np.inf:
+                return
+            below = np.flatnonzero(self.smooth < self.floor(peak))
+            after = int(np.searchsorted(below, peak))
+            first = int(below[after - 1]) + 1 if after else 0
+            stop = int(below[after]) if after < len(below) else len(left)
+            yield first, peak, stop
+            left[first:stop] = -np.inf
 
 
-def _runs(belongs: np.ndarray) -> list[tuple[int, int]]:
-    """Runs of True in bool [n]: the first of each, and one past its last."""
-    edges = np.flatnonzero(np.diff(belongs, prepend=False, append=False))
-    return [(int(first), int(stop)) for first, stop in edges.reshape(-1, 2)]
+def _smoothed(
+    scores: np.ndarray,
+    times: np.ndarray,
+    borders: np.ndarray,
+    earliest: np.ndarray,
+    latest: np.ndarray,
+    seconds: float,
+) -> np.ndarray:
+    """The mean of the scores over `seconds` around each frame, from `earliest` to `latest` at most (float [n] each).
 
-
-def _peak(scores: np.ndarray, first: int, stop: int) -> int:
-    return first + int(np.argmax(scores[first:stop]))
-
-
-def _windows(
-    raw: np.ndarray, smooth: np.ndarray, height: _Height, num_windows: int
-) -> Iterator[tuple[int, int, int]]:
-    """First frame, peak, and one past the last of up to `num_windows` windows, highest peak first.
-
-    Each is the window of the best frame that none before it holds, down to that frame's own floor; our choice.
+    Each frame's score counts for the time that the frame stands for, so that the mean is exact whatever the rate;
+    equal scores come out exactly equal.
     """
-    left = raw.copy()
-    for _ in range(num_windows):
-        peak = int(np.argmax(left))
-        if left[peak] == -np.inf:
-            return
-        below = np.flatnonzero(smooth < height.floor(min(smooth[peak], raw[peak])))
-        after = int(np.searchsorted(below, peak))
-        first = int(below[after - 1]) + 1 if after else 0
-        stop = int(below[after]) if after < len(below) else len(raw)
-        yield first, peak, stop
-        left[first:stop] = -np.inf
+    first, last = np.maximum(times - seconds / 2, earliest), np.minimum(times + seconds / 2, latest)
+    alone = (first >= borders[:-1]) & (last <= borders[1:])
+    if alone.all():
+        return scores
+    area = np.concatenate([[0.0], np.cumsum((scores - scores[0]) * np.diff(borders))])
+    means = (np.interp(last, borders, area) - np.interp(first, borders, area)) / np.where(
+        alone, 1, last - first
+    )
+    return np.asarray(np.where(alone, scores, scores[0] + means))
 
 
-def _background(scores: np.ndarray, crowded_share: float) -> float:
+def _weights(times: np.ndarray) -> np.ndarray:
+    """How long each frame stands for, in seconds; the first and the last as if they had a neighbour outside."""
+    gaps = np.diff(times)
+    if len(gaps) == 0:
+        return np.ones(1)
+    seconds = (np.append(gaps[:1], gaps) + np.append(gaps, gaps[-1:])) / 2
+    return np.asarray(np.maximum(seconds, _MIN_SECONDS))
+
+
+def _background(scores: np.ndarray, weights: np.ndarray, crowded_share: float) -> float:
     """What the frames score that do not match (`MomentRule.crowded_share`)."""
     low, high = float(scores.min()), float(scores.max())
-    median = _median(scores)
+    median = sum(_middle(scores, weights)) / 2
     if median <= low + crowded_share * (high - low):
         return median
-    return _median(scores[scores <= (low + high) / 2])
+    lower = scores <= (low + high) / 2
+    return sum(_middle(scores[lower], weights[lower])) / 2
 
 
-def _median(values: np.ndarray) -> float:
-    """The middle of float [n]. NumPy's own loads its masked arrays first, 8 ms of the half second of a search."""
-    ordered, middle = np.sort(values), len(values) // 2
-    return float((ordered[middle] + ordered[~middle]) / 2)
+def _middle(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """The values of float [n] on both sides of the middle of their weights; the same one twice where it lies in it."""
+    order = np.argsort(values)
+    sums = np.cumsum(weights[order])
+    slack = 1e-9 * sums[-1]  # equal weights may add up to a little less than they are
+    lower, upper = np.searchsorted(sums, [sums[-1] / 2 - slack, sums[-1] / 2 + slack])
+    return float(values[order[lower]]), float(values[order[min(upper, len(order) - 1)]])
 
 
-def _smoothed(scores: np.ndarray, same_shot: np.ndarray, weight: float) -> np.ndarray:
-    """The weighted mean of each frame and its neighbours in the shot; equal scores come out exactly equal."""
-    weights = weight * same_shot
-    drift = weights * np.diff(scores)
-    pulls = np.append(drift, 0) - np.append(0, drift)
-    return np.asarray(scores + pulls / (1 + np.append(weights, 0) + np.append(0, weights)))
+def _noise(
+    smooth: np.ndarray, times: np.ndarray, weights: np.ndarray, shot: np.ndarray, best: int, seconds: float
+) -> float:
+    """The standard deviation of the noise of a smoothed score, from how far it changes in `seconds` (or to the next
+    frame where that is later).
 
-
-def _noise(scores: np.ndarray, same_shot: np.ndarray, best: int) -> float:
-    """The standard deviation of the noise of a score, from the steps between neighbours.
-
-    A robust estimate (the median step), as if a score changed by Gaussian noise alone. Cuts do not count, nor do the
-    steps up to the best frame and down from it: with few frames they would make any peak look like noise.
+    A robust estimate (the median change), as if a score changed by Gaussian noise alone. Changes across cuts do not
+    count, nor do those to or from around the best frame: with few frames they would make any peak look like noise.
     """
-    counts = same_shot.copy()
-    counts[max(best - 1, 0) : best + 1] = False
-    steps = np.sort(np.abs(np.diff(scores))[counts])
-    if len(steps) == 0:
+    frames = np.arange(len(times))
+    later = np.maximum(np.searchsorted(times, times + seconds * (1 - 1e-9)), frames + 1)
+    counts = (later < len(times)) & ((later < best) | (frames > best))
+    frames, later = frames[counts], later[counts]
+    same = shot[frames] == shot[later]
+    if not same.any():
         return _MIN_NOISE
-    return max(_MIN_NOISE, _DEVIATION_PER_STEP * float(steps[(len(steps) - 1) // 2]))
-
-
-def _borders(times: np.ndarray, duration_seconds: float | None) -> np.ndarray:
-    """Where each frame's time begins, and where the last one's ends; float64 [num_frames + 1], seconds."""
-    middles = (times[1:] + times[:-1]) / 2
-    return np.concatenate([[0.0], middles, [max(duration_seconds or 0.0, float(times[-1]))]])
-
-
-def shot_starts(unit_frames: np.ndarray) -> np.ndarray:
-    """The first frame of each shot.
-
-    A shot begins where a frame differs from the one before it clearly more than the steps around it do. The
-    measure adapts to the video, because noise, motion and a low sampling rate all make neighbours less alike.
-
-    Args:
-        unit_frames: float [num_frames, dim], rows of length 1, in the order of time.
-
-    Returns:
-        int64 [num_shots], ascending, beginning with 0; empty without frames.
-    """
-    if len(unit_frames) < 2:
-        return np.arange(len(unit_frames), dtype=np.int64)
-    # Products of rows as many tiny matrix products: twice as fast as einsum.
-    steps = 1 - (unit_frames[1:, None, :] @ unit_frames[:-1, :, None]).ravel()
-    large = np.flatnonzero(steps > MIN_DISTANCE)
-    usual = _usual_steps(steps, large)
-    needed = np.maximum(usual + SPREAD_SHARE * (_spread(unit_frames) - usual), MIN_RATIO * usual)
-    cuts = large[steps[large] > needed]
-    return np.concatenate([[0], cuts + 1]).astype(np.int64)
-
-
-def _usual_steps(steps: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """The median of the steps around each of the steps at `positions`, without itself; mirrored at the ends."""
-    padded = np.pad(steps, NUM_NEIGHBOURS, mode="symmetric")
-    offsets = np.delete(np.arange(2 * NUM_NEIGHBOURS + 1), NUM_NEIGHBOURS)
-    around = np.sort(padded[positions[:, None] + offsets], axis=1)
-    return np.asarray((around[:, NUM_NEIGHBOURS - 1] + around[:, NUM_NEIGHBOURS]) / 2)
-
-
-def _spread(unit_frames: np.ndarray) -> float:
-    """The mean distance over all pairs of different frames, by the length of their sum."""
-    some = unit_frames[:: -(-len(unit_frames) // SPREAD_FRAMES)]
-    total = some.sum(axis=0, dtype=np.float64)
-    return 1 - float(total @ total - len(some)) / (len(some) * (len(some) - 1))
+    changes = np.abs(smooth[later[same]] - smooth[frames[same]])
+    return max(_MIN_NOISE, _DEVIATION_PER_STEP * _middle(changes, weights[frames[same]])[0])
 
 
 def moments_of(
@@ -254,8 +276,5 @@ def moments_of(
         clip_vector: float [dim] of length 1.
         num_windows: as for `find_moments`.
     """
-    frames = unit_rows(features)
-    scores = frames @ clip_vector.astype(np.float32)
-    return find_moments(
-        scores, timestamps, duration_seconds, shots=shot_starts(frames), num_windows=num_windows
-    )
+    scores, shots = scores_and_shots(features, timestamps, clip_vector)
+    return find_moments(scores, timestamps, duration_seconds, shots=shots, num_windows=num_windows)
