@@ -170,6 +170,10 @@ def evaluate(
     text_vectors: AnyPath | np.ndarray | None = None,
     video_vectors: AnyPath | np.ndarray | None = None,
     text_to_video: AnyPath | Sequence[int] | np.ndarray | Truth | None = None,
+    trec: AnyPath | None = None,
+    qrels: AnyPath | None = None,
+    relevant_from: int | None = None,
+    num_videos: int | None = None,
     bank: AnyPath | np.ndarray = "test",
     store: AnyPath | None = None,
     run: AnyPath | None = None,
@@ -191,6 +195,9 @@ def evaluate(
         text_vectors, video_vectors: [num_texts, dim] and [num_videos, dim] instead; their cosines are evaluated.
         text_to_video: int [num_texts], each text's video; int [num_pairs, 2], pairs of text and video; a file of
             either; None: what was saved beside the matrix, else the diagonal.
+        trec, qrels: a run and its truth by ids, in the formats of TREC, ranx or BEIR (`docs/evaluation.md`).
+        relevant_from: the lowest grade of the qrels that is right; None: 1.
+        num_videos: how many were ranked, where run and qrels do not name all.
         bank: `test`, `train` (with a store), or scores (vectors) of other texts with the same videos.
         store, run, dataset, annotations, split: instead of scores; without a run zero-shot, by the mean of frames.
         tagger, max_tokens, allow_missing: of a data set, as for training.
@@ -213,6 +220,18 @@ def evaluate(
         choose_device(device)
     names: tuple[MethodName, ...] = (*(("dsl",) if dsl else ()), *methods)
     options = EvaluationSettings(methods=names, **settings)
+    given = (similarities, text_vectors, video_vectors, text_to_video)
+    if trec is not None or qrels is not None or relevant_from is not None or num_videos is not None:
+        from vtrcli.evaluation.inputs import from_run
+
+        if trec is None or qrels is None or any(one is not None for one in given) or bank != "test":
+            raise UsageError(
+                "--trec or --qrels without the other, or with scores or a bank from other files",
+                allowed="--trec RUN with --qrels QRELS; with them --relevant-from and --num-videos",
+                to_do="give both, and nothing else to evaluate",
+            )
+        run_inputs = from_run(trec, qrels, split=split, relevant_from=relevant_from, num_videos=num_videos)
+        return evaluate_inputs(run_inputs, options)
     if similarities is not None or text_vectors is not None or video_vectors is not None:
         inputs = _given_scores(similarities, text_vectors, video_vectors, text_to_video, bank)
         return evaluate_inputs(inputs, options)

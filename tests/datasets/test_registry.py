@@ -14,7 +14,7 @@ BENCHMARKS = ("msrvtt-1ka", "msrvtt-7k", "msrvtt-full", "msvd", "lsmdc", "didemo
 
 
 def test_the_list_is_complete() -> None:
-    assert tuple(DATASETS) == (*BENCHMARKS, "csv", "jsonl")
+    assert tuple(DATASETS) == (*BENCHMARKS, "beir", "csv", "jsonl")
     for name, info in DATASETS.items():
         assert info.name == name
         assert info.summary and info.files and info.source
@@ -34,7 +34,7 @@ def test_an_unknown_data_set_shows_the_known_ones(tmp_path: Path) -> None:
     assert caught.value.exit_code == 2
     assert str(caught.value) == (
         "no data set is called 'msrvtt'; one of msrvtt-1ka, msrvtt-7k, msrvtt-full, msvd, lsmdc, didemo, activitynet, "
-        "csv, jsonl; see `vtr datasets list`; captions of your own are read with csv or jsonl"
+        "beir, csv, jsonl; see `vtr datasets list`; captions of your own are read with csv or jsonl"
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import vtrcli as vtr
+from tests.ranking.runs import diagonal, run_of, write_beir, write_qrels, write_trec
 from vtrcli.ranking.evaluate import arrivals, evaluate
 from vtrcli.ranking.files import read_similarities
 from vtrcli.ranking.metrics import DirectionMetrics
@@ -35,6 +38,24 @@ def test_plain_scores(matrix: np.ndarray) -> None:
     assert average.v2t is not None and (average.t2v.num_ties, average.v2t.num_ties) == (0, 9)
     assert average.t2v.recall_ci95[1] == pytest.approx((44.9, 51.1), abs=0.3)
     assert (average.logit_scale, average.warnings) == (100, ())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["trec", "ranx", "beir"])
+def test_a_complete_run_gives_the_numbers_of_the_matrix(
+    matrix: np.ndarray, tmp_path: Path, form: str
+) -> None:
+    """As a matrix, a TREC run, ranx's JSON or with a BEIR folder: the same to the digit, corrected, too."""
+    run = run_of(np.asarray(matrix))
+    qrels = write_qrels(tmp_path / "qrels", diagonal(1000))
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(run)) if form == "ranx" else write_trec(path := tmp_path / "run.trec", run)
+    if form == "beir":
+        qrels = write_beir(tmp_path / "beir", diagonal(1000))
+    found = vtr.evaluate(trec=path, qrels=qrels, dsl=True)
+    expected = vtr.evaluate(np.asarray(matrix), dsl=True)
+    assert found.table() == expected.table()
+    assert [note for note in found.notes if "list" in note] == []
 
 
 def test_dual_softmax(matrix: np.ndarray) -> None:

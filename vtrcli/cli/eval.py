@@ -44,6 +44,14 @@ def command(
     text_to_video: Path | None = opt(
         "--text-to-video", "Index of each text's video: .txt .csv .json .npy", shown="diagonal"
     ),
+    trec: Path | None = opt(
+        "--trec RUN", "A run: TREC, or ranx's .json or .parquet; also .gz. With --qrels."
+    ),
+    qrels: Path | None = opt("--qrels FILE", "Its truth: TREC, BEIR's .tsv, ranx's .json, or a BEIR folder."),
+    relevant_from: int | None = opt("--relevant-from", "Lowest grade that is right.", shown="1"),
+    num_videos: int | None = opt(
+        "--num-videos", "How many were ranked.", shown="those that run and qrels name", min=1
+    ),
     dsl: bool = flag("--dsl", "Dual softmax as well; short for --method dsl."),
     method: list[str] | None = opt("--method", METHOD_HELP),
     temperature: float = opt("--temperature", "Of the corrections, on logit scale x score.", default=1.0),
@@ -88,8 +96,10 @@ def command(
     for path in (report, save_ranks, save_similarities):
         options.require_folder_of(path)
     methods = [*(["dsl"] if dsl else []), *(method or [])]
-    from_files = bool(similarities or text_vectors or video_vectors)
-    refuse_idle_options(context, methods, from_files=from_files)
+    of_run = bool(trec or qrels or relevant_from is not None or num_videos)
+    from_files = bool(similarities or text_vectors or video_vectors or of_run)
+    has_split = qrels is not None and qrels.is_dir()
+    refuse_idle_options(context, methods, from_files=from_files, has_split=has_split)
     if save_similarities and save_similarities.suffix != ".npy":
         raise UsageError(
             f"--save-similarities {save_similarities}",
@@ -97,6 +107,8 @@ def command(
             to_do=f"write --save-similarities {save_similarities.with_suffix('.npy')}",
         )
     about: dict[str, Any] = {"text_to_video": text_to_video}
+    if of_run:
+        about |= {"trec": trec, "qrels": qrels, "relevant_from": relevant_from, "num_videos": num_videos}
     if not from_files:
         name, annotations = options.require_dataset(dataset, annotations)
         ranks = chosen_run(run, store, quiet=quiet)
@@ -146,7 +158,9 @@ def command(
         print_result(result, quiet=quiet)
 
 
-def refuse_idle_options(context: typer.Context, methods: list[str], *, from_files: bool) -> None:
+def refuse_idle_options(
+    context: typer.Context, methods: list[str], *, from_files: bool, has_split: bool
+) -> None:
     """Raise UsageError for an option that was typed and would change nothing."""
     corrects = any(method != "none" for method in methods)
     for name in ("arrivals", "sweep"):
@@ -157,7 +171,7 @@ def refuse_idle_options(context: typer.Context, methods: list[str], *, from_file
                 to_do="add --dsl or --method",
             )
     idle = (
-        ("store", "run", "dataset", "annotations", "split", "max_tokens")
+        ("store", "run", "dataset", "annotations", "max_tokens", *(() if has_split else ("split",)))
         if from_files
         else ("text_to_video",)
     )
@@ -165,7 +179,7 @@ def refuse_idle_options(context: typer.Context, methods: list[str], *, from_file
         if options.was_typed(context, name):
             raise UsageError(
                 f"--{name.replace('_', '-')} with {'scores from files' if from_files else 'a data set'}",
-                allowed="a data set through a store, or scores from files (--similarities, --text-vectors)",
+                allowed="a data set through a store, or scores from files (--similarities, --text-vectors, --trec)",
                 to_do="keep one of the two",
             )
 
@@ -179,9 +193,12 @@ def print_result(result: EvaluationResult, *, quiet: bool) -> None:
     if inputs.max_tokens is not None:
         what += f"{inputs.max_tokens} tokens of a text · "
     ties = first.t2v.num_ties + (first.v2t.num_ties if first.v2t else 0)
+    scale = f" · logit scale {first.logit_scale:g} ({SCALE_WORDS[result.scale_from]})"
+    if first.v2t is None:  # of a run that is cut there is nothing to scale
+        scale = ""
     say(
         f"{what}{inputs.model} · {count(first.num_texts, 'text')} x {count(first.num_videos, 'video')} · "
-        f"ties {first.ties} ({ties:,}) · logit scale {first.logit_scale:g} ({SCALE_WORDS[result.scale_from]})",
+        f"ties {first.ties} ({ties:,}){scale}",
         quiet=quiet,
     )
     _print_table(result.evaluations, has_several=inputs.truth.has_several_texts)
@@ -208,6 +225,11 @@ def _meanings(result: EvaluationResult) -> list[str]:
     from vtrcli.ranking.metrics import MIN_CLUSTERS
 
     first, lines = result.evaluations[0], []
+    if first.t2v.num_unlisted is not None:
+        lines.append(
+            f"not listed: {count(first.t2v.num_unlisted, 'text')} of {first.t2v.num_queries:,} with no right video in "
+            "their list; they rank last"
+        )
     if result.inputs.truth.has_several_texts and first.v2t is not None:
         over = first.v2t.over
         how = "videos, each by its best caption" if over == "videos" else "captions"
@@ -225,6 +247,7 @@ def _meanings(result: EvaluationResult) -> list[str]:
 
 
 def _print_table(evaluations: tuple[Evaluation, ...], *, has_several: bool) -> None:
+    is_listed = evaluations[0].t2v.num_unlisted is not None
     # On a narrow terminal the less usual metrics go first; --json has all.
     leaves = {"R@50": 1, "MRR": 2, "95 %": 3}
     headings = ("T", "R@1", "95 %", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR")
@@ -232,6 +255,7 @@ def _print_table(evaluations: tuple[Evaluation, ...], *, has_several: bool) -> N
         Column("", short=lambda text: text.partition(" ")[0]),
         Column("method"),
         *(Column(name, is_right=True, leaves=leaves.get(name, 0)) for name in headings),
+        *([Column("not listed", is_right=True)] if is_listed else []),
         Column("queries seen", short=lambda text: text.removesuffix(" (transductive)")),
     ]
     rows = []
@@ -248,6 +272,7 @@ def _print_table(evaluations: tuple[Evaluation, ...], *, has_several: bool) -> N
             name = f"v2t {metrics.over}" if direction == "v2t" and has_several else direction
             rows.append((
                 name, evaluation.method, temperature, f"{metrics.recall[1]:.1f}", interval, *recalls,
-                f"{metrics.median_rank:g}", f"{metrics.mean_rank:.3f}", f"{metrics.mrr:.3f}", seen,
+                f"{metrics.median_rank:g}", f"{metrics.mean_rank:.3f}", f"{metrics.mrr:.3f}",
+                *([f"{100 * (metrics.num_unlisted or 0) / metrics.num_queries:.1f} %"] if is_listed else []), seen,
             ))  # fmt: skip
     print_columns(columns, rows)

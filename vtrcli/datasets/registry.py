@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vtrcli.datasets import activitynet, captions_file, didemo, lsmdc, msrvtt, msvd
+from vtrcli.datasets import activitynet, beir, captions_file, didemo, lsmdc, msrvtt, msvd
 from vtrcli.datasets.split import DatasetInfo, Split
 from vtrcli.errors import InputError, UsageError
 
@@ -23,7 +23,15 @@ class SplitCheck:
     problem: str | None
 
 
-_INFOS = (*msrvtt.INFOS, msvd.INFO, lsmdc.INFO, didemo.INFO, activitynet.INFO, *captions_file.INFOS)
+_INFOS = (
+    *msrvtt.INFOS,
+    msvd.INFO,
+    lsmdc.INFO,
+    didemo.INFO,
+    activitynet.INFO,
+    beir.INFO,
+    *captions_file.INFOS,
+)
 DATASETS: Mapping[str, DatasetInfo] = {info.name: info for info in _INFOS}
 
 

@@ -14,7 +14,8 @@ SENTENCE_TOKENS, PARAGRAPH_TOKENS = 32, 64
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """One text of one video. `caption_id` is unique within its split: `<video id>#<number within the video>`."""
+    """One text of one video. `caption_id` is unique within its split: `<video id>#<number within the video>`; where a
+    text has several videos (`beir`), it is the text's id, and there is one of these per video."""
 
     text: str
     video_id: str
@@ -23,7 +24,8 @@ class Caption:
 
 @dataclass(frozen=True)
 class Split:
-    """A part of a data set. Every video has at least one caption; captions stand in the order of the videos.
+    """A part of a data set. Every video has at least one caption (but for `beir`); captions stand in the order of the
+    videos.
 
     `categories`: video id -> category, for those videos whose category is known; empty for most data sets.
     """

@@ -63,8 +63,9 @@ class EvaluationInputs:
     `max_tokens`: how much of a text was read (None: not known, or all that CLIP reads). `texts` and `caption_ids` (of
     the data set) in the order of the rows, `video_ids` in that of the columns; `categories` by video id; `bank` holds
     scores of other texts with the same videos; `logit_scale` and, of one that was trained with a sigmoid, `logit_bias`
-    are the model's own, where they are known; `unread` is what of the texts the model does not
-    read; `notes` are sentences for the user.
+    are the model's own, where they are known; `grades` int64 [num_pairs] are those of the truth's pairs, cut at
+    `relevant_from`, where qrels gave them; `unread` is what of the texts the model does not read; `notes` are
+    sentences for the user.
     """
 
     source: ScoreSource
@@ -82,6 +83,8 @@ class EvaluationInputs:
     logit_scale: float | None = None
     logit_bias: float | None = None
     unread: Unread | None = None
+    grades: np.ndarray | None = None
+    relevant_from: int | None = None
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -329,7 +332,7 @@ def _query_ids(inputs: EvaluationInputs) -> dict[str, list[str]]:
     truth = inputs.truth
     first_text = dict(zip(truth.video_index[::-1].tolist(), truth.text_index[::-1].tolist(), strict=True))
     videos = [inputs.caption_ids[first_text[video]] for video in truth.videos_with_text.tolist()]
-    return {"t2v": list(inputs.caption_ids), "v2t": [name.rpartition("#")[0] for name in videos]}
+    return {"t2v": list(inputs.caption_ids), "v2t": [name.rpartition("#")[0] or name for name in videos]}
 
 
 def _sha256(content: bytes) -> str:

@@ -15,6 +15,7 @@ from vtrcli.errors import InputError
 from vtrcli.evaluation.evaluate import EvaluationInputs
 from vtrcli.files import replacing, write_whole
 from vtrcli.ranking.files import read_similarities, read_text_to_video
+from vtrcli.ranking.listed import ListedScores
 from vtrcli.ranking.scores import DenseScores, ScoreSource, VectorScores, check_matrix
 from vtrcli.ranking.truth import Truth
 from vtrcli.store.reader import FeatureStore, unit_rows
@@ -112,6 +113,76 @@ def from_vectors(
     )
 
 
+def from_run(
+    run: str | PathLike[str],
+    qrels: str | PathLike[str],
+    *,
+    split: str = "test",
+    relevant_from: int | None = None,
+    num_videos: int | None = None,
+) -> EvaluationInputs:
+    """A run in the formats of information retrieval (`vtrcli.ranking.run_files`), with its qrels.
+
+    A run that lists every video for every query is a matrix; any other lists the best ones, and only text to video can
+    be counted (`vtrcli.ranking.listed`).
+
+    Args:
+        qrels: TREC's or ranx's file, or a BEIR folder, which names all videos and the texts, too.
+        split: of a BEIR folder.
+        relevant_from: the lowest grade that is right; None: 1.
+        num_videos: how many were ranked, where run and qrels do not name all.
+
+    Raises:
+        InputError: files that are missing, damaged or do not belong together.
+        UsageError: parquet without pyarrow.
+    """
+    from vtrcli.datasets import beir
+    from vtrcli.datasets.qrels import read_qrels
+    from vtrcli.ranking.run_files import read_run
+
+    qrels, cut = Path(qrels), beir.RELEVANT_FROM if relevant_from is None else relevant_from
+    folder = beir.read_beir(qrels, split) if qrels.is_dir() else None
+    judgments = folder.judgments if folder else read_qrels(qrels)
+    read = read_run(
+        Path(run),
+        judgments,
+        relevant_from=cut,
+        corpus=folder.item_ids if folder else (),
+        query_order=tuple(folder.queries) if folder else (),
+        num_videos=num_videos,
+    )
+    matrix = read.scores.dense()
+    grades = sorted({judgment.grade for judgment in judgments})
+    graded = grades[-1] > 1
+    listed = None if matrix is not None else _listed_note(read.scores)
+    return EvaluationInputs(
+        read.scores if matrix is None else DenseScores(matrix),
+        read.truth,
+        model=str(run),
+        dataset=str(qrels) if folder else None,
+        split=split if folder else None,
+        texts=tuple(folder.queries[name] for name in read.query_ids) if folder else (),
+        caption_ids=read.query_ids,
+        video_ids=read.video_ids,
+        grades=read.grades,
+        relevant_from=cut,
+        notes=(
+            *([f"grades are {grades[0]} to {grades[-1]}; right is what has {cut} or more"] if graded else []),
+            *([listed] if listed else []),
+            *read.notes,
+        ),
+    )
+
+
+def _listed_note(scores: ListedScores) -> str:
+    low, high = int(scores.lengths.min()), int(scores.lengths.max())
+    sizes = f"{high:,}" if low == high else f"{low:,} to {high:,}"
+    return (
+        f"the run lists {sizes} of {scores.shape[1]:,} videos for a text: what is not listed ranks last, in no order; "
+        "video to text needs all pairs and is left out"
+    )
+
+
 def _scores(given: AnyScores) -> np.ndarray:
     if not isinstance(given, np.ndarray):
         return read_similarities(Path(given))
@@ -172,15 +243,18 @@ def from_store(
     limit = max_tokens or model.max_tokens or text_limit(dataset)
     train = load_split(dataset, annotations, "train").captions if use_train_bank else ()
     bank_texts = list(dict.fromkeys(caption.text for caption in train))
-    texts = [caption.text for caption in joined.captions]
+    text_of = {caption.caption_id: caption.text for caption in joined.captions}
+    row_of, texts = {name: row for row, name in enumerate(text_of)}, list(text_of.values())
     cache_texts(opened, [*texts, *bank_texts], tagger=tagger, max_tokens=limit, device=device)
     cache = open_text_cache(opened, tagger_id=tagger_id, max_tokens=limit)
     rows = cache.rows(texts)
     not_read = unread(texts, opened.config.backbone, num_cut=cache.num_cut(texts), limit=limit)
     videos = model.videos(opened, joined.video_ids)
     number = {video_id: row for row, video_id in enumerate(joined.video_ids)}
-    truth = Truth.from_videos(
-        [number[caption.video_id] for caption in joined.captions], num_videos=len(videos)
+    truth = Truth.from_pairs(
+        [(row_of[caption.caption_id], number[caption.video_id]) for caption in joined.captions],
+        num_texts=len(texts),
+        num_videos=len(videos),
     )
     return EvaluationInputs(
         _model_scores(model, model.texts(rows), videos),
@@ -190,7 +264,7 @@ def from_store(
         split=split,
         max_tokens=limit,
         texts=tuple(texts),
-        caption_ids=tuple(caption.caption_id for caption in joined.captions),
+        caption_ids=tuple(text_of),
         video_ids=joined.video_ids,
         categories=joined.categories,
         store=opened,

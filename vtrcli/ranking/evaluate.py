@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vtrcli.errors import InputError, UsageError
+from vtrcli.ranking.listed import ListedScores
 from vtrcli.ranking.methods import (
     CLIP_LOGIT_SPREAD,
     COSINE_LOGIT_SCALE,
@@ -36,7 +37,7 @@ from vtrcli.ranking.metrics import (
     Ties,
     metrics_from_ranks,
 )
-from vtrcli.ranking.ranks import RankCounts, count_ranks
+from vtrcli.ranking.ranks import RankCounts, count_listed_ranks, count_ranks
 from vtrcli.ranking.scores import (
     DEFAULT_MEMORY_BYTES,
     DenseScores,
@@ -62,7 +63,7 @@ class Evaluation:
         logit_scale: what scores were multiplied by before the temperature.
         scale_told_by: what told it; detected unless given.
         transductive: the correction looked at all test queries at once.
-        v2t: None if a bank of texts was given but none of videos.
+        v2t: None if a bank of texts was given but none of videos, and of a run that does not list all pairs.
         warnings: sentences for the user.
     """
 
@@ -138,6 +139,8 @@ def evaluate(
     settings = Settings(method=method, temperature=temperature, k=k, alpha=alpha, num_rounds=num_rounds)
     source = as_source(source)
     check_shape(source, (truth.num_texts, truth.num_videos), "the scores")
+    if isinstance(source, ListedScores) and method != "none":
+        raise _needs_all_scores(source, method)
     found = resolve_logit_scale(source, settings, logit_scale)
     scale = found.logit_scale
     require_scored_truth(source, truth)
@@ -160,6 +163,7 @@ def evaluate(
             direction=direction,
             over=over[direction],
             num_tied=counted.num_tied,
+            is_listed=counted.is_listed,
             clusters=clusters[direction],
             ties=ties,
             num_bootstrap=num_bootstrap,
@@ -311,6 +315,8 @@ def _count(
     over_videos: bool,
 ) -> dict[Direction, RankCounts]:
     """Rank counts for the directions of `banks`; queries in the order of the truth's texts and `videos_with_text`."""
+    if isinstance(source, ListedScores):
+        return {"t2v": count_listed_ranks(source, truth.text_index, truth.video_index)}
     edge = tile_edge(source, memory_bytes=memory_bytes)
     order = truth.texts_by_video()
     in_order = bool((order[1:] > order[:-1]).all())
@@ -330,6 +336,15 @@ def _count(
     if "t2v" in counts and not in_order:
         counts["t2v"] = counts["t2v"].take(np.argsort(order))
     return counts
+
+
+def _needs_all_scores(source: ListedScores, method: MethodName) -> InputError:
+    num_listed, (num_texts, num_videos) = int(source.lengths.sum()), source.shape
+    return InputError(
+        f"{method} on a run that lists {num_listed:,} of {num_texts * num_videos:,} pairs",
+        allowed="a correction weighs every score of a video against all texts: it needs all pairs",
+        to_do="write the run with all videos for every text, or give the matrix with --similarities",
+    )
 
 
 def check_shape(source: ScoreSource, shape: tuple[int, int], name: str) -> None:

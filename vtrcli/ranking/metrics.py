@@ -37,6 +37,8 @@ class DirectionMetrics:
         num_queries: texts for t2v; videos that have a text for v2t.
         num_clusters: what was resampled for the intervals; the captions of one video are one cluster.
         num_ties: queries whose best correct item shares its score with an incorrect one.
+        num_unlisted: of a run that lists the best items only, queries without a correct item in their list: they rank
+            last, level with all that is not listed; None: every item has a score.
         recall: k -> percent of queries whose best correct item is among the first k.
         recall_ci95: k -> (low, high) in percent; empty when no interval was asked for, or when there are fewer than
             `MIN_CLUSTERS` clusters.
@@ -60,6 +62,7 @@ class DirectionMetrics:
     ranks: np.ndarray = field(repr=False)
     num_tied: np.ndarray = field(repr=False)
     clusters: np.ndarray = field(repr=False)
+    num_unlisted: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The keys of `vtr eval --json` that belong to one direction."""
@@ -78,6 +81,7 @@ class DirectionMetrics:
             "MnR": round(self.mean_rank, 6),
             "MRR": round(self.mrr, 6),
             **intervals,
+            **({} if self.num_unlisted is None else {"num_unlisted": self.num_unlisted}),
         }
 
 
@@ -87,6 +91,7 @@ def metrics_from_ranks(
     direction: Direction,
     over: Over | None = None,
     num_tied: np.ndarray | None = None,
+    is_listed: np.ndarray | None = None,
     clusters: np.ndarray | None = None,
     ties: Ties = "average",
     num_bootstrap: int = DEFAULT_NUM_BOOTSTRAP,
@@ -98,6 +103,7 @@ def metrics_from_ranks(
         ranks: float [num_queries]: 1 + incorrect items above + `TIED_BEFORE[ties]` x tied incorrect items.
         over: what the ranks count; None: videos for t2v, captions for v2t.
         num_tied: int [num_queries]; None: no ties.
+        is_listed: bool [num_queries], of a run that lists the best items only; None: every item has a score.
         clusters: int [num_queries], equal for queries that depend on each other (the captions of a video); None: each
             query stands alone.
         num_bootstrap: resamples of the clusters for the 95 % intervals; 0: no intervals.
@@ -122,6 +128,7 @@ def metrics_from_ranks(
         ranks=ranks,
         num_tied=tied,
         clusters=own,
+        num_unlisted=None if is_listed is None else int(np.count_nonzero(~is_listed)),
     )
 
 

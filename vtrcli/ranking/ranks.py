@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vtrcli.ranking.listed import ListedScores
 from vtrcli.ranking.methods import Correction, Settings, correction, resolve_logit_scale
 from vtrcli.ranking.metrics import TIED_BEFORE, Ties
 from vtrcli.ranking.scores import (
@@ -30,10 +31,14 @@ from vtrcli.ranking.scores import (
 
 @dataclass(frozen=True)
 class RankCounts:
-    """int64 [num_queries] each: incorrect items (or groups of them) above the best correct one, and level with it."""
+    """int64 [num_queries] each: incorrect items (or groups of them) above the best correct one, and level with it.
+
+    `is_listed`: bool [num_queries], whether a run names a correct item at all; None: every item has a score.
+    """
 
     num_above: np.ndarray
     num_tied: np.ndarray
+    is_listed: np.ndarray | None = None
 
     def ranks(self, ties: Ties) -> np.ndarray:
         """float64 [num_queries], from 1."""
@@ -41,7 +46,8 @@ class RankCounts:
 
     def take(self, queries: np.ndarray) -> RankCounts:
         """The counts of these queries (int64), in this order."""
-        return RankCounts(self.num_above[queries], self.num_tied[queries])
+        is_listed = None if self.is_listed is None else self.is_listed[queries]
+        return RankCounts(self.num_above[queries], self.num_tied[queries], is_listed)
 
 
 def count_ranks(
@@ -83,6 +89,37 @@ def count_ranks(
         above[tile.rows] += (corrected > to_beat).sum(1, dtype=np.int32)
         level[tile.rows] += (corrected == to_beat).sum(1, dtype=np.int32)
     return RankCounts(above, level - num_correct).take(np.flatnonzero(has_correct))
+
+
+def count_listed_ranks(source: ListedScores, queries: np.ndarray, items: np.ndarray) -> RankCounts:
+    """What `count_ranks` gives for lists, by going over what is listed once: time grows with the lists and not with the
+    gallery. A correct item that is not listed stands below all of its list, level with all that is not listed.
+
+    Args:
+        queries, items: int64 [num_pairs], sorted by query and then item, each pair once.
+    """
+    num_queries, num_items = source.shape
+    num_correct = np.bincount(queries, minlength=num_queries)
+    best = np.full(num_queries, -np.inf)
+    above, level = source.lengths.copy(), num_items - source.lengths - num_correct
+    for part in source.chunks():
+        texts = slice(part.first_text, part.first_text + part.num_texts)
+        of_part = slice(*np.searchsorted(queries, (texts.start, texts.stop)))
+        pairs = (queries[of_part] - texts.start) * num_items + items[of_part]
+        keys = part.rows * num_items + part.videos
+        is_correct = pairs[np.minimum(np.searchsorted(pairs, keys), len(pairs) - 1)] == keys
+        np.maximum.at(best[texts], part.rows[is_correct], part.scores[is_correct])
+        to_beat = best[texts][part.rows]
+        is_level = part.scores == to_beat
+        num_above, num_level, num_best = (
+            np.bincount(part.rows[which], minlength=part.num_texts)
+            for which in (part.scores > to_beat, is_level, is_level & is_correct)
+        )
+        found = best[texts] > -np.inf
+        above[texts][found] = num_above[found]
+        level[texts][found] = (num_level - num_best)[found]
+    asked = num_correct > 0
+    return RankCounts(above, level, best > -np.inf).take(np.flatnonzero(asked))
 
 
 def _pair_scores(source: ScoreSource, queries: np.ndarray, items: np.ndarray, *, edge: int) -> np.ndarray:

@@ -66,14 +66,14 @@ class DenseScores:
         """[texts, videos] in `dtype`."""
         if isinstance(texts, np.ndarray) and isinstance(videos, np.ndarray):
             texts = texts[:, None]
-        return np.asarray(_fresh(self._matrix)[texts, videos], self.dtype)
+        return np.asarray(fresh(self._matrix)[texts, videos], self.dtype)
 
     def bound(self, *, padding: bool = True) -> float:
         """The largest absolute score; InputError for NaN or infinity, and for -inf too without `padding`."""
         largest = 0.0
         rows_at_once = max(1, 2**20 // self.shape[1])
         for start in range(0, self.shape[0], rows_at_once):
-            block = _fresh(self._matrix)[start : start + rows_at_once]
+            block = fresh(self._matrix)[start : start + rows_at_once]
             extremes = float(block.min()), float(block.max())
             if not np.isfinite(extremes).all():
                 wrong = ~np.isfinite(block) & ~(padding & np.isneginf(block))
@@ -87,7 +87,7 @@ class DenseScores:
 
     def require_scored(self, texts: np.ndarray, videos: np.ndarray) -> None:
         """Raises InputError when a pair (int64 [num_pairs] each) has -inf: a right answer cannot be padding."""
-        unscored = np.flatnonzero(np.isneginf(_fresh(self._matrix)[texts, videos]))
+        unscored = np.flatnonzero(np.isneginf(fresh(self._matrix)[texts, videos]))
         if unscored.size:
             raise InputError(
                 f"row {texts[unscored[0]]} of the similarity matrix holds -infinity at column {videos[unscored[0]]}, "
@@ -289,7 +289,7 @@ def check_matrix(matrix: np.ndarray) -> None:
         )
 
 
-def _fresh(matrix: np.ndarray) -> np.ndarray:
+def fresh(matrix: np.ndarray) -> np.ndarray:
     """A new mapping of a mapped file: pages read through it are given back when it goes, which keeps the resident
     memory to one block."""
     if not isinstance(matrix, np.memmap) or matrix.filename is None or not matrix.flags.c_contiguous:

@@ -24,6 +24,7 @@ from vtrcli.evaluation.report.parts import (
     DIRECTIONS,
     Videos,
     color_of,
+    directions,
     label,
     rank_text,
     section,
@@ -97,7 +98,7 @@ def report_html(result: EvaluationResult, *, written_at: datetime) -> str:
 
 def tiles(result: EvaluationResult) -> Html:
     """R@1 in both directions, plain and with the first correction."""
-    return tag("div", *(_tile(result, direction) for direction in DIRECTIONS), class_="tiles")
+    return tag("div", *(_tile(result, direction) for direction in directions(result)), class_="tiles")
 
 
 def _tile(result: EvaluationResult, direction: Direction) -> Html:
@@ -152,7 +153,7 @@ def result_section(result: EvaluationResult) -> Html:
     )
     tables = [
         join([tag("h3", _table_name(result, direction)), _table(result, direction)])
-        for direction in DIRECTIONS
+        for direction in directions(result)
     ]
     return section("Results", how, *tables, tag("p", remark, class_="read") if transductive else "")
 
@@ -174,7 +175,8 @@ def _table(result: EvaluationResult, direction: Direction) -> Html:
         if (metrics := evaluation.of(direction)) and plain
     ]
     recalls = [f"R@{k}" for k in RECALL_AT]
-    head = ["method", "T", "transductive", *recalls, "gain in R@1", "MdR", "MnR", "MRR", "ties"]
+    unlisted = ["not listed"] if plain and plain.num_unlisted is not None else []
+    head = ["method", "T", "transductive", *recalls, "gain in R@1", "MdR", "MnR", "MRR", "ties", *unlisted]
     return table(head, rows, num_text_columns=3)
 
 
@@ -194,6 +196,7 @@ def _row(
         f"{metrics.mean_rank:,.2f}",
         f"{metrics.mrr:.3f}",
         f"{metrics.num_ties:,}",
+        *([] if metrics.num_unlisted is None else [f"{metrics.num_unlisted:,}"]),
     ]
 
 

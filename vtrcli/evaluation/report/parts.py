@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vtrcli.evaluation.evaluate import EvaluationInputs
+from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationResult
 from vtrcli.evaluation.report.charts import NUM_COLORS
 from vtrcli.html import Html, join, picture_uri, shortened, tag
 from vtrcli.ranking.evaluate import Evaluation
@@ -24,6 +24,11 @@ MAX_THUMBNAILS = 60
 def section(title: str, how_to_read: str, *content: object) -> Html:
     """A part of the page with one sentence that says how to read it."""
     return tag("section", tag("h2", title), tag("p", how_to_read, class_="read"), *content)
+
+
+def directions(result: EvaluationResult) -> tuple[Direction, ...]:
+    """Those that have plain numbers; a run that does not list all pairs has one."""
+    return tuple(direction for direction in DIRECTIONS if result.evaluations[0].of(direction))
 
 
 def chart_pair(charts: Sequence[tuple[str, Html]], legend_: Html) -> Html:

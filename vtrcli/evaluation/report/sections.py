@@ -26,6 +26,7 @@ from vtrcli.evaluation.report.parts import (
     Videos,
     chart_pair,
     color_of,
+    directions,
     label,
     legend,
     legend_of,
@@ -183,7 +184,7 @@ def _recall_cell(metrics: DirectionMetrics, color: int) -> Html:
 def curve_section(result: EvaluationResult) -> Html:
     """R@k over k."""
     charts = []
-    for direction in DIRECTIONS:
+    for direction in directions(result):
         lines = []
         for evaluation in result.evaluations:
             metrics = evaluation.of(direction)
@@ -211,7 +212,7 @@ def rank_section(result: EvaluationResult) -> Html:
     """Histogram of the ranks, plain and with the first correction."""
     evaluations = plain_and_first(result)
     charts = []
-    for direction in DIRECTIONS:
+    for direction in directions(result):
         edges = rank_bins(_num_items(result, direction))
         series = [
             (color_of(evaluation.method), rank_shares(metrics, edges))
