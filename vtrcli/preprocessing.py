@@ -6,6 +6,7 @@ normalising is left to the tower. Imports nothing heavy.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +38,12 @@ class Framing:
         return self.height, self.width, 3
 
     @property
+    def words(self) -> str:
+        """`squash 384 bilinear`, `crop 224 x 336 bicubic` (height x width)."""
+        size = str(self.height) if self.height == self.width else f"{self.height} x {self.width}"
+        return f"{self.resize} {size} {self.interpolation}"
+
+    @property
     def num_bytes(self) -> int:
         """Of one picture."""
         return self.height * self.width * 3
@@ -53,13 +60,22 @@ class Framing:
         return self.resized(picture, box=self.seen(*picture.size))
 
     def seen(self, width: float, height: float) -> Box:
-        """The part of a whole picture of that size that is seen, in its pixels."""
+        """The part of a whole picture of that size that is seen, in its pixels: the decoder's, to the pixel."""
         if self.resize == "squash":
             return 0.0, 0.0, width, height
-        scale = min(width / self.width, height / self.height)
+        is_tall = width * self.height < height * self.width
+        scaled = self.width * height / width if is_tall else self.height * width / height
+        # Whole pixels, as torchvision makes them of squares and open_clip of other shapes; the offset half to even.
+        longer = math.floor(scaled + (0.0 if self.height == self.width else 0.5))
+        wide, high = (self.width, longer) if is_tall else (longer, self.height)
+        left, top = round((wide - self.width) / 2), round((high - self.height) / 2)
         # Rounding must not reach beyond the picture: 1800 / 224 x 224 is more than 1800.
-        left, top = max(0.0, width - scale * self.width) / 2, max(0.0, height - scale * self.height) / 2
-        return left, top, width - left, height - top
+        return (
+            left * width / wide,
+            top * height / high,
+            min(width, (left + self.width) * width / wide),
+            min(height, (top + self.height) * height / high),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

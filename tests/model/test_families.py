@@ -197,9 +197,8 @@ def test_a_store_of_other_preprocessing_is_refused_with_what_differs(
     with pytest.raises(StoreError) as caught:
         vtr.extract(folder / "videos", store, device="cpu")
     assert str(caught.value) == (
-        f"store {store} has preprocessing resize bilinear, both sides to the input size, crop none, "
-        "not resize bicubic, shorter side to the input size, crop center; a store holds one preprocessing; "
-        f"leave the preprocessing options out to use the store's, or use `--store {store}-other`"
+        f"store {store} was made with other preprocessing: squash 24 x 40 bilinear against crop 24 x 40 bicubic; "
+        f"a store holds one preprocessing; use `--store {store}-other`"
     )
 
 

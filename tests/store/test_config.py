@@ -90,6 +90,43 @@ def test_another_backbone_is_refused_with_the_command_that_works(tmp_path: Path)
     )
 
 
+def test_a_backbone_of_the_same_name_is_refused_with_what_differs() -> None:
+    tiny = make_config(name="pe")
+    said = {
+        "resize": "bilinear, both sides to the input size",
+        "crop": "none",
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+    }
+    pe = dataclasses.replace(
+        tiny,
+        backbone=dataclasses.replace(tiny.backbone, input_size=384, context_length=32),
+        preprocessing=said,
+    )
+    cut = {
+        "resize": "bicubic, shorter side to the input size",
+        "crop": "center",
+        "mean": [0.48145466, 0.4578275, 0.40821073],
+        "std": [0.5] * 3,
+    }
+    backbone = dataclasses.replace(tiny.backbone, sha256="cd" * 32, input_size=224)
+    clip = dataclasses.replace(tiny, backbone=backbone, preprocessing=cut)
+    with pytest.raises(StoreError) as caught:
+        require_same(Path("S"), pe, clip)
+    assert str(caught.value) == (
+        "store S holds features of pe (weights abababababab), not of pe (weights cdcdcdcdcdcd): squash 384 bilinear "
+        "against crop 224 bicubic, mean 0.5 0.5 0.5 against 0.481 0.458 0.408, texts of 32 tokens against 77; "
+        "a store holds one backbone; use `--store S-other` for what it is now, or put back what made the store"
+    )
+    # The same weights by their content, prepared otherwise.
+    with pytest.raises(StoreError) as caught:
+        require_same(Path("S"), pe, dataclasses.replace(pe, preprocessing={**said, "value_range": [-1, 1]}))
+    assert str(caught.value) == (
+        "store S was made with other preprocessing: values 0 to 1 against -1 to 1; a store holds one "
+        "preprocessing; use `--store S-other`"
+    )
+
+
 def test_another_sampling_is_refused() -> None:
     wanted = dataclasses.replace(make_config(), sampling={"num_frames": 5})
     with pytest.raises(

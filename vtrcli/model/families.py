@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from vtrcli.errors import InputError, NotFiniteError, StoreError, WeightsError
 
@@ -180,18 +180,32 @@ def _is_listed(name: str) -> bool:
 
 def open_text_tower(store: FeatureStore, *, device: str) -> Backbone:
     """The text tower that belongs to a store's features; raises as `open_tower`."""
-    return open_tower(store.config.backbone, store=store.path, tower="text", device=device)
+    config = store.config
+    return open_tower(
+        config.backbone,
+        store=store.path,
+        tower="text",
+        device=device,
+        preprocessing=config.preprocessing,
+    )
 
 
 def open_tower(
-    made_by: BackboneInfo, *, store: Path, tower: Literal["text", "image"], device: str
+    made_by: BackboneInfo,
+    *,
+    store: Path,
+    tower: Literal["text", "image"],
+    device: str,
+    preprocessing: dict[str, Any] | None = None,
 ) -> Backbone:
-    """One tower of the backbone that made the features of `store`.
+    """One tower of the backbone that made the features of `store`; `preprocessing` is what the store records.
 
     Raises:
         WeightsError: it cannot be loaded; nobody knows the backbone of imported features.
         StoreError: the weights of that name are other ones now, or store.json says of them what they are not.
     """
+    from vtrcli.store.config import what_differs
+
     if made_by.is_claimed and not _is_listed(made_by.name):
         raise WeightsError(
             f"store {store} holds imported features of {made_by.name!r}, which vtr has no weights of",
@@ -199,10 +213,11 @@ def open_tower(
             to_do="ask with --like VIDEO, or import under a --backbone of `vtr models list`",
         )
     backbone = load_backbone(made_by.name, sha256=made_by.sha256, device=device, towers=tower)
+    differs = what_differs(made_by, backbone.info, preprocessing or {}, backbone.preprocessing.to_json())
     if not made_by.is_claimed and backbone.info.sha256 != made_by.sha256:
         raise StoreError(
             f"store {store} was made with other weights than {made_by.name} is now "
-            f"({made_by.sha256[:12]}, not {backbone.info.sha256[:12]})",
+            f"({made_by.sha256[:12]}, not {backbone.info.sha256[:12]})" + (f": {differs}" if differs else ""),
             allowed="the weights that made the features",
             to_do=f"put them back, or extract into a new store with `--backbone {made_by.name}`",
         )
@@ -211,5 +226,11 @@ def open_tower(
             f"store.json in {store} tells of features with {made_by.dim} dimensions",
             allowed=f"those of {made_by.name} have {backbone.info.dim}",
             to_do="restore store.json, or extract into a new --store",
+        )
+    if differs and not made_by.is_claimed:
+        raise StoreError(
+            f"store {store} was made with other preprocessing than {made_by.name} has: {differs}",
+            allowed="queries that are prepared as the frames were",
+            to_do=f"extract into a new store with `--backbone {made_by.name}`",
         )
     return backbone

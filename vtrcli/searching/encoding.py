@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -58,6 +58,7 @@ class QueryEncoder:
         backbone: what made the frames.
         source: the store, for messages.
         folder: where text vectors are kept.
+        preprocessing: of the frames, as the store records it; None where it is not known.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class QueryEncoder:
         folder: Path,
         device: str,
         run: RunModel | None = None,
+        preprocessing: dict[str, Any] | None = None,
     ) -> None:
+        self._preprocessing = preprocessing
         self._backbone, self._places, self._run = backbone, places, run
         self._source, self._device = source, device
         self._texts = QueryCache(folder, model_id=backbone.sha256, width=backbone.dim)
@@ -149,11 +152,20 @@ class QueryEncoder:
 
     @cached_property
     def _text_tower(self) -> Backbone:
-        return open_tower(self._backbone, store=self._source, tower="text", device=self._device)
+        return self._tower("text")
 
     @cached_property
     def _image_tower(self) -> Backbone:
-        return open_tower(self._backbone, store=self._source, tower="image", device=self._device)
+        return self._tower("image")
+
+    def _tower(self, tower: Literal["text", "image"]) -> Backbone:
+        return open_tower(
+            self._backbone,
+            store=self._source,
+            tower=tower,
+            device=self._device,
+            preprocessing=self._preprocessing,
+        )
 
 
 def combine(terms: list[tuple[Term, np.ndarray]]) -> np.ndarray:

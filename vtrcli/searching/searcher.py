@@ -27,6 +27,7 @@ from vtrcli.searching.run import RerankSpace, RunModel, RunSpace
 from vtrcli.searching.scores import Space
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.catalog_file import open_catalog
+from vtrcli.store.config import what_differs
 from vtrcli.store.reader import require_videos
 from vtrcli.video.files import is_drawn
 
@@ -82,7 +83,13 @@ class Searcher:
             run = RunModel(Path(run), source=store, backbone=backbone, device=device)
         self.run = run
         self._encoder = QueryEncoder(
-            backbone, self._places, source=store, folder=cache_folder(store), device=device, run=run
+            backbone,
+            self._places,
+            source=store,
+            folder=cache_folder(store),
+            device=device,
+            run=run,
+            preprocessing=self.catalog.config.preprocessing,
         )
         self._frames = FrameSpace(self.catalog, pooling=pooling)
         self._run: RunSpace | RerankSpace | None = None
@@ -386,10 +393,12 @@ class StoresSearcher:
         first = catalogs[0]
         for other in catalogs[1:]:
             have, want = (catalog.config.backbone for catalog in (first, other))
-            if have.sha256 != want.sha256:
+            differs = what_differs(have, want, first.config.preprocessing, other.config.preprocessing)
+            if have.sha256 != want.sha256 or differs:
                 raise StoreError(
-                    f"store {first.store} holds features of {have.name} (weights {have.sha256[:12]}), "
-                    f"store {other.store} of {want.name} (weights {want.sha256[:12]})",
+                    f"store {first.store} holds features of {have.name} (weights {have.sha256[:12]}), store "
+                    f"{other.store} of {want.name} (weights {want.sha256[:12]})"
+                    + (f": {differs}" if differs else ""),
                     allowed="stores of one backbone: scores of different ones cannot be compared",
                     to_do="search them one after the other",
                 )

@@ -286,12 +286,19 @@ def require_same(store: Path, existing: StoreConfig, wanted: StoreConfig) -> Non
     """
     have, want = existing.backbone, wanted.backbone
     other = f"{store}-other"
+    differs = what_differs(have, want, existing.preprocessing, wanted.preprocessing)
     if have.sha256 != want.sha256:
+        is_same_name = have.name == want.name
         raise StoreError(
             f"store {store} holds features of {have.name} (weights {have.sha256[:12]}), "
-            f"not of {want.name} (weights {want.sha256[:12]})",
+            f"not of {want.name} (weights {want.sha256[:12]})" + (f": {differs}" if differs else ""),
             allowed="a store holds one backbone",
-            to_do=f"use `--store {other}` for {want.name}, or `--backbone {have.name}`",
+            to_do=f"use `--store {other}` for "
+            + (
+                "what it is now, or put back what made the store"
+                if is_same_name
+                else f"{want.name}, or `--backbone {have.name}`"
+            ),
         )
     if existing.aspect != wanted.aspect:
         raise StoreError(
@@ -299,19 +306,48 @@ def require_same(store: Path, existing: StoreConfig, wanted: StoreConfig) -> Non
             allowed="a store holds one aspect",
             to_do=f"use `--aspect {existing.aspect}`, or `--store {other}` for {wanted.aspect}",
         )
-    existing = replace(existing, preprocessing={**existing.preprocessing, "aspect": existing.aspect})
-    wanted = replace(wanted, preprocessing={**wanted.preprocessing, "aspect": wanted.aspect})
-    for what in ("sampling", "preprocessing", "dtype"):
+    there, asked = ({**each.preprocessing, "aspect": None} for each in (existing, wanted))
+    if there != asked:
+        raise StoreError(
+            f"store {store} was made with other preprocessing: {differs or 'told in other words'}",
+            allowed="a store holds one preprocessing",
+            to_do=f"use `--store {other}`",
+        )
+    for what in ("sampling", "dtype"):
         there, asked = getattr(existing, what), getattr(wanted, what)
         if there != asked:
-            if what == "preprocessing":  # long lists of numbers: only what differs
-                keys = [key for key in {**there, **asked} if there.get(key) != asked.get(key)]
-                there, asked = ({key: each.get(key) for key in keys} for each in (there, asked))
             raise StoreError(
                 f"store {store} has {what} {_words(there)}, not {_words(asked)}",
                 allowed=f"a store holds one {what}",
                 to_do=f"leave the {what} options out to use the store's, or use `--store {other}`",
             )
+
+
+def what_differs(
+    have: BackboneInfo,
+    want: BackboneInfo,
+    have_preprocessing: dict[str, Any],
+    want_preprocessing: dict[str, Any],
+) -> str:
+    """What is known beside the weights of two backbones, where it differs: `squash 384 bilinear against crop 224
+    bicubic, texts of 32 tokens against 77`. Preprocessing as in `store.json`; an empty one is not known."""
+    there, asked = (
+        _in_words(info, told) for info, told in ((have, have_preprocessing), (want, want_preprocessing))
+    )
+    keys = [key for key in there if asked.get(key, there[key]) != there[key]]
+    return ", ".join(f"{key.format(there[key])} against {asked[key]}" for key in keys)
+
+
+def _in_words(info: BackboneInfo, preprocessing: dict[str, Any]) -> dict[str, str]:
+    """What is said of a value -> the value."""
+    words = {}
+    if preprocessing and all(info.frame_size):  # imported features do not tell
+        words["{}"] = recorded_framing(preprocessing, info.frame_size).words
+        words["values {}"] = "{:g} to {:g}".format(*preprocessing.get("value_range", (0, 1)))
+    for key in ("mean", "std"):
+        if key in preprocessing:
+            words[f"{key} {{}}"] = " ".join(f"{value:.3g}" for value in preprocessing[key])
+    return {**words, "texts of {} tokens": str(info.context_length), "{} dimensions": str(info.dim)}
 
 
 def _words(value: dict[str, Any] | str) -> str:

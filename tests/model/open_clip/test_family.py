@@ -7,12 +7,14 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import vtrcli as vtr
@@ -20,14 +22,17 @@ from tests.model.open_clip.folders import config_of, write_config, write_folder
 from tests.model.tiny_clip import write_tiny_clip
 from tests.video_files import make_video
 from vtrcli.errors import StoreError, UsageError, WeightsError
+from vtrcli.extraction.reencode import reencode_frames
 from vtrcli.model.clip.family import ClipFamily
 from vtrcli.model.families import describe_backbone, family_of, load_backbone
 from vtrcli.model.models import check_weights, import_weights, list_models
 from vtrcli.model.open_clip import model as towers_module
 from vtrcli.model.open_clip.family import OpenClipFamily
 from vtrcli.model.open_clip.hub import PUBLISHED
+from vtrcli.searching.query import Query
 from vtrcli.store.config import BackboneInfo, read_config
 from vtrcli.store.reader import FeatureStore
+from vtrcli.text.cache import cache_captions
 
 WEIGHTS = "open_clip_model.safetensors"
 
@@ -438,13 +443,41 @@ def test_from_videos_to_a_search(models: dict[str, Path], tmp_path: Path) -> Non
     assert scores.to_json()["logit_scale"] == pytest.approx(np.exp(4.7), rel=1e-6)
     found = vtr.search("a red dog", tmp_path / "store", device="cpu")
     assert {hit.video_id for hit in found.hits} <= {"a", "b"}
-    # A store made with other preprocessing is refused.
-    other = Path(shutil.copytree(folder, tmp_path / "other"))
-    told = config_of("siglip")
-    told["preprocess_cfg"]["interpolation"] = "bilinear"
-    write_config(other, told)
-    with pytest.raises(StoreError):
-        vtr.extract(tmp_path / "videos", tmp_path / "store", backbone=str(other), frames=2, device="cpu")
+
+
+@pytest.mark.slow
+def test_a_store_is_refused_at_every_door_when_its_folder_has_other_preprocessing_now(
+    copied: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "videos").mkdir()
+    rows = ["video_id,caption,split"]
+    for name, split in zip("abcdefgh", ["train"] * 4 + ["val"] * 2 + ["test"] * 2, strict=True):
+        make_video(tmp_path / "videos" / f"{name}.mp4", seconds=0.3)
+        rows.append(f"{name},a red dog {name},{split}")
+    (tmp_path / "captions.csv").write_text("\n".join(rows))
+    folder, config, store = copied("siglip"), config_of("siglip"), tmp_path / "store"
+    extract: dict[str, Any] = {"backbone": str(folder), "frames": 2, "device": "cpu"}
+    vtr.extract(tmp_path / "videos", store, keep_frames=True, **extract)
+    config["preprocess_cfg"] |= {"interpolation": "bilinear", "resize_mode": "shortest"}
+    write_config(folder, config)
+    image = tmp_path / "a.png"
+    Image.new("RGB", (64, 64)).save(image)
+    common: dict[str, Any] = {"dataset": "csv", "annotations": tmp_path, "device": "cpu"}
+    doors: list[Callable[[], Any]] = [
+        lambda: vtr.extract(tmp_path / "videos", store, **extract),
+        lambda: cache_captions(store, **common),
+        lambda: vtr.search("a red dog", store, device="cpu"),
+        lambda: vtr.search(Query(images=(image,)), store, device="cpu"),
+        lambda: vtr.evaluate(store=store, **common),
+        lambda: vtr.train(store, out=tmp_path / "run", epochs=1, **common),
+    ]
+    differs = r": squash \d+ bicubic against crop \d+ bilinear; "
+    for door in doors:
+        with pytest.raises(StoreError, match=differs):
+            door()
+    # As does the store's new backbone into a store of the old one, from its own kept frames.
+    with pytest.raises(StoreError, match=differs):
+        reencode_frames(store, target=store, backbone=str(folder), device="cpu")
 
 
 def test_languages_are_told_by_the_vocabulary(models: dict[str, Path], copied: Any) -> None:
