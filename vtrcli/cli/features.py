@@ -19,7 +19,7 @@ from vtrcli.cli.output import (
     say,
     short_path,
 )
-from vtrcli.errors import EXIT_SOME_FAILED
+from vtrcli.errors import EXIT_SOME_FAILED, UsageError
 from vtrcli.files import path_matcher
 
 EXPORT_EPILOG = "Example: [bold]vtr store export --as npz --store kitchen.store -o clip_features[/bold]"
@@ -49,11 +49,26 @@ def export_command(
         "--dtype", "float16, as the store keeps them, or the same numbers as float32.", default="float16"
     ),
     unit: bool = flag("--unit", "Rows of length 1, as clip-retrieval keeps them."),
+    captions: bool = flag(
+        "--captions", "Not the videos but the captions of --dataset: qidID.npz, or one matrix."
+    ),
     store: Path = options.STORE,
     json_output: bool = options.JSON,
     quiet: bool = options.QUIET,
 ) -> None:
     """Write features into a new folder, for programs that read .npz, .npy or Parquet."""
+    if captions:
+        if layout == "parquet" or path or fps is not None:
+            raise UsageError(
+                "--captions with --as parquet, --path or --fps",
+                allowed="npz or npy, by --dataset and --split",
+                to_do="leave them out",
+            )
+        name, folder = options.require_dataset(dataset, annotations)
+        _export_captions(
+            out, layout, name, folder, split or [], dtype, unit, store, json_output=json_output, quiet=quiet
+        )
+        return
     from vtrcli.store.exports import export_features
 
     names = _by_dataset(store, dataset, annotations, split or [], quiet=quiet)
@@ -75,6 +90,41 @@ def export_command(
             f"note: {done.num_repeated:,} rows repeat the one before: the store has fewer frames than --fps asks for",
             quiet=quiet,
         )
+
+
+def _export_captions(
+    out: Path,
+    layout: Literal["npz", "npy"],
+    dataset: str,
+    annotations: Path,
+    splits: list[str],
+    dtype: Literal["float16", "float32"],
+    is_unit: bool,
+    store: Path,
+    *,
+    json_output: bool,
+    quiet: bool,
+) -> None:
+    from vtrcli.text.exchange import export_captions
+
+    done = export_captions(
+        store,
+        out,
+        layout=layout,
+        dataset=dataset,
+        annotations=annotations,
+        splits=splits,
+        dtype=dtype,
+        is_unit=is_unit,
+    )
+    if json_output:
+        print_json("store export", {"store": str(store), **done.to_json()})
+        return
+    print_line(f"{count(done.num_captions, 'caption')} ({done.dtype}) in {short_path(str(out))}")
+    if done.num_missing:
+        say(f"note: {count(done.num_missing, 'caption')} have no features (vtr cache)", quiet=quiet)
+    if layout == "npz":
+        say("note: pooler_output alone; a store has no token features (last_hidden_state)", quiet=quiet)
 
 
 def _by_dataset(
@@ -131,6 +181,11 @@ def import_command(
     durations: Path | None = opt(
         "--durations FILE", "Seconds of each video (CSV or JSONL), to tell archives that end early."
     ),
+    captions: bool = flag("--captions", "Features of the captions of --dataset, into a store that is there."),
+    dataset: str | None = opt("--dataset", "Whose captions they are.", shown="none"),
+    annotations: Path | None = options.ANNOTATIONS,
+    split: list[str] | None = opt("--split", "Of --dataset; also several times.", shown="all"),
+    max_tokens: int | None = options.MAX_TOKENS,
     store: Path = options.STORE,
     json_output: bool = options.JSON,
     quiet: bool = options.QUIET,
@@ -139,6 +194,27 @@ def import_command(
 
     Exit code 5 when some videos could not be used: `vtr store failures` lists them.
     """
+    if captions != (dataset is not None):
+        raise UsageError(
+            "--captions without --dataset" if captions else f"--dataset {dataset} without --captions",
+            allowed="--captions with --dataset and --annotations: captions are found by them",
+            to_do="give both, or neither",
+        )
+    if captions:
+        name, folder = options.require_dataset(dataset, annotations)
+        _import_captions(
+            path,
+            store,
+            name,
+            folder,
+            split or [],
+            table,
+            key,
+            max_tokens,
+            json_output=json_output,
+            quiet=quiet,
+        )
+        return
     from vtrcli.extraction.imports import import_features
 
     with ProgressBar(unit="videos", quiet=quiet or json_output, transient=True) as bar:
@@ -169,4 +245,51 @@ def import_command(
             f"{there}{failed}"
         )
     if result.failures:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _import_captions(
+    path: Path,
+    store: Path,
+    dataset: str,
+    annotations: Path,
+    splits: list[str],
+    table: Path | None,
+    key: str | None,
+    max_tokens: int | None,
+    *,
+    json_output: bool,
+    quiet: bool,
+) -> None:
+    from vtrcli.text.exchange import import_captions
+
+    with ProgressBar(unit="captions", quiet=quiet or json_output, transient=True) as bar:
+        result = import_captions(
+            path,
+            store=store,
+            dataset=dataset,
+            annotations=annotations,
+            splits=splits,
+            table=table,
+            key=key,
+            max_tokens=max_tokens,
+            on_progress=bar.update,
+        )
+    if json_output:
+        print_json("store import", result.to_json())
+    else:
+        for problem in list(result.problems.values())[:MAX_SHOWN]:
+            say(f"failed: {problem}", quiet=quiet)
+        num_without = result.num_captions - result.num_found - len(result.problems)
+        if num_without:
+            say(
+                f"note: {count(num_without, 'caption')} of {dataset} not in {short_path(str(path))}",
+                quiet=quiet,
+            )
+        failed = f", {len(result.problems):,} failed" * bool(result.problems)
+        print_line(
+            f"{count(result.num_found, 'caption')} found, {count(result.num_imported, 'text')} new{failed}; "
+            "train and evaluate with --tagger none"
+        )
+    if result.problems:
         raise typer.Exit(EXIT_SOME_FAILED)

@@ -173,7 +173,7 @@ DEVICE: str = opt("--device", "auto, cpu, cuda, cuda:N or mps.", default="auto",
 PRECISION: Precision = opt("--precision", "auto, float32, or half of it: float16, bfloat16.", default="auto")
 DATASET: str | None = opt("--dataset", "Data set, see `vtr datasets list`; csv or jsonl for your own.")
 ANNOTATIONS: Path | None = opt("--annotations DIR", "Folder of the data set's files.")
-TAGGER: TaggerName = opt("--tagger", "Finds nouns and verbs.", default="hanta")
+TAGGER: TaggerName = opt("--tagger", "Finds nouns and verbs; none: captions as a whole.", default="hanta")
 MAX_TOKENS: int | None = opt(
     "--max-tokens",
     "Tokens of a text that are read, with start and end.",

@@ -87,10 +87,13 @@ class RunModel:
     @cached_property
     def tagger(self) -> Tagger:
         """The tagger that the run was trained with. Raises InputError when another version is installed."""
-        from vtrcli.text.streams import load_tagger
+        from vtrcli.text.streams import TaggerName, load_tagger
 
         trained = self.config.tagger_id
-        tagger = load_tagger("spacy" if trained.startswith("spacy") else "hanta")
+        name: TaggerName = (
+            "none" if trained == "none" else "spacy" if trained.startswith("spacy") else "hanta"
+        )
+        tagger = load_tagger(name)
         if tagger.id != trained:
             raise InputError(
                 f"run {self.run} was trained with the tagger {trained}, now it is {tagger.id}",

@@ -90,7 +90,7 @@ def open_archive(path: Path, *, table: Path | None = None, key: str | None = Non
     manifest = _manifest(path / MANIFEST)
     lines = _video_lines(path / VIDEOS) if manifest else []
     facts = {line["video_id"]: line for line in lines}
-    files = list(_array_files(path))
+    files = list(array_files(path))
     if parquet := sorted(path.glob("*.parquet")):
         spans = lines if manifest else None
         return Archive(
@@ -139,7 +139,7 @@ def _of_file(path: Path, table: Path | None, names: tuple[str, ...]) -> Archive:
     return Archive(path, "files", lambda: iter([_entry_of_file(path.stem, path, names)]), 1)
 
 
-def _array_files(folder: Path) -> Iterator[Path]:
+def array_files(folder: Path) -> Iterator[Path]:
     """Files of features in it and below, sorted; links to folders are not followed, hidden ones left out."""
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -9,14 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.errors import InputError
+from vtrcli.errors import InputError, WeightsError
 from vtrcli.model.backbone import Backbone
 from vtrcli.model.families import open_text_tower
 from vtrcli.store.derived import remove_tables
 from vtrcli.store.reader import FeatureStore, require_videos
 from vtrcli.store.texts import BANK_NAME, MIN_BANK_TEXTS, TextCache, TextRows, write_text_file, write_texts
 from vtrcli.text.reading import Unread, unread
-from vtrcli.text.streams import STREAMS, Stream, Tagger, TaggerName, load_tagger, split_streams
+from vtrcli.text.streams import (
+    STREAMS,
+    Stream,
+    Tagger,
+    TaggerName,
+    WholeCaptions,
+    load_tagger,
+    split_streams,
+)
 
 CHUNK_TEXTS = 8192  # captions per text file: what an interruption loses at most
 TEXT_BATCH_SIZE = 64
@@ -101,7 +109,7 @@ def cache_texts(
     not_read = unread(different, store.config.backbone, num_cut=None, limit=max_tokens)
     if not todo:
         return CaptionCacheResult(len(different), 0, num_cut, num_without, tag.id, not_read, max_tokens)
-    backbone = open_text_tower(store, device=device)
+    backbone = _tower_for(store, texts, tag.id, max_tokens, device=device)
     for start in range(0, len(todo), CHUNK_TEXTS):
         chunk = todo[start : start + CHUNK_TEXTS]
         rows, num_cut_here = encode_streams(
@@ -120,6 +128,25 @@ def cache_texts(
         )
         on_progress(start + len(chunk), len(todo))
     return CaptionCacheResult(len(different), len(todo), num_cut, num_without, tag.id, not_read, max_tokens)
+
+
+def _tower_for(
+    store: FeatureStore, texts: Sequence[str], tagger_id: str, max_tokens: int | None, *, device: str
+) -> Backbone:
+    """Raises WeightsError, which says so where the texts are there as a whole: their features were imported."""
+    try:
+        return open_text_tower(store, device=device)
+    except WeightsError as error:
+        whole = WholeCaptions.id
+        if tagger_id == whole or open_text_cache(store, tagger_id=whole, max_tokens=max_tokens).missing(
+            texts
+        ):
+            raise
+        raise WeightsError(
+            f"captions cannot be split into nouns and verbs: {error.came_in}",
+            allowed="the imported features of whole captions, which are all there",
+            to_do="add --tagger none",
+        ) from error
 
 
 def encode_streams(

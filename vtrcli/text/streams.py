@@ -4,7 +4,7 @@ That the paper splits by part of speech into these three is a reconstruction; ta
 choice (docs/camoe.md). Turning the texts into features is the backbone's work.
 
 HanTa is the default tagger: its English model is a part of its wheel, so nothing is downloaded. spaCy's
-en_core_web_sm is there for those who have it.
+en_core_web_sm is there for those who have it; `none` leaves captions whole.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _is_word(word: str) -> bool:
 
 
 Tag = Literal["noun", "verb", "other"]
-TaggerName = Literal["hanta", "spacy"]
+TaggerName = Literal["hanta", "spacy", "none"]
 
 _SPACY_MODEL = "en_core_web_sm"
 # HanTa's time grows with the square of a word's length: 5 s at 2,000 letters. No English word is longer than this.
@@ -102,7 +102,11 @@ def load_tagger(name: TaggerName = "hanta") -> Tagger:
         return HantaTagger()
     if name == "spacy":
         return SpacyTagger()
-    raise UsageError(f"tagger {name!r}", allowed="hanta or spacy", to_do="leave the option out for hanta")
+    if name == "none":
+        return WholeCaptions()
+    raise UsageError(
+        f"tagger {name!r}", allowed="hanta, spacy or none", to_do="leave the option out for hanta"
+    )
 
 
 class HantaTagger:
@@ -129,6 +133,16 @@ class HantaTagger:
             "noun" if code.startswith("N") else "verb" if code.startswith(verbs) else "other"
             for code in codes
         ]
+
+
+class WholeCaptions:
+    """Finds no nouns and no verbs: captions count as a whole, as their features do that others extracted."""
+
+    id = "none"
+
+    def tag(self, words: Sequence[str]) -> list[Tag]:
+        """See `Tagger.tag`."""
+        return ["other"] * len(words)
 
 
 class SpacyTagger:
