@@ -153,7 +153,7 @@ def test_the_model_is_never_taken_from_the_working_folder(
 def test_an_unknown_tagger_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
         load_tagger(cast(Any, "nltk"))
-    assert str(caught.value) == "tagger 'nltk'; hanta or spacy; leave the option out for hanta"
+    assert str(caught.value) == "tagger 'nltk'; hanta, spacy or none; leave the option out for hanta"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("spacy") is not None, reason="spaCy is installed")
@@ -173,3 +173,9 @@ def test_spacy_tags_a_plain_caption() -> None:
     spacy = load_tagger("spacy")
     assert spacy.id.startswith("spacy-")
     assert spacy.tag(["a", "man", "is", "cooking", "pasta"]) == ["other", "noun", "other", "verb", "noun"]
+
+
+def test_without_a_tagger_captions_stay_whole() -> None:
+    streams = split_streams("a man rides a horse", load_tagger("none"))
+    assert (streams.entity, streams.action) == ("a man rides a horse",) * 2
+    assert not streams.has_entity and not streams.has_action
