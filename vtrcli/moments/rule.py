@@ -5,7 +5,7 @@ A video is cut into shots by the same features; nothing is decoded again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,12 @@ class Moment:
     peak_seconds: float
     end_seconds: float
     score: float
+
+    def cut(self, *, start_seconds: float | None = None, end_seconds: float | None = None) -> Moment:
+        """The same moment, beginning later or ending earlier."""
+        start = self.start_seconds if start_seconds is None else start_seconds
+        end = self.end_seconds if end_seconds is None else end_seconds
+        return Moment(start, self.peak_seconds, end, self.score)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,15 +95,21 @@ def find_moments(
         found.sort(key=lambda run: -raw[run[1]])
     else:
         found = list(curve.windows(num_windows))
-    return [
-        Moment(
-            start_seconds=float(curve.borders[first]),
-            peak_seconds=float(curve.times[peak]),
-            end_seconds=float(curve.borders[stop]),
-            score=float(raw[peak]),
-        )
-        for first, peak, stop in found
-    ]
+    return [curve.moment(run) for run in found]
+
+
+def windows_around(
+    frames: Sequence[int],
+    scores: np.ndarray,
+    timestamps: np.ndarray,
+    duration_seconds: float | None,
+    *,
+    shots: np.ndarray | None = None,
+    rule: MomentRule = RULE,
+) -> list[Moment]:
+    """The moment around each of some frames, which is its peak, whatever else the video has; otherwise as above."""
+    curve = _Curve.of(scores, timestamps, duration_seconds, shots=shots, rule=rule)
+    return [curve.moment(curve.window(frame)) for frame in frames]
 
 
 Run = tuple[int, int, int]  # of frames: the first, the best, one past the last
@@ -180,12 +192,27 @@ class _Curve:
             peak = int(np.argmax(left))
             if left[peak] == -np.inf:
                 return
-            below = np.flatnonzero(self.smooth < self.floor(peak))
-            after = int(np.searchsorted(below, peak))
-            first = int(below[after - 1]) + 1 if after else 0
-            stop = int(below[after]) if after < len(below) else len(left)
+            first, peak, stop = self.window(peak)
             yield first, peak, stop
             left[first:stop] = -np.inf
+
+    def window(self, peak: int) -> Run:
+        """The run around a frame, down to its own floor."""
+        below = np.flatnonzero(self.smooth < self.floor(peak))
+        after = int(np.searchsorted(below, peak))
+        first = int(below[after - 1]) + 1 if after else 0
+        stop = int(below[after]) if after < len(below) else len(self.smooth)
+        return first, peak, stop
+
+    def moment(self, run: Run) -> Moment:
+        """A run as times."""
+        first, peak, stop = run
+        return Moment(
+            start_seconds=float(self.borders[first]),
+            peak_seconds=float(self.times[peak]),
+            end_seconds=float(self.borders[stop]),
+            score=float(self.raw[peak]),
+        )
 
 
 def _smoothed(
