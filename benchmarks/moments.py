@@ -31,8 +31,7 @@ from vtrcli.demo.corpus import write_corpus
 from vtrcli.extraction.extract import extract
 from vtrcli.model.backbone import DEMO_NAME
 from vtrcli.model.families import open_text_tower
-from vtrcli.moments.rule import RULE, Moment, MomentRule, find_moments
-from vtrcli.moments.shots import shot_starts
+from vtrcli.moments.rule import RULE, Moment, MomentRule, find_moments, shot_starts
 from vtrcli.searching.frames import pool_frame_scores
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.video.ffmpeg import ffmpeg_binary

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtrcli.moments.shots import SPREAD_FRAMES, shot_starts
+from vtrcli.moments.rule import SPREAD_FRAMES, shot_starts
 from vtrcli.store.reader import unit_rows
 
 

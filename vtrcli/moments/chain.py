@@ -8,6 +8,7 @@ videos at once, as arrays.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -102,8 +103,8 @@ def chain_moments(
         left, right = moments[number : number + 2]
         if left.end_seconds > right.start_seconds:
             middle = (left.peak_seconds + right.peak_seconds) / 2
-            moments[number] = left.cut(end_seconds=middle)
-            moments[number + 1] = right.cut(start_seconds=middle)
+            moments[number] = replace(left, end_seconds=middle)
+            moments[number + 1] = replace(right, start_seconds=middle)
     return moments
 
 
