@@ -109,6 +109,41 @@ def write_folder(folder: Path, config: str | dict[str, Any]) -> Path:
     return folder
 
 
+# Published weights in open_clip's words: architecture and tag.
+TWELVE = (
+    ("ViT-B-32-quickgelu", "openai"),
+    ("ViT-B-32", "laion2b_s34b_b79k"),
+    ("ViT-B-32-256", "datacomp_s34b_b86k"),
+    ("ViT-B-32-quickgelu", "metaclip_fullcc"),
+    ("EVA02-B-16", "merged2b_s8b_b131k"),
+    ("ViT-B-16-SigLIP", "webli"),
+    ("ViT-B-16-SigLIP2", "webli"),
+    ("PE-Core-T-16-384", "meta"),
+    ("PE-Core-S-16-384", "meta"),
+    ("PE-Core-B-16", "meta"),
+    ("MobileCLIP2-S0", "dfndr2b"),
+    ("MobileCLIP2-B", "dfndr2b"),
+)
+
+
+def published_config(name: str, tag: str) -> dict[str, Any]:
+    """Architecture and preprocessing of published weights; CLIP's byte pairs where their tokenizer is not here."""
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+
+    # The exact preprocessing stands with the weights, not with the architecture.
+    told = get_pretrained_cfg(name, tag)
+    config = {
+        "model_cfg": open_clip.get_model_config(name),
+        "preprocess_cfg": {key: told[key] for key in ("mean", "std", "interpolation", "resize_mode")},
+    }
+    text = config["model_cfg"]["text_cfg"]
+    if text.pop("hf_tokenizer_name", None):
+        text["vocab_size"] = 49408
+        text.get("tokenizer_kwargs", {}).pop("strip_sep_token", None)
+    return deepcopy(config)
+
+
 def write_config(folder: Path, config: dict[str, Any]) -> None:
     (folder / "open_clip_config.json").write_text(json.dumps(config))
 

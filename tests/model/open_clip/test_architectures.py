@@ -1,81 +1,112 @@
-"""The published architectures with random weights, pictures at full size: real frames and captions, off line."""
+"""Twelve published architectures with random weights, pictures at full size: 100 real frames and captions, off line.
+
+Each test prints a row of the table in docs/experiments.md:
+
+    pytest -m slow -s tests/model/open_clip/test_architectures.py
+"""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from tests.model.open_clip.folders import write_folder
+from tests.model.open_clip.folders import TWELVE, published_config, write_folder
 from tests.model.open_clip.test_features import cosines
 from vtrcli.model.families import load_backbone
 from vtrcli.video.cut import frame_at
 from vtrcli.video.reader import open_video
 from vtrcli.video.sampling import Uniform
 
-MODELS = [
-    ("ViT-B-32-quickgelu", "openai"),
-    ("ViT-B-32", "laion2b_s34b_b79k"),
-    ("ViT-B-32-256", "datacomp_s34b_b86k"),
-    ("ViT-B-32-quickgelu", "metaclip_fullcc"),
-    ("EVA02-B-16", "merged2b_s8b_b131k"),
-    ("ViT-B-16-SigLIP", "webli"),
-    ("ViT-B-16-SigLIP2", "webli"),
-    ("PE-Core-T-16-384", "meta"),
-    ("PE-Core-S-16-384", "meta"),
-    ("PE-Core-B-16", "meta"),
-    ("MobileCLIP2-S0", "dfndr2b"),
-    ("MobileCLIP2-B", "dfndr2b"),
-]
-# With square pixels: `frame_at` would resample others before open_clip does.
-VIDEOS = ("anet_v_GGSY1Qvo990.mp4", "askanything_hitting_baseball.mp4", "askanything_jesse_dance.mp4")
+# With square pixels (those of an MSR-VTT clip are 1.0006 wide): `frame_at` would resample others before open_clip does.
+VIDEOS = (
+    "anet_v_GGSY1Qvo990.mp4",
+    "askanything_hitting_baseball.mp4",
+    "askanything_jesse_dance.mp4",
+    "cogvideo_horse.mp4",
+    "imageio_cockatoo.mp4",
+    "intel_bottle-detection.mp4",
+    "languagebind_0_parakeet.mp4",
+    "videollava_demo_1.mp4",
+    "pllava_cooking.mp4",
+    "vatex_G0mjFqytJt4_000152_000162.mp4",
+)
+FRAMES_PER_VIDEO = 10
+NUM_CAPTIONS = 100
+
+
+class Originals(NamedTuple):
+    """A video, and its whole frames at the times that the plan takes."""
+
+    path: Path
+    frames: list[Image.Image]
+
+
+@pytest.fixture(scope="module")
+def originals(test_data: Path) -> list[Originals]:
+    found = []
+    for name in VIDEOS:
+        path = test_data / "videos" / "natural" / name
+        with open_video(path, Uniform(num_frames=FRAMES_PER_VIDEO), size=32) as reader:
+            times = [float(time) for batch in reader for time in batch.timestamps]
+        assert len(times) == FRAMES_PER_VIDEO
+        whole = [Image.fromarray(frame_at(path, time, longest_side=4000)) for time in times]
+        found.append(Originals(path, whole))
+    return found
+
+
+@pytest.fixture(scope="module")
+def captions(test_data: Path) -> list[str]:
+    with open(test_data / "annotations" / "msrvtt" / "MSRVTT_JSFUSION_test.csv", newline="") as file:
+        return [row["sentence"] for row in csv.DictReader(file)][:NUM_CAPTIONS]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "tag"), MODELS)
-def test_a_published_architecture(name: str, tag: str, test_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "tag"), TWELVE)
+def test_a_published_architecture(
+    name: str, tag: str, originals: list[Originals], captions: list[str], tmp_path: Path
+) -> None:
     import open_clip
-    from open_clip.pretrained import get_pretrained_cfg
 
-    # The exact preprocessing stands with the weights, not with the architecture.
-    told = get_pretrained_cfg(name, tag)
-    config = {
-        "model_cfg": open_clip.get_model_config(name),
-        "preprocess_cfg": {key: told[key] for key in ("mean", "std", "interpolation", "resize_mode")},
-    }
-    text = config["model_cfg"]["text_cfg"]
-    text["layers"] = 4  # PE-Core's 24 would take gigabytes
-    if text.pop("hf_tokenizer_name", None):  # its files are not here: CLIP's byte pairs take their place
-        text["vocab_size"] = 49408
-        text.get("tokenizer_kwargs", {}).pop("strip_sep_token", None)
+    config = published_config(name, tag)
+    config["model_cfg"]["text_cfg"]["layers"] = 4  # PE-Core's 24 would take gigabytes
     folder = write_folder(tmp_path / "model", config)
-    backbone = load_backbone(str(folder), device="cpu")
+    backbone = load_backbone(str(folder), device="cpu", precision="float32")
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
-    frames, theirs = [], []
-    for video in VIDEOS:
-        path = test_data / "videos" / "natural" / video
-        with open_video(path, Uniform(num_frames=1), size=backbone.preprocessing) as reader:
-            for batch in reader:
-                frames.append(batch.pixels[0].copy())
-                whole = frame_at(path, float(batch.timestamps[0]), longest_side=4000)
-                theirs.append(transform(Image.fromarray(whole)))
-    pixels = np.stack(frames)
-    mean, std = (np.array(told[key], np.float32) for key in ("mean", "std"))
-    normalised = ((pixels / np.float32(255) - mean) / std).transpose(0, 3, 1, 2)
-    with open(test_data / "annotations" / "msrvtt" / "MSRVTT_JSFUSION_test.csv", newline="") as file:
-        captions = [row["sentence"] for row in csv.DictReader(file)][:20]
-    tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(captions)
+    model.eval()
+    mean, std = (np.array(config["preprocess_cfg"][key], np.float32) for key in ("mean", "std"))
+    same_pixels, whole_path, differences = [], [], []
+    for path, frames in originals:
+        with open_video(path, Uniform(num_frames=FRAMES_PER_VIDEO), size=backbone.preprocessing) as reader:
+            pixels = np.concatenate([batch.pixels for batch in reader])
+        normalised = ((pixels / np.float32(255) - mean) / std).transpose(0, 3, 1, 2)
+        theirs = torch.stack([transform(frame) for frame in frames])
+        with torch.inference_mode():
+            on_ours = model.encode_image(torch.from_numpy(normalised.copy())).numpy()
+            on_theirs = model.encode_image(theirs).numpy()
+        features = backbone.encode_images(pixels)
+        same_pixels.append(cosines(features, on_ours))
+        whole_path.append(cosines(features, on_theirs))
+        values = (theirs.numpy().transpose(0, 2, 3, 1) * std + mean) * 255
+        differences.append(np.abs(pixels - values).mean(axis=(1, 2, 3)))
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     with torch.inference_mode():
-        images = model.eval().encode_image(torch.from_numpy(normalised.copy())).numpy()
-        whole_path = model.encode_image(torch.stack(theirs)).numpy()
-        texts = model.encode_text(tokens).numpy()
-    ours = backbone.encode_images(pixels)
-    assert cosines(ours, images).min() >= 0.9999
-    assert cosines(backbone.encode_texts(captions).features, texts).min() >= 0.9999
-    their_pixels = (torch.stack(theirs).numpy().transpose(0, 2, 3, 1) * std + mean) * 255
-    assert np.abs(pixels - their_pixels).mean(axis=(1, 2, 3)).max() <= 1.0
-    assert cosines(ours, whole_path).min() >= 0.999
+        texts = model.encode_text(tokenizer(captions)).numpy()
+    of_texts = cosines(backbone.encode_texts(captions).features, texts)
+    of_images, of_path, difference = map(np.concatenate, (same_pixels, whole_path, differences))
+    assert len(of_images) == len(of_path) == len(of_texts) == 100
+    fitting = backbone.preprocessing
+    print(
+        f"\n| {name} {tag} | {fitting.width} {fitting.resize} {fitting.interpolation} | {of_images.min():.6f} "
+        f"| {of_texts.min():.6f} | {difference.mean():.2f} | {difference.max():.2f} | {of_path.mean():.6f} "
+        f"| {of_path.min():.6f} |"
+    )
+    assert of_images.min() >= 0.9999
+    assert of_texts.min() >= 0.9999
+    assert difference.max() <= 1.0  # of 255
+    assert of_path.min() >= 0.999

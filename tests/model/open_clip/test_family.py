@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 import vtrcli as vtr
 from tests.model.open_clip.folders import config_of, write_config, write_folder
+from tests.model.open_clip.tokenizers_of import write_tokenizer
 from tests.model.tiny_clip import write_tiny_clip
 from tests.video_files import make_video
 from vtrcli.errors import StoreError, UsageError, WeightsError
@@ -181,6 +182,37 @@ def test_only_the_tensors_of_the_wanted_tower_are_read(models: dict[str, Path], 
         load_backbone(str(folder), device="cpu")
 
 
+def test_words_are_looked_up_in_the_format_of_the_file(models: dict[str, Path], copied: Any) -> None:
+    """Of 256,000 words a query needs a few: they are neither read nor cast, in any format."""
+    folder = copied("siglip")
+    state = {key: value.half() for key, value in load_file(folder / WEIGHTS).items()}
+    save_file(state, folder / WEIGHTS)
+    half = load_backbone(str(folder), device="cpu", precision="float32", towers="text")
+    assert half._text.token_embedding.weight.dtype == torch.float16  # type: ignore[attr-defined]
+    save_file({key: value.float() for key, value in state.items()}, folder / WEIGHTS)
+    whole = load_backbone(str(folder), device="cpu", precision="float32", towers="text")
+    texts = ["a red dog", "a cat"]
+    np.testing.assert_array_equal(half.encode_texts(texts).features, whole.encode_texts(texts).features)
+
+
+def test_what_is_remembered_of_a_folder_is_of_its_files_of_now(
+    copied: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = copied("clip")
+    before = sha256(folder)
+    assert len(list((tmp_path / "cache").rglob("*.json"))) == 1
+    state = load_file(folder / WEIGHTS)
+    state["visual.proj"] = state["visual.proj"] + 1
+    save_file(state, folder / WEIGHTS)  # of the same size
+    changed = sha256(folder)
+    assert changed != before
+    # Where nothing can be kept, it is read again.
+    (tmp_path / "full").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "full"))
+    assert sha256(folder) == changed
+
+
 # --- bad input ----------------------------------------------------------------------------------------------
 
 
@@ -291,6 +323,28 @@ def test_preprocessing_that_is_not_known_is_refused(key: str, value: Any, copied
     write_config(folder, config)
     with pytest.raises(WeightsError, match="its preprocessing is not known here"):
         describe_backbone(str(folder))
+
+
+def test_a_tokenizer_of_transformers_says_what_it_lacks(copied: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, config = copied("siglip"), config_of("siglip")
+    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "timm/x"
+    write_config(folder, config)
+    write_tokenizer(folder, "t5", pad_token=None)
+    with pytest.raises(WeightsError, match="its tokenizer cannot be loaded .its files tell no pad_token"):
+        load_backbone(str(folder), device="cpu", towers="text")
+    (folder / "tokenizer_config.json").write_text("[")
+    with pytest.raises(WeightsError, match="tokenizer_config.json is damaged"):
+        load_backbone(str(folder), device="cpu", towers="text")
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(WeightsError, match="its tokenizer cannot be loaded"):
+        load_backbone(str(folder), device="cpu", towers="text")
+    find = towers_module.importlib.util.find_spec
+    monkeypatch.setattr(
+        towers_module.importlib.util, "find_spec", lambda name: None if name == "tokenizers" else find(name)
+    )
+    with pytest.raises(WeightsError, match=r"needs the package tokenizers, .*'vtrcli\[open_clip\]'$"):
+        load_backbone(str(folder), device="cpu", towers="text")
 
 
 def test_a_tokenizer_that_does_not_fit_is_refused(copied: Any) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 
 from tests.model.open_clip.folders import CONFIGS, config_of, write_folder
+from tests.model.open_clip.tokenizers_of import write_tokenizer
 from vtrcli.model.families import describe_backbone, load_backbone
 
 TEXTS = [
@@ -111,33 +113,58 @@ def test_a_row_is_the_same_whatever_else_is_encoded(kind: str, models: dict[str,
     np.testing.assert_array_equal(backbone.encode_images(frames), turned)
 
 
-def test_a_tokenizer_of_transformers_is_read_from_the_folder(tmp_path: Path) -> None:
-    """SigLIP's way; the package transformers is in no extra, so this is skipped where nobody installed it."""
-    pytest.importorskip("transformers")
-    import open_clip
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    words = "<pad> <eos> <unk> a red dog cat runs over the hill".split()
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+def folder_of(root: Path, kind: str, **told: Any) -> Path:
+    """A tiny SigLIP with a tokenizer of transformers."""
+    kwargs = {"clean": "canonicalize"} | ({"strip_sep_token": True} if kind == "bert" else {})
     config = config_of("siglip")
     config["model_cfg"]["text_cfg"].update(
-        hf_tokenizer_name="timm/x", vocab_size=len(words), context_length=16
+        hf_tokenizer_name="timm/x", vocab_size=512, context_length=16, tokenizer_kwargs=kwargs
     )
-    folder = write_folder(tmp_path / "model", config)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    named = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
-    told = {"tokenizer_class": "PreTrainedTokenizerFast", **named}
-    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    folder = write_folder(root / kind, config)
+    write_tokenizer(folder, kind, **told)
+    return folder
+
+
+WORDED = ["A Red dog!", "the cat runs", "red dog " * 20, "", "dög"]
+
+
+@pytest.mark.slow  # imports transformers
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("t5", {}),
+        ("gemma", {}),
+        ("gemma", {"padding_side": None}),
+        ("bert", {}),
+        ("bert", {"padding_side": "left"}),
+    ],
+)
+def test_a_tokenizer_is_read_as_transformers_reads_it(
+    kind: str, told: dict[str, Any], tmp_path: Path
+) -> None:
+    import open_clip
+
+    pytest.importorskip("transformers")
+    folder = folder_of(tmp_path, kind, **told)
     model, *_ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
-    texts = ["A Red dog!", "the cat runs", "red dog " * 20, ""]
-    with torch.inference_mode():
-        theirs = model.eval().encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")(texts)).numpy()
+    tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(WORDED)
     backbone = load_backbone(str(folder), device="cpu", towers="text")
-    found = backbone.encode_texts(texts)
+    assert [backbone._row(text, None)[0] for text in WORDED] == tokens.tolist()  # type: ignore[attr-defined]
+    with torch.inference_mode():
+        theirs = model.eval().encode_text(tokens).numpy()
+    found = backbone.encode_texts(WORDED)
     np.testing.assert_allclose(found.features, theirs, atol=1e-5)
     assert found.num_cut == 1
+
+
+def test_a_tokenizer_of_transformers_is_read_without_it(tmp_path: Path) -> None:
+    """SigLIP's way: an end behind the words, as long as in training; transformers is not imported."""
+    before = set(sys.modules)
+    backbone = load_backbone(str(folder_of(tmp_path, "t5")), device="cpu", towers="text")
+    assert "transformers" not in sys.modules.keys() - before
+    (ids, was_cut), (cut, _) = (backbone._row(text, None) for text in ("A Red dog!", "red " * 20))  # type: ignore[attr-defined]
+    assert ids == [4, 5, 6] + [1] * 13 and not was_cut
+    assert cut == [5] * 15 + [1]
     assert backbone.cut_text("red dog " * 20, None).split() == ["red", "dog"] * 7 + ["red"]
 
 

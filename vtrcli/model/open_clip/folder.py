@@ -30,19 +30,8 @@ CONFIG_NAME = "open_clip_config.json"
 # Those that open_clip itself would take, in its order.
 WEIGHTS_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".npz")
-# What transformers' tokenizers are made of.
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "added_tokens.json",
-)
+# Of a tokenizer of transformers: all that it does to a text, and, in the others, which of its tokens pad.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _LAYOUT = f"a folder in open_clip's layout holds {CONFIG_NAME} (model_cfg and preprocess_cfg) and safetensors"
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # numpy has no bfloat16
 _WHOLE_NUMBERS = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
@@ -178,17 +167,28 @@ class ModelFolder:
 
     @property
     def tokenizer_files(self) -> list[Path]:
-        """Those of transformers' tokenizer; none where the model reads open_clip's own byte-pair tokens."""
+        """Those of a tokenizer of transformers; none where the model reads open_clip's own byte-pair tokens."""
         if not self.text.get("hf_tokenizer_name"):
             return []
         found = [self.path / name for name in TOKENIZER_FILES if (self.path / name).is_file()]
-        if not any(path.name in (*TOKENIZER_FILES[:2], "spiece.model", "vocab.txt") for path in found):
+        if not found or found[0].name != TOKENIZER_FILES[0]:
             raise unusable(
                 self.path,
                 f"it has no tokenizer.json, and its texts need the tokenizer of {self.text['hf_tokenizer_name']}",
-                to_do="put the tokenizer's files into the folder",
+                to_do="put that file into the folder (transformers' save_pretrained writes it)",
             )
         return found
+
+    @property
+    def tokenizer_config(self) -> dict[str, Any]:
+        """What stands beside tokenizer.json about it."""
+        told: dict[str, Any] = {}
+        for path in reversed(self.tokenizer_files[1:]):  # tokenizer_config.json wins
+            try:
+                told |= json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError, TypeError, RecursionError) as error:
+                raise unusable(self.path, f"{path.name} is damaged") from error
+        return told
 
     def describe(self, *, name: str, cache: Path) -> Description:
         """Identity, sizes and scales; the weights are read once, and what was found lies in `cache` from then on."""
@@ -288,8 +288,12 @@ def _not_supported(model: dict[str, Any]) -> str:
         return f"its text tower is transformers' {text['hf_model_name']}, not open_clip's own"
     if text.get("tokenizer_mode"):
         return f"its tokenizer_mode {text['tokenizer_mode']!r} is not read here"
-    if (text.get("tokenizer_kwargs") or {}).get("reduction_mask"):
+    kwargs = text.get("tokenizer_kwargs") or {}
+    if kwargs.get("reduction_mask"):
         return "its tokenizer drops words at random (reduction_mask)"
+    unknown = sorted(kwargs.keys() - {"clean", "strip_sep_token"}) if text.get("hf_tokenizer_name") else []
+    if unknown:
+        return f"its tokenizer_kwargs {unknown[0]!r} is not read here"
     if ":" in str(vision.get("timm_model_name") or "") or "/" in str(vision.get("timm_model_name") or ""):
         return f"its image tower {vision['timm_model_name']!r} is no model of timm's own"
     return ""

@@ -187,21 +187,26 @@ def _tower(folder: ModelFolder, tower: str, *, device: str, dtype: torch.dtype) 
         from timm.utils.model import reparameterize_model
 
         # MobileCLIP's training branches become one convolution each: the same numbers, several times faster.
-        trunk: Any = module.trunk
+        trunk: Any = module.trunk.float()
         module.trunk = reparameterize_model(trunk, inplace=True)
-    return module.to(device=device, dtype=dtype)
+    if tower == "image":
+        return module.to(device=device, dtype=dtype)
+    # Rows of the words are looked up, exactly in any format: what may be most of a file (SigLIP 2 has 256,000 words) is
+    # neither read nor cast.
+    words, module.token_embedding = module.token_embedding, torch.nn.Identity()
+    module.to(device=device, dtype=dtype).token_embedding = words.to(device)
+    return module
 
 
 def _state(folder: ModelFolder, tower: str) -> dict[str, torch.Tensor]:
-    """The tensors of one tower under their names inside it; those of texts have a prefix in newer files alone."""
+    """The tensors of one tower, mapped, under their names inside it; those of texts have a prefix in newer files alone."""
     state = {}
     try:
         with safe_open(folder.weights, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118
                 if key not in _SCALES and key.startswith("visual.") == (tower == "image"):
-                    tensor = file.get_tensor(key)
                     name = key.removeprefix("visual." if tower == "image" else "text.")
-                    state[name] = tensor.float() if tensor.is_floating_point() else tensor
+                    state[name] = file.get_tensor(key)
     except (OSError, SafetensorError) as error:
         raise unusable(folder.path, f"{folder.weights.name} is damaged ({error})") from error
     return state
@@ -217,8 +222,6 @@ def _shortened(text_tower: Any, length: int) -> Any:
 class _BytePairs:
     """open_clip's own tokenizer: CLIP's vocabulary; zeros behind the end."""
 
-    pad_id = 0
-
     def __init__(self, folder: ModelFolder) -> None:
         self._tokenizer = open_clip_file("tokenizer").SimpleTokenizer(
             **(folder.text.get("tokenizer_kwargs") or {})
@@ -230,35 +233,63 @@ class _BytePairs:
         start, end = self._tokenizer.sot_token_id, self._tokenizer.eot_token_id
         return [start, *ids[: limit - 2], end], len(ids) > limit - 2 or len(text) > _MAX_CHARACTERS
 
+    def padded(self, ids: list[int], length: int) -> list[int]:
+        """`ids` made as long as that."""
+        return ids + [0] * (length - len(ids))
 
-class _Transformers:
-    """The tokenizer of transformers that lies in the folder."""
+
+class _TokenizerJson:
+    """The folder's tokenizer.json, read by the package tokenizers alone: importing transformers, which reads the same
+    file by the same package, takes longer than a query."""
 
     def __init__(self, folder: ModelFolder) -> None:
-        if importlib.util.find_spec("transformers") is None:
+        if importlib.util.find_spec("tokenizers") is None:
             raise WeightsError(
-                f"the tokenizer of {folder.path} needs the package transformers, which is not installed",
+                f"the tokenizer of {folder.path} needs the package tokenizers, which is not installed",
                 allowed="models with open_clip's own tokenizer do without",
-                to_do="run: python -m pip install transformers sentencepiece",
+                to_do=f"run: {INSTALL}",
             )
-        kwargs = folder.text.get("tokenizer_kwargs") or {}
+        from tokenizers import Tokenizer
+
+        told, kwargs = folder.tokenizer_config, folder.text.get("tokenizer_kwargs") or {}
         try:
-            self._tokenizer = open_clip_file("tokenizer").HFTokenizer(
-                str(folder.path), context_length=folder.context_length, local_files_only=True, **kwargs
-            )
-        except Exception as error:  # whatever the files bring about in transformers
+            self._clean = open_clip_file("tokenizer").get_clean_fn(kwargs.get("clean", "whitespace"))
+            self._tokenizer = Tokenizer.from_file(str(folder.path / "tokenizer.json"))
+            self._pad_id = self._id(told, "pad_token")
+            self._zeroed = self._id(told, "sep_token") if kwargs.get("strip_sep_token") else None
+        except Exception as error:  # tokenizers' own are bare Exceptions
             raise unusable(folder.path, f"its tokenizer cannot be loaded ({error})") from error
-        self.pad_id = int(self._tokenizer.tokenizer.pad_token_id or 0)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        # Gemma's tokenizers pad in front where nothing else is told.
+        side = "left" if str(told.get("tokenizer_class")).startswith("Gemma") else "right"
+        self._pads_left = told.get("padding_side", side) == "left"
 
     def __call__(self, text: str, limit: int) -> tuple[list[int], bool]:
         """As `_BytePairs`; what stands at the ends is the tokenizer's own affair."""
-        whole = self._tokenizer.tokenizer(self._tokenizer.clean_fn(text[:_MAX_CHARACTERS])).input_ids
-        ids = self._tokenizer([text[:_MAX_CHARACTERS]], context_length=limit)[0].tolist()
-        return ids, len(whole) > limit or len(text) > _MAX_CHARACTERS
+        words = self._tokenizer.encode(self._clean(text[:_MAX_CHARACTERS]), add_special_tokens=False)
+        room = limit - self._tokenizer.num_special_tokens_to_add(False)
+        was_cut = len(words) > room or len(text) > _MAX_CHARACTERS
+        words.truncate(max(room, 0))
+        ids = self._tokenizer.post_process(words).ids
+        return [0 if token == self._zeroed else token for token in ids], was_cut
+
+    def padded(self, ids: list[int], length: int) -> list[int]:
+        """As `_BytePairs.padded`."""
+        padding = [self._pad_id] * (length - len(ids))
+        return padding + ids if self._pads_left else ids + padding
+
+    def _id(self, told: dict[str, Any], kind: str) -> int:
+        token = told.get(kind)
+        word = token.get("content") if isinstance(token, dict) else token
+        number = self._tokenizer.token_to_id(word) if isinstance(word, str) else None
+        if number is None:
+            raise ValueError(f"its files tell no {kind}")
+        return int(number)
 
 
-def _tokens_of(folder: ModelFolder) -> _BytePairs | _Transformers:
-    tokens = _Transformers(folder) if folder.tokenizer_files else _BytePairs(folder)
+def _tokens_of(folder: ModelFolder) -> _BytePairs | _TokenizerJson:
+    tokens = _TokenizerJson(folder) if folder.tokenizer_files else _BytePairs(folder)
     vocabulary = int(folder.text.get("vocab_size", 49408))
     highest = max(tokens("a photo of a dog", folder.context_length)[0])
     if highest >= vocabulary:
@@ -276,7 +307,7 @@ class OpenClipBackbone:
         self,
         image: Any,
         text: Any,
-        tokens: _BytePairs | _Transformers | None,
+        tokens: _BytePairs | _TokenizerJson | None,
         described: Description,
         *,
         is_causal: bool,
@@ -334,10 +365,10 @@ class OpenClipBackbone:
 
     def _row(self, text: str, max_tokens: int | None) -> tuple[list[int], bool]:
         """Token ids, and whether the text was cut; as long as the context unless attention looks back alone."""
-        tokens: _BytePairs | _Transformers = self._required(self._tokens, "text")
+        tokens: _BytePairs | _TokenizerJson = self._required(self._tokens, "text")
         context = self.info.context_length
         ids, was_cut = tokens(text, context if max_tokens is None else min(max_tokens, context))
-        return ids if self._is_causal else ids + [tokens.pad_id] * (context - len(ids)), was_cut
+        return ids if self._is_causal else tokens.padded(ids, context), was_cut
 
     def _finite(self, features: Any) -> np.ndarray:
         found: np.ndarray = (features[0] if isinstance(features, tuple) else features).float().cpu().numpy()
