@@ -199,7 +199,7 @@ def _tower(folder: ModelFolder, tower: str, *, device: str, dtype: torch.dtype) 
 
 
 def _state(folder: ModelFolder, tower: str) -> dict[str, torch.Tensor]:
-    """The tensors of one tower, mapped, under their names inside it; those of texts have a prefix in newer files alone."""
+    """One tower, mapped, under its own names inside it; those of texts have a prefix in newer files alone."""
     state = {}
     try:
         with safe_open(folder.weights, framework="pt") as file:
