@@ -20,6 +20,7 @@ _PLACES = {
     "extract": "vtrcli.api",
     "train": "vtrcli.api",
     "evaluate": "vtrcli.api",
+    "evaluate_moments": "vtrcli.api",
     "search": "vtrcli.api",
     "load_run": "vtrcli.api",
     "encode_texts": "vtrcli.api",
@@ -38,6 +39,7 @@ __all__ = [
     "VtrError",
     "encode_texts",
     "evaluate",
+    "evaluate_moments",
     "extract",
     "load_run",
     "load_split",
@@ -46,7 +48,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from vtrcli.api import encode_texts, evaluate, extract, load_run, search, train
+    from vtrcli.api import encode_texts, evaluate, evaluate_moments, extract, load_run, search, train
     from vtrcli.datasets.registry import load_split
     from vtrcli.errors import VtrError
     from vtrcli.searching.filters import Filters

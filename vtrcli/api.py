@@ -16,10 +16,13 @@ from vtrcli.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
+    from vtrcli.datasets.moments import MomentTruth
     from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationResult
+    from vtrcli.evaluation.moments import MomentEvaluation, MomentInputs
     from vtrcli.extraction.extract import ExtractResult
     from vtrcli.model.heads import Head
     from vtrcli.model.runs import RunConfig
+    from vtrcli.moments.metrics import AveragePrecision, First, WindowTies
     from vtrcli.ranking.methods import MethodName
     from vtrcli.ranking.truth import Truth
     from vtrcli.searching.query import Query, SearchMethod, VideoScore
@@ -288,6 +291,113 @@ def _given_scores(
         "--similarities and vectors together, or only one side's vectors",
         allowed="--similarities FILE, or --text-vectors FILE with --video-vectors FILE",
         to_do="keep one of the two",
+    )
+
+
+def evaluate_moments(
+    predictions: AnyPath | None = None,
+    *,
+    truth: AnyPath | None = None,
+    dataset: str | None = None,
+    annotations: AnyPath | None = None,
+    split: str | None = None,
+    store: AnyPath | None = None,
+    run: AnyPath | None = None,
+    corpus: bool = False,
+    allow_missing: bool = False,
+    first: First = "listed",
+    max_windows: int | None = 10,
+    ties: WindowTies = "listed",
+    ap: AveragePrecision = "interpolated",
+    tagger: TaggerName = "hanta",
+    max_tokens: int | None = None,
+    device: str = "auto",
+    on_progress: Callable[[int, int], None] = lambda num_done, total: None,
+    **settings: Any,
+) -> MomentEvaluation:
+    """Metrics of moments (docs/moments.md): of anybody's predictions, or of what a store answers.
+
+    Args:
+        predictions: a file in QVHighlights' or TVR's layout; None: the store answers.
+        truth: a file in either layout; or `dataset` (qvhighlights, charades, activitynet, tacos, tvr, csv, jsonl) with
+            `annotations`, the folder of its files or the file itself, and `split` (None: the one results are given of).
+        store: whose frames answer; with predictions: whose frames the report shows.
+        corpus, run: also search all videos of the truth, ranked by a trained run if there is one.
+        allow_missing: leave out queries that predictions or store lack, and those that the truth lacks.
+        first, max_windows, ties, ap: see `vtrcli.moments.metrics.Conventions`.
+        **settings: num_bootstrap, seed: see `vtrcli.evaluation.moments.MomentSettings`.
+
+    Raises:
+        UsageError: arguments that do not fit together.
+        InputError: files that are missing or cannot be used, other queries or videos than the truth's.
+        StoreError, WeightsError: store, run or weights.
+    """
+    from vtrcli.evaluation.moments import MomentInputs, MomentSettings, evaluate_moments
+    from vtrcli.moments.files import read_predictions
+    from vtrcli.moments.metrics import Conventions
+
+    how = Conventions(first=first, max_windows=max_windows, ties=ties, ap=ap)
+    true, split = _moment_truth(truth, dataset, annotations, split)
+    if predictions is None and store is None:
+        raise UsageError(
+            "no moments to evaluate",
+            allowed="a file of predictions, or a store that answers",
+            to_do="give --moments FILE, or --moments with --store",
+        )
+    if predictions is not None:
+        given = read_predictions(Path(predictions), true, conventions=how, allow_missing=allow_missing)
+        inputs = MomentInputs(given, model=str(predictions), dataset=dataset, split=split)
+        if store is not None:
+            inputs = _with_store(inputs, Path(store))
+    else:
+        from vtrcli.evaluation.moments_of_store import predict_from_store
+
+        assert store is not None
+        inputs = predict_from_store(
+            Path(store),
+            true,
+            dataset=dataset,
+            split=split,
+            run=None if run is None else Path(run),
+            corpus=corpus,
+            tagger=tagger,
+            max_tokens=max_tokens,
+            device=device,
+            allow_missing=allow_missing,
+            on_progress=on_progress,
+        )
+    return evaluate_moments(inputs, MomentSettings(conventions=how, **settings))
+
+
+def _moment_truth(
+    truth: AnyPath | None, dataset: str | None, annotations: AnyPath | None, split: str | None
+) -> tuple[MomentTruth, str | None]:
+    """From a file, or of a data set with the name of its split. Raises UsageError without either."""
+    from vtrcli.datasets.moment_sets import load_moments
+    from vtrcli.datasets.moments import read_moment_truth
+
+    if truth is not None:
+        return read_moment_truth(Path(truth)), split
+    if dataset is None or annotations is None:
+        raise UsageError(
+            "no truth to compare the moments with",
+            allowed="--truth FILE, or a data set of moments with the folder of its files",
+            to_do="add --truth, or --dataset and --annotations",
+        )
+    return load_moments(dataset, Path(annotations), split)
+
+
+def _with_store(inputs: MomentInputs, store: Path) -> MomentInputs:
+    """Predictions with the store that has frames of their videos; videos that it lacks have none."""
+    from dataclasses import replace
+
+    from vtrcli.evaluation.moments_of_store import join_queries
+    from vtrcli.store.reader import FeatureStore
+
+    opened, truth = FeatureStore(store), inputs.predictions.truth
+    stored = {caption.caption_id: caption.video_id for caption in join_queries(truth, opened).captions}
+    return replace(
+        inputs, store=opened, store_ids=tuple(stored.get(str(query), "") for query in range(len(truth)))
     )
 
 

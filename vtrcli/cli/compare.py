@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+import typer
 
 from vtrcli.cli import options
 from vtrcli.cli.options import arg, opt
 from vtrcli.cli.output import Column, count, print_columns, print_json, say
+from vtrcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from vtrcli.ranking.metrics import PairedTest
 
 NAME = "compare"
 EPILOG = "Example: [bold]vtr eval --save-ranks a.json[/bold] (and b.json), then [bold]vtr compare a.json b.json[/bold]"
 
 
 def command(
-    first: Path = arg("A", "Ranks that `vtr eval --save-ranks` wrote."),
-    second: Path = arg("B", "Ranks of the same queries."),
+    context: typer.Context,
+    first: Path = arg("A", "What `vtr eval --save-ranks` wrote, with --moments too."),
+    second: Path = arg("B", "The same of the same queries."),
     direction: Literal["t2v", "v2t"] | None = opt("--direction", "One direction.", shown="both"),
     method: str = opt("--method", "Row of A: none, dsl, dsl+bank (with `vtr eval --bank`) …", default="none"),
     method_b: str | None = opt("--method-b", "Row of B.", shown="as --method"),
@@ -24,8 +32,12 @@ def command(
 ) -> None:
     """Test whether B is better than A, query by query: a permutation test of the paired differences."""
     from vtrcli.evaluation.evaluate import choose_row, read_ranks, require_same_queries
+    from vtrcli.evaluation.moments import is_scores_file
     from vtrcli.ranking.metrics import compare
 
+    if is_scores_file(first) or is_scores_file(second):
+        refuse_ways(context)
+        return compare_moments(first, second, json_output=json_output, quiet=quiet)
     files = read_ranks(first), read_ranks(second)
     doubt = require_same_queries(*files)
     if doubt:
@@ -48,6 +60,38 @@ def command(
         ]
         print_json(NAME, {"a": str(first), "b": str(second), "results": results})
         return
+    print_tests(tests_per_way, quiet=quiet)
+
+
+def refuse_ways(context: typer.Context) -> None:
+    """Raise UsageError for an option about ranks."""
+    for name in ("direction", "method", "method_b"):
+        if options.was_typed(context, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} with scores of moments",
+                allowed="it chooses a row of ranks",
+                to_do="leave it out",
+            )
+
+
+def compare_moments(first: Path, second: Path, *, json_output: bool, quiet: bool) -> None:
+    """Every metric of moments that both files have, part by part."""
+    from vtrcli.evaluation.moments import compare_files, read_scores
+
+    parts = compare_files(read_scores(first), read_scores(second))
+    if json_output:
+        results = [
+            {"part": part, "metric": name, **vars(test)}
+            for part, tests in parts.items()
+            for name, test in tests.items()
+        ]
+        print_json(NAME, {"a": str(first), "b": str(second), "results": results})
+    else:
+        print_tests(list(parts.items()), quiet=quiet)
+
+
+def print_tests(tests_per_way: Sequence[tuple[str, dict[str, PairedTest]]], *, quiet: bool) -> None:
+    """A row per metric, and how many videos were resampled."""
     from vtrcli.ranking.metrics import MIN_CLUSTERS
 
     headings = ("", "metric", "A", "B", "B - A", "95 %", "p")
@@ -64,6 +108,6 @@ def command(
         [Column(heading, is_right=heading not in ("", "metric")) for heading in headings], rows_shown
     )
     for way, tests in tests_per_way:
-        num = tests["R@1"].num_clusters
+        num = next(iter(tests.values())).num_clusters
         few = "" if num >= MIN_CLUSTERS else f"; below {MIN_CLUSTERS} there is no interval"
         say(f"{way}: {count(num, 'video')} resampled with all their queries{few}", quiet=quiet)

@@ -9,6 +9,7 @@ import typer
 
 from vtrcli.api import evaluate
 from vtrcli.cli import options
+from vtrcli.cli.eval_moments import MOMENTS, chosen_ties, evaluate_moments, print_moments, write_files
 from vtrcli.cli.options import flag, opt, to_numbers
 from vtrcli.cli.output import Column, count, print_columns, print_json, say, stdout
 from vtrcli.cli.settings import chosen_run
@@ -34,6 +35,32 @@ def command(
     dataset: str | None = options.DATASET,
     annotations: Path | None = options.ANNOTATIONS,
     split: str = opt("--split", "Split to evaluate.", default="test"),
+    predictions: str | None = opt(
+        "--moments [FILE]",
+        "Evaluate moments: predictions in QVHighlights' or TVR's layout, or without FILE those of the store.",
+        MOMENTS,
+    ),
+    truth: Path | None = opt(
+        "--truth FILE", "Queries with their true windows, in either layout; or --dataset.", MOMENTS
+    ),
+    corpus: bool = flag(
+        "--corpus", "Search all videos of the truth, too: VCMR and VR. Set by --run.", MOMENTS
+    ),
+    first: Literal["listed", "scored"] = opt(
+        "--first",
+        "The window that R@1 takes: the first listed, or the best scored.",
+        MOMENTS,
+        default="listed",
+    ),
+    max_windows: int = opt(
+        "--max-windows", "Windows of a query that count; 0: all.", MOMENTS, default=10, min=0
+    ),
+    ap: Literal["interpolated", "plain"] = opt(
+        "--ap", "Precision made monotone, or as it is.", MOMENTS, default="interpolated"
+    ),
+    save_moments: Path | None = opt(
+        "--save-moments FILE", "Write windows and saliency: .jsonl as QVHighlights, .json as TVR.", MOMENTS
+    ),
     similarities: Path | None = opt(
         "--similarities", "Any model's matrix [texts, videos]: .npy .npz .safetensors .pt"
     ),
@@ -67,8 +94,8 @@ def command(
     alpha: float = opt(
         "--alpha", "Weight of the neighbours' mean, for nnn; the paper has 0.75.", default=0.25
     ),
-    ties: Literal["average", "optimistic", "pessimistic"] = opt(
-        "--ties", "Rank among equal scores.", default="average"
+    ties: Literal["average", "optimistic", "pessimistic", "listed"] | None = opt(
+        "--ties", "Rank among equal scores.", shown="average; of moments: listed"
     ),
     v2t_over: Literal["videos", "captions"] | None = opt(
         "--v2t-over",
@@ -81,20 +108,56 @@ def command(
     save_similarities: Path | None = opt(
         "--save-similarities", "Write the matrix as .npy; --similarities reads it with its truth."
     ),
-    save_ranks: Path | None = opt("--save-ranks", "Write every query's ranks as JSON, for `vtr compare`."),
+    save_ranks: Path | None = opt("--save-ranks", "Write what every query got as JSON, for `vtr compare`."),
     memory: float = opt("--memory", "Gigabytes for blocks in work.", default=1.0, min=0.01, max=100_000),
     bootstrap: int = opt("--bootstrap", "Resamples for the intervals; 0: none.", default=1000, min=0),
     seed: int = opt("--seed", "Of resampling and shuffling.", default=0, min=0, max=options.MAX_SEED),
     tagger: TaggerName = options.TAGGER,
     max_tokens: int | None = options.MAX_TOKENS,
-    allow_missing: bool = flag("--allow-missing", "Evaluate although the store lacks videos of the split."),
+    allow_missing: bool = flag(
+        "--allow-missing", "Evaluate although the store lacks videos, or predictions lack queries."
+    ),
     device: str = options.DEVICE,
     json_output: bool = options.JSON,
     quiet: bool = options.QUIET,
 ) -> None:
-    """Evaluate retrieval in both directions: a data set through a store and a run, or any model's matrix."""
-    for path in (report, save_ranks, save_similarities):
+    """Evaluate retrieval in both directions: a data set through a store and a run, or any model's matrix.
+
+    With --moments the windows inside the videos: anybody's predictions against a truth, or what the store answers.
+    """
+    for path in (report, save_ranks, save_similarities, save_moments):
         options.require_folder_of(path)
+    if predictions is not None:
+        moments = evaluate_moments(
+            context,
+            predictions=predictions,
+            truth=truth,
+            store=store,
+            run=run,
+            dataset=dataset,
+            annotations=annotations,
+            split=split,
+            corpus=corpus,
+            first=first,
+            max_windows=max_windows or None,
+            ties=chosen_ties(ties, of_moments=True),
+            ap=ap,
+            num_bootstrap=bootstrap,
+            seed=seed,
+            tagger=tagger,
+            max_tokens=max_tokens,
+            allow_missing=allow_missing,
+            device=device,
+            quiet=quiet,
+        )
+        write_files(moments, save_moments=save_moments, save_ranks=save_ranks, report=report)
+        if json_output:
+            print_json(NAME, moments.to_json())
+        else:
+            print_moments(moments, quiet=quiet)
+        return
+    refuse_moment_options(context)
+    ties = chosen_ties(ties, of_moments=False)
     methods = [*(["dsl"] if dsl else []), *(method or [])]
     of_run = bool(trec or qrels or relevant_from is not None or num_videos)
     from_files = bool(similarities or text_vectors or video_vectors or of_run)
@@ -156,6 +219,16 @@ def command(
         print_json(NAME, result.to_json())
     else:
         print_result(result, quiet=quiet)
+
+
+def refuse_moment_options(context: typer.Context) -> None:
+    """Raise UsageError for an option of moments without --moments."""
+    for name in ("truth", "corpus", "first", "max_windows", "ap", "save_moments"):
+        if options.was_typed(context, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{flag} without --moments", allowed="it is about moments", to_do="add --moments"
+            )
 
 
 def refuse_idle_options(

@@ -50,15 +50,22 @@ ONLY_TYPED = {
     "report": "a file of that name is overwritten",
     "save_ranks": "a file of that name is overwritten",
     "save_similarities": "a file of that name is overwritten",
+    "save_moments": "a file of that name is overwritten",
 }
 # Words that win over a file of that name.
 WORDS = frozenset({"none", "test", "train", "demo"})
+BARE_VALUE = "store"  # of an option that came without one: `vtr eval --moments` means those of the store
 MAX_LISTED = 30  # more would hide what was meant
 # What a single search asks for, and what it prints, is no setting for all of them.
 _OF_ONE_SEARCH = frozenset(
     "query queries plus minus image like weights open_player clips gallery edl otio fcpxml csv paths_only null".split()
 )
-NOT_SETTINGS = _OF_ONE_SEARCH | {"help", "version", "json_output", "install_completion", "show_completion"}
+_OF_ONE_EVALUATION = frozenset({"predictions", "truth"})  # --moments is another option of `vtr search`
+NOT_SETTINGS = (
+    _OF_ONE_SEARCH
+    | _OF_ONE_EVALUATION
+    | {"help", "version", "json_output", "install_completion", "show_completion"}
+)
 # Variables that are read, and are no option's.
 OTHER_VARIABLES = frozenset({"VTR_DEBUG", "VTR_FFMPEG", "VTR_TEST_DATA"})
 
@@ -297,12 +304,27 @@ class VtrCommand(TyperCommand):
             UsageError: an option with one value that was given several times: none of them is meant alone.
         """
         try:
+            args = self._with_bare_values(args)
             _, _, given = self.make_parser(ctx).parse_args(args=list(args))
             require_once(given)
             return super().parse_args(ctx, args)
         except ParseError as error:
             error.ctx = error.ctx or ctx
             raise
+
+    def _with_bare_values(self, args: list[str]) -> list[str]:
+        """Options whose value stands in [brackets] may come without one: they get BARE_VALUE."""
+        bare = {
+            name
+            for parameter in self.params
+            if isinstance(parameter, TyperOption) and (parameter.metavar or "").startswith("[")
+            for name in parameter.opts
+        }
+        written: list[str] = []
+        for place, word in enumerate(args):
+            following = args[place + 1] if place + 1 < len(args) else "-"
+            written += [word, BARE_VALUE] if word in bare and following.startswith("-") else [word]
+        return written
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. Raises UsageError for infinity and NaN, which no option means."""

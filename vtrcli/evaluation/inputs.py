@@ -234,12 +234,7 @@ def from_store(
     model = TrainedRun(run, device=device) if run is not None else MeanVectors()
     model.require_fit(opened)
     tagger_id = load_tagger(tagger).id
-    if model.tagger_id not in (None, tagger_id):
-        raise InputError(
-            f"run {run} was trained with the tagger {model.tagger_id}, now it is {tagger_id}",
-            allowed="the tagger that the run was trained with",
-            to_do="choose it with --tagger, or install that version",
-        )
+    require_tagger(model, tagger_id, run)
     limit = max_tokens or model.max_tokens or text_limit(dataset)
     train = load_split(dataset, annotations, "train").captions if use_train_bank else ()
     bank_texts = list(dict.fromkeys(caption.text for caption in train))
@@ -257,7 +252,7 @@ def from_store(
         num_videos=len(videos),
     )
     return EvaluationInputs(
-        _model_scores(model, model.texts(rows), videos),
+        model_scores(model, model.texts(rows), videos),
         truth,
         model=model.name,
         dataset=dataset,
@@ -268,7 +263,7 @@ def from_store(
         video_ids=joined.video_ids,
         categories=joined.categories,
         store=opened,
-        bank=_model_scores(model, model.texts(cache.rows(bank_texts)), videos) if bank_texts else None,
+        bank=model_scores(model, model.texts(cache.rows(bank_texts)), videos) if bank_texts else None,
         logit_scale=model.logit_scale(opened),
         logit_bias=model.logit_bias(opened) if isinstance(model, MeanVectors) else None,
         unread=not_read,
@@ -276,7 +271,17 @@ def from_store(
     )
 
 
-def _model_scores(model: TrainedRun | MeanVectors, texts: np.ndarray, videos: np.ndarray) -> ScoreSource:
+def require_tagger(model: TrainedRun | MeanVectors, tagger_id: str, run: Path | None) -> None:
+    """Raises InputError unless texts are split as they were when the run was trained."""
+    if model.tagger_id not in (None, tagger_id):
+        raise InputError(
+            f"run {run} was trained with the tagger {model.tagger_id}, now it is {tagger_id}",
+            allowed="the tagger that the run was trained with",
+            to_do="choose it with --tagger, or install that version",
+        )
+
+
+def model_scores(model: TrainedRun | MeanVectors, texts: np.ndarray, videos: np.ndarray) -> ScoreSource:
     """Products made when they are asked for; all scores at once where a head's score is no inner product."""
     if isinstance(model, MeanVectors) or model.config.head.is_inner_product:
         return VectorScores(texts, videos)

@@ -1,0 +1,246 @@
+"""`vtr eval --moments`: what is evaluated, and the tables of windows, highlights and a searched corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from vtrcli import api
+from vtrcli.cli import options
+from vtrcli.cli.output import Column, ProgressBar, count, print_columns, say, stdout
+from vtrcli.cli.settings import BARE_VALUE
+from vtrcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from vtrcli.evaluation.moments import MomentEvaluation
+
+MOMENTS = "Moments"  # a panel of the help
+# What ranks whole videos, and would change nothing here.
+_OF_RANKS = (
+    "similarities text_vectors video_vectors text_to_video dsl method temperature logit_scale bank k alpha v2t_over "
+    "arrivals sweep save_similarities memory trec qrels relevant_from num_videos"
+).split()
+_OF_STORE = "run corpus tagger max_tokens device".split()
+_PARTS = {
+    "full": "all windows",
+    "short": "up to 10 s",
+    "middle": "10 to 30 s",
+    "long": "over 30 s",
+}
+
+
+def chosen_ties(ties: str | None, *, of_moments: bool) -> Any:
+    """The rule for equal scores. Raises UsageError for one that has no meaning there."""
+    default, other = ("listed", "average") if of_moments else ("average", "listed")
+    if ties == other:
+        raise UsageError(
+            f"--ties {ties} {'with' if of_moments else 'without'} --moments",
+            allowed=f"{default}, optimistic or pessimistic",
+            to_do="choose one of them",
+        )
+    return ties or default
+
+
+def evaluate_moments(
+    context: typer.Context,
+    *,
+    predictions: str,
+    truth: Path | None,
+    store: Path,
+    run: str | None,
+    dataset: str | None,
+    annotations: Path | None,
+    split: str,
+    corpus: bool,
+    quiet: bool,
+    tagger: str,
+    max_tokens: int | None,
+    device: str,
+    **how: Any,
+) -> MomentEvaluation:
+    """Predictions of a file, or of the store, against a truth from a file or of a data set.
+
+    Raises:
+        UsageError: options that do not fit together.
+        And as `vtrcli.api.evaluate_moments`.
+    """
+    file = None if predictions == BARE_VALUE else Path(predictions)
+    refuse_idle(context, file=file, truth=truth)
+    about: dict[str, Any] = {"truth": truth}
+    if truth is None:
+        if dataset is None or annotations is None:
+            missing = "--dataset" if dataset is None else "--annotations"
+            raise UsageError(
+                f"neither --truth nor {missing} is set",
+                allowed="--truth FILE, or a data set of moments with --dataset and --annotations",
+                to_do="add --truth FILE",
+            )
+        chosen = None if _is_default(context, "split") else split
+        about |= {"dataset": dataset, "annotations": annotations, "split": chosen}
+    if file is None:
+        # A run ranks whole videos: it is the corpus that it ranks, and it is not looked for.
+        ranks = run if options.was_typed(context, "run") and run != "none" else None
+        about |= {"store": store, "run": ranks, "corpus": corpus or ranks is not None}
+        about |= {"tagger": tagger, "max_tokens": max_tokens, "device": device}
+    elif options.was_typed(context, "store"):
+        about["store"] = store
+    with ProgressBar(unit="videos", quiet=quiet, transient=True) as bar:
+        return api.evaluate_moments(file, on_progress=bar.update, **about, **how)
+
+
+def _is_default(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is None or source.name == "DEFAULT"
+
+
+def refuse_idle(context: typer.Context, *, file: Path | None, truth: Path | None) -> None:
+    """Raise UsageError for an option that was typed and would change nothing."""
+    where = "a file of moments" if file else "the store's moments"
+    idle = [(name, "with --moments", "it ranks whole videos") for name in _OF_RANKS]
+    if file is not None:
+        idle += [(name, f"with {where}", "what the file predicts is there already") for name in _OF_STORE]
+    if truth is not None:
+        names = ("dataset", "annotations", "split")
+        idle += [(name, "with --truth", "the truth is a file, or that of a data set") for name in names]
+    for name, beside, why in idle:
+        if options.was_typed(context, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} {beside}", allowed=why, to_do="leave one of the two out"
+            )
+
+
+def write_files(
+    result: MomentEvaluation, *, save_moments: Path | None, save_ranks: Path | None, report: Path | None
+) -> None:
+    """What was asked for beside the table."""
+    if save_moments:
+        from vtrcli.moments.files import write_predictions
+
+        write_predictions(save_moments, result.inputs.predictions)
+    if save_ranks:
+        from vtrcli.evaluation.moments import write_scores
+
+        write_scores(result, save_ranks)
+    if report:
+        from vtrcli.evaluation.report.moments import write_moment_report
+
+        write_moment_report(result, report)
+
+
+def print_moments(result: MomentEvaluation, *, quiet: bool) -> None:
+    """What was evaluated, a table of windows, of highlights and of a searched corpus, and the notes."""
+    inputs, truth = result.inputs, result.inputs.predictions.truth
+    name = f"{inputs.dataset} {inputs.split} · " if inputs.dataset else ""
+    videos = count(len(set(truth.video_ids)), "video")
+    queries = f"{len(truth):,} quer{'y' if len(truth) == 1 else 'ies'}"
+    say(
+        f"{name}{inputs.model} · {queries} about {videos}, {len(truth.windows.values):,} true windows",
+        quiet=quiet,
+    )
+    rows = {row["part"]: row for row in result.table()}
+    windows = {part: rows[part] for part in _PARTS if part in rows and rows[part]["num_queries"]}
+    if windows:
+        _print_windows(
+            windows if len(windows) > 2 else {"full": windows["full"]}
+        )  # one length is all of them
+    if "highlights" in rows:
+        stdout().print()
+        _print_highlights(rows["highlights"])
+    tasks = {part: rows[part] for part in ("VCMR", "SVMR", "VR") if part in rows}
+    if tasks:
+        stdout().print()
+        _print_corpus(tasks)
+    for line in (*_remarks(result), *(f"note: {note}" for note in result.notes)):
+        say(line, quiet=quiet)
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _value(row: dict[str, Any], name: str) -> str:
+    return _percent(row[name])
+
+
+def _interval(row: dict[str, Any], name: str) -> str:
+    ends = row.get(f"{name}_ci95")
+    return "" if ends is None else f"{ends[0]:.1f}-{ends[1]:.1f}"
+
+
+def _print_windows(rows: dict[str, dict[str, Any]]) -> None:
+    """R@1 and mAP with their intervals; R@5 leaves first where there is no room."""
+    plan: list[tuple[str, str, int]] = [
+        ("R1@0.3", "R1@0.3", 6),
+        ("R1@0.5", "R1@0.5", 0),
+        ("R1@0.5", "95 %", 7),
+        ("R1@0.7", "R1@0.7", 0),
+        ("R5@0.3", "R5@0.3", 1),
+        ("R5@0.5", "R5@0.5", 3),
+        ("R5@0.7", "R5@0.7", 2),
+        ("mIoU", "mIoU", 0),
+        ("mAP", "mAP", 0),
+        ("mAP", "95 %", 8),
+        ("mAP@0.5", "mAP@0.5", 5),
+        ("mAP@0.75", "mAP@0.75", 4),
+    ]
+    plan = [entry for entry in plan if "%" not in entry[1] or _interval(rows["full"], entry[0])]
+    columns = [Column("true windows"), Column("queries", is_right=True)]
+    columns += [Column(heading, is_right=True, leaves=leaves) for _, heading, leaves in plan]
+    cells = [
+        [
+            _PARTS[part],
+            f"{row['num_queries']:,}",
+            *(_interval(row, name) if "%" in heading else _percent(row[name]) for name, heading, _ in plan),
+        ]
+        for part, row in rows.items()
+    ]
+    print_columns(columns, cells)
+
+
+def _print_highlights(row: dict[str, Any]) -> None:
+    columns = [Column("highlights from")]
+    columns += [Column(heading, is_right=True) for heading in ("mAP", "95 %", "HIT@1", "95 %")]
+    cells = []
+    for level in ("Fair", "Good", "VeryGood"):
+        names = (f"{level} mAP", f"{level} HIT@1")
+        cells.append(
+            [level, *(text for name in names for text in (_percent(row[name]), _interval(row, name)))]
+        )
+    print_columns(columns, cells)
+
+
+def _print_corpus(rows: dict[str, dict[str, Any]]) -> None:
+    columns = [Column("over all videos"), Column("IoU", is_right=True)]
+    columns += [Column(f"R@{k}", is_right=True) for k in (1, 5, 10, 100)]
+    cells = []
+    for task, row in rows.items():
+        for iou in (None,) if task == "VR" else (0.5, 0.7):
+            at = "" if iou is None else f"@{iou:g}"
+            cells.append([task, at[1:], *(_percent(row[f"R{k}{at}"]) for k in (1, 5, 10, 100))])
+    print_columns(columns, cells)
+
+
+def _remarks(result: MomentEvaluation) -> list[str]:
+    """What the intervals resample, and which conventions are not the reference's."""
+    from vtrcli.moments.metrics import REFERENCE
+    from vtrcli.ranking.metrics import MIN_CLUSTERS
+
+    lines = []
+    truth, how = result.inputs.predictions.truth, result.settings.conventions
+    num = len(set(truth.video_ids))
+    if result.settings.num_bootstrap and num < MIN_CLUSTERS:
+        lines.append(
+            f"no intervals: {count(num, 'video')}, and below {MIN_CLUSTERS} they would be too narrow"
+        )
+    elif result.settings.num_bootstrap and num < len(truth):
+        lines.append(f"intervals resample {count(num, 'video')} with all their queries")
+    other = [
+        f"{name.replace('_', ' ')} {'all' if value is None else value}"
+        for name, value in vars(how).items()
+        if value != getattr(REFERENCE, name)
+    ]
+    if other:
+        lines.append(f"not QVHighlights' conventions: {', '.join(other)}; published numbers do not compare")
+    return lines

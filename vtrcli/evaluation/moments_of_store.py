@@ -1,0 +1,285 @@
+"""Moments that a store answers with, for the queries of a data set: the same frame scores and the same rule as search.
+
+In the right video: ten windows and a saliency per 2 s for each query. Over all videos of the truth, where that is asked
+for: the best moments, and the best videos, as `vtr search --moments` and `vtr search` find them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vtrcli.datasets.files import first_few
+from vtrcli.datasets.match_store import JoinedSplit, join_with_store, require_complete
+from vtrcli.datasets.moments import (
+    CLIP_SECONDS,
+    DURATION_TOLERANCE_SECONDS,
+    MomentTruth,
+    Ragged,
+    amount,
+    differing_durations_note,
+)
+from vtrcli.datasets.split import Caption, Split
+from vtrcli.evaluation.moments import MomentInputs
+from vtrcli.moments.files import Predictions
+from vtrcli.moments.metrics import CORPUS_AT, Task
+from vtrcli.moments.rule import Moment, find_moments, shot_starts
+from vtrcli.store.reader import FeatureStore, unit_rows
+from vtrcli.store.texts import TextRows
+from vtrcli.text.streams import STREAMS
+
+if TYPE_CHECKING:
+    from vtrcli.text.streams import TaggerName
+
+NUM_WINDOWS = 10  # as many as QVHighlights' evaluator looks at
+QUERIES_AT_ONCE = 1024
+# A file of predictions is read by others: tenths of a millisecond, and scores far finer than float16's features.
+_WINDOW_DECIMALS = (4, 4, 6)
+
+
+def predict_from_store(
+    store: Path,
+    truth: MomentTruth,
+    *,
+    dataset: str | None = None,
+    split: str | None = None,
+    run: Path | None = None,
+    corpus: bool = False,
+    tagger: TaggerName = "hanta",
+    max_tokens: int | None = None,
+    device: str = "auto",
+    allow_missing: bool = False,
+    on_progress: Callable[[int, int], None] = lambda num_done, total: None,
+) -> MomentInputs:
+    """The queries of a truth, answered by the frames of a store.
+
+    Queries that are not cached yet are encoded first, up to as many tokens as the backbone reads (unless `max_tokens`),
+    as a search does.
+
+    Args:
+        dataset, split: what the truth is called.
+        corpus: also search all videos of the truth: VCMR, VR, and SVMR beside them.
+        run: a trained run that ranks the videos of the corpus; None: plain CLIP, by the best frame.
+
+    Raises:
+        InputError: videos that the store lacks (unless `allow_missing`).
+        StoreError, WeightsError: store, run or weights; a run that does not fit the store.
+    """
+    from vtrcli.text.cache import cache_texts, open_text_cache
+    from vtrcli.text.reading import unread
+    from vtrcli.text.streams import load_tagger
+
+    opened = FeatureStore(store)
+    joined = join_queries(truth, opened)
+    require_complete(joined, allow_missing=allow_missing)
+    kept = [int(caption.caption_id) for caption in joined.captions]
+    store_ids = tuple(caption.video_id for caption in joined.captions)
+    truth = truth if len(kept) == len(truth) else truth.chosen(kept)
+    cache_texts(opened, truth.texts, tagger=tagger, max_tokens=max_tokens, device=device)
+    cache = open_text_cache(opened, tagger_id=load_tagger(tagger).id, max_tokens=max_tokens)
+    rows, num_cut = cache.rows(truth.texts), cache.num_cut(truth.texts)
+    queries = unit_rows(rows.features[:, STREAMS.index("fusion")])
+    windows, saliency = _in_right_video(opened, truth, store_ids, queries, on_progress)
+    tasks: dict[Task, Ragged] = {}
+    if corpus:
+        by_run = None if run is None else _scores_of_run(run, opened, joined, rows, tagger, device)
+        moments, videos = _in_corpus(opened, joined, queries, by_run)
+        tasks = {"VCMR": moments, "SVMR": _with_videos(windows, joined, store_ids), "VR": videos}
+    names = {video_id: number for number, video_id in enumerate(dict.fromkeys(truth.video_ids))}
+    return MomentInputs(
+        Predictions(truth, windows, saliency, corpus=tasks, videos=names),
+        model="zero-shot, frames" if run is None else f"zero-shot, frames; videos ranked by {run}",
+        dataset=dataset,
+        split=split,
+        store=opened,
+        store_ids=store_ids,
+        notes=(
+            *_missing_note(joined),
+            *unread(truth.texts, opened.config.backbone, num_cut=num_cut, limit=max_tokens).notes,
+            *_durations_note(opened, truth, store_ids),
+        ),
+    )
+
+
+def join_queries(truth: MomentTruth, store: FeatureStore) -> JoinedSplit:
+    """The truth's videos in the store; a caption's id is its query's number.
+
+    Raises:
+        InputError: a name fits two stored videos, or two names fit one.
+    """
+    captions = tuple(
+        Caption(text, video_id, str(number))
+        for number, (text, video_id) in enumerate(zip(truth.texts, truth.video_ids, strict=True))
+    )
+    videos = tuple(dict.fromkeys(truth.video_ids))
+    return join_with_store(Split("moments", videos, captions), store.videos, paths=store.paths)
+
+
+def _in_right_video(
+    store: FeatureStore,
+    truth: MomentTruth,
+    store_ids: Sequence[str],
+    queries: np.ndarray,
+    on_progress: Callable[[int, int], None],
+) -> tuple[Ragged, Ragged]:
+    """Windows float64 [total, 3] and saliency float64 [total clips] of each query, in its video."""
+    windows: list[np.ndarray] = [np.zeros((0, 3))] * len(truth)
+    saliency: list[np.ndarray] = [np.zeros(0)] * len(truth)
+    asked = _grouped(store_ids)
+    for number, (video_id, places) in enumerate(asked.items(), start=1):
+        video = _Video(store, video_id)
+        scores = video.scores(queries[places])
+        for place, values in zip(places, scores.T, strict=True):
+            found = video.moments(values, num_windows=NUM_WINDOWS)
+            windows[place] = _rounded([(m.start_seconds, m.end_seconds, m.score) for m in found])
+            length = truth.durations[place]
+            seconds = video.seconds if np.isnan(length) else float(length)
+            saliency[place] = clip_means(values, video.times, seconds)
+        on_progress(number, len(asked))
+    return Ragged.of(windows, width=3), Ragged.of(saliency)
+
+
+def _rounded(rows: Sequence[tuple[float, ...]]) -> np.ndarray:
+    table = np.array(rows, np.float64).reshape(-1, 3)
+    return np.stack([table[:, place].round(digits) for place, digits in enumerate(_WINDOW_DECIMALS)], axis=1)
+
+
+def _grouped(store_ids: Sequence[str]) -> dict[str, list[int]]:
+    """Video id -> the numbers of the queries about it."""
+    groups: dict[str, list[int]] = {}
+    for place, video_id in enumerate(store_ids):
+        groups.setdefault(video_id, []).append(place)
+    return groups
+
+
+def clip_means(scores: np.ndarray, times: np.ndarray, seconds: float) -> np.ndarray:
+    """Frame scores as saliency: float64 [num_clips], one per whole `CLIP_SECONDS` of the video.
+
+    A clip has the mean of its frames; one without a frame what lies between its neighbours at its middle. Our choice.
+    """
+    num_clips = max(1, int(seconds / CLIP_SECONDS))
+    clips = np.minimum((times / CLIP_SECONDS).astype(np.int64), num_clips - 1)
+    sums = np.bincount(clips, weights=scores, minlength=num_clips)
+    counts = np.bincount(clips, minlength=num_clips)
+    between = np.interp((np.arange(num_clips) + 0.5) * CLIP_SECONDS, times, scores)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), between).round(6)
+
+
+class _Video:
+    """The frames of one video of a store, as unit rows, with its shots."""
+
+    def __init__(self, store: FeatureStore, video_id: str) -> None:
+        self._frames = unit_rows(store.features(video_id))
+        self.times = store.timestamps(video_id).astype(np.float64)
+        self._duration = store.videos[video_id].record.duration_seconds
+        self._shots = shot_starts(self._frames)
+
+    @property
+    def seconds(self) -> float:
+        return self._duration or float(self.times[-1])
+
+    def scores(self, queries: np.ndarray) -> np.ndarray:
+        """float64 [num_frames, num_queries], cosines."""
+        return np.asarray(self._frames @ queries.T, np.float64)
+
+    def moments(self, scores: np.ndarray, *, num_windows: int | None) -> list[Moment]:
+        return find_moments(scores, self.times, self._duration, shots=self._shots, num_windows=num_windows)
+
+
+def _with_videos(windows: Ragged, joined: JoinedSplit, store_ids: Sequence[str]) -> Ragged:
+    """Windows with the number of their video in front, float64 [total, 4]."""
+    numbers = {video_id: number for number, video_id in enumerate(joined.video_ids)}
+    videos = np.repeat([numbers[video_id] for video_id in store_ids], windows.counts)
+    return Ragged(np.column_stack([videos, windows.values]), windows.offsets)
+
+
+def _scores_of_run(
+    run: Path, store: FeatureStore, joined: JoinedSplit, rows: TextRows, tagger: TaggerName, device: str
+) -> np.ndarray:
+    """float32 [num_queries, num_videos], what a run ranks the videos by."""
+    from vtrcli.evaluation.inputs import model_scores, require_tagger
+    from vtrcli.model.runs import TrainedRun
+    from vtrcli.text.streams import load_tagger
+
+    model = TrainedRun(run, device=device)
+    model.require_fit(store)
+    require_tagger(model, load_tagger(tagger).id, run)
+    source = model_scores(model, model.texts(rows), model.videos(store, joined.video_ids))
+    num_queries, num_videos = source.shape
+    return np.asarray(source.block(slice(0, num_queries), slice(0, num_videos)))
+
+
+def _in_corpus(
+    store: FeatureStore, joined: JoinedSplit, queries: np.ndarray, by_run: np.ndarray | None
+) -> tuple[Ragged, Ragged]:
+    """The best moments and the best videos of all, float64 [total, 4] each; the moments of the best videos by the
+    frames' scores, since no moment is better than its best frame."""
+    moments: list[np.ndarray] = []
+    videos: list[np.ndarray] = []
+    for first in range(0, len(queries), QUERIES_AT_ONCE):
+        part = slice(first, first + QUERIES_AT_ONCE)
+        best, values = _best_videos(store, joined, queries[part], None if by_run is None else by_run[part])
+        nothing = np.zeros_like(values)
+        videos += list(np.stack([best, nothing, nothing, values.round(6)], axis=2))
+        moments += _best_moments(store, joined, queries[part], best)
+    return Ragged.of(moments, width=4), Ragged.of(videos, width=4)
+
+
+def _best_videos(
+    store: FeatureStore, joined: JoinedSplit, queries: np.ndarray, by_run: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers int64 [num_queries, most], best first, and what they score."""
+    scores = by_run
+    if scores is None:
+        maxima = (_Video(store, video_id).scores(queries).max(axis=0) for video_id in joined.video_ids)
+        scores = np.stack(list(maxima), axis=1)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, : max(CORPUS_AT)]
+    return order, np.take_along_axis(scores, order, axis=1).astype(np.float64)
+
+
+def _best_moments(
+    store: FeatureStore, joined: JoinedSplit, queries: np.ndarray, best: np.ndarray
+) -> list[np.ndarray]:
+    """Per query float64 [n, 4], video, start, end, score."""
+    found: list[list[tuple[float, ...]]] = [[] for _ in queries]
+    for number, asked in _askers(best):
+        video = _Video(store, joined.video_ids[number])
+        for query, values in zip(asked, video.scores(queries[asked]).T, strict=True):
+            found[query] += [
+                (number, m.start_seconds, m.end_seconds, m.score)
+                for m in video.moments(values, num_windows=None)
+            ]
+    tables = []
+    for rows in found:
+        table = np.array(rows, np.float64).reshape(-1, 4)
+        table[:, 1:] = _rounded(table[:, 1:].tolist())
+        tables.append(table[np.argsort(-table[:, 3], kind="stable")[: max(CORPUS_AT)]])
+    return tables
+
+
+def _askers(best: np.ndarray) -> Iterator[tuple[int, list[int]]]:
+    """Each video that is among the best of some queries, and theirs."""
+    for number in np.unique(best).tolist():
+        yield number, np.flatnonzero((best == number).any(axis=1)).tolist()
+
+
+def _missing_note(joined: JoinedSplit) -> list[str]:
+    if not joined.missing_videos:
+        return []
+    return [
+        f"{amount(len(joined.missing_videos), 'video')} with {joined.num_missing_captions:,} queries not in the store, "
+        f"left out ({first_few(joined.missing_videos, most=3)}): the numbers cannot be compared with published ones"
+    ]
+
+
+def _durations_note(store: FeatureStore, truth: MomentTruth, store_ids: Sequence[str]) -> list[str]:
+    """Videos that are longer or shorter in the store than in the truth."""
+    differing: dict[str, None] = {}
+    for video_id, store_id, seconds in zip(truth.video_ids, store_ids, truth.durations.tolist(), strict=True):
+        stored = store.videos[store_id].record.duration_seconds
+        if stored is not None and abs(stored - seconds) > DURATION_TOLERANCE_SECONDS:
+            differing[video_id] = None
+    return differing_durations_note(list(differing), where="in the store than in the truth")
