@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from vtrcli.api import evaluate
+from vtrcli.api import evaluate, evaluate_moments
 from vtrcli.cli import options
-from vtrcli.cli.eval_moments import MOMENTS, chosen_ties, evaluate_moments, print_moments, write_files
+from vtrcli.cli.eval_moments import MOMENTS, chosen_ties, moment_arguments, print_moments, write_files
 from vtrcli.cli.options import flag, opt, to_numbers
-from vtrcli.cli.output import Column, count, print_columns, print_json, say, stdout
+from vtrcli.cli.output import Column, ProgressBar, count, print_columns, print_json, say, stdout
 from vtrcli.cli.settings import chosen_run
 from vtrcli.errors import UsageError
 from vtrcli.text.streams import TaggerName
@@ -127,8 +127,9 @@ def command(
     """
     for path in (report, save_ranks, save_similarities, save_moments):
         options.require_folder_of(path)
+    about: dict[str, Any]
     if predictions is not None:
-        moments = evaluate_moments(
+        about = moment_arguments(
             context,
             predictions=predictions,
             truth=truth,
@@ -138,18 +139,22 @@ def command(
             annotations=annotations,
             split=split,
             corpus=corpus,
-            first=first,
-            max_windows=max_windows or None,
-            ties=chosen_ties(ties, of_moments=True),
-            ap=ap,
-            num_bootstrap=bootstrap,
-            seed=seed,
             tagger=tagger,
             max_tokens=max_tokens,
-            allow_missing=allow_missing,
             device=device,
-            quiet=quiet,
         )
+        with ProgressBar(unit="videos", quiet=quiet, transient=True) as bar:
+            moments = evaluate_moments(
+                first=first,
+                max_windows=max_windows or None,
+                ties=chosen_ties(ties, of_moments=True),
+                ap=ap,
+                num_bootstrap=bootstrap,
+                seed=seed,
+                allow_missing=allow_missing,
+                on_progress=bar.update,
+                **about,
+            )
         write_files(moments, save_moments=save_moments, save_ranks=save_ranks, report=report)
         if json_output:
             print_json(NAME, moments.to_json())
@@ -169,7 +174,7 @@ def command(
             allowed="a file that ends in .npy",
             to_do=f"write --save-similarities {save_similarities.with_suffix('.npy')}",
         )
-    about: dict[str, Any] = {"text_to_video": text_to_video}
+    about = {"text_to_video": text_to_video}
     if of_run:
         about |= {"trec": trec, "qrels": qrels, "relevant_from": relevant_from, "num_videos": num_videos}
     if not from_files:

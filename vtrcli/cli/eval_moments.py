@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vtrcli import api
 from vtrcli.cli import options
-from vtrcli.cli.output import Column, ProgressBar, count, print_columns, say, stdout
+from vtrcli.cli.output import Column, count, print_columns, say, stdout
 from vtrcli.cli.settings import BARE_VALUE
 from vtrcli.errors import UsageError
 
@@ -43,7 +42,7 @@ def chosen_ties(ties: str | None, *, of_moments: bool) -> Any:
     return ties or default
 
 
-def evaluate_moments(
+def moment_arguments(
     context: typer.Context,
     *,
     predictions: str,
@@ -54,21 +53,19 @@ def evaluate_moments(
     annotations: Path | None,
     split: str,
     corpus: bool,
-    quiet: bool,
     tagger: str,
     max_tokens: int | None,
     device: str,
-    **how: Any,
-) -> MomentEvaluation:
-    """Predictions of a file, or of the store, against a truth from a file or of a data set.
+) -> dict[str, Any]:
+    """What `vtrcli.api.evaluate_moments` is to be asked: predictions of a file, or of the store, against a truth from a
+    file or of a data set.
 
     Raises:
         UsageError: options that do not fit together.
-        And as `vtrcli.api.evaluate_moments`.
     """
     file = None if predictions == BARE_VALUE else Path(predictions)
     refuse_idle(context, file=file, truth=truth)
-    about: dict[str, Any] = {"truth": truth}
+    about: dict[str, Any] = {"predictions": file, "truth": truth}
     if truth is None:
         if dataset is None or annotations is None:
             missing = "--dataset" if dataset is None else "--annotations"
@@ -86,8 +83,7 @@ def evaluate_moments(
         about |= {"tagger": tagger, "max_tokens": max_tokens, "device": device}
     elif options.was_typed(context, "store"):
         about["store"] = store
-    with ProgressBar(unit="videos", quiet=quiet, transient=True) as bar:
-        return api.evaluate_moments(file, on_progress=bar.update, **about, **how)
+    return about
 
 
 def _is_default(context: typer.Context, name: str) -> bool:

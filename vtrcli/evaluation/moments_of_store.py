@@ -26,7 +26,7 @@ from vtrcli.datasets.split import Caption, Split
 from vtrcli.evaluation.moments import MomentInputs
 from vtrcli.moments.files import Predictions
 from vtrcli.moments.metrics import CORPUS_AT, Task
-from vtrcli.moments.rule import Moment, find_moments, shot_starts
+from vtrcli.moments.rule import Moment, find_moments, scores_and_shots
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.store.texts import TextRows
 from vtrcli.text.streams import STREAMS
@@ -130,9 +130,8 @@ def _in_right_video(
     saliency: list[np.ndarray] = [np.zeros(0)] * len(truth)
     asked = _grouped(store_ids)
     for number, (video_id, places) in enumerate(asked.items(), start=1):
-        video = _Video(store, video_id)
-        scores = video.scores(queries[places])
-        for place, values in zip(places, scores.T, strict=True):
+        video = _Asked(store, video_id, queries[places])
+        for place, values in zip(places, video.scores, strict=True):
             found = video.moments(values, num_windows=NUM_WINDOWS)
             windows[place] = _rounded([(m.start_seconds, m.end_seconds, m.score) for m in found])
             length = truth.durations[place]
@@ -168,22 +167,18 @@ def clip_means(scores: np.ndarray, times: np.ndarray, seconds: float) -> np.ndar
     return np.where(counts > 0, sums / np.maximum(counts, 1), between).round(6)
 
 
-class _Video:
-    """The frames of one video of a store, as unit rows, with its shots."""
+class _Asked:
+    """One video and some queries: `scores` float64 [num_queries, num_frames], `times` float64 [num_frames]."""
 
-    def __init__(self, store: FeatureStore, video_id: str) -> None:
-        self._frames = unit_rows(store.features(video_id))
+    def __init__(self, store: FeatureStore, video_id: str, queries: np.ndarray) -> None:
         self.times = store.timestamps(video_id).astype(np.float64)
         self._duration = store.videos[video_id].record.duration_seconds
-        self._shots = shot_starts(self._frames)
+        scores, self._shots = scores_and_shots(store.features(video_id), self.times, queries)
+        self.scores = scores.T.astype(np.float64)
 
     @property
     def seconds(self) -> float:
         return self._duration or float(self.times[-1])
-
-    def scores(self, queries: np.ndarray) -> np.ndarray:
-        """float64 [num_frames, num_queries], cosines."""
-        return np.asarray(self._frames @ queries.T, np.float64)
 
     def moments(self, scores: np.ndarray, *, num_windows: int | None) -> list[Moment]:
         return find_moments(scores, self.times, self._duration, shots=self._shots, num_windows=num_windows)
@@ -234,7 +229,7 @@ def _best_videos(
     """Numbers int64 [num_queries, most], best first, and what they score."""
     scores = by_run
     if scores is None:
-        maxima = (_Video(store, video_id).scores(queries).max(axis=0) for video_id in joined.video_ids)
+        maxima = (_Asked(store, video_id, queries).scores.max(axis=1) for video_id in joined.video_ids)
         scores = np.stack(list(maxima), axis=1)
     order = np.argsort(-scores, axis=1, kind="stable")[:, : max(CORPUS_AT)]
     return order, np.take_along_axis(scores, order, axis=1).astype(np.float64)
@@ -246,8 +241,8 @@ def _best_moments(
     """Per query float64 [n, 4], video, start, end, score."""
     found: list[list[tuple[float, ...]]] = [[] for _ in queries]
     for number, asked in _askers(best):
-        video = _Video(store, joined.video_ids[number])
-        for query, values in zip(asked, video.scores(queries[asked]).T, strict=True):
+        video = _Asked(store, joined.video_ids[number], queries[asked])
+        for query, values in zip(asked, video.scores, strict=True):
             found[query] += [
                 (number, m.start_seconds, m.end_seconds, m.score)
                 for m in video.moments(values, num_windows=None)
