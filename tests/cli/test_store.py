@@ -47,6 +47,7 @@ def test_info_tells_what_there_is_by_kind_and_what_is_out_of_use(store: Path) ->
     assert (body["num_videos"], body["num_frames"], body["num_shards"], body["has_frames"]) == (3, 6, 3, True)
     assert (body["num_missing"], body["num_superseded"], body["num_removed"]) == (2, 1, 1)
     assert body["num_dead_bytes"] == 2 * (2 * (2 * 4 + 4) + 100)
+    assert body["kept_frames"] == {"num_whole": 0, "num_cut": 2, "short_sides": {}}
     assert body["precision"] == {"bfloat16": 2, "not recorded": 1}
     kinds = {name: (kind["num_files"], kind["num_parts"]) for name, kind in body["contents"].items()}
     assert kinds == {"features": (3, 3), "frames": (2, 2), "texts": (1, 5), "derived": (3, 3)}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import vtrcli as vtr
 from tests.model.tiny_clip import write_overflowing_clip, write_tiny_clip
+from tests.store.old_frames import keep_what_was_seen
 from tests.store.stores import make_config
 from tests.video.clips import make_video as encode_clip
 from tests.video.clips import numbered
@@ -23,6 +24,7 @@ from vtrcli.extraction import pipeline
 from vtrcli.extraction.extract import ExtractResult, extract
 from vtrcli.store.config import BackboneInfo, create_config
 from vtrcli.store.failures import read_failures
+from vtrcli.store.frames import frames_of, is_whole, kept_frames, open_frame
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.verify import verify
 from vtrcli.video.sampling import SAMPLINGS, Sampling, Uniform
@@ -309,8 +311,6 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_does_the_rest(
 def test_kept_frames_are_whole_pictures_and_change_no_feature(
     videos: Path, weights: str, tmp_path: Path
 ) -> None:
-    from vtrcli.store.frames import frames_of, is_whole, open_frame
-
     run(videos, weights, tmp_path / "without")
     for options, size in (({}, (64, 48)), ({"keep_size": 24}, (32, 24))):
         folder = tmp_path / f"store{size[0]}"
@@ -332,17 +332,15 @@ def test_a_size_of_nothing_is_refused(videos: Path, weights: str, tmp_path: Path
 def test_frames_can_be_kept_later_and_a_copy_without_frames_takes_nobody_elses(
     videos: Path, weights: str, tmp_path: Path
 ) -> None:
-    from vtrcli.store.frames import frames_of, videos_without_frames
-
     store = tmp_path / "store"
     run(videos, weights, store)
     first = features_of(store)
-    assert videos_without_frames(FeatureStore(store)) == {"clip0", "clip1", "clip2", "clip3"}
+    assert kept_frames(FeatureStore(store)).missing == {"clip0", "clip1", "clip2", "clip3"}
     again = run(videos, weights, store, keep_frames=True)
     assert (again.num_extracted, again.num_skipped) == (4, 0)
     assert features_of(store) == first
     opened = FeatureStore(store)
-    assert videos_without_frames(opened) == set()
+    assert kept_frames(opened).missing == set()
     assert run(videos, weights, store, keep_frames=True).num_skipped == 4
     for name in opened.videos:
         at = opened.videos[name]
@@ -558,3 +556,27 @@ def test_features_that_overflow_in_half_precision_are_computed_in_float32_and_th
     ):
         run(videos, path, tmp_path / "asked", precision="float16")
     assert not (tmp_path / "asked").exists()
+
+
+def test_frames_that_are_cut_or_small_are_told_and_renewed_when_asked(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    run(videos, weights, store, keep_frames=True, keep_size=32)
+    keep_what_was_seen(store, {"clip0", "clip1"})
+    first = features_of(store)
+    kept = kept_frames(FeatureStore(store))
+    assert kept.cut == {"clip0", "clip1"} and kept.short_sides == {32: 2} and not kept.missing
+    again = run(videos, weights, store, keep_frames=True, keep_size=40)
+    assert again.num_skipped == 4 and again.warnings == [
+        "the kept frames of 4 stored videos are cut as one encoder saw them, or smaller than 40; they stay as they are:"
+        " --renew-frames decodes those videos again"
+    ]
+    assert run(videos, weights, store).warnings == []  # who keeps no frames is told nothing of them
+    smaller = run(videos, weights, store, renew_frames=True, keep_size=32)
+    assert (smaller.num_extracted, smaller.num_skipped, smaller.warnings) == (2, 2, [])
+    larger = run(videos, weights, store, renew_frames=True)  # never larger than the videos
+    kept = kept_frames(FeatureStore(store))
+    assert larger.num_extracted == 4 and kept.short_sides == {48: 4} and not kept.cut
+    done = run(videos, weights, store, renew_frames=True)
+    assert (done.num_extracted, done.warnings) == (0, []) and features_of(store) == first

@@ -248,7 +248,8 @@ def test_kept_frames_of_another_cut_are_not_encoded(store: Path, tmp_path: Path)
     assert str(caught.value) == (
         f"store {store} keeps frames squashed to 40 x 24, not cropped to 32 x 32; "
         "kept frames serve backbones that see the same part of a picture in the same shape; "
-        "run `vtr extract --backbone` with the videos into a new store"
+        "run `vtr extract --renew-frames` with the videos first: whole pictures serve any backbone; or extract with "
+        "--backbone into a new store"
     )
     assert not (tmp_path / "new").exists()
 

@@ -24,7 +24,7 @@ from vtrcli.store.frames import (
     encode_whole,
     frame_shard_bytes,
     frames_of,
-    videos_without_frames,
+    kept_frames,
 )
 from vtrcli.store.maps import PartFile
 from vtrcli.store.reader import FeatureStore, shard_paths
@@ -87,7 +87,7 @@ def test_the_frames_of_a_removed_video_are_gone_with_it(tmp_path: Path) -> None:
     writer.add(make_record("b"), np.ones((1, 4)), np.zeros(1), jpegs=FrameJpegs((b"jpeg",)))
     writer.flush()
     remove_videos(tmp_path, ["b"])
-    assert videos_without_frames(FeatureStore(tmp_path)) == {"a"}
+    assert kept_frames(FeatureStore(tmp_path)).missing == {"a"}
 
 
 def test_old_failures_of_a_removed_video_do_not_come_back(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_a_shard_may_hold_videos_with_and_without_frames(tmp_path: Path) -> None
     store = FeatureStore(tmp_path)
     kept = {name: frames_of(tmp_path, store.shards[at.shard], at) for name, at in store.videos.items()}
     assert kept == {"a": None, "b": list(images)}
-    assert videos_without_frames(store) == {"a"}
+    assert kept_frames(store).missing == {"a"}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX modes")

@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.video.clips import make_video, read, run_ffmpeg
 from vtrcli.preprocessing import Framing
+from vtrcli.store.frames import encode_whole, open_frame
 from vtrcli.video import graph
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.reader import open_video
@@ -231,21 +232,6 @@ def test_whole_pictures_have_the_shape_that_players_show(tmp_path: Path) -> None
         assert picture.shape == kept and picture.mean() > 240
 
 
-def test_a_video_that_changes_its_shape_keeps_pictures_of_one(tmp_path: Path) -> None:
-    parts = [
-        make_video(tmp_path / f"{size}.ts", f"color=white:size={size}:rate=10:duration=1")
-        for size in ("320x240", "240x320")
-    ]
-    whole = tmp_path / "whole.ts"
-    whole.write_bytes(b"".join(part.read_bytes() for part in parts))
-    shapes = []
-    keeping = graph.Keeping(size=96, encode=lambda pixels: bytes(shapes.append(pixels.shape) or 1))
-    with open_video(whole, Uniform(num_frames=6), size=64, keeping=keeping) as reader:
-        kept = np.concatenate([batch.pixels for batch in reader])
-    assert set(shapes) == {(96, 128, 3)} and len(shapes) == len(kept)
-    assert (kept == read(whole, Uniform(num_frames=6), size=64).pixels).all()
-
-
 def test_ffmpeg_itself_refuses_lists(tmp_path: Path) -> None:
     make_video(tmp_path / "real.mp4", "color=white:size=32x32:duration=0.2")
     listing = tmp_path / "list.mp4"
@@ -277,3 +263,23 @@ def test_a_picture_is_cropped_where_the_decoder_crops(size: tuple[int, int], tmp
         expected = picture.resize(whole, Image.Resampling.BICUBIC).crop(box)
         difference = np.abs(np.asarray(framing.fitted(picture), int) - np.asarray(expected, int))
         assert difference.max() <= 1
+
+
+def test_a_kept_picture_keeps_its_own_shape_when_the_video_changes_it(tmp_path: Path) -> None:
+    """A broadcast from 4:3 to 2:3: every kept picture is what the model sees of it, made larger."""
+    joined, framing = tmp_path / "joined.ts", Framing(height=32, width=32)
+    for number, size in enumerate(("160x120", "80x120", "160x120")):
+        part, offset = tmp_path / f"{number}.ts", ("-output_ts_offset", str(number))
+        make_video(
+            part, f"testsrc2=size={size}:rate=10:duration=1", *offset, "-c:v", "mpeg2video", "-q:v", "2"
+        )
+        with open(joined, "ab") as file:
+            file.write(part.read_bytes())
+    keeping = graph.Keeping(size=96, encode=encode_whole)
+    with open_video(joined, Uniform(num_frames=3), size=framing, keeping=keeping) as reader:
+        (batch,) = reader
+    assert (batch.pixels == read(joined, Uniform(num_frames=3), size=32).pixels).all()
+    kept = [open_frame(image).convert("RGB") for image in batch.kept]
+    assert [picture.size for picture in kept] == [(128, 96), (64, 96), (128, 96)]
+    for picture, seen in zip(kept, batch.pixels.astype(float), strict=True):
+        assert np.abs(np.asarray(framing.fitted(picture)) - seen).mean() < 6  # 60 where it was stretched

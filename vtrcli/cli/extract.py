@@ -66,6 +66,9 @@ def command(
     keep_size: int = opt(
         "--keep-size", "Short side of kept frames in pixels.", default=KEEP_SIZE, min=16, max=1080
     ),
+    renew_frames: bool = flag(
+        "--renew-frames", "Keep them, also of stored videos whose frames an older vtr cut, or kept smaller."
+    ),
     aspect: Literal["display", "pixels"] | None = opt(
         "--aspect",
         "Pixels made square, as players show them, or as they are stored, as benchmarks' pipelines take them.",
@@ -115,6 +118,7 @@ def command(
                 precision=precision,
                 keep_frames=keep_frames,
                 keep_size=keep_size,
+                renew_frames=renew_frames,
                 num_workers=workers,
                 batch_size=batch_size,
                 timeout_seconds=timeout,

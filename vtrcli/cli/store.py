@@ -33,6 +33,7 @@ from vtrcli.times import clock
 if TYPE_CHECKING:
     from vtrcli.store.compact import Contents, Kind
     from vtrcli.store.config import BackboneInfo, StoreConfig
+    from vtrcli.store.frames import KeptKinds
     from vtrcli.store.records import VideoRecord
     from vtrcli.store.roots import Root
 
@@ -51,13 +52,14 @@ def info(store: Path = options.STORE, json_output: bool = options.JSON) -> None:
     superseded."""
     from vtrcli.store.compact import contents
     from vtrcli.store.failures import read_failures
+    from vtrcli.store.frames import kept_frames
     from vtrcli.store.reader import FeatureStore
     from vtrcli.video.sampling import Sampling
 
     feature_store = FeatureStore(store)
     records = [location.record for location in feature_store.videos.values()]
     seconds = sum(record.duration_seconds or 0.0 for record in records)
-    inventory = contents(feature_store)
+    inventory, kept = contents(feature_store), kept_frames(feature_store)
     kinds = {
         "features": inventory.features,
         "frames": inventory.frames,
@@ -78,6 +80,11 @@ def info(store: Path = options.STORE, json_output: bool = options.JSON) -> None:
             "num_shards": len(feature_store.shards),
             "num_bytes": num_bytes,
             "has_frames": inventory.frames.num_files > 0,
+            "kept_frames": {
+                "num_whole": len(kept.whole),
+                "num_cut": len(kept.cut),
+                "short_sides": kept.short_sides,
+            },
             "precision": _precisions(records),
             "roots": [
                 {"name": root.name, "folder": root.folder, "is_there": root.is_there()} for root in roots
@@ -104,6 +111,7 @@ def info(store: Path = options.STORE, json_output: bool = options.JSON) -> None:
         "source": _source(config, inventory),
         "precision": "" if config.source else _shown(_precisions(records)),
         "sampling": Sampling.from_json(config.sampling).describe() if config.sampling else "not known",
+        "kept frames": _kept(kept, config),
         "pixels": "as stored" if config.aspect == "pixels" else "square, as displayed",
     }
     if not config.preprocessing:
@@ -137,6 +145,19 @@ def _shown(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} ({count(number, 'video')})" for name, number in counts.items())
 
 
+def _kept(kept: KeptKinds, config: StoreConfig) -> str:
+    """Whole pictures and their size, or cut ones and how; empty where no frames are kept."""
+    parts = []
+    if kept.whole:
+        low, high = min(kept.short_sides), max(kept.short_sides)
+        sides = f"{low}" if low == high else f"{low} to {high}"
+        parts.append(f"whole pictures, short side {sides}: {count(len(kept.whole), 'video')}")
+    if kept.cut:
+        cut = f"{config.framing.words}, as the encoder saw them"
+        parts.append(f"{cut}: {count(len(kept.cut), 'video')} (--renew-frames)")
+    return "\n".join(parts)
+
+
 def _folders(roots: list[Root]) -> str:
     """Where the videos were extracted from; empty for stores of the first releases."""
     folders = {root.folder: root.is_there() for root in roots}  # roots that were relocated may share one
@@ -158,7 +179,7 @@ def _out_of_use(held: Contents) -> str:
 def _print_kinds(kinds: dict[str, Kind], *, num_frames: int) -> None:
     holds = {
         "features": f"{count(kinds['features'].num_parts, 'video')}, {count(num_frames, 'frame')}",
-        "frames": f"kept JPEGs of {count(kinds['frames'].num_parts, 'video')}",
+        "frames": f"kept pictures of {count(kinds['frames'].num_parts, 'video')}",
         "texts": f"features of {count(kinds['texts'].num_parts, 'caption')}",
         "derived": "made again when it is needed",
     }

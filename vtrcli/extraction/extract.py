@@ -143,6 +143,7 @@ def extract(
     precision: Precision = "auto",
     keep_frames: bool = False,
     keep_size: int = KEEP_SIZE,
+    renew_frames: bool = False,
     num_workers: int | None = None,
     batch_size: int | None = None,
     timeout_seconds: float | None = None,
@@ -169,6 +170,7 @@ def extract(
             the device's own, and float32 where features overflow in it. Another one than the store's is told, not
             refused: what differs is rounding (docs/backbones.md).
         keep_frames: keep the frames as whole pictures, made smaller to a short side of `keep_size`.
+        renew_frames: keep them, and do stored videos again whose frames an older program cut, or kept smaller.
         must_exist: False for a list of paths from elsewhere: a missing one is then a failure, not an error.
         prune_missing: take videos of `paths` whose files are gone out of the store in the end.
         may_be_empty: whether a folder without a video is fine: one that is watched may be filled later.
@@ -189,7 +191,15 @@ def extract(
     with writing(store, config):
         before = FeatureStore(store)
         standing = read_failures(store, (at.record for at in before.videos.values()), keep_gone=True)
-        work = make_worklist(found, before, standing, retry_failed=retry_failed, keep_frames=keep_frames)
+        kept_size = keep_size if keep_frames or renew_frames else None
+        work = make_worklist(
+            found,
+            before,
+            standing,
+            retry_failed=retry_failed,
+            keep_size=kept_size,
+            renew_frames=renew_frames,
+        )
         run = _Run(store, config, found, work, on_progress)
         if work.jobs:
             loaded = load_backbone(
@@ -204,7 +214,7 @@ def extract(
                 input_size=described.preprocessing,
                 num_workers=num_workers or min(os.cpu_count() or 1, MAX_WORKERS),
                 timeout_seconds=timeout_seconds,
-                keep_size=keep_size if keep_frames else None,
+                keep_size=kept_size,
                 aspect=aspect,
             )
             run.decode(loaded, settings, batch_size or default_batch_size(loaded.device), before=before)

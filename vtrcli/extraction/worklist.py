@@ -29,7 +29,7 @@ from vtrcli.extraction.recognize import (
     root_folder,
 )
 from vtrcli.store.failures import Failure, make_failure
-from vtrcli.store.frames import videos_without_frames
+from vtrcli.store.frames import kept_frames
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.records import FileState, VideoRecord, file_state, place_of
 from vtrcli.store.roots import Root, Roots, below, joined, normal
@@ -103,20 +103,33 @@ def make_worklist(
     failures: dict[str, Failure],
     *,
     retry_failed: bool,
-    keep_frames: bool = False,
+    keep_size: int | None = None,
+    renew_frames: bool = False,
 ) -> Worklist:
     """Compare what was found with the store. An unchanged file costs one stat, a new one two small reads; one that may
     be a stored video at another place, or with another time of change, is read whole.
 
     Args:
         failures: path -> what is known to have failed.
-        keep_frames: stored videos without kept frames are to be done again.
+        keep_size: short side of kept frames; stored videos without any are to be done again. None: none are kept.
+        renew_frames: and those whose frames an older program cut, or that were kept smaller.
     """
-    again = videos_without_frames(store) if keep_frames else set()
+    again: set[str] = set()
+    outdated: set[str] = set()
+    if keep_size is not None:
+        kept = kept_frames(store)
+        again, outdated = kept.missing, kept.outdated(store, size=keep_size)
+    if renew_frames:
+        again, outdated = again | outdated, set()
     planner = _Planner(Stored(store, again), _Failures(failures, retry_failed=retry_failed))
     planner.plan(found.candidates)
     for path, reason, detail in found.problems:
         planner.failures.note(path, reason, detail, planner.work)
+    if outdated and keep_size is not None:
+        planner.work.notes.append(
+            f"the kept frames of {len(outdated):,} stored videos are cut as one encoder saw them, or smaller than"
+            f" {keep_size}; they stay as they are: --renew-frames decodes those videos again"
+        )
     _name_roots(planner.work, planner.stored, found.candidates)
     return planner.work
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +130,8 @@ def require_same_cut(store: FeatureStore, wanted: Framing, video_ids: Iterable[s
         raise StoreError(
             f"store {store.path} keeps frames {which}{_cut(kept)}, not {_cut(wanted)}",
             allowed="kept frames serve backbones that see the same part of a picture in the same shape",
-            to_do="run `vtr extract --backbone` with the videos into a new store",
+            to_do="run `vtr extract --renew-frames` with the videos first: whole pictures serve any backbone; "
+            "or extract with --backbone into a new store",
         )
 
 
@@ -205,6 +207,16 @@ class FrameShard:
         end = int(self._file.rows("byte_offsets")[start + 1])
         return is_whole(self._file.rows("jpeg")[max(0, end - len(WHOLE_MARK)) : end].tobytes())
 
+    def whole_size(self, video_id: str) -> tuple[int, int] | None:
+        """(width, height) of a video's first whole picture, by its header; None for frames that were cut. Raises as
+        `is_whole`."""
+        if not self.is_whole(video_id):
+            return None
+        start = int(self._file.rows("byte_offsets")[int(self._file.rows("offsets")[self._numbers[video_id]])])
+        # WebP's extended header, which a picture with metadata has: 24 bits each, less one, at 24 and 27.
+        header = self._file.rows("jpeg")[start : start + 30].tobytes()
+        return 1 + int.from_bytes(header[24:27], "little"), 1 + int.from_bytes(header[27:30], "little")
+
     def images(self, video_id: str) -> list[bytes]:
         """The encoded images of one video's frames; KeyError when it is not in this shard."""
         number = self._numbers[video_id]
@@ -235,11 +247,42 @@ def frames_of(store: Path, shard: Shard, location: Location) -> list[bytes] | No
     return shard_of_frames.images(video_id) if video_id in shard_of_frames else None
 
 
-def videos_without_frames(store: FeatureStore) -> set[str]:
-    """Ids of the current videos whose frames were not kept; opens headers only."""
-    missing: set[str] = set()
+@dataclass(frozen=True, kw_only=True)
+class KeptKinds:
+    """Which current videos keep frames, and of what kind: `missing` none, `cut` what one encoder saw, by an older
+    program, `whole` whole pictures, with the (width, height) of the first."""
+
+    missing: set[str]
+    cut: set[str]
+    whole: dict[str, tuple[int, int]]
+
+    @property
+    def short_sides(self) -> dict[int, int]:
+        """Short side of the whole pictures in pixels -> number of videos; small to large."""
+        return dict(sorted(Counter(map(min, self.whole.values())).items()))
+
+    def outdated(self, store: FeatureStore, *, size: int) -> set[str]:
+        """Videos whose frames are cut, or smaller than the short side `size` that the video has."""
+        smaller = set()
+        if store.config.aspect == "display":  # else a record does not tell the stored size
+            for video_id, sides in self.whole.items():
+                record = store.videos[video_id].record
+                if min(sides) < min(size, record.width, record.height):
+                    smaller.add(video_id)
+        return self.cut | smaller
+
+
+def kept_frames(store: FeatureStore) -> KeptKinds:
+    """Of all current videos; opens headers, and reads a few bytes of one picture per video."""
+    found = KeptKinds(missing=set(), cut=set(), whole={})
     for shard, locations in store.by_shard():
         path = store.path / FRAME_FOLDER / shard.path.name
-        kept = FrameShard(path) if path.exists() else ()
-        missing |= {at.record.video_id for at in locations if at.record.video_id not in kept}
-    return missing
+        frames = FrameShard(path) if path.exists() else None
+        for video_id in (at.record.video_id for at in locations):
+            if frames is None or video_id not in frames:
+                found.missing.add(video_id)
+            elif size := frames.whole_size(video_id):
+                found.whole[video_id] = size
+            else:
+                found.cut.add(video_id)
+    return found

@@ -135,7 +135,7 @@ class Decode:
             return frame
         framing, (width, _) = framing_of(self._decoding.size), self._decoding.whole_size(self._info)
         seen, whole = frame.pixels[: framing.height, : framing.width], frame.pixels[framing.height :, :width]
-        return Frame(seen.copy(), frame.seconds, keeping.encode(whole.copy()))
+        return Frame(seen.copy(), frame.seconds, keeping.encode(_without_fill(whole).copy()))
 
     def _linear(self) -> Iterator[Frame]:
         targets, step = self._plan.targets, self._plan.step_seconds
@@ -273,3 +273,13 @@ class Decode:
         pixels = np.empty(self._decoding.shape(self._info), np.uint8)
         filled = child.read_into(pixels.data.cast("B"))
         return pixels if filled == pixels.nbytes else None
+
+
+def _without_fill(picture: np.ndarray) -> np.ndarray:
+    """The part of a whole picture, uint8 [height, width, 3], that is not filled; all where no shape changed."""
+    height, width, _ = picture.shape
+    if (picture[:, -1] == graph.FILL).all():
+        width = max(1, int((picture != graph.FILL).any(axis=(0, 2)).nonzero()[0].max(initial=0)) + 1)
+    if (picture[-1] == graph.FILL).all():
+        height = max(1, int((picture != graph.FILL).any(axis=(1, 2)).nonzero()[0].max(initial=0)) + 1)
+    return picture[:height, :width]

@@ -26,6 +26,7 @@ Aspect = Literal["display", "pixels"]
 MAX_PIXELS = 134_217_728
 # Nothing wider is scaled: the crop keeps the middle square anyway, and a 4000 x 1 picture stays small.
 MAX_ASPECT = 8
+FILL = (255, 0, 255)  # behind a whole picture that has another shape than the rest
 # Time base of the times that ffmpeg reports for its output, 1 / this.
 MICROSECONDS = 1_000_000
 # Pillow's (and so torchvision's and CLIP's) bicubic kernel has a = -0.5: B = 0, C = 0.5 in ffmpeg's terms.
@@ -104,7 +105,7 @@ class Decoding:
 
     def whole_size(self, info: VideoInfo) -> tuple[int, int]:
         """(width, height) of the whole pictures of a video, (0, 0) where none are wanted: never enlarged, cut to
-        `MAX_ASPECT`. One for all of a video; what changes its shape on the way is stretched to it."""
+        `MAX_ASPECT`. One for all of a video; what changes its shape on the way fits in, with `FILL` behind."""
         if self.keeping is None:
             return 0, 0
         is_stored = self.aspect == "pixels"
@@ -174,19 +175,15 @@ def packets_command(info: VideoInfo, *, first_seconds: float, last_seconds: floa
 
 def count_command(info: VideoInfo, *, keyframes: bool) -> list[str]:
     """Decodes everything and keeps nothing; ffmpeg's progress report ends with the number of frames, or key frames."""
-    stream = _whole(info, 1)
-    if keyframes:
-        stream = stream.filter("select", "key")
+    stream = _whole(info, 1).filter("select", "key") if keyframes else _whole(info, 1)
     output = ffmpeg.output(stream, "-", f="null", fps_mode="passthrough")
     return _command(info.path, output, *_PROGRESS)
 
 
 def _packet_listing(info: VideoInfo, filters: str, **options: Any) -> list[str]:
     stream = _input(**{"bsf:v": filters, **options, **_torn(info.is_torn)})[str(info.stream)]
-    listing = ffmpeg.output(
-        stream, "pipe:1", f="framecrc", c="copy", **{"copypriorss:v": 1, "copyinkf:v": None}
-    )
-    return _command(info.path, listing, "-copyts")
+    copied = {"c": "copy", "copypriorss:v": 1, "copyinkf:v": None}
+    return _command(info.path, ffmpeg.output(stream, "pipe:1", f="framecrc", **copied), "-copyts")
 
 
 def linear_command(
@@ -224,9 +221,7 @@ def seek_command(
         )
         branch = branch.filter("trim", end_frame=1).filter("setpts", f"PTS+{round(target * MICROSECONDS)}")
         branches.append(_sized(branch, info, decoding))
-    merged = (
-        branches[0] if len(branches) == 1 else ffmpeg.filter(branches, "interleave", nb_inputs=len(branches))
-    )
+    merged = ffmpeg.filter(branches, "interleave", nb_inputs=len(branches)) if branches[1:] else branches[0]
     return _raw_frames(info, merged, report)
 
 
@@ -291,8 +286,7 @@ def clip_command(
     share = _share(longest_side)
     width, height = f"max(2,2*round(iw*sar*{share}/2))", f"max(2,2*round(ih*{share}/2))"
     stream = _scaled(_narrowed(stream), info, width=width, height=height, colors=_clip_colors(info))
-    stream = stream.filter("format", "yuv420p")
-    streams = [stream.filter("setsar", 1)]
+    streams = [stream.filter("format", "yuv420p").filter("setsar", 1)]
     if with_sound:
         sound = source["a:0"].filter("asetpts", f"PTS-({start:.6f}/TB)")
         # async=1 fills gaps with silence and cuts what overlaps: the sound keeps its times.
@@ -398,10 +392,19 @@ def _sized(stream: Any, info: VideoInfo, decoding: Decoding) -> Any:
     seen, whole = _seen(both[0], info, decoding).filter("pad", wide, high), both[1]
     if decoding.aspect == "pixels":
         whole = whole.filter("setsar", 1)
-    whole = _scaled(_narrowed(whole), info, width=str(width), height=str(height)).filter("format", "rgb24")
+    whole = _fitting(_narrowed(whole), info, width, height)
     # Not vstack: that one forgets which time the decoder gave to a frame.
     over = ffmpeg.filter([seen, whole], "overlay", 0, high - height, format="rgb", eof_action="endall")
     return over.filter("format", "rgb24")
+
+
+def _fitting(stream: Any, info: VideoInfo, width: int, height: int) -> Any:
+    """To a size, or, where a picture has another shape than the header tells, within it; the rest is filled."""
+    ratio, rounding = f"(iw*sar*{height}/(ih*{width}))", 0.02 + 1 / min(width, height)
+    wide = f"if(gt({ratio},{1 - rounding}),{width},max(1,round({width}*{ratio})))"
+    high = f"if(lt({ratio},{1 + rounding}),{height},max(1,round({height}/{ratio})))"
+    stream = _scaled(stream, info, width=wide, height=high).filter("format", "rgb24")
+    return stream.filter("pad", width, height, 0, 0, color="0x{:02x}{:02x}{:02x}".format(*FILL))
 
 
 def _seen(stream: Any, info: VideoInfo, decoding: Decoding) -> Any:
@@ -458,9 +461,7 @@ def _scaled(
     if not info.is_hdr:
         return stream.filter("scale", w=width, h=height, **options, **(colors or {}))
     stream = _tone_mapped(stream.filter("scale", w=width, h=height, **options))
-    if not colors:
-        return stream
-    return stream.filter("scale", **colors)
+    return stream.filter("scale", **colors) if colors else stream
 
 
 def _tone_mapped(stream: Any) -> Any:
