@@ -73,6 +73,7 @@ def test_info_fits_a_terminal_of_eighty_columns(store: Path) -> None:
     assert code == 0 and max(map(len, lines)) <= 80
     for words in (
         "missing     2 files not there",
+        "kept        frames as the encoder saw them, crop 32 bicubic: 2 videos",
         "precision   bfloat16 (2 videos), not recorded (1 video)",
         "out of use  1 superseded, 1 removed: 248 B (vtr store compact)",
     ):

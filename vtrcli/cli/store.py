@@ -111,7 +111,7 @@ def info(store: Path = options.STORE, json_output: bool = options.JSON) -> None:
         "source": _source(config, inventory),
         "precision": "" if config.source else _shown(_precisions(records)),
         "sampling": Sampling.from_json(config.sampling).describe() if config.sampling else "not known",
-        "kept frames": _kept(kept, config),
+        "kept": _kept(kept, config),
         "pixels": "as stored" if config.aspect == "pixels" else "square, as displayed",
     }
     if not config.preprocessing:
@@ -151,9 +151,9 @@ def _kept(kept: KeptKinds, config: StoreConfig) -> str:
     if kept.whole:
         low, high = min(kept.short_sides), max(kept.short_sides)
         sides = f"{low}" if low == high else f"{low} to {high}"
-        parts.append(f"whole pictures, short side {sides}: {count(len(kept.whole), 'video')}")
+        parts.append(f"frames as whole pictures, short side {sides}: {count(len(kept.whole), 'video')}")
     if kept.cut:
-        cut = f"{config.framing.words}, as the encoder saw them"
+        cut = f"frames as the encoder saw them, {config.framing.words}"
         parts.append(f"{cut}: {count(len(kept.cut), 'video')} (--renew-frames)")
     return "\n".join(parts)
 
