@@ -122,6 +122,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     for name in ("matrix", "t", "v"):
         np.save(folder / f"{name}.npy", scores)
+    write_features(folder)
     torch.save(load_file(DEMO_WEIGHTS), folder / "finetuned.pt")
     shutil.copytree(folder / "store", folder / "films.store")
     for name in ("a", "b"):
@@ -130,6 +131,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("captions.txt", "questions.txt"):
         (folder / name).write_text(lines)
     return home
+
+
+def write_features(folder: Path) -> None:
+    """Features that others made, of 512 numbers: a file per video, a matrix, and those of captions."""
+    rng = np.random.default_rng(0)
+    (folder / "features").mkdir()
+    for number in range(12):
+        np.savez(folder / f"features/v{number}.npz", features=rng.normal(size=(4, 512)).astype(np.float32))
+    for name in ("matrix512", "captions512"):
+        np.save(folder / f"{name}.npy", rng.normal(size=(12, 512)).astype(np.float32))
+    (folder / "rows.csv").write_text("\n".join(["video_id,seconds", *(f"v{n},0" for n in range(12))]))
+    (folder / "captions512.csv").write_text(
+        "\n".join(["video_id,caption", *(f"v{n},thing {n}" for n in range(12))])
+    )
 
 
 def write_msrvtt(folder: Path, *, num_train: int, num_test: int) -> None:

@@ -22,6 +22,8 @@ _PLACES = {
     "evaluate": "vtrcli.api",
     "evaluate_moments": "vtrcli.api",
     "search": "vtrcli.api",
+    "import_features": "vtrcli.api",
+    "export_features": "vtrcli.api",
     "load_run": "vtrcli.api",
     "encode_texts": "vtrcli.api",
     "load_split": "vtrcli.datasets.registry",
@@ -40,7 +42,9 @@ __all__ = [
     "encode_texts",
     "evaluate",
     "evaluate_moments",
+    "export_features",
     "extract",
+    "import_features",
     "load_run",
     "load_split",
     "search",
@@ -48,7 +52,17 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from vtrcli.api import encode_texts, evaluate, evaluate_moments, extract, load_run, search, train
+    from vtrcli.api import (
+        encode_texts,
+        evaluate,
+        evaluate_moments,
+        export_features,
+        extract,
+        import_features,
+        load_run,
+        search,
+        train,
+    )
     from vtrcli.datasets.registry import load_split
     from vtrcli.errors import VtrError
     from vtrcli.searching.filters import Filters

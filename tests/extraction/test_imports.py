@@ -204,6 +204,9 @@ def test_what_is_missing_or_does_not_fit_is_told_before_anything_is_written(
     ):
         with pytest.raises(InputError, match=words):
             import_features(path, store=tmp_path / "s", **HOW)
+    make_store(tmp_path / "extracted", {"v": np.ones((2, 8))}, dim=8)
+    with pytest.raises(InputError, match="is a feature store; features that are no store yet"):
+        import_features(tmp_path / "extracted", store=tmp_path / "s", **HOW)
     np.save(folder / "a.npy", ROWS)
     with pytest.raises(InputError, match=r"a.npy and .*a.npz are both features of 'a'"):
         import_features(folder, store=tmp_path / "s", **HOW)
@@ -300,3 +303,13 @@ def test_features_of_unknown_making_do_not_mix_with_extracted_ones(folder: Path,
         StoreError, match="has sampling mode rate, fps 0.5, min_frames 1, not mode rate, fps 2.0"
     ):
         import_features(folder, store=tmp_path / "s", fps=2.0, backbone="my-tower")
+
+
+def test_public_features_of_a_video_come_in_as_they_are(test_data: Path, tmp_path: Path) -> None:
+    """ViT-B/32 in half precision, five frames a second, one `.npy` per video."""
+    file = test_data / "features" / "v_GGSY1Qvo990_clip_vitb32_5fps.npy"
+    import_features(file, store=tmp_path / "s", fps=5, backbone="my-tower")
+    store, features = FeatureStore(tmp_path / "s"), np.load(file)
+    assert list(store.videos) == [file.stem] and len(features) > 80
+    assert np.array_equal(store.features(file.stem).astype(features.dtype), features)
+    assert store.timestamps(file.stem)[:3].tolist() == [0, np.float32(0.2), np.float32(0.4)]

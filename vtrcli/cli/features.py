@@ -24,7 +24,7 @@ from vtrcli.files import path_matcher
 
 EXPORT_EPILOG = "Example: [bold]vtr store export --as npz --store kitchen.store -o clip_features[/bold]"
 IMPORT_EPILOG = (
-    "Example: [bold]vtr store import clip_features --fps 0.5 --backbone ViT-B/32 --store qv.store[/bold]"
+    "Example: [bold]vtr store import features --fps 0.5 --backbone ViT-B/32 --store qv.store[/bold]"
 )
 MAX_SHOWN = 10
 

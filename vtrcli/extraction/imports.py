@@ -38,7 +38,7 @@ UNIT_TOLERANCE = 1e-2  # of the length of a row in float16 or float32
 MAX_SHOWN_NAMES = 3
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class ImportResult:
     """What came in.
 
@@ -61,6 +61,16 @@ class ImportResult:
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
+    def __repr__(self) -> str:
+        done = (
+            f"{self.num_imported:,} videos, {self.num_skipped:,} already there, {len(self.failures):,} failed"
+        )
+        return f"<ImportResult {str(self.store)!r}: {done}; {self.backbone.name}, {self.backbone.dim} dimensions>"
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row per video that could not be used: its path and why."""
+        return [failure.to_json() for failure in self.failures]
+
     def to_json(self) -> dict[str, Any]:
         """The keys of `vtr store import --json`."""
         counts = ("num_found", "num_imported", "num_skipped", "num_frames")
@@ -74,7 +84,7 @@ class ImportResult:
             **{name: getattr(self, name) for name in counts},
             "num_failed": len(self.failures),
             "seconds": round(self.seconds, 3),
-            "failures": [failure.to_json() for failure in self.failures],
+            "failures": self.table(),
             "notes": self.notes,
         }
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from vtrcli.errors import InputError, UsageError
 from vtrcli.store.arrays import ARRAY_SUFFIXES, BadArrayError, brief, read_arrays
-from vtrcli.store.config import MALFORMED
+from vtrcli.store.config import MALFORMED, is_store
 from vtrcli.text_files import decoded_lines
 
 ARCHIVE_FORMAT, ARCHIVE_VERSION = "vtr-export", 1
@@ -85,6 +85,12 @@ def open_archive(path: Path, *, table: Path | None = None, key: str | None = Non
             to_do="check the path",
         )
     names = (key,) if key else (FEATURES,)
+    if is_store(path):
+        raise InputError(
+            f"{path} is a feature store",
+            allowed="features that are no store yet",
+            to_do="use it as it is: --store takes it",
+        )
     if path.is_file():
         return _of_file(path, table, names)
     manifest = _manifest(path / MANIFEST)
