@@ -76,7 +76,9 @@ def main() -> None:
         folder = Path(name)
         # In a process of its own: what a child holds is counted from what its parent held when it began.
         sizes = {"num_videos": options.videos, "num_frames": options.frames, "dim": options.dim}
-        writer = multiprocessing.get_context("spawn").Process(target=write_archive, args=(folder,), kwargs=sizes)
+        writer = multiprocessing.get_context("spawn").Process(
+            target=write_archive, args=(folder,), kwargs=sizes
+        )
         writer.start()
         writer.join()
         print(f"{options.videos:,} videos x {options.frames} x {options.dim}\n   wall     processor  memory")

@@ -32,7 +32,7 @@ def imported(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's features, exported and imported; read only."""
     folder = tmp_path_factory.mktemp("imported")
     export_features(demo / "store", folder / "archive", layout="npz")
-    import_features(folder / "archive", store=folder / "store")
+    import_features(folder / "archive", folder / "store")
     return folder / "store"
 
 
@@ -161,7 +161,7 @@ def test_a_store_that_only_a_name_is_known_of_says_what_a_text_query_needs(
     (tmp_path / "f").mkdir()
     np.save(tmp_path / "f/a.npy", np.ones((2, 8), np.float32))
     np.save(tmp_path / "f/b.npy", np.eye(2, 8, dtype=np.float32))
-    import_features(tmp_path / "f", store=tmp_path / "s", fps=1, backbone="my-tower")
+    import_features(tmp_path / "f", tmp_path / "s", fps=1, backbone="my-tower")
     result = run("search", QUERY, "--store", str(tmp_path / "s"))
     assert result.exit_code == 4 and "ask with --like VIDEO" in result.stderr
     assert [

@@ -22,8 +22,8 @@ _PLACES = {
     "evaluate": "vtrcli.api",
     "evaluate_moments": "vtrcli.api",
     "search": "vtrcli.api",
-    "import_features": "vtrcli.api",
-    "export_features": "vtrcli.api",
+    "import_features": "vtrcli.extraction.imports",
+    "export_features": "vtrcli.store.exports",
     "load_run": "vtrcli.api",
     "encode_texts": "vtrcli.api",
     "load_split": "vtrcli.datasets.registry",
@@ -52,22 +52,14 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from vtrcli.api import (
-        encode_texts,
-        evaluate,
-        evaluate_moments,
-        export_features,
-        extract,
-        import_features,
-        load_run,
-        search,
-        train,
-    )
+    from vtrcli.api import encode_texts, evaluate, evaluate_moments, extract, load_run, search, train
     from vtrcli.datasets.registry import load_split
     from vtrcli.errors import VtrError
+    from vtrcli.extraction.imports import import_features
     from vtrcli.searching.filters import Filters
     from vtrcli.searching.query import Query
     from vtrcli.searching.searcher import Searcher
+    from vtrcli.store.exports import export_features
     from vtrcli.store.reader import FeatureStore
 
 

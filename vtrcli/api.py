@@ -6,7 +6,7 @@ names. From Python nothing is looked for: no vtr.toml, no newest run; what is no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationResult
     from vtrcli.evaluation.moments import MomentEvaluation, MomentInputs
     from vtrcli.extraction.extract import ExtractResult
-    from vtrcli.extraction.imports import ImportResult
     from vtrcli.model.heads import Head
     from vtrcli.model.runs import RunConfig
     from vtrcli.moments.metrics import AveragePrecision, First, WindowTies
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from vtrcli.searching.query import Query, SearchMethod, VideoScore
     from vtrcli.searching.results import SearchResult
     from vtrcli.searching.searcher import Searcher, StoresSearcher
-    from vtrcli.store.exports import Exported, Layout
     from vtrcli.text.streams import TaggerName
     from vtrcli.training.record import Display, TrainResult
     from vtrcli.video.graph import Aspect
@@ -459,51 +457,6 @@ def open_searcher(
         "on_progress": on_progress,
     }
     return Searcher(stores[0], **how) if len(stores) == 1 else StoresSearcher(stores, **how)
-
-
-def import_features(
-    archive: AnyPath,
-    store: AnyPath,
-    *,
-    backbone: str | None = None,
-    fps: float | None = None,
-    table: AnyPath | None = None,
-    key: str | None = None,
-    durations: AnyPath | None = None,
-) -> ImportResult:
-    """A store of features that others extracted; as `vtrcli.extraction.imports.import_features`."""
-    from vtrcli.extraction.imports import import_features as import_archive
-
-    return import_archive(
-        Path(archive),
-        store=Path(store),
-        backbone=backbone,
-        fps=fps,
-        table=None if table is None else Path(table),
-        key=key,
-        durations=None if durations is None else Path(durations),
-    )
-
-
-def export_features(
-    store: AnyPath,
-    folder: AnyPath,
-    *,
-    layout: Layout = "npz",
-    names: Mapping[str, str] | None = None,
-    **settings: Any,
-) -> Exported:
-    """Write a store's features into a new folder, for other programs.
-
-    Args:
-        layout: npz, npy or parquet.
-        names: per video id that is wanted the name that it gets; None: all, by their ids.
-        **settings: dtype, fps, is_unit and the others of `vtrcli.store.exports.export_features`, with its defaults and
-            errors.
-    """
-    from vtrcli.store.exports import export_features as export_archive
-
-    return export_archive(Path(store), Path(folder), layout=layout, names=names, **settings)
 
 
 def load_run(run: AnyPath, *, device: str = "cpu") -> tuple[Head, RunConfig]:

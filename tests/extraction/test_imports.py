@@ -55,7 +55,7 @@ def reasons(store: Path) -> dict[str, tuple[str, str]]:
 
 
 def test_a_file_per_video_of_every_kind(folder: Path, tmp_path: Path) -> None:
-    result = import_features(folder, store=tmp_path / "s", **HOW)
+    result = import_features(folder, tmp_path / "s", **HOW)
     store = FeatureStore(tmp_path / "s")
     assert list(store.videos) == ["a", "c", "d", "e", "f", "sub/b"]
     assert (result.num_imported, result.num_frames, result.failures) == (6, 36, [])
@@ -66,7 +66,7 @@ def test_a_file_per_video_of_every_kind(folder: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_empty(folder: Path, tmp_path: Path) -> None:
-    import_features(folder, store=tmp_path / "s", **HOW)
+    import_features(folder, tmp_path / "s", **HOW)
     record, config = FeatureStore(tmp_path / "s").videos["a"].record, read_config(tmp_path / "s")
     assert (record.path, record.fingerprint, record.codec, record.content) == ("", "", "", None)
     assert (record.num_bytes, record.mtime_ns, record.width, record.height) == (0, 0, 0, 0)
@@ -76,10 +76,10 @@ def test_what_is_not_known_is_empty(folder: Path, tmp_path: Path) -> None:
 
 
 def test_run_again_it_does_what_is_new_or_changed(folder: Path, tmp_path: Path) -> None:
-    import_features(folder, store=tmp_path / "s", **HOW)
+    import_features(folder, tmp_path / "s", **HOW)
     np.save(folder / "c.npy", ROWS + 1)
     np.save(folder / "new.npy", ROWS)
-    result = import_features(folder, store=tmp_path / "s", **HOW)
+    result = import_features(folder, tmp_path / "s", **HOW)
     assert (result.num_imported, result.num_skipped) == (2, 5)
     assert np.array_equal(FeatureStore(tmp_path / "s").features("c"), (ROWS + 1).astype(np.float16))
 
@@ -98,7 +98,7 @@ def test_a_bad_video_is_a_failure_and_the_others_go_on(folder: Path, tmp_path: P
     np.savez(folder / "others.npz", x=ROWS, y=ROWS)
     np.savez(folder / "late.npz", features=ROWS, timestamps=np.arange(5))
     (folder / "page.pt").write_text("<html>")
-    result = import_features(folder, store=tmp_path / "s", **HOW)
+    result = import_features(folder, tmp_path / "s", **HOW)
     assert (result.num_imported, len(result.failures)) == (6, 11)
     found = reasons(tmp_path / "s")
     assert found["nan.npy"] == ("not-finite", "NaN or infinity in its features")
@@ -112,7 +112,7 @@ def test_a_bad_video_is_a_failure_and_the_others_go_on(folder: Path, tmp_path: P
     assert found["late.npz"] == ("wrong-shape", "6 rows and times of shape [5]")
     assert found["cut.npy"][0] == found["page.pt"][0] == "corrupt"
     np.save(folder / "nan.npy", ROWS)
-    import_features(folder, store=tmp_path / "s", **HOW)
+    import_features(folder, tmp_path / "s", **HOW)
     assert "nan.npy" not in reasons(tmp_path / "s")  # mended: it is no failure any more
 
 
@@ -120,7 +120,7 @@ def test_fewer_and_more_rows_than_the_length_says_are_told(folder: Path, tmp_pat
     lengths = {"a": 12, "c": 30, "d": 4, "f": 11}
     lines = [json.dumps({"qid": 1, "vid": name, "duration": value}) for name, value in lengths.items()]
     (tmp_path / "val.jsonl").write_text("\n".join(lines))
-    result = import_features(folder, store=tmp_path / "s", durations=tmp_path / "val.jsonl", **HOW)
+    result = import_features(folder, tmp_path / "s", durations=tmp_path / "val.jsonl", **HOW)
     assert result.notes[:2] == [
         "fewer rows than the length says: c (1 in all)",
         "more rows than the length says; is --fps right?: d (1 in all)",
@@ -146,7 +146,7 @@ def test_a_matrix_with_a_table_of_ids_and_times(tmp_path: Path) -> None:
     np.save(tmp_path / "m.npy", ROWS)
     table = tmp_path / "m.csv"
     table.write_text('video_id,seconds\r\nx,0\r\nx,0.4\r\n"y,1",1\r\n"y,1",2\r\n"y,1",3\r\nz,0\r\n')
-    import_features(tmp_path / "m.npy", store=tmp_path / "s", table=table, backbone="my-tower")
+    import_features(tmp_path / "m.npy", tmp_path / "s", table=table, backbone="my-tower")
     store = FeatureStore(tmp_path / "s")
     assert {name: at.num_frames for name, at in store.videos.items()} == {"x": 2, "y,1": 3, "z": 1}
     assert np.array_equal(store.features("y,1"), HALVES[2:5])
@@ -159,7 +159,7 @@ def test_a_matrix_with_a_table_of_ids_and_times(tmp_path: Path) -> None:
     ):
         table.write_text(content)
         with pytest.raises(InputError) as caught:
-            import_features(tmp_path / "m.npy", store=tmp_path / "t", table=table, backbone="b", fps=1)
+            import_features(tmp_path / "m.npy", tmp_path / "t", table=table, backbone="b", fps=1)
         assert words in str(caught.value)
     assert not (tmp_path / "t").exists()
 
@@ -170,12 +170,12 @@ def test_parquet_of_others_is_read_row_by_row(tmp_path: Path) -> None:
 
     columns = {"vid": ["x"] * 4 + ["y"] * 2, "embedding": list(ROWS), "time": [0.0, 1, 2, 3, 0, 1]}
     parquet.write_table(pyarrow.table(columns), tmp_path / "f.parquet", row_group_size=3)
-    import_features(tmp_path / "f.parquet", store=tmp_path / "s", backbone="b")
+    import_features(tmp_path / "f.parquet", tmp_path / "s", backbone="b")
     store = FeatureStore(tmp_path / "s")
     assert np.array_equal(store.features("x"), HALVES[:4]) and store.timestamps("y").tolist() == [0, 1]
     parquet.write_table(pyarrow.table({"name": ["x"]}), tmp_path / "f.parquet")
     with pytest.raises(InputError, match="its columns are name; columns video_id, embedding"):
-        import_features(tmp_path / "f.parquet", store=tmp_path / "t", backbone="b")
+        import_features(tmp_path / "f.parquet", tmp_path / "t", backbone="b")
 
 
 def test_what_is_missing_or_does_not_fit_is_told_before_anything_is_written(
@@ -195,7 +195,7 @@ def test_what_is_missing_or_does_not_fit_is_told_before_anything_is_written(
         ({"fps": -1.0}, UsageError, "fps is -1.0"),
     ):
         with pytest.raises(error) as caught:
-            import_features(folder, store=tmp_path / "s", **{**HOW, **changes})
+            import_features(folder, tmp_path / "s", **{**HOW, **changes})
         assert words in str(caught.value)
     (tmp_path / "none").mkdir()
     for path, words in (
@@ -203,19 +203,19 @@ def test_what_is_missing_or_does_not_fit_is_told_before_anything_is_written(
         (tmp_path / "no", "no such file or folder"),
     ):
         with pytest.raises(InputError, match=words):
-            import_features(path, store=tmp_path / "s", **HOW)
+            import_features(path, tmp_path / "s", **HOW)
     make_store(tmp_path / "extracted", {"v": np.ones((2, 8))}, dim=8)
     with pytest.raises(InputError, match="is a feature store; features that are no store yet"):
-        import_features(tmp_path / "extracted", store=tmp_path / "s", **HOW)
+        import_features(tmp_path / "extracted", tmp_path / "s", **HOW)
     np.save(folder / "a.npy", ROWS)
     with pytest.raises(InputError, match=r"a.npy and .*a.npz are both features of 'a'"):
-        import_features(folder, store=tmp_path / "s", **HOW)
+        import_features(folder, tmp_path / "s", **HOW)
     assert not (tmp_path / "s").exists()
 
 
 def test_the_width_of_most_is_the_width_of_the_store(folder: Path, tmp_path: Path) -> None:
     np.save(folder / "0.npy", np.ones((6, 3), np.float32))
-    result = import_features(folder, store=tmp_path / "s", **HOW)
+    result = import_features(folder, tmp_path / "s", **HOW)
     assert (result.backbone.dim, result.num_imported, len(result.failures)) == (8, 6, 1)
 
 
@@ -276,9 +276,9 @@ def test_a_backbone_at_hand_is_itself_and_any_other_is_known_by_name_alone(tmp_p
     (tmp_path / "f").mkdir()
     demo = backbone_info("demo")
     np.save(tmp_path / "f/a.npy", np.ones((2, demo.dim), np.float32))
-    import_features(tmp_path / "f", store=tmp_path / "s", fps=1, backbone="demo")
+    import_features(tmp_path / "f", tmp_path / "s", fps=1, backbone="demo")
     assert read_config(tmp_path / "s").backbone == demo
-    import_features(tmp_path / "f", store=tmp_path / "t", fps=1, backbone="my-tower")
+    import_features(tmp_path / "f", tmp_path / "t", fps=1, backbone="my-tower")
     made_by = read_config(tmp_path / "t").backbone
     assert made_by.is_claimed and (made_by.name, made_by.dim) == ("my-tower", demo.dim)
     with pytest.raises(WeightsError) as caught:
@@ -295,20 +295,20 @@ def test_features_of_unknown_making_do_not_mix_with_extracted_ones(folder: Path,
     with pytest.raises(
         StoreError, match="holds features that vtr extracted; how these were made is not known"
     ):
-        import_features(folder, store=extracted, **HOW)
-    import_features(folder, store=tmp_path / "s", **HOW)
+        import_features(folder, extracted, **HOW)
+    import_features(folder, tmp_path / "s", **HOW)
     with pytest.raises(StoreError, match="holds imported features; how their frames were chosen"):
         api.extract(folder, tmp_path / "s")
     with pytest.raises(
         StoreError, match="has sampling mode rate, fps 0.5, min_frames 1, not mode rate, fps 2.0"
     ):
-        import_features(folder, store=tmp_path / "s", fps=2.0, backbone="my-tower")
+        import_features(folder, tmp_path / "s", fps=2.0, backbone="my-tower")
 
 
 def test_public_features_of_a_video_come_in_as_they_are(test_data: Path, tmp_path: Path) -> None:
     """ViT-B/32 in half precision, five frames a second, one `.npy` per video."""
     file = test_data / "features" / "v_GGSY1Qvo990_clip_vitb32_5fps.npy"
-    import_features(file, store=tmp_path / "s", fps=5, backbone="my-tower")
+    import_features(file, tmp_path / "s", fps=5, backbone="my-tower")
     store, features = FeatureStore(tmp_path / "s"), np.load(file)
     assert list(store.videos) == [file.stem] and len(features) > 80
     assert np.array_equal(store.features(file.stem).astype(features.dtype), features)

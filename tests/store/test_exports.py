@@ -161,7 +161,7 @@ def test_export_and_import_give_the_same_features_bit_for_bit(
         writer.add(make_record(video_id, duration_seconds=None, width=number), features, times)
     writer.flush()
     export_features(folder / "store", folder / "out", layout=layout, dtype=dtype)  # type: ignore[arg-type]
-    result = import_features(folder / "out", store=folder / "back")
+    result = import_features(folder / "out", folder / "back")
     assert (result.num_imported, result.failures) == (len(ids), [])
     ours, theirs = FeatureStore(folder / "store"), FeatureStore(folder / "back")
     assert set(theirs.videos) == set(ids) and theirs.config.backbone == ours.config.backbone
@@ -173,7 +173,7 @@ def test_export_and_import_give_the_same_features_bit_for_bit(
 
 def test_an_exported_archive_says_what_made_it(store: Path, tmp_path: Path) -> None:
     export_features(store, tmp_path / "out", layout="npz")
-    import_features(tmp_path / "out", store=tmp_path / "back")
+    import_features(tmp_path / "out", tmp_path / "back")
     back, config = read_config(tmp_path / "back"), read_config(store)
     assert (back.backbone, back.sampling, back.preprocessing) == (
         config.backbone,
@@ -182,7 +182,7 @@ def test_an_exported_archive_says_what_made_it(store: Path, tmp_path: Path) -> N
     )
     assert back.source is not None and back.source["kind"] == "imported"
     with pytest.raises(UsageError, match="--backbone other for features of tiny"):
-        import_features(tmp_path / "out", store=tmp_path / "back", backbone="other")
+        import_features(tmp_path / "out", tmp_path / "back", backbone="other")
     (tmp_path / "out/export.json").write_text(json.dumps({"format": "vtr-export", "version": 2}))
     with pytest.raises(InputError, match="has version 2; this vtr reads archives up to version 1"):
-        import_features(tmp_path / "out", store=tmp_path / "back")
+        import_features(tmp_path / "out", tmp_path / "back")

@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> Path:
     (tmp_path / "feats").mkdir()
     for number in range(12):
         np.save(tmp_path / f"feats/v{number}.npy", rng.normal(size=(3, DIM)).astype(np.float32))
-    import_features(tmp_path / "feats", store=tmp_path / "store", fps=1, backbone="my-tower")
+    import_features(tmp_path / "feats", tmp_path / "store", fps=1, backbone="my-tower")
     return tmp_path / "store"
 
 
@@ -131,7 +131,7 @@ def test_what_is_exported_comes_back_bit_for_bit(demo: Path, layout: str, tmp_pa
     how = {"dataset": "csv", "annotations": demo}
     vtr.evaluate(store=demo / "store", **how)  # type: ignore[arg-type]
     export_features(demo / "store", tmp_path / "videos", layout="npz")
-    import_features(tmp_path / "videos", store=tmp_path / "store")
+    import_features(tmp_path / "videos", tmp_path / "store")
     done = export_captions(
         demo / "store", tmp_path / "text", layout=layout, dtype="float32", splits=["test"], **how
     )  # type: ignore[arg-type]

@@ -220,7 +220,7 @@ def import_command(
     with ProgressBar(unit="videos", quiet=quiet or json_output, transient=True) as bar:
         result = import_features(
             path,
-            store=store,
+            store,
             backbone=backbone,
             fps=fps,
             table=table,

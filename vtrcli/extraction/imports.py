@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +91,14 @@ class ImportResult:
 
 
 def import_features(
-    path: Path,
+    archive: str | PathLike[str],
+    store: str | PathLike[str],
     *,
-    store: Path,
     backbone: str | None = None,
     fps: float | None = None,
-    table: Path | None = None,
+    table: str | PathLike[str] | None = None,
     key: str | None = None,
-    durations: Path | None = None,
+    durations: str | PathLike[str] | None = None,
     on_progress: Callable[[int, int | None], None] = lambda num_done, total: None,
 ) -> ImportResult:
     """Put the features of an archive into a store. Run again, it does what is new or changed.
@@ -106,7 +107,7 @@ def import_features(
     go on. Times are those of the archive; where it has none, row i is the frame at i / `fps` seconds.
 
     Args:
-        path: a folder with a .npz, .npy, .pt or .safetensors per video; a matrix with a `table`; Parquet; or what
+        archive: a folder with a .npz, .npy, .pt or .safetensors per video; a matrix with a `table`; Parquet; or what
             `vtr store export` wrote.
         backbone: what made them, see `families.said_to_be`; None: what an export says.
         key: name of the array, where files hold several.
@@ -120,9 +121,10 @@ def import_features(
         WeightsError: weights of this backbone are there and cannot be read.
     """
     started = time.monotonic()
-    archive = open_archive(path, table=table, key=key)
-    known = {} if durations is None else read_durations(durations)
-    probed = _Probed(archive)
+    path, store = Path(archive), Path(store)
+    opened = open_archive(path, table=None if table is None else Path(table), key=key)
+    known = {} if durations is None else read_durations(Path(durations))
+    probed = _Probed(opened)
     sampling = {} if fps is None else Rate(fps=fps, min_frames=1).to_json()
     if not probed.has_times and fps is None:
         raise UsageError(
@@ -130,11 +132,11 @@ def import_features(
             allowed="the rate at which they were taken, such as --fps 0.5 for one every 2 s",
             to_do="add --fps",
         )
-    config = _config(archive, backbone, probed, sampling)
+    config = _config(opened, backbone, probed, sampling)
     result = ImportResult(store=store, backbone=config.backbone, dtype=probed.dtype, is_unit=probed.is_unit)
     _require_place(store, config)
     with writing(store, config):
-        run = _Run(store, config, archive, fps=fps, durations=known, result=result)
+        run = _Run(store, config, opened, fps=fps, durations=known, result=result)
         run.all(on_progress)
         merge_small(store)
     if result.failures and not result.num_imported and not result.num_skipped:

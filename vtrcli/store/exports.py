@@ -71,10 +71,10 @@ class _Video:
 
 
 def export_features(
-    store: Path,
-    folder: Path,
+    store: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
     *,
-    layout: Layout,
+    layout: Layout = "npz",
     names: Mapping[str, str] | None = None,
     dtype: Dtype = "float16",
     fps: float | None = None,
@@ -98,7 +98,7 @@ def export_features(
         UsageError: Parquet without its package.
         StoreError: no store, a damaged one, or the folder cannot be written.
     """
-    opened = FeatureStore(store)
+    opened, folder = FeatureStore(store), Path(folder)
     chosen = names if names is not None else {video_id: video_id for video_id in opened.videos}
     if not chosen:
         raise InputError(
