@@ -98,7 +98,8 @@ def export_features(
         UsageError: Parquet without its package.
         StoreError: no store, a damaged one, or the folder cannot be written.
     """
-    opened, folder = FeatureStore(store), Path(folder)
+    store, folder = Path(store), Path(folder)
+    opened = FeatureStore(store)
     chosen = names if names is not None else {video_id: video_id for video_id in opened.videos}
     if not chosen:
         raise InputError(
