@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-all lint resolve format docs clean
+.PHONY: demo test test-all lint resolve interop format docs clean
 
 demo: $(STAMP)
 	$(BIN)/vtr demo --out demo
@@ -29,6 +29,10 @@ resolve: $(STAMP)
 	    --constraint constraints.txt --all-extras pyproject.toml --output-file /dev/null || exit 1; \
 	  echo "the constraints resolve on Python $$version"; \
 	done
+
+# The evaluators that the tests compare numbers with: half a minute and a gigabyte.
+interop: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[interop]"
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

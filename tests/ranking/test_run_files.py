@@ -132,7 +132,7 @@ def test_grades_are_cut_where_it_is_said(tmp_path: Path) -> None:
     qrels = "q0 0 v0 1\nq0 0 v1 2\nq1 0 v2 0\nq1 0 v1 1\n"
     both = read(tmp_path, lines(RUN), qrels=qrels)
     assert (both.query_ids, both.truth.num_texts, len(both.truth.video_index)) == (("q0", "q1"), 2, 3)
-    assert both.grades.tolist() == [1, 2, 1]
+    assert both.truth.grades.tolist() == [1, 2, 1]
     high = read(tmp_path, lines(RUN), qrels=qrels, relevant_from=2)
     assert (high.query_ids, len(high.truth.video_index)) == (("q0",), 1)
     assert high.notes == ("1 queries of the qrels have no item of grade 2 or more and were left out: q1",)

@@ -109,6 +109,14 @@ def command(
         "--save-similarities", "Write the matrix as .npy; --similarities reads it with its truth."
     ),
     save_ranks: Path | None = opt("--save-ranks", "Write what every query got as JSON, for `vtr compare`."),
+    save_run: Path | None = opt("--save-run", "Write the plain scores as a run: .trec (TREC), .json (ranx)."),
+    save_qrels: Path | None = opt(
+        "--save-qrels", "Write the truth beside it: .trec, .tsv (BEIR), .json (ranx)."
+    ),
+    top: int | None = opt("--top", "Videos that --save-run lists for a text.", shown="all", min=1),
+    save_mteb: Path | None = opt("--save-mteb DIR", "Write mteb's TaskResult, a file per direction."),
+    table: Path | None = opt("--table", "Write the table as .tex, .md or .csv."),
+    metrics: str | None = opt("--metrics", "More metrics: nDCG@10,AP,RR,P@5,Recall@5,Success@5"),
     memory: float = opt("--memory", "Gigabytes for blocks in work.", default=1.0, min=0.01, max=100_000),
     bootstrap: int = opt("--bootstrap", "Resamples for the intervals; 0: none.", default=1000, min=0),
     seed: int = opt("--seed", "Of resampling and shuffling.", default=0, min=0, max=options.MAX_SEED),
@@ -125,7 +133,7 @@ def command(
 
     With --moments the windows inside the videos: anybody's predictions against a truth, or what the store answers.
     """
-    for path in (report, save_ranks, save_similarities, save_moments):
+    for path in (report, save_ranks, save_similarities, save_moments, save_run, save_qrels, save_mteb, table):
         options.require_folder_of(path)
     about: dict[str, Any]
     if predictions is not None:
@@ -162,6 +170,8 @@ def command(
             print_moments(moments, quiet=quiet)
         return
     refuse_moment_options(context)
+    require_formats(context, save_run=save_run, save_qrels=save_qrels, table=table)
+    shown = [name for name in (metrics or "").split(",") if name.strip()]
     ties = chosen_ties(ties, of_moments=False)
     methods = [*(["dsl"] if dsl else []), *(method or [])]
     of_run = bool(trec or qrels or relevant_from is not None or num_videos)
@@ -204,6 +214,7 @@ def command(
         arrival_sizes=tuple(int(value) for value in to_numbers(arrivals, option="--arrivals", whole=True)),
         sweep_temperatures=to_numbers(DEFAULT_SWEEP if sweep == "all" else sweep, option="--sweep"),
         num_bootstrap=bootstrap,
+        metrics=(*shown, *(mteb_metrics() if save_mteb else ())),
         memory_bytes=int(memory * 1e9),
         seed=seed,
         **about,
@@ -220,10 +231,62 @@ def command(
         from vtrcli.evaluation.report.page import write_report
 
         write_report(result, report)
+    if save_run or save_qrels or save_mteb or table:
+        save(result, run=save_run, top=top, qrels=save_qrels, mteb=save_mteb, table=table, metrics=shown)
     if json_output:
         print_json(NAME, result.to_json())
     else:
-        print_result(result, quiet=quiet)
+        print_result(result, metrics=shown, quiet=quiet)
+
+
+def require_formats(
+    context: typer.Context, *, save_run: Path | None, save_qrels: Path | None, table: Path | None
+) -> None:
+    """Raise UsageError for a file whose ending is no format, and for --top that would change nothing."""
+    from vtrcli.evaluation import exchange, tables
+
+    for path, option, known in (
+        (save_run, "--save-run", exchange.RUN_SUFFIXES),
+        (save_qrels, "--save-qrels", exchange.QRELS_SUFFIXES),
+        (table, "--table", tables.SUFFIXES),
+    ):
+        if path is not None:
+            exchange.require_suffix(path, option=option, known=known)
+    if options.was_typed(context, "top") and save_run is None:
+        raise UsageError(
+            "--top without --save-run", allowed="it cuts the run that is written", to_do="add --save-run FILE"
+        )
+
+
+def mteb_metrics() -> tuple[str, ...]:
+    """Those that a TaskResult holds."""
+    from vtrcli.evaluation.exchange import MTEB_METRICS
+
+    return MTEB_METRICS
+
+
+def save(
+    result: EvaluationResult,
+    *,
+    run: Path | None,
+    top: int | None,
+    qrels: Path | None,
+    mteb: Path | None,
+    table: Path | None,
+    metrics: list[str],
+) -> None:
+    """Write what others read."""
+    from vtrcli.evaluation.exchange import write_mteb, write_qrels, write_run
+    from vtrcli.evaluation.tables import write_table
+
+    if run:
+        write_run(result.inputs, run, top=top)
+    if qrels:
+        write_qrels(result.inputs, qrels)
+    if mteb:
+        write_mteb(result, mteb)
+    if table:
+        write_table(result, table, metrics=metrics)
 
 
 def refuse_moment_options(context: typer.Context) -> None:
@@ -262,7 +325,7 @@ def refuse_idle_options(
             )
 
 
-def print_result(result: EvaluationResult, *, quiet: bool) -> None:
+def print_result(result: EvaluationResult, *, metrics: list[str], quiet: bool) -> None:
     """What was evaluated, the table, and the tables of arrivals and sweep where they were asked for."""
     from vtrcli.evaluation.evaluate import SCALE_WORDS
 
@@ -280,6 +343,8 @@ def print_result(result: EvaluationResult, *, quiet: bool) -> None:
         quiet=quiet,
     )
     _print_table(result.evaluations, has_several=inputs.truth.has_several_texts)
+    if metrics:
+        _print_metrics(result.evaluations, metrics)
     for line in _meanings(result):
         say(line, quiet=quiet)
     for (method, direction), rows in result.arrivals.items():
@@ -322,6 +387,21 @@ def _meanings(result: EvaluationResult) -> list[str]:
         elif num < first.t2v.num_queries:
             lines.append(f"intervals resample {count(num, 'video')} with all their captions")
     return lines
+
+
+def _print_metrics(evaluations: tuple[Evaluation, ...], metrics: list[str]) -> None:
+    """A table of their own: numbers from 0 to 1 beside per cents would be misread."""
+    from vtrcli.ranking.gains import Metric
+
+    names = [str(Metric.parse(name)) for name in metrics]
+    rows = [
+        (direction, evaluation.method, *(f"{found.more[name]:.4f}" for name in names))
+        for direction in ("t2v", "v2t")
+        for evaluation in evaluations
+        if (found := evaluation.t2v if direction == "t2v" else evaluation.v2t) is not None
+    ]
+    stdout().print()
+    print_columns([Column(""), Column("method"), *(Column(name, is_right=True) for name in names)], rows)
 
 
 def _print_table(evaluations: tuple[Evaluation, ...], *, has_several: bool) -> None:

@@ -19,7 +19,8 @@ MOMENTS = "Moments"  # a panel of the help
 # What ranks whole videos, and would change nothing here.
 _OF_RANKS = (
     "similarities text_vectors video_vectors text_to_video dsl method temperature logit_scale bank k alpha v2t_over "
-    "arrivals sweep save_similarities memory trec qrels relevant_from num_videos"
+    "arrivals sweep save_similarities memory trec qrels relevant_from num_videos "
+    "save_run save_qrels top save_mteb table metrics"
 ).split()
 _OF_STORE = "run corpus tagger max_tokens device".split()
 _PARTS = {

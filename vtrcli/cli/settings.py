@@ -49,8 +49,10 @@ ONLY_TYPED = {
     "token": "it is a secret, which a file that is passed on would give away",
     "report": "a file of that name is overwritten",
     "save_ranks": "a file of that name is overwritten",
-    "save_similarities": "a file of that name is overwritten",
-    "save_moments": "a file of that name is overwritten",
+    **dict.fromkeys(
+        ("save_similarities", "save_moments", "save_run", "save_qrels", "save_mteb", "table"),
+        "a file of that name is overwritten",
+    ),
 }
 # Words that win over a file of that name.
 WORDS = frozenset({"none", "test", "train", "demo"})

@@ -5,7 +5,6 @@ A result's ranks, query by query, can be kept in a file (`write_ranks`), so that
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,10 @@ from typing import Any, Literal
 import numpy as np
 
 from vtrcli.errors import InputError
+from vtrcli.evaluation.protocol import protocol_of
 from vtrcli.files import write_whole
 from vtrcli.ranking.evaluate import Arrival, Evaluation, arrivals, evaluate, sweep
+from vtrcli.ranking.gains import Metric
 from vtrcli.ranking.methods import (
     DEFAULT_ALPHA,
     DEFAULT_TEMPERATURE,
@@ -63,9 +64,9 @@ class EvaluationInputs:
     `max_tokens`: how much of a text was read (None: not known, or all that CLIP reads). `texts` and `caption_ids` (of
     the data set) in the order of the rows, `video_ids` in that of the columns; `categories` by video id; `bank` holds
     scores of other texts with the same videos; `logit_scale` and, of one that was trained with a sigmoid, `logit_bias`
-    are the model's own, where they are known; `grades` int64 [num_pairs] are those of the truth's pairs, cut at
-    `relevant_from`, where qrels gave them; `unread` is what of the texts the model does not read; `notes` are
-    sentences for the user.
+    are the model's own, where they are known; `relevant_from` is where the grades of qrels were cut; `system` is what
+    of `protocol.SYSTEM` is known; `unread` is what of the texts the model does not read; `notes` are sentences for
+    the user.
     """
 
     source: ScoreSource
@@ -83,8 +84,8 @@ class EvaluationInputs:
     logit_scale: float | None = None
     logit_bias: float | None = None
     unread: Unread | None = None
-    grades: np.ndarray | None = None
     relevant_from: int | None = None
+    system: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -110,6 +111,7 @@ class EvaluationSettings:
     arrival_sizes: tuple[int, ...] = ()
     sweep_temperatures: tuple[float, ...] = ()
     num_bootstrap: int = DEFAULT_NUM_BOOTSTRAP
+    metrics: tuple[str, ...] = ()
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     seed: int = 0
 
@@ -118,6 +120,8 @@ class EvaluationSettings:
             Settings(temperature=temperature, alpha=self.alpha)
         for method in self.methods:
             Settings(method=method)
+        for metric in self.metrics:
+            Metric.parse(metric)
 
 
 @dataclass(frozen=True, repr=False)
@@ -150,6 +154,25 @@ class EvaluationResult:
         """One row per method and direction, the `results` of `vtr eval --json`; `pandas.DataFrame` takes it."""
         return [row for evaluation in self.evaluations for row in evaluation.to_json()]
 
+    def protocol(self) -> dict[str, Any]:
+        """What the numbers rest on (`vtrcli.evaluation.protocol`), with its `fingerprint`."""
+        inputs, options, plain = self.inputs, self.options, self.evaluations[0]
+        known = {name: getattr(inputs, name) for name in ("dataset", "split", "relevant_from", "max_tokens")}
+        methods = [row for row in self.evaluations if row.method != "none"]
+        return protocol_of(
+            inputs.source,
+            inputs.truth,
+            caption_ids=inputs.caption_ids,
+            texts=inputs.texts,
+            known={
+                **known,
+                **inputs.system,
+                "ties": options.ties,
+                "v2t_over": plain.v2t.over if plain.v2t else None,
+                "corrections": [_in_words(row) for row in methods],
+            },
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The keys of `vtr eval --json`."""
         first = self.evaluations[0]
@@ -169,6 +192,7 @@ class EvaluationResult:
             **(self.inputs.unread.to_json() if self.inputs.unread else {}),
             "results": self.table(),
             "notes": list(self.notes),
+            "protocol": self.protocol(),
         }
         if self.arrivals:
             body["arrivals"] = [
@@ -180,6 +204,13 @@ class EvaluationResult:
             swept = (evaluation for rows in self.sweeps.values() for evaluation in rows)
             body["sweep"] = [row for evaluation in swept for row in evaluation.to_json()]
         return body
+
+
+def _in_words(evaluation: Evaluation) -> str:
+    numbers = {"T": evaluation.temperature, "alpha": evaluation.alpha}
+    return " ".join(
+        [row_name(evaluation), *(f"{name} {value:g}" for name, value in numbers.items() if value is not None)]
+    )
 
 
 def _arrival_json(arrival: Arrival) -> dict[str, Any]:
@@ -199,18 +230,19 @@ def evaluate_inputs(inputs: EvaluationInputs, options: EvaluationSettings) -> Ev
     Raises:
         InputError, UsageError: scores or numbers that cannot be used.
     """
-    source, truth, num_bootstrap = inputs.source, inputs.truth, options.num_bootstrap
+    source, truth = inputs.source, inputs.truth
     common: dict[str, Any] = {
         name: getattr(options, name) for name in ("v2t_over", "ties", "memory_bytes", "seed")
     }
     common["logit_scale"] = inputs.logit_scale if options.logit_scale is None else options.logit_scale
+    asked: dict[str, Any] = {"num_bootstrap": options.num_bootstrap, "metrics": options.metrics}
     numbers: dict[str, Any] = {"temperature": options.temperature, "k": options.k, "alpha": options.alpha}
     methods = [method for method in dict.fromkeys(options.methods) if method != "none"]
     banks = (None,) if inputs.bank is None else (None, inputs.bank)
     directions: tuple[Direction, ...] = ("t2v", "v2t")
-    evaluations = [evaluate(source, truth, num_bootstrap=num_bootstrap, **common)]
+    evaluations = [evaluate(source, truth, **asked, **common)]
     evaluations += [
-        evaluate(source, truth, method=method, bank=bank, num_bootstrap=num_bootstrap, **numbers, **common)
+        evaluate(source, truth, method=method, bank=bank, **asked, **numbers, **common)
         for method in methods
         for bank in banks
     ]
@@ -276,7 +308,8 @@ class RanksFile:
     """Rows, and what tells whether two files are about the same queries.
 
     `query_ids` per direction (empty where they are not known); `queries` and `truth` are hashes, of ids with texts and
-    of which video belongs to which text; None where it is not known (`truth`: in files of older versions).
+    of which video belongs to which text; None where it is not known (`truth`: in files of older versions);
+    `protocol` is what the ranks rest on, empty in files of older versions.
     """
 
     path: Path
@@ -285,6 +318,7 @@ class RanksFile:
     query_ids: Mapping[str, Sequence[str]]
     queries: str | None
     truth: str | None
+    protocol: Mapping[str, Any]
 
 
 def row_name(evaluation: Evaluation) -> str:
@@ -309,17 +343,16 @@ def write_ranks(result: EvaluationResult, path: Path) -> None:
         for metrics in (evaluation.t2v, evaluation.v2t)
         if metrics is not None
     ]
-    inputs, truth = result.inputs, result.inputs.truth
-    pairs = np.stack([truth.text_index, truth.video_index], axis=1).astype("<i8")
-    named = [f"{name}\0{text}\0" for name, text in zip(inputs.caption_ids, inputs.texts, strict=False)]
+    inputs, protocol = result.inputs, result.protocol()
     body = {
         "format": RANKS_FORMAT,
         "version": 1,
         "model": inputs.model,
         "ties": result.options.ties,
         "query_ids": _query_ids(inputs),
-        "queries": _sha256("".join(named).encode("utf-8", "surrogatepass")) if named else None,
-        "truth": _sha256(f"{truth.num_texts} {truth.num_videos} ".encode() + pairs.tobytes()),
+        "queries": protocol["captions"],
+        "truth": protocol["truth"],
+        "protocol": protocol,
         "rows": rows,
     }
     write_whole(path, json.dumps(body).encode())
@@ -335,10 +368,6 @@ def _query_ids(inputs: EvaluationInputs) -> dict[str, list[str]]:
     return {"t2v": list(inputs.caption_ids), "v2t": [name.rpartition("#")[0] or name for name in videos]}
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
 def read_ranks(path: Path) -> RanksFile:
     """Read what `write_ranks` wrote.
 
@@ -351,7 +380,15 @@ def read_ranks(path: Path) -> RanksFile:
             raise ValueError("it holds no ranks")
         rows = tuple(_saved(row, body["ties"]) for row in body["rows"])
         ids = {str(way): [str(name) for name in names] for way, names in body.get("query_ids", {}).items()}
-        return RanksFile(path, body["ties"], rows, ids, body.get("queries"), body.get("truth"))
+        return RanksFile(
+            path,
+            body["ties"],
+            rows,
+            ids,
+            body.get("queries"),
+            body.get("truth"),
+            dict(body.get("protocol") or {}),
+        )
     except FileNotFoundError:
         raise _unreadable(path, "it is not there") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:

@@ -13,6 +13,7 @@ import numpy as np
 
 from vtrcli.errors import InputError
 from vtrcli.evaluation.evaluate import EvaluationInputs
+from vtrcli.evaluation.protocol import system_of_store
 from vtrcli.files import replacing, write_whole
 from vtrcli.ranking.files import read_similarities, read_text_to_video
 from vtrcli.ranking.listed import ListedScores
@@ -164,7 +165,6 @@ def from_run(
         texts=tuple(folder.queries[name] for name in read.query_ids) if folder else (),
         caption_ids=read.query_ids,
         video_ids=read.video_ids,
-        grades=read.grades,
         relevant_from=cut,
         notes=(
             *([f"grades are {grades[0]} to {grades[-1]}; right is what has {cut} or more"] if graded else []),
@@ -265,6 +265,9 @@ def from_store(
         store=opened,
         bank=model_scores(model, model.texts(cache.rows(bank_texts)), videos) if bank_texts else None,
         logit_scale=model.logit_scale(opened),
+        system=system_of_store(
+            opened.config, model.config if isinstance(model, TrainedRun) else None, tagger=tagger_id
+        ),
         logit_bias=model.logit_bias(opened) if isinstance(model, MeanVectors) else None,
         unread=not_read,
         notes=(*_missing_note(joined), *not_read.notes, *_limit_note(limit, text_limit(dataset), dataset)),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vtrcli.errors import InputError, UsageError
+from vtrcli.ranking.gains import mean_values
 from vtrcli.ranking.listed import ListedScores
 from vtrcli.ranking.methods import (
     CLIP_LOGIT_SPREAD,
@@ -21,6 +22,7 @@ from vtrcli.ranking.methods import (
     DEFAULT_TEMPERATURE,
     LOGIT_SPREADS,
     METHODS,
+    Correction,
     FoundScale,
     MethodName,
     ScaleOrigin,
@@ -113,6 +115,7 @@ def evaluate(
     v2t_over: Over | None = None,
     ties: Ties = "average",
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    metrics: Sequence[str] = (),
     num_bootstrap: int = DEFAULT_NUM_BOOTSTRAP,
     seed: int = 0,
 ) -> Evaluation:
@@ -129,6 +132,7 @@ def evaluate(
         video_bank: scores [num_texts, num_bank_videos] of the test texts with other videos, for v2t.
         v2t_over: what v2t ranks: `videos`, each by its best caption (CLIP4Clip, X-CLIP, X-Pool, TS2-Net), or
             `captions`; None: videos where a video has several. Captions are corrected, then the best is taken.
+        metrics: others, by the names of `gains.Metric`; for v2t over captions.
         memory_bytes: for the blocks in work, beside the inputs and a few numbers per text and video.
 
     Raises:
@@ -147,7 +151,7 @@ def evaluate(
     banks = {} if method == "none" else _banks(source, settings, texts=bank, videos=video_bank)
     directions: tuple[Direction, ...] = tuple(banks) or ("t2v", "v2t")
     over: dict[Direction, Over] = {"t2v": "videos", "v2t": resolve_over(truth, v2t_over)}
-    counts = _count(
+    counts, more = _count(
         source,
         truth,
         settings,
@@ -155,9 +159,11 @@ def evaluate(
         memory_bytes=memory_bytes,
         banks={direction: banks.get(direction) for direction in directions},
         over_videos=over["v2t"] == "videos",
+        metrics=metrics,
+        ties=ties,
     )
     clusters = dict(zip(("t2v", "v2t"), truth.clusters(), strict=True))
-    metrics = {
+    rows = {
         direction: metrics_from_ranks(
             counted.ranks(ties),
             direction=direction,
@@ -165,6 +171,7 @@ def evaluate(
             num_tied=counted.num_tied,
             is_listed=counted.is_listed,
             clusters=clusters[direction],
+            more=more[direction],
             ties=ties,
             num_bootstrap=num_bootstrap,
             seed=seed,
@@ -181,8 +188,8 @@ def evaluate(
         ties=ties,
         num_texts=truth.num_texts,
         num_videos=truth.num_videos,
-        t2v=metrics["t2v"],
-        v2t=metrics.get("v2t"),
+        t2v=rows["t2v"],
+        v2t=rows.get("v2t"),
         warnings=(
             *_left_out(truth),
             *_about_banks(truth, settings, banks),
@@ -313,17 +320,22 @@ def _count(
     memory_bytes: int,
     banks: Mapping[Direction, ScoreSource | None],
     over_videos: bool,
-) -> dict[Direction, RankCounts]:
-    """Rank counts for the directions of `banks`; queries in the order of the truth's texts and `videos_with_text`."""
+    metrics: Sequence[str],
+    ties: Ties,
+) -> tuple[dict[Direction, RankCounts], dict[Direction, dict[str, float]]]:
+    """Rank counts for the directions of `banks`; queries in the order of the truth's texts and `videos_with_text`. And
+    the other metrics, where any were asked for."""
     if isinstance(source, ListedScores):
-        return {"t2v": count_listed_ranks(source, truth.text_index, truth.video_index)}
+        listed = count_listed_ranks(source, truth.text_index, truth.video_index)
+        right = (truth.text_index, truth.video_index, truth.grades)
+        return {"t2v": listed}, {"t2v": mean_values(source, right, Correction(), metrics, ties=ties, edge=1)}
     edge = tile_edge(source, memory_bytes=memory_bytes)
     order = truth.texts_by_video()
     in_order = bool((order[1:] > order[:-1]).all())
     if not in_order:
         source, truth = TakenTexts(source, order), truth.take_texts(order)
     source = held(source, edge=edge, memory_bytes=memory_bytes)
-    counts = {}
+    counts, more = {}, {}
     for direction, bank in banks.items():
         scores, groups, pairs = source, None, (truth.text_index, truth.video_index)
         if direction == "v2t":
@@ -333,9 +345,10 @@ def _count(
                 bank = Transposed(bank if in_order else TakenTexts(bank, order))
         found = correction(scores, settings, logit_scale=logit_scale, edge=edge, bank=bank)
         counts[direction] = count_ranks(scores, *pairs, found, edge=edge, groups=groups)
+        more[direction] = mean_values(scores, (*pairs, truth.grades), found, metrics, ties=ties, edge=edge)
     if "t2v" in counts and not in_order:
         counts["t2v"] = counts["t2v"].take(np.argsort(order))
-    return counts
+    return counts, more
 
 
 def _needs_all_scores(source: ListedScores, method: MethodName) -> InputError:

@@ -6,6 +6,7 @@ seeded, and exact where a resample can be counted instead of drawn. Without clus
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any, Literal
@@ -39,6 +40,7 @@ class DirectionMetrics:
         num_ties: queries whose best correct item shares its score with an incorrect one.
         num_unlisted: of a run that lists the best items only, queries without a correct item in their list: they rank
             last, level with all that is not listed; None: every item has a score.
+        more: name -> value, 0 to 1, of the metrics of `gains` that were asked for; for v2t over captions.
         recall: k -> percent of queries whose best correct item is among the first k.
         recall_ci95: k -> (low, high) in percent; empty when no interval was asked for, or when there are fewer than
             `MIN_CLUSTERS` clusters.
@@ -63,6 +65,7 @@ class DirectionMetrics:
     num_tied: np.ndarray = field(repr=False)
     clusters: np.ndarray = field(repr=False)
     num_unlisted: int | None = None
+    more: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The keys of `vtr eval --json` that belong to one direction."""
@@ -82,6 +85,7 @@ class DirectionMetrics:
             "MRR": round(self.mrr, 6),
             **intervals,
             **({} if self.num_unlisted is None else {"num_unlisted": self.num_unlisted}),
+            **{name: round(value, 6) for name, value in self.more.items()},
         }
 
 
@@ -93,6 +97,7 @@ def metrics_from_ranks(
     num_tied: np.ndarray | None = None,
     is_listed: np.ndarray | None = None,
     clusters: np.ndarray | None = None,
+    more: Mapping[str, float] | None = None,
     ties: Ties = "average",
     num_bootstrap: int = DEFAULT_NUM_BOOTSTRAP,
     seed: int = 0,
@@ -106,6 +111,7 @@ def metrics_from_ranks(
         is_listed: bool [num_queries], of a run that lists the best items only; None: every item has a score.
         clusters: int [num_queries], equal for queries that depend on each other (the captions of a video); None: each
             query stands alone.
+        more: other metrics, for the row.
         num_bootstrap: resamples of the clusters for the 95 % intervals; 0: no intervals.
     """
     ranks = np.asarray(ranks, dtype=np.float64)
@@ -129,6 +135,7 @@ def metrics_from_ranks(
         num_tied=tied,
         clusters=own,
         num_unlisted=None if is_listed is None else int(np.count_nonzero(~is_listed)),
+        more=more or {},
     )
 
 

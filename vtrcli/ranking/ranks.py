@@ -70,7 +70,7 @@ def count_ranks(
             are one group, and nothing else is in it.
     """
     num_queries = source.shape[0]
-    scores = _pair_scores(source, queries, items, edge=edge)
+    scores = pair_scores(source, queries, items, edge=edge)
     scores = correction.of_pairs(scores, queries, items)
     best = np.full(num_queries, -np.inf, scores.dtype)
     np.maximum.at(best, queries, scores)
@@ -122,7 +122,7 @@ def count_listed_ranks(source: ListedScores, queries: np.ndarray, items: np.ndar
     return RankCounts(above, level, best > -np.inf).take(np.flatnonzero(asked))
 
 
-def _pair_scores(source: ScoreSource, queries: np.ndarray, items: np.ndarray, *, edge: int) -> np.ndarray:
+def pair_scores(source: ScoreSource, queries: np.ndarray, items: np.ndarray, *, edge: int) -> np.ndarray:
     """Plain scores [num_pairs], each from its own square of the grid."""
     scores = np.empty(len(queries), source.dtype)
     for row, column, pairs in _pairs_by_square(queries, items, edge=edge):

@@ -32,7 +32,6 @@ class RunFile:
 
     scores: ListedScores
     truth: Truth
-    grades: np.ndarray
     query_ids: tuple[str, ...]
     video_ids: tuple[str, ...]
     notes: tuple[str, ...]
@@ -107,8 +106,8 @@ def read_run(
     pairs = np.array(
         [(query_number[one.query_id], videos[one.item_id.encode()]) for one in positive], np.int64
     )
-    truth = Truth.from_pairs(pairs, num_texts=len(query_ids), num_videos=size)
-    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    grades = np.array([one.grade for one in positive], np.int64)
+    truth = Truth.from_pairs(pairs, num_texts=len(query_ids), num_videos=size, grades=grades)
     names = [*video_ids, *(f"#{number}" for number in range(len(video_ids), size))]
     anywhere = scores.listed_videos(name=str(path), text_ids=query_ids, video_ids=names)
     unjudged = _decoded(queries, path)[len(query_ids) :]
@@ -125,7 +124,6 @@ def read_run(
     return RunFile(
         scores,
         truth,
-        np.array([one.grade for one in positive], np.int64)[order],
         tuple(query_ids),
         tuple(names),
         (

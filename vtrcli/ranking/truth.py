@@ -20,12 +20,14 @@ class Truth:
 
     Attributes:
         text_index, video_index: int64 [num_pairs].
+        grades: int64 [num_pairs], how right each pair is, from 1; None: all alike.
     """
 
     num_texts: int
     num_videos: int
     text_index: np.ndarray = field(repr=False)
     video_index: np.ndarray = field(repr=False)
+    grades: np.ndarray | None = field(default=None, repr=False)
 
     @classmethod
     def diagonal(cls, shape: tuple[int, int]) -> Truth:
@@ -52,9 +54,14 @@ class Truth:
 
     @classmethod
     def from_pairs(
-        cls, pairs: Sequence[tuple[int, int]] | np.ndarray, *, num_texts: int, num_videos: int
+        cls,
+        pairs: Sequence[tuple[int, int]] | np.ndarray,
+        *,
+        num_texts: int,
+        num_videos: int,
+        grades: np.ndarray | None = None,
     ) -> Truth:
-        """Pairs (text index, video index), in any order; a pair named twice counts once.
+        """Pairs (text index, video index), in any order, and their grades; a pair named twice counts once.
 
         Raises:
             InputError: no text or no video at all, an index out of range, or a text without a video.
@@ -65,7 +72,7 @@ class Truth:
                 allowed="an evaluation needs at least one of each",
                 to_do="check the split and the files that it was read from",
             )
-        array = np.unique(np.asarray(pairs, dtype=np.int64).reshape(-1, 2), axis=0)
+        array, first = np.unique(np.asarray(pairs, dtype=np.int64).reshape(-1, 2), axis=0, return_index=True)
         _check_range(array[:, 0], num_texts, "text")
         _check_range(array[:, 1], num_videos, "video")
         missing = np.setdiff1d(np.arange(num_texts), array[:, 0])
@@ -80,6 +87,7 @@ class Truth:
             num_videos=num_videos,
             text_index=np.ascontiguousarray(array[:, 0]),
             video_index=np.ascontiguousarray(array[:, 1]),
+            grades=None if grades is None else np.asarray(grades, np.int64)[first],
         )
 
     @cached_property
@@ -121,13 +129,16 @@ class Truth:
         position[texts] = np.arange(len(texts))
         kept = position[self.text_index] >= 0
         pairs = np.stack([position[self.text_index[kept]], self.video_index[kept]], axis=1)
-        return Truth.from_pairs(pairs, num_texts=len(texts), num_videos=self.num_videos)
+        grades = None if self.grades is None else self.grades[kept]
+        return Truth.from_pairs(pairs, num_texts=len(texts), num_videos=self.num_videos, grades=grades)
 
     def transposed(self) -> Truth:
         """Videos that have a text as rows and texts as columns, as if the videos were asked for."""
         rows = np.searchsorted(self.videos_with_text, self.video_index)
         pairs = np.stack([rows, self.text_index], axis=1)
-        return Truth.from_pairs(pairs, num_texts=len(self.videos_with_text), num_videos=self.num_texts)
+        return Truth.from_pairs(
+            pairs, num_texts=len(self.videos_with_text), num_videos=self.num_texts, grades=self.grades
+        )
 
 
 def _check_range(indices: np.ndarray, size: int, kind: str) -> None:

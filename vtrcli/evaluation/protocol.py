@@ -1,0 +1,140 @@
+"""What a result rests on, so that two are compared only where they answer the same question, and what differs is said.
+
+A protocol is a flat JSON object: `QUESTION` names what must be the same for a comparison to mean anything, the rest is
+what is compared. Its fingerprint is a hash over all of it but the names of places on a disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vtrcli.ranking.listed import ListedScores
+from vtrcli.ranking.scores import ScoreSource
+from vtrcli.ranking.truth import Truth
+from vtrcli.store.config import StoreConfig
+
+# What is asked, and how answers are counted.
+QUESTION = tuple(
+    "dataset split captions truth num_texts num_videos relevant_from ties v2t_over truncation".split()
+)
+# What answers.
+SYSTEM = tuple(
+    "frames preprocessing backbone weights head training seed tagger max_tokens corrections".split()
+)
+_WORDS = {
+    "dataset": "data set",
+    "captions": "captions (hash of ids and texts)",
+    "truth": "which video is right (hash)",
+    "num_texts": "texts",
+    "num_videos": "videos",
+    "relevant_from": "lowest grade that is right",
+    "v2t_over": "v2t ranks over",
+    "truncation": "what is listed",
+    "max_tokens": "tokens read of a text",
+    "weights": "weights (hash)",
+    "training": "training settings (hash)",
+}
+
+
+def protocol_of(
+    source: ScoreSource,
+    truth: Truth,
+    *,
+    caption_ids: Sequence[str],
+    texts: Sequence[str],
+    known: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The protocol of a result; None where something is not known.
+
+    Args:
+        known: what scores and truth do not tell, by the names in `QUESTION` and `SYSTEM`.
+    """
+    found = {
+        **known,
+        "captions": captions_hash(caption_ids, texts),
+        "truth": truth_hash(truth),
+        "num_texts": truth.num_texts,
+        "num_videos": truth.num_videos,
+        "truncation": truncation(source),
+    }
+    found = {name: found.get(name) for name in (*QUESTION, *SYSTEM)}
+    return {**found, "fingerprint": _hash(json.dumps(found, sort_keys=True, default=str).encode())[:12]}
+
+
+def captions_hash(caption_ids: Sequence[str], texts: Sequence[str]) -> str | None:
+    """SHA-256 over the texts' ids and words; None where there are no ids."""
+    if not caption_ids:
+        return None
+    words = texts or ("",) * len(caption_ids)
+    named = (f"{name}\0{text}\0" for name, text in zip(caption_ids, words, strict=True))
+    return _hash("".join(named).encode("utf-8", "surrogatepass"))
+
+
+def truth_hash(truth: Truth) -> str:
+    """SHA-256 over the numbers of texts and videos and the right pairs."""
+    pairs = np.stack([truth.text_index, truth.video_index], axis=1).astype("<i8")
+    return _hash(f"{truth.num_texts} {truth.num_videos} ".encode() + pairs.tobytes())
+
+
+def truncation(source: ScoreSource) -> str:
+    """`all pairs`, or how many videos a text lists."""
+    if not isinstance(source, ListedScores):
+        return "all pairs"
+    low, high = int(source.lengths.min()), int(source.lengths.max())
+    return f"the best {high:,}" if low == high else f"the best {low:,} to {high:,}"
+
+
+def differences(a: Mapping[str, Any], b: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+    """A sentence for each of `names` that both know and that differs."""
+    return [
+        f"{_WORDS.get(name, name)}: {_shown(a[name])} / {_shown(b[name])}"
+        for name in names
+        if None not in (a.get(name), b.get(name)) and a[name] != b[name]
+    ]
+
+
+def in_words(protocol: Mapping[str, Any]) -> dict[str, str]:
+    """What is known of it, for a page or a table."""
+    return {
+        _WORDS.get(name, name): _shown(value)
+        for name, value in protocol.items()
+        if value not in (None, "", [])
+    }
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(one)}" for name, one in value.items() if one is not None)
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    text = str(value)
+    return text[:12] if len(text) == 64 and set(text) <= set("0123456789abcdef") else text
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def system_of_store(config: StoreConfig, run: Any | None, *, tagger: str) -> dict[str, Any]:
+    """What answers: a store's `StoreConfig` and, of a trained run, its `RunConfig`."""
+    name = config.backbone.name
+    found: dict[str, Any] = {
+        "frames": config.sampling or None,
+        "preprocessing": config.preprocessing or None,
+        "backbone": Path(name).name if Path(name).is_absolute() else name,
+        "weights": config.backbone.sha256,
+        "tagger": tagger,
+        "head": "mean of frames",
+    }
+    if run is not None:
+        settings = run.settings.to_json()
+        found["seed"] = settings.pop("seed", None)
+        found["head"] = run.settings.head
+        found["training"] = _hash(json.dumps([settings, run.dataset], sort_keys=True, default=str).encode())
+    return found
