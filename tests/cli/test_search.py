@@ -187,7 +187,7 @@ def test_clips_and_a_gallery_are_made(tmp_path: Path) -> None:
 
 
 def test_timelines_for_editors_are_made(tmp_path: Path) -> None:
-    files = {kind: tmp_path / f"cut.{kind}" for kind in ("edl", "otio", "fcpxml", "csv")}
+    files = {kind: tmp_path / f"cut.{kind}" for kind in ("edl", "otio", "fcpxml", "xml", "csv")}
     options = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
     told = run("search", "a red circle", "-k", "3", "--moments", "--json", *options)
     body = json.loads(told.stdout)

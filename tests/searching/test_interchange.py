@@ -19,7 +19,8 @@ from tests.searching.hits import make_hit
 from tests.video.clips import frame_number, run_ffmpeg
 from tests.video.test_frame_numbers import VARIABLE, numbered_clip, pictures
 from vtrcli.errors import UsageError
-from vtrcli.searching.interchange import CSV_COLUMNS, KINDS, edl_text, fcpxml_text, otio_text, write_timeline
+from vtrcli.searching.final_cut import fcpxml_text, xmeml_text
+from vtrcli.searching.interchange import CSV_COLUMNS, WRITERS, edl_text, otio_text, write_timeline
 from vtrcli.searching.results import SearchResult
 from vtrcli.searching.timeline import Timeline, timeline_of
 from vtrcli.times import parse_timecode
@@ -104,6 +105,15 @@ def test_an_edl_an_otio_and_an_fcpxml_are_read_back_to_the_frame(tmp_path: Path,
         ("a man cooks", "score 0.25, rank 2"),
     ]
 
+    clips = list(otio.adapters.read_from_string(xmeml_text(timeline), "fcp_xml").find_clips())
+    assert [points(clip) for clip in clips] == wanted
+    assert {clip.media_reference.target_url for clip in clips} == {url}
+    display = {clip.media_reference.metadata["fcp_xml"]["timecode"]["displayformat"] for clip in clips}
+    assert display == {"DF" if " drop" in camera else "NDF"}
+    assert [clip.markers[0].marked_range.start_time.value for clip in clips] == [
+        cut.first_frame for cut in timeline.cuts
+    ]
+
     check_fcpxml(fcpxml_text(timeline), wanted, url, rate)
 
 
@@ -156,7 +166,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def test_sources_of_different_rates_in_one_timeline(footage: dict[str, Path], tmp_path: Path) -> None:
     hits = [make_hit(footage[name], (0.2, 0.6), rank=rank) for rank, name in enumerate(["60", "25", "sound"])]
-    files = {kind: tmp_path / f"cut.{kind}" for kind in KINDS}
+    files = {kind: tmp_path / f"cut.{kind}" for kind in WRITERS}
     timeline = write_timeline([result(*hits)], files)
     assert timeline.rate == 25  # most have it
     assert [(cut.first_frame, cut.after_frame, cut.num_record_frames) for cut in timeline.cuts] == [
@@ -165,14 +175,20 @@ def test_sources_of_different_rates_in_one_timeline(footage: dict[str, Path], tm
         (5, 15, 10),
     ]
     assert timeline.notes == (
-        "an EDL has one frame rate, here 25: source times of at 60.mp4 at 60 count their own frames; --otio and "
-        "--fcpxml say so themselves",
+        "an EDL has one frame rate, here 25: source times of at 60.mp4 at 60 count their own frames; --otio, "
+        "--fcpxml and --xml say so themselves",
     )
     made = otio.adapters.read_from_file(str(files["otio"]))
     assert [points(clip) for clip in made.video_tracks()[0].find_clips()] == [(12, 36), (5, 15), (5, 15)]
     assert [
         clip.range_in_parent().start_time.to_seconds() for clip in made.video_tracks()[0].find_clips()
     ] == [pytest.approx(seconds) for seconds in (0, 0.4, 0.8)]
+    items = ElementTree.parse(files["xml"]).findall(".//video/track/clipitem")
+    assert [[item.findtext(tag) for tag in ("start", "end", "in", "out")] for item in items] == [
+        ["0", "10", "12", "36"],
+        ["10", "20", "5", "15"],
+        ["20", "30", "5", "15"],
+    ]
     spine = ElementTree.parse(files["fcpxml"]).iterfind(".//spine/asset-clip")
     assert [(clip.attrib["offset"], clip.attrib["duration"], len(clip)) for clip in spine] == [
         ("0s", "2/5s", 2),  # conform-rate and marker
@@ -189,6 +205,19 @@ def test_sound_comes_along_where_there_is_any(footage: dict[str, Path]) -> None:
     assert [(type(item).__name__, item.duration().value) for item in sound] == [("Gap", 25), ("Clip", 25)]
     assets = ElementTree.fromstring(fcpxml_text(timeline)).iterfind(".//asset")
     assert [asset.get("hasAudio") for asset in assets] == [None, "1"]
+    xml = ElementTree.fromstring(xmeml_text(timeline))
+    for item in xml.findall(".//clipitem[link]"):  # picture and sound are tied to each other
+        links = [(link.findtext("linkclipref"), link.findtext("mediatype")) for link in item.iterfind("link")]
+        assert links == [("picture-2", "video"), ("sound-1", "audio")]
+    assert [item.attrib["id"] for item in xml.findall(".//clipitem[link]")] == ["picture-2", "sound-1"]
+
+
+def test_a_moment_that_was_found_twice_is_there_twice(footage: dict[str, Path]) -> None:
+    found = result(make_hit(footage["25"], (0, 1)))
+    timeline = timeline_of([found, found])
+    for text, adapter in ((otio_text(timeline), "otio_json"), (xmeml_text(timeline), "fcp_xml")):
+        clips = list(otio.adapters.read_from_string(text, adapter).find_clips())
+        assert [points(clip) for clip in clips] == [(0, 25), (0, 25)], adapter
 
 
 def test_moments_are_ranges_of_the_footage_with_the_query_as_keyword(footage: dict[str, Path]) -> None:
@@ -250,10 +279,10 @@ def test_without_opentimelineio_the_others_work(
     with pytest.raises(UsageError) as caught:
         write_timeline([found], {"otio": tmp_path / "a.otio"})
     assert str(caught.value) == (
-        "OpenTimelineIO is not installed; --otio needs the extra editor; --edl, --fcpxml and --csv do not; "
+        "OpenTimelineIO is not installed; --otio needs the extra editor; the other kinds of timeline do not; "
         'pip install "vtrcli[editor]"'
     )
-    files = {kind: tmp_path / f"a.{kind}" for kind in KINDS if kind != "otio"}
+    files = {kind: tmp_path / f"a.{kind}" for kind in WRITERS if kind != "otio"}
     write_timeline([found], files)
     assert all(path.stat().st_size > 100 for path in files.values())
 
@@ -317,9 +346,9 @@ def test_a_name_that_is_no_utf8_is_found_by_its_url(footage: dict[str, Path], tm
         path.write_bytes(footage["25"].read_bytes())
     except OSError:
         pytest.skip("this file system takes UTF-8 alone")
-    files = {kind: tmp_path / f"a.{kind}" for kind in KINDS}
+    files = {kind: tmp_path / f"a.{kind}" for kind in WRITERS}
     write_timeline([result(make_hit(path))], files)
-    for kind in ("edl", "otio", "fcpxml"):
+    for kind in ("edl", "otio", "fcpxml", "xml"):
         assert "caf%E9.mp4" in files[kind].read_text("utf-8"), kind
     assert b"/caf\xe9.mp4" in files["csv"].read_bytes()
 
@@ -329,3 +358,20 @@ def test_the_timecodes_of_an_edl_are_those_that_are_read(footage: dict[str, Path
     [cut] = timeline.cuts
     assert parse_timecode(cut.source.timecode(cut.first_frame), Fraction(60)) == (12, False)
     assert cut.to_json()["end_timecode"] == "00:00:00:36"
+
+
+def test_a_rate_that_no_editor_has_is_counted_at_a_multiple_of_it(tmp_path: Path) -> None:
+    """Screen recordings, old web cameras: 12.5 pictures a second are every other of 25."""
+    half = numbered_clip(tmp_path / "half.mp4", "25/2")
+    ten = numbered_clip(tmp_path / "ten.mp4", "10")
+    timeline = timeline_of([result(make_hit(ten, (0.5, 1.0)), make_hit(half, (0.4, 1.2)))])
+    assert timeline.rate == 30
+    root = ElementTree.fromstring(xmeml_text(timeline))
+    items = [
+        [item.findtext(tag) for tag in ("rate/timebase", "in", "out", "start", "end")]
+        for item in root.iterfind(".//video/track/clipitem")
+    ]
+    assert items == [["10", "5", "10", "0", "15"], ["25", "10", "30", "15", "39"]]
+    made = otio.adapters.read_from_string(otio_text(timeline), "otio_json")
+    assert [points(clip) for clip in made.find_clips()] == [(5, 10), (5, 15)]
+    assert "00:00:00:05 00:00:01:00 01:00:00:00 01:00:00:15" in edl_text(timeline)

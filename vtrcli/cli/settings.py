@@ -60,7 +60,8 @@ BARE_VALUE = "store"  # of an option that came without one: `vtr eval --moments`
 MAX_LISTED = 30  # more would hide what was meant
 # What a single search asks for, and what it prints, is no setting for all of them.
 _OF_ONE_SEARCH = frozenset(
-    "query queries plus minus image like weights open_player clips gallery edl otio fcpxml csv paths_only null".split()
+    "query queries plus minus image like weights open_player clips gallery paths_only null "
+    "edl otio fcpxml xml csv".split()
 )
 _OF_ONE_EVALUATION = frozenset({"predictions", "truth"})  # --moments is another option of `vtr search`
 NOT_SETTINGS = (

@@ -29,6 +29,7 @@ TIMELINE_RATES = tuple(
 START_TIMECODE = "01:00:00"  # where timelines begin by custom
 MAX_REEL_CHARACTERS = 8  # as CMX 3600 has it
 _TAKEN_REELS = ("AX", "BL", "BLACK", "BARS")  # these mean something else in an EDL
+_NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # controls, lone surrogates, line and paragraph separators
 # So late a first picture is told: shorter is what encoders do.
 _LATE_SECONDS = 0.1
 
@@ -58,8 +59,13 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The name of its file."""
-        return os.path.basename(self.path)
+        """The name of its file, on one line."""
+        return one_line(os.path.basename(self.path))
+
+    @property
+    def url(self) -> str:
+        """file:///… with percent-encoding, also of names that are not UTF-8."""
+        return Path(self.path).as_uri()
 
     def timecode(self, frame: int) -> str:
         """Of a frame, counted from the first picture."""
@@ -194,7 +200,7 @@ def timeline_of(
                 after_frame=after,
                 record_frame=0 if last is None else last.record_frame + last.num_record_frames,
                 num_record_frames=max(1, round((after - first) / source.rate * rate)),
-                query=query,
+                query=one_line(query),
                 hit=hit,
             )
         )
@@ -273,7 +279,12 @@ def _mostly_drops(cuts: Sequence[Cut]) -> bool:
 
 
 def _name(results: Sequence[SearchResult]) -> str:
-    return results[0].query if len(results) == 1 else f"{len(results)} searches"
+    return one_line(results[0].query) if len(results) == 1 else f"{len(results)} searches"
+
+
+def one_line(text: str) -> str:
+    """Text without what begins a new line of a list or cannot stand in XML 1.0: that becomes blanks."""
+    return "".join(" " if unicodedata.category(c) in _NO_TEXT or c in "\ufffe\uffff" else c for c in text)
 
 
 def rate_name(rate: Fraction) -> str:

@@ -208,19 +208,31 @@ def _listed(session: Session, info: VideoInfo, first: float, last: float) -> lis
 
 def _rate(info: VideoInfo, pictures: Sequence[_Picture]) -> tuple[Fraction, bool]:
     """Frames per second, and whether they are only the nominal ones."""
-    stated = as_fraction(info.rate)
+    stated = as_fraction(info.rate)  # of a thousand a second it is only the unit of its times
     exact = 1 / statistics.median(max(picture.end - picture.start, picture.tick) for picture in pictures)
-    candidates = {stated, as_fraction(info.base_rate or info.rate)}
+    candidates = {stated, as_fraction(info.base_rate or info.rate), *STANDARD_RATES}
     if abs(exact - stated) <= _PRINTED:  # to all digits
         candidates.add(exact)
     first = pictures[0].start
     residuals = {
         rate: max(_distance((picture.start - first) * rate) for picture in pictures)
         for rate in candidates
-        if abs(rate - stated) <= _SAME_RATE * stated
+        if abs(rate - stated) <= _SAME_RATE * stated and rate <= STANDARD_RATES[-1]
     }
-    best = min(residuals, key=lambda rate: (round(residuals[rate], 2), rate not in STANDARD_RATES))
-    return (best, False) if residuals[best] <= _CONSTANT_FRAMES else (nominal_rate(info), True)
+    fitting = [rate for rate, residual in residuals.items() if residual <= _CONSTANT_FRAMES]
+    if not fitting:
+        return nominal_rate(info), True
+    # What fits a short clip as well is less likely than a rate that cameras have.
+    best = min(
+        fitting,
+        key=lambda rate: (
+            rate not in STANDARD_RATES,
+            round(residuals[rate], 2),
+            rate != exact,
+            abs(rate - stated),
+        ),
+    )
+    return best, False
 
 
 def _distance(frames: Fraction) -> Fraction:
