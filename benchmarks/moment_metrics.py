@@ -3,6 +3,7 @@
     python benchmarks/moment_metrics.py                              # 1,550 made queries
     python benchmarks/moment_metrics.py --truth T.jsonl --moments P.jsonl    # a real file
     python benchmarks/moment_metrics.py --truth T.jsonl --floors     # what one gets without looking at the video
+    python benchmarks/moment_metrics.py --truth T.jsonl --moments P.jsonl --conventions    # where they matter
 
 The loops are written from the description of the metrics (QVHighlights, section 5), as evaluators do them: one query,
 one threshold, one window after the other. Both must give the same numbers. The best of the rounds counts, in processor
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--queries", type=int, default=1550)
     parser.add_argument("--floors", action="store_true")
+    parser.add_argument("--conventions", action="store_true")
     options = parser.parse_args()
     truth = read_moment_truth(options.truth) if options.truth else made_truth(options.queries)
     if options.floors:
@@ -54,6 +56,8 @@ def main() -> None:
         windows, saliency = given.windows, given.saliency
     else:
         windows, saliency = made_predictions(truth)
+    if options.conventions:
+        return print_conventions(truth, windows, saliency)
     fast, fast_seconds = best_of(options.rounds, lambda: score_moments(truth, windows, saliency))
     _, with_intervals = best_of(1, lambda: intervals_of(fast))
     slow, slow_seconds = best_of(1, lambda: in_loops(truth, windows, saliency))
@@ -120,6 +124,33 @@ def print_floors(truth: MomentTruth) -> None:
         print(
             f"{name}: {full.percent('R1@0.5'):.2f} / {full.percent('R1@0.7'):.2f} / {full.percent('mAP'):.2f}"
         )
+
+
+def print_conventions(truth: MomentTruth, windows: Ragged, saliency: Ragged | None) -> None:
+    """A row per convention; then the windows of every query in random order."""
+    rng = np.random.default_rng(0)
+    shuffled = Ragged.of([rng.permutation(windows[query]) for query in range(len(truth))], width=3)
+    rows: list[tuple[str, Conventions, Ragged]] = [
+        ("QVHighlights'", Conventions(), windows),
+        ("first scored", Conventions(first="scored"), windows),
+        ("max windows 5", Conventions(max_windows=5), windows),
+        ("max windows 1", Conventions(max_windows=1), windows),
+        ("ties optimistic", Conventions(ties="optimistic"), windows),
+        ("ties pessimistic", Conventions(ties="pessimistic"), windows),
+        ("ap plain", Conventions(ap="plain"), windows),
+        ("shuffled", Conventions(), shuffled),
+        ("shuffled, scored", Conventions(first="scored"), shuffled),
+    ]
+    names, levels = (
+        ("R1@0.5", "R1@0.7", "R5@0.5", "mIoU", "mAP"),
+        ("Good mAP", "Good HIT@1", "VeryGood HIT@1"),
+    )
+    print(f"{'':18}", *(f"{name:>8}" for name in names), *(f"{level:>15}" for level in levels))
+    for label, how, given in rows:
+        scores = score_moments(truth, given, saliency, conventions=how)
+        full, highlights = scores.groups["full"], scores.highlights
+        clips = [] if highlights is None else [f"{highlights.percent(level):15.2f}" for level in levels]
+        print(f"{label:18}", *(f"{full.percent(name):8.2f}" for name in names), *clips)
 
 
 def largest_difference(one: dict[str, Any], other: dict[str, Any]) -> float:

@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.datasets.layouts import official, write_json
+from tests.moments.made import predicted_row, truth_row, write_lines
 from vtrcli.cli.app import app
 from vtrcli.cli.reference import commands as command_list
 from vtrcli.model.clip.family import DEMO_WEIGHTS
@@ -44,7 +45,7 @@ PLACEHOLDERS = {
 }
 NEEDS_NETWORK = "needs the package index, or weights that are downloaded"
 NOT_RUN = {
-    r"vtr (search|compare|milvus push|store prune)( --\S+)?|vtr eval --(save-ranks|bank|temperature)": "a name",
+    r"vtr (search|compare|milvus push|store prune)( --\S+)?|vtr eval --(save-ranks|bank|temperature|moments)": "a name",
     r"vtr search --milvus \S+": "a name",
     r"vtr milvus push .* http://host.*": "needs a Milvus server; a local file is tried below",
     r"make .*|git clone .*": "what .ci/run does, with this test among it",
@@ -127,6 +128,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(folder / "store", folder / "films.store")
     for name in ("a", "b"):
         run(home, f"vtr eval --save-ranks {name}.json", exit_code=0)
+    write_moments(folder)
     lines = "".join(f"a clip of thing {number}\n" for number in range(30))
     for name in ("captions.txt", "questions.txt"):
         (folder / name).write_text(lines)
@@ -145,6 +147,19 @@ def write_features(folder: Path) -> None:
     (folder / "captions512.csv").write_text(
         "\n".join(["video_id,caption", *(f"v{n},thing {n}" for n in range(12))])
     )
+
+
+def write_moments(folder: Path) -> None:
+    """truth.jsonl and pred.jsonl about ten clips of this home's MSR-VTT, and the truth once more as QVHighlights'."""
+    (folder / "QVH").mkdir()
+    truth = [
+        truth_row(number, vid=f"video{number}", duration=3, relevant_windows=[[0.5, 2]])
+        for number in range(10)
+    ]
+    for path in (folder / "truth.jsonl", folder / "QVH" / "highlight_val_release.jsonl"):
+        write_lines(path, truth)
+    rows = [predicted_row(row["qid"], vid=row["vid"], pred_relevant_windows=[[0, 2, 0.9]]) for row in truth]
+    write_lines(folder / "pred.jsonl", rows)
 
 
 def write_msrvtt(folder: Path, *, num_train: int, num_test: int) -> None:

@@ -127,7 +127,7 @@ def test_a_store_answers_with_and_without_a_word_behind_the_option(demo: Path, t
         (
             ("--moments", "P", "--truth", "T", "--dsl"),
             2,
-            "--dsl with --moments; it ranks whole videos; leave one of the",
+            "--dsl with --moments; it is about whole videos; leave one of ",
         ),
         (
             ("--moments", "P", "--truth", "T", "--run", "r"),

@@ -16,12 +16,11 @@ if TYPE_CHECKING:
     from vtrcli.evaluation.moments import MomentEvaluation
 
 MOMENTS = "Moments"  # a panel of the help
-# What ranks whole videos, and would change nothing here.
-_OF_RANKS = (
-    "similarities text_vectors video_vectors text_to_video dsl method temperature logit_scale bank k alpha v2t_over "
-    "arrivals sweep save_similarities memory trec qrels relevant_from num_videos "
-    "save_run save_qrels top save_mteb table metrics"
-).split()
+# What is asked of both; whatever else `vtr eval` has ranks whole videos, and would change nothing here.
+_OF_BOTH = set(
+    "predictions truth store run dataset annotations split corpus first max_windows ties ap save_moments report "
+    "save_ranks bootstrap seed tagger max_tokens allow_missing device json_output quiet".split()
+)
 _OF_STORE = "run corpus tagger max_tokens device".split()
 _PARTS = {
     "full": "all windows",
@@ -95,7 +94,8 @@ def _is_default(context: typer.Context, name: str) -> bool:
 def refuse_idle(context: typer.Context, *, file: Path | None, truth: Path | None) -> None:
     """Raise UsageError for an option that was typed and would change nothing."""
     where = "a file of moments" if file else "the store's moments"
-    idle = [(name, "with --moments", "it ranks whole videos") for name in _OF_RANKS]
+    others = (name for name in context.params if name not in _OF_BOTH)
+    idle = [(name, "with --moments", "it is about whole videos") for name in others]
     if file is not None:
         idle += [(name, f"with {where}", "what the file predicts is there already") for name in _OF_STORE]
     if truth is not None:

@@ -136,17 +136,14 @@ def _charades(path: Path) -> MomentTruth:
 
 def _own(name: str, annotations: Path, split: str) -> MomentTruth:
     """Rows of one video and one text are the windows of one query."""
-    path = (
-        find_file(annotations, OWN_FILES["csv" if name == "csv" else "jsonl"])
-        if annotations.is_dir()
-        else annotations
-    )
     if split not in SPLITS:
         raise UsageError(
             f"{name} has no split {split!r}",
             allowed=f"its splits are {', '.join(SPLITS)}",
             to_do="choose one of them",
         )
+    file = OWN_FILES["csv" if name == "csv" else "jsonl"]
+    path = find_file(annotations, file) if annotations.is_dir() else annotations
     queries: dict[tuple[str, str], list[list[float]]] = {}
     where: dict[tuple[str, str], str] = {}
     durations: dict[str, float] = {}
