@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 
 import vtrcli as vtr
 from tests.cli.runner import run, run_json
+from vtrcli.datasets.split import Caption
 from vtrcli.errors import InputError, UsageError, WeightsError
 from vtrcli.extraction.imports import import_features
 from vtrcli.store.exports import export_features
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text.cache import open_text_cache
-from vtrcli.text.exchange import captions_of, export_captions, import_captions
+from vtrcli.text.exchange import export_captions, import_captions, load_splits
 
 DIM = 8
 
@@ -36,6 +38,10 @@ def table(tmp_path: Path) -> Path:
     rows = [f"v{n},caption {c} of {n},{('train', 'test')[n % 2]}" for n in range(12) for c in range(2)]
     (tmp_path / "captions.csv").write_text("\n".join(["video_id,caption,split", *rows]))
     return tmp_path / "captions.csv"
+
+
+def _all(table: Path) -> list[Caption]:
+    return [caption for split in load_splits("csv", table) for caption in split.captions]
 
 
 def vectors(num: int = 24) -> np.ndarray:
@@ -68,7 +74,7 @@ def test_a_matrix_alone_is_of_one_split_in_its_order(store: Path, table: Path, t
     with pytest.raises(UsageError, match="for all splits of csv, in an order that nobody knows"):
         import_captions(tmp_path / "m.npy", **how)  # type: ignore[arg-type]
     import_captions(tmp_path / "m.npy", splits=["test"], **how)  # type: ignore[arg-type]
-    texts = [caption.text for caption in captions_of("csv", table, ["test"])]
+    texts = [caption.text for caption in load_splits("csv", table, ["test"])[0].captions]
     assert texts[0] == "caption 0 of 1"
     assert np.array_equal(cached(store, texts), vectors(12).astype(np.float16))
     np.save(tmp_path / "m.npy", vectors(11))
@@ -84,7 +90,7 @@ def test_a_file_per_caption_by_its_id_as_moment_detr_has_them(
     store: Path, table: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "text").mkdir()
-    for caption, vector in zip(captions_of("csv", table), vectors(), strict=True):
+    for caption, vector in zip(_all(table), vectors(), strict=True):
         tokens = np.ones((5, DIM), np.float16)
         np.savez(
             tmp_path / f"text/qid{caption.caption_id}.npz", pooler_output=vector, last_hidden_state=tokens
@@ -104,6 +110,7 @@ def test_a_file_per_caption_by_its_id_as_moment_detr_has_them(
     assert "not one feature of" in run("store", "import", str(tmp_path / "text"), *at).stderr
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_and_evaluated_without_a_tower(store: Path, table: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "m.npy", vectors())
     import_captions(tmp_path / "m.npy", store=store, dataset="csv", annotations=table, table=table)
@@ -163,3 +170,35 @@ def test_the_command_says_what_belongs_together(store: Path, table: Path, tmp_pa
     ):
         result = run("store", *arguments, "--store", str(store))
         assert result.exit_code == 2 and words in result.stderr, result.stderr
+
+
+def test_an_archive_of_moment_detrs_finds_moments_without_a_tower(tmp_path: Path) -> None:
+    """Videos of 24 s at a frame every 2 s, and queries as what is seen from 8 s to 16 s; all by QVHighlights' ids."""
+    rng = np.random.default_rng(3)
+    (tmp_path / "clip_features").mkdir()
+    (tmp_path / "clip_text_features").mkdir()
+    lines = []
+    for number in range(4):
+        vid, frames = f"Ror-{number}_60.0_84.0", rng.normal(size=(12, 64)).astype(np.float32)
+        seen = rng.normal(size=64).astype(np.float32)
+        frames[4:8] += 2 * seen
+        np.savez(tmp_path / f"clip_features/{vid}.npz", features=frames)
+        np.savez(tmp_path / f"clip_text_features/qid{7800 + number}.npz", pooler_output=seen)
+        row = {"qid": 7800 + number, "query": "It is seen.", "duration": 24, "vid": vid}
+        lines.append(json.dumps({**row, "query": f"It is seen, {number}.", "relevant_windows": [[8, 16]]}))
+    (tmp_path / "highlight_val_release.jsonl").write_text("\n".join(lines))
+    store = ("--store", str(tmp_path / "store"))
+    about = ("--dataset", "qvhighlights", "--annotations", str(tmp_path))
+    made = ("--fps", "0.5", "--backbone", "ViT-B/32+SlowFast")
+    assert run("store", "import", str(tmp_path / "clip_features"), *made, *store).exit_code == 0
+    body = run_json("store", "import", str(tmp_path / "clip_text_features"), "--captions", *about, *store)
+    assert (body["num_captions"], body["num_found"], body["max_tokens"]) == (4, 4, None)
+    found = vtr.evaluate_moments(
+        store=tmp_path / "store", dataset="qvhighlights", annotations=tmp_path, tagger="none"
+    )
+    assert found.table()[0]["R1@0.5"] == 100
+    out = ("store", "export", "-o", str(tmp_path / "out"), "--captions", *about, *store)
+    assert run(*out).exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.npz"))[0] == "qid7800.npz"
+    names = ("store", "export", "-o", str(tmp_path / "videos"), *about, *store)
+    assert run(*names).exit_code == 0 and (tmp_path / "videos/Ror-3_60.0_84.0.npz").is_file()

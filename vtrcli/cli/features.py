@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import typer
 
@@ -27,6 +27,7 @@ IMPORT_EPILOG = (
     "Example: [bold]vtr store import features --fps 0.5 --backbone ViT-B/32 --store qv.store[/bold]"
 )
 MAX_SHOWN = 10
+MOMENTS: bool = flag("--moments", "With --captions: the queries of the data set's moments, by their own ids.")
 
 
 def export_command(
@@ -52,6 +53,8 @@ def export_command(
     captions: bool = flag(
         "--captions", "Not the videos but the captions of --dataset: qidID.npz, or one matrix."
     ),
+    moments: bool = MOMENTS,
+    max_tokens: int | None = options.MAX_TOKENS,
     store: Path = options.STORE,
     json_output: bool = options.JSON,
     quiet: bool = options.QUIET,
@@ -66,7 +69,18 @@ def export_command(
             )
         name, folder = options.require_dataset(dataset, annotations)
         _export_captions(
-            out, layout, name, folder, split or [], dtype, unit, store, json_output=json_output, quiet=quiet
+            store,
+            out,
+            layout=layout,
+            dataset=name,
+            annotations=folder,
+            splits=split or [],
+            moments=moments,
+            max_tokens=max_tokens,
+            dtype=dtype,
+            is_unit=unit,
+            json_output=json_output,
+            quiet=quiet,
         )
         return
     from vtrcli.store.exports import export_features
@@ -92,38 +106,18 @@ def export_command(
         )
 
 
-def _export_captions(
-    out: Path,
-    layout: Literal["npz", "npy"],
-    dataset: str,
-    annotations: Path,
-    splits: list[str],
-    dtype: Literal["float16", "float32"],
-    is_unit: bool,
-    store: Path,
-    *,
-    json_output: bool,
-    quiet: bool,
-) -> None:
+def _export_captions(store: Path, out: Path, *, json_output: bool, quiet: bool, **how: Any) -> None:
+    """`how` as `export_captions` has it."""
     from vtrcli.text.exchange import export_captions
 
-    done = export_captions(
-        store,
-        out,
-        layout=layout,
-        dataset=dataset,
-        annotations=annotations,
-        splits=splits,
-        dtype=dtype,
-        is_unit=is_unit,
-    )
+    done = export_captions(store, out, **how)
     if json_output:
         print_json("store export", {"store": str(store), **done.to_json()})
         return
     print_line(f"{count(done.num_captions, 'caption')} ({done.dtype}) in {short_path(str(out))}")
     if done.num_missing:
         say(f"note: {count(done.num_missing, 'caption')} have no features (vtr cache)", quiet=quiet)
-    if layout == "npz":
+    if done.layout == "npz":
         say("note: pooler_output alone; a store has no token features (last_hidden_state)", quiet=quiet)
 
 
@@ -134,20 +128,18 @@ def _by_dataset(
     if dataset is None and annotations is None and not splits:
         return None
     from vtrcli.datasets.match_store import join_with_store, require_complete
-    from vtrcli.datasets.registry import Annotations
     from vtrcli.store.reader import FeatureStore
+    from vtrcli.text.exchange import load_splits
 
-    files, opened = Annotations(*options.require_dataset(dataset, annotations)), FeatureStore(store)
-    names: dict[str, str] = {}
-    for name in splits or files.splits:
-        split = files.load(name)
+    opened, names = FeatureStore(store), dict[str, str]()
+    for split in load_splits(*options.require_dataset(dataset, annotations), splits):
         joined = join_with_store(split, opened.videos, paths=opened.paths)
         require_complete(joined, allow_missing=True)
         missing = set(joined.missing_videos)
         there = (video_id for video_id in split.video_ids if video_id not in missing)
         names.update(zip(joined.video_ids, there, strict=True))
         if missing:
-            say(f"note: {name}: {count(len(missing), 'video')} not in the store", quiet=quiet)
+            say(f"note: {split.name}: {count(len(missing), 'video')} not in the store", quiet=quiet)
     return names
 
 
@@ -185,6 +177,7 @@ def import_command(
     dataset: str | None = opt("--dataset", "Whose captions they are.", shown="none"),
     annotations: Path | None = options.ANNOTATIONS,
     split: list[str] | None = opt("--split", "Of --dataset; also several times.", shown="all"),
+    moments: bool = MOMENTS,
     max_tokens: int | None = options.MAX_TOKENS,
     store: Path = options.STORE,
     json_output: bool = options.JSON,
@@ -194,6 +187,10 @@ def import_command(
 
     Exit code 5 when some videos could not be used: `vtr store failures` lists them.
     """
+    if moments and not captions:
+        raise UsageError(
+            "--moments without --captions", allowed="whose captions are meant", to_do="add --captions"
+        )
     if captions != (dataset is not None):
         raise UsageError(
             "--captions without --dataset" if captions else f"--dataset {dataset} without --captions",
@@ -205,12 +202,13 @@ def import_command(
         _import_captions(
             path,
             store,
-            name,
-            folder,
-            split or [],
-            table,
-            key,
-            max_tokens,
+            dataset=name,
+            annotations=folder,
+            splits=split or [],
+            moments=moments,
+            table=table,
+            key=key,
+            max_tokens=max_tokens,
             json_output=json_output,
             quiet=quiet,
         )
@@ -248,33 +246,12 @@ def import_command(
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _import_captions(
-    path: Path,
-    store: Path,
-    dataset: str,
-    annotations: Path,
-    splits: list[str],
-    table: Path | None,
-    key: str | None,
-    max_tokens: int | None,
-    *,
-    json_output: bool,
-    quiet: bool,
-) -> None:
+def _import_captions(path: Path, store: Path, *, json_output: bool, quiet: bool, **how: Any) -> None:
+    """`how` as `import_captions` has it."""
     from vtrcli.text.exchange import import_captions
 
     with ProgressBar(unit="captions", quiet=quiet or json_output, transient=True) as bar:
-        result = import_captions(
-            path,
-            store=store,
-            dataset=dataset,
-            annotations=annotations,
-            splits=splits,
-            table=table,
-            key=key,
-            max_tokens=max_tokens,
-            on_progress=bar.update,
-        )
+        result = import_captions(path, store=store, on_progress=bar.update, **how)
     if json_output:
         print_json("store import", result.to_json())
     else:
@@ -283,7 +260,7 @@ def _import_captions(
         num_without = result.num_captions - result.num_found - len(result.problems)
         if num_without:
             say(
-                f"note: {count(num_without, 'caption')} of {dataset} not in {short_path(str(path))}",
+                f"note: {count(num_without, 'caption')} of {how['dataset']} not in {short_path(str(path))}",
                 quiet=quiet,
             )
         failed = f", {len(result.problems):,} failed" * bool(result.problems)

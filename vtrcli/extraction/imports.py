@@ -381,7 +381,8 @@ def _record(
     video_id: str, duration: float | None, facts: Mapping[str, Any], warnings: tuple[str, ...]
 ) -> VideoRecord:
     """A record without a file: empty is what is not known."""
-    width, height, codec = (facts.get(name) for name in ("width", "height", "codec"))
+    width, height = (facts.get(name) for name in ("width", "height"))
+    codec, precision = (facts.get(name) for name in ("codec", "precision"))
     return VideoRecord(
         video_id=video_id,
         path="",
@@ -394,6 +395,7 @@ def _record(
         codec=codec if isinstance(codec, str) else "",
         extracted_at=time.time(),
         warnings=warnings,
+        precision=precision if isinstance(precision, str) else None,
     )
 
 

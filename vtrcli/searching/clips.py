@@ -48,10 +48,7 @@ def save_clips(
     done: list[tuple[Hit, Path | VideoError]] = []
     for hit in hits:
         try:
-            if not hit.path:
-                raise VideoError("not-found", "its features were imported, no file is known", path=hit.place)
-            if hit.is_replaced:
-                raise VideoError("changed", "it was replaced since it was extracted", path=hit.path)
+            hit.require_file()
             info = probe(hit.path)
             start, end = clip_span(
                 hit.moment, info.duration_seconds, min_seconds=MIN_CLIP_SECONDS, max_seconds=MAX_CLIP_SECONDS

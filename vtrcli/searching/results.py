@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from vtrcli.errors import VideoError
 from vtrcli.moments.rule import Moment
 
 
@@ -37,6 +38,13 @@ class Hit:
     def can_be_opened(self) -> bool:
         """Whether the file is there and shows what was found."""
         return bool(self.path) and not (self.is_missing or self.is_replaced)
+
+    def require_file(self) -> None:
+        """Raises VideoError where no file is known, or another one is there now."""
+        if not self.path:
+            raise VideoError("not-found", "its features were imported, no file is known", path=self.place)
+        if self.is_replaced:
+            raise VideoError("changed", "it was replaced since it was extracted", path=self.path)
 
     @property
     def place(self) -> str:

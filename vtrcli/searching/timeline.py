@@ -173,7 +173,8 @@ def timeline_of(
     wanted = [(result.query, hit) for result in results for hit in result.hits]
     by_path: dict[str, list[int]] = {}
     for number, (_, hit) in enumerate(wanted):
-        by_path.setdefault(os.path.abspath(hit.path), []).append(number)
+        path = hit.path and os.path.abspath(hit.path)
+        by_path.setdefault(path or hit.store + hit.video_id, []).append(number)
     counts: dict[int, tuple[Source, tuple[int, int]]] = {}
     failures: dict[int, VideoError] = {}
     notes: list[str] = []
@@ -228,8 +229,8 @@ def timeline_rate(rates: Sequence[Fraction]) -> Fraction:
 
 
 def _read(path: str, hits: Sequence[Hit], reels: Reels) -> tuple[Source, FrameCount, VideoInfo]:
-    if any(hit.is_replaced for hit in hits):
-        raise VideoError("changed", "it was replaced since it was extracted", path=path)
+    for hit in hits:
+        hit.require_file()
     info = probe(path)
     spans = [(hit.moment.start_seconds, hit.moment.end_seconds) for hit in hits]
     count = count_frames_of(info, spans)

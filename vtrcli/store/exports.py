@@ -198,6 +198,7 @@ def _facts(video: _Video, **more: Any) -> dict[str, Any]:
         "width": record.width,
         "height": record.height,
         "codec": record.codec,
+        "precision": record.precision,
     }
 
 

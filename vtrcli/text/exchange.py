@@ -14,8 +14,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from vtrcli.datasets.files import first_few, read_table
-from vtrcli.datasets.registry import Annotations, text_limit
-from vtrcli.datasets.split import Caption
+from vtrcli.datasets.moment_sets import MOMENT_SETS, load_moments
+from vtrcli.datasets.registry import DATASETS, Annotations, text_limit
+from vtrcli.datasets.split import Caption, Split
 from vtrcli.errors import InputError, UsageError
 from vtrcli.store.archives import array_files
 from vtrcli.store.arrays import BadArrayError, read_arrays
@@ -58,11 +59,39 @@ class _Feature(NamedTuple):
     load: Callable[[], np.ndarray]
 
 
-def captions_of(dataset: str, annotations: Path, splits: Sequence[str] = ()) -> list[Caption]:
-    """The captions of the splits (all by default), each once, in the data set's order."""
-    files = Annotations(dataset, annotations)
-    found = [caption for name in splits or files.splits for caption in files.load(name).captions]
-    return list(dict.fromkeys(found))
+def load_splits(
+    dataset: str, annotations: Path, names: Sequence[str] = (), *, moments: bool = False
+) -> list[Split]:
+    """The splits of a data set (all by default; of moments the one that results are published on).
+
+    Args:
+        moments: those of its moments, each query a caption by its own id; so are those of a data set that has no other.
+
+    Raises:
+        UsageError, InputError: as `registry.load_split` and `moment_sets.load_moments`.
+    """
+    if not moments and (dataset in DATASETS or dataset not in MOMENT_SETS):
+        files = Annotations(dataset, annotations)
+        return [files.load(name) for name in names or files.splits]
+    found = []
+    for name in names or (None,):
+        truth, split = load_moments(dataset, annotations, name)
+        rows = zip(truth.texts, truth.video_ids, truth.query_ids, strict=True)
+        captions = tuple(Caption(text, video_id, str(query_id)) for text, video_id, query_id in rows)
+        found.append(Split(split, tuple(dict.fromkeys(truth.video_ids)), captions))
+    return found
+
+
+def _captions_of(splits: Sequence[Split]) -> list[Caption]:
+    """Each once, in the data set's order."""
+    return list(dict.fromkeys(caption for split in splits for caption in split.captions))
+
+
+def _limit(dataset: str, max_tokens: int | None, *, moments: bool) -> int | None:
+    """How much of a text was read: of queries for moments all that the backbone reads."""
+    if max_tokens is not None or moments or dataset not in DATASETS:
+        return max_tokens
+    return text_limit(dataset)
 
 
 def import_captions(
@@ -72,6 +101,7 @@ def import_captions(
     dataset: str,
     annotations: Path,
     splits: Sequence[str] = (),
+    moments: bool = False,
     table: Path | None = None,
     key: str | None = None,
     max_tokens: int | None = None,
@@ -82,6 +112,7 @@ def import_captions(
     Args:
         path: a folder with a file per caption, named by its id (`qid….npz` too); or a matrix, whose rows are named by
             `table` (caption_id or caption), else those of the one split, in the data set's order.
+        moments: see `load_splits`.
         max_tokens: how much of a text was read; None: as published for the data set.
 
     Raises:
@@ -90,8 +121,9 @@ def import_captions(
         StoreError: no store, or it cannot be written.
     """
     opened = FeatureStore(store)
-    captions = captions_of(dataset, annotations, splits)
-    if table is None and path.is_file() and len(splits) != 1:
+    parts = load_splits(dataset, annotations, splits, moments=moments)
+    captions = _captions_of(parts)
+    if table is None and path.is_file() and (len(parts) != 1 or not (splits or moments)):
         raise UsageError(
             f"{path} for {len(splits) or 'all'} splits of {dataset}, in an order that nobody knows",
             allowed="the rows of one --split in its order, or a --table that names each row",
@@ -107,7 +139,7 @@ def import_captions(
             allowed=f"files named by caption, such as qid{captions[0].caption_id}.npz, or a matrix in their order",
             to_do="check --dataset and --split; --table names the rows of a matrix",
         )
-    limit = text_limit(dataset) if max_tokens is None else max_tokens
+    limit = _limit(dataset, max_tokens, moments=moments)
     whole = open_text_cache(opened, tagger_id=WholeCaptions.id, max_tokens=limit)
     dim, problems, num_imported = opened.config.backbone.dim, {}, 0
     for start in range(0, len(found), CHUNK_TEXTS):
@@ -252,6 +284,7 @@ def export_captions(
     dataset: str,
     annotations: Path,
     splits: Sequence[str] = (),
+    moments: bool = False,
     max_tokens: int | None = None,
     dtype: Dtype = "float16",
     is_unit: bool = False,
@@ -268,8 +301,8 @@ def export_captions(
         StoreError: no store, a damaged one, or the folder cannot be written.
     """
     opened = FeatureStore(store)
-    captions = captions_of(dataset, annotations, splits)
-    limit = text_limit(dataset) if max_tokens is None else max_tokens
+    captions = _captions_of(load_splits(dataset, annotations, splits, moments=moments))
+    limit = _limit(dataset, max_tokens, moments=moments)
     caches = _caches(opened, limit)
     missing = {caption.text for caption in captions}
     for cache in caches:
