@@ -116,7 +116,24 @@ def test_paths_of_this_machine_stay_here(store: Path, tmp_path: Path) -> None:
 
 
 NAMES = st.text(st.characters(codec=None, categories=None), min_size=1, max_size=12) | st.sampled_from(
-    ["..", ".", "/", "a/../b", "/etc/x", "a.npz/b", "A", "a", "con", "%41", "x" * 300, "a\udcff", "-rf", "ä"]
+    [
+        "..",
+        ".",
+        "/",
+        "a/../b",
+        "/etc/x",
+        "a.npz/b",
+        "A",
+        "a",
+        "con",
+        "%41",
+        "x" * 300,
+        "a\udcff",
+        "a\\udcff",
+        "\0",
+        "-rf",
+        "ä",
+    ]
 )
 
 

@@ -183,6 +183,8 @@ def _of_matrix(path: Path, table: Path, names: tuple[str, ...], lines: list[dict
     spans, seconds = _read_table(table)
     if lines:
         spans = list(_spans_of(lines))
+    else:
+        _require_together([name for name, _, _ in spans], table)
     try:
         matrix = next(iter(read_arrays(path, names).values()))
     except BadArrayError as cause:
@@ -237,7 +239,6 @@ def _read_table(path: Path) -> tuple[list[tuple[str, int, int]], np.ndarray | No
     num_rows = number + 1 if starts else 0
     stops = [start for _, start in islice(starts, 1, None)]
     spans = [(name, start, stop) for (name, start), stop in zip(starts, [*stops, num_rows], strict=True)]
-    _require_together([name for name, _, _ in spans], path)
     return spans, np.frombuffer(seconds, np.float32) if seconds_at is not None else None
 
 

@@ -42,6 +42,9 @@ MAX_NAME_BYTES = 200  # of a part of a path; file systems take 255
 # What some file system does not take in a name, and what would lead out of the folder.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"\\|?*%]|^\.|[. ]$|[\ud800-\udfff]')
 
+# Controls, and what was no UTF-8.
+_ODD = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
@@ -224,14 +227,14 @@ def _write_npy(
     }
     with (
         open(folder / MATRIX, "xb") as matrix,
-        open(folder / TABLE, "x", encoding="utf-8", errors="backslashreplace", newline="") as table,
+        open(folder / TABLE, "x", encoding="utf-8", newline="") as table,
     ):
         np.lib.format.write_array_header_1_0(matrix, header)  # type: ignore[no-untyped-call]
         rows = csv.writer(table)
         rows.writerow(("video_id", "seconds"))
         for video in videos:
             matrix.write(np.ascontiguousarray(video.features).tobytes())
-            rows.writerows((video.name, str(seconds)) for seconds in video.seconds)
+            rows.writerows((_plain(video.name), str(seconds)) for seconds in video.seconds)
             yield _facts(video)
 
 
@@ -249,7 +252,7 @@ def _write_parquet(
 
         def write() -> None:
             flat = np.concatenate([video.features for video in waiting]).ravel()
-            ids = [name for video in waiting for name in [_utf8(video.name)] * len(video.features)]
+            ids = [name for video in waiting for name in [_plain(video.name)] * len(video.features)]
             seconds = np.concatenate([video.seconds for video in waiting])
             embedding = arrow.FixedSizeListArray.from_arrays(arrow.array(flat, number), dim)
             columns = [arrow.array(ids, arrow.string()), arrow.array(seconds, arrow.float32()), embedding]
@@ -267,9 +270,9 @@ def _write_parquet(
             write()
 
 
-def _utf8(name: str) -> str:
-    """A name that was no UTF-8 as text of its own; `videos.jsonl` has it as it is."""
-    return name.encode("utf-8", "backslashreplace").decode()
+def _plain(name: str) -> str:
+    """A name whose characters any table holds; `videos.jsonl` has it as it is."""
+    return _ODD.sub(lambda found: found[0].encode("unicode_escape").decode(), name)
 
 
 def _escaped(found: re.Match[str]) -> str:
