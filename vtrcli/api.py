@@ -319,8 +319,9 @@ def evaluate_moments(
 
     Args:
         predictions: a file in QVHighlights' or TVR's layout; None: the store answers.
-        truth: a file in either layout; or `dataset` (qvhighlights, charades, activitynet, tacos, tvr, csv, jsonl) with
-            `annotations`, the folder of its files or the file itself, and `split` (None: the one results are given of).
+        truth: a file in either layout, or of your own captions with times; or `dataset` (qvhighlights, charades,
+            activitynet, tacos, tvr, csv, jsonl) with `annotations`, the folder of its files or the file itself, and
+            `split` (None: the one results are given of).
         store: whose frames answer; with predictions: whose frames the report shows.
         corpus, run: also search all videos of the truth, ranked by a trained run if there is one.
         allow_missing: leave out queries that predictions or store lack, and those that the truth lacks.
@@ -373,11 +374,10 @@ def _moment_truth(
     truth: AnyPath | None, dataset: str | None, annotations: AnyPath | None, split: str | None
 ) -> tuple[MomentTruth, str | None]:
     """From a file, or of a data set with the name of its split. Raises UsageError without either."""
-    from vtrcli.datasets.moment_sets import load_moments
-    from vtrcli.datasets.moments import read_moment_truth
+    from vtrcli.datasets.moment_sets import load_moments, read_truth
 
     if truth is not None:
-        return read_moment_truth(Path(truth)), split
+        return read_truth(Path(truth)), split
     if dataset is None or annotations is None:
         raise UsageError(
             "no truth to compare the moments with",

@@ -30,3 +30,11 @@ def test_the_list_tells_what_a_data_set_is_and_not_how_it_is_read() -> None:
         assert list(row) == [
             "name", "summary", "files", "source", "splits", "num_videos", "num_captions", "max_tokens"
         ]  # fmt: skip
+
+
+def test_the_list_has_the_data_sets_of_moments_too() -> None:
+    names = ["qvhighlights", "charades", "activitynet", "tacos", "tvr"]
+    assert [row["name"] for row in run_json("datasets", "list")["moments"]] == names
+    shown = run("datasets", "list").stdout
+    assert "Moments within a video, for `vtr eval --moments`:" in shown
+    assert "highlight_val_release.jsonl or qvhighlights_val.jsonl" in shown

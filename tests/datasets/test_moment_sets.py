@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.moments.made import truth_row, write_lines
-from vtrcli.datasets.moment_sets import MOMENT_SETS, load_moments
+from vtrcli.datasets.moment_sets import MOMENT_SETS, load_moments, read_truth
 from vtrcli.datasets.moments import MomentTruth
 from vtrcli.errors import InputError, UsageError
 
@@ -117,10 +117,12 @@ def test_own_rows_that_cannot_be_used_are_told(tmp_path: Path, row: str, message
 
 def test_a_file_of_captions_without_times_is_told(tmp_path: Path) -> None:
     (tmp_path / "captions.csv").write_text("video_id,caption\na.mp4,a dog\n")
-    with pytest.raises(
-        InputError, match=r"line 2 has no key 'start'; it has 'video_id', 'caption', and must have 'st"
-    ):
+    with pytest.raises(InputError) as caught:
         load_moments("csv", tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'captions.csv'}: line 2 says not when: it has video_id, caption; rows with `start` and `end` in "
+        "seconds or as 1:12; in jsonl also `windows`; add them, or name another truth with --truth"
+    )
 
 
 def test_names_and_splits_that_there_are_not(tmp_path: Path) -> None:
@@ -143,3 +145,13 @@ def test_names_and_splits_that_there_are_not(tmp_path: Path) -> None:
         InputError, match="no row belongs to the split test; rows with video_id, caption, start and end"
     ):
         load_moments("csv", tmp_path)
+
+
+def test_a_truth_of_any_layout_needs_no_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("video_id,caption,start,end\na.mp4,a dog,0,1\n")
+    (tmp_path / "a.txt").write_text("a.mp4 0 1##a dog\n")
+    write_lines(tmp_path / "own.jsonl", [{"video_id": "a.mp4", "caption": "a dog", "start": 0, "end": 1}])
+    write_lines(tmp_path / "qvh.jsonl", [truth_row(vid="a.mp4", query="a dog", relevant_windows=[[0, 1]])])
+    for name in ("a.csv", "a.txt", "own.jsonl", "qvh.jsonl"):
+        truth = read_truth(tmp_path / name)
+        assert (truth.video_ids, truth.texts, spans(truth)) == (("a.mp4",), ("a dog",), [[[0, 1]]]), name

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.moments.made import truth_row, write_lines
+from tests.moments.made import predicted_row, truth_row, write_lines
 from vtrcli.datasets.moments import Ragged, read_moment_truth
 from vtrcli.errors import InputError
 
@@ -169,3 +169,13 @@ def test_the_published_files(
     assert (truth.saliency is not None) == (name == "qvhighlights_val")
     told = f"{num_outside} windows of the truth beyond the video: counted as given"
     assert truth.notes == ((told,) if num_outside else ())
+
+
+def test_predictions_are_no_truth(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "p.jsonl", [predicted_row()])
+    with pytest.raises(InputError) as caught:
+        read_moment_truth(path)
+    assert str(caught.value) == (
+        f"{path}: it holds predictions; a truth has 'relevant_windows', or 'ts' in TVR's layout; "
+        "give predictions to --moments, and the truth to --truth"
+    )

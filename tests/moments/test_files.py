@@ -116,7 +116,7 @@ def test_saliency_that_is_none(tmp_path: Path, truth: MomentTruth, scores: list[
         ),
         (
             {"pred_relevant_windows": [[5, 5, 1]]},
-            "1 empty predicted window, start and end the same: matches nothing",
+            "1 empty predicted window (start and end the same): no match possible",
         ),
         (
             {"pred_relevant_windows": [[-2, 5, 1], [140, 151, 1]]},
@@ -242,3 +242,10 @@ def test_what_was_written_is_read_back(tmp_path: Path, truth: MomentTruth) -> No
     assert same.saliency is not None and found.saliency is not None
     assert same.saliency.values.tolist() == found.saliency.values.tolist()
     assert [json.loads(line)["qid"] for line in again.read_text().splitlines()] == [1, 2]
+
+
+def test_a_truth_is_no_prediction(tmp_path: Path, truth: MomentTruth) -> None:
+    with pytest.raises(
+        InputError, match="it holds a truth; predictions have 'pred_relevant_windows'; give predictions"
+    ):
+        read(tmp_path, truth, truth_row(1), truth_row(2))

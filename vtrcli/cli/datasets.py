@@ -27,6 +27,7 @@ app = typer.Typer(
 @app.command("list", cls=VtrCommand, epilog="Example: [bold]vtr datasets list[/bold]")
 def list_command(json_output: bool = options.JSON) -> None:
     """List the data sets with the files that they need and where researchers get them."""
+    from vtrcli.datasets.moment_sets import MOMENT_SETS
     from vtrcli.datasets.registry import DATASETS
 
     if json_output:
@@ -34,31 +35,39 @@ def list_command(json_output: bool = options.JSON) -> None:
             {name: value for name, value in vars(info).items() if name != "load"}
             for info in DATASETS.values()
         ]
-        print_json("datasets list", {"datasets": rows})
+        of_moments = [
+            {name: value for name, value in vars(info).items() if name != "read"}
+            for info in MOMENT_SETS.values()
+        ]
+        print_json("datasets list", {"datasets": rows, "moments": of_moments})
         return
-    from rich.table import Table
-    from rich.text import Text
-
-    console = stdout()
     for info in DATASETS.values():
         counts = ", ".join(
             f"{split} {number:,} videos / {info.num_captions.get(split, 0):,} captions"
             for split, number in info.num_videos.items()
         )
-        lines = {
-            "files:": "; ".join(info.files),
-            "from:": info.source,
-            **({"holds:": counts} if counts else {}),
-        }
-        console.print(Text(info.name, style="bold"), "", info.summary, soft_wrap=not console.is_terminal)
-        if console.is_terminal:  # a text that is too long goes on below itself
-            table = Table.grid(padding=(0, 1, 0, 0))
-            for label, text in lines.items():
-                table.add_row(Text(f"    {label}", style="dim"), text)
-            console.print(table)
-        else:
-            for label, text in lines.items():
-                console.print(f"    {label:6} {text}", soft_wrap=True)
+        _print_entry(info.name, info.summary, "; ".join(info.files), info.source, holds=counts)
+    stdout().print("\nMoments within a video, for `vtr eval --moments`:\n")
+    for moments in MOMENT_SETS.values():
+        files = "; ".join(f"{split}: {' or '.join(names)}" for split, names in moments.files.items())
+        _print_entry(moments.name, moments.summary, files, moments.source)
+
+
+def _print_entry(name: str, summary: str, files: str, source: str, *, holds: str = "") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    console = stdout()
+    lines = {"files:": files, "from:": source, **({"holds:": holds} if holds else {})}
+    console.print(Text(name, style="bold"), "", summary, soft_wrap=not console.is_terminal)
+    if console.is_terminal:  # a text that is too long goes on below itself
+        table = Table.grid(padding=(0, 1, 0, 0))
+        for label, text in lines.items():
+            table.add_row(Text(f"    {label}", style="dim"), text)
+        console.print(table)
+    else:
+        for label, text in lines.items():
+            console.print(f"    {label:6} {text}", soft_wrap=True)
 
 
 @app.command(

@@ -41,7 +41,7 @@ def command(
         MOMENTS,
     ),
     truth: Path | None = opt(
-        "--truth FILE", "Queries with their true windows, in either layout; or --dataset.", MOMENTS
+        "--truth FILE", "Queries with their true windows, in either layout or as .csv; or --dataset.", MOMENTS
     ),
     corpus: bool = flag(
         "--corpus", "Search all videos of the truth, too: VCMR and VR. Set by --run.", MOMENTS

@@ -29,6 +29,7 @@ class MomentSet:
     ending of the file that was found, QVHighlights' or TVR's layout where it is not named."""
 
     name: str
+    summary: str
     files: Mapping[str, tuple[str, ...]]
     source: str
     read: Mapping[str, Callable[[Path], MomentTruth]]
@@ -68,6 +69,22 @@ def load_moments(name: str, annotations: Path, split: str | None = None) -> tupl
         )
     path = find_file(annotations, *found.files[split]) if annotations.is_dir() else annotations
     return found.read.get(path.suffix, read_moment_truth)(path), split
+
+
+def read_truth(path: Path) -> MomentTruth:
+    """A truth in a layout that needs no name: QVHighlights', TVR's, Charades-STA's text, own captions with times.
+
+    Raises:
+        InputError: unreadable, of none of these layouts, or it does not hold what it must.
+    """
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return _own("csv", path, "test")
+    if path.suffix.lower() == ".txt":
+        return _charades(path)
+    first = next((line for line in read_text(path).split("\n") if line.strip()), "")
+    if '"video_id"' in first and '"vid"' not in first:
+        return _own("jsonl", path, "test")
+    return read_moment_truth(path)
 
 
 def _activitynet(path: Path) -> MomentTruth:
@@ -185,6 +202,13 @@ def _own_rows(name: str, path: Path) -> Iterator[Json]:
 
 def _own_windows(entry: Json) -> list[list[float]]:
     """One of `start` and `end`, or all of `windows`."""
+    if not {"windows", *START_KEYS} & entry.members().keys():
+        raise wrong(
+            entry.path,
+            f"{entry.what} says not when: it has {', '.join(entry.members())}",
+            allowed="rows with `start` and `end` in seconds or as 1:12; in jsonl also `windows`",
+            to_do="add them, or name another truth with --truth",
+        )
     if "windows" in entry.members():
         windows: list[list[float]] = entry["windows"].items()
         return windows
@@ -211,6 +235,7 @@ MOMENT_SETS: Mapping[str, MomentSet] = {
     for found in (
         MomentSet(
             "qvhighlights",
+            "QVHighlights: moments and highlights, 150 s each; val has 1,550 queries about 1,519 videos",
             {
                 "val": ("highlight_val_release.jsonl", "qvhighlights_val.jsonl"),
                 "train": ("highlight_train_release.jsonl", "qvhighlights_train.jsonl"),
@@ -220,6 +245,7 @@ MOMENT_SETS: Mapping[str, MomentSet] = {
         ),
         MomentSet(
             "charades",
+            "Charades-STA: 3,720 test queries about 1,334 videos of 30 s",
             {
                 "test": ("charades_sta_test.txt", "charades_test_release.jsonl", "charades_test.jsonl"),
                 "train": ("charades_sta_train.txt", "charades_train_release.jsonl", "charades_train.jsonl"),
@@ -229,6 +255,7 @@ MOMENT_SETS: Mapping[str, MomentSet] = {
         ),
         MomentSet(
             "activitynet",
+            "ActivityNet Captions, sentence by sentence: 17,505 queries about 4,917 videos of two minutes (val_1)",
             {
                 "test": ("val_1.json", "activitynet_val_release.jsonl", "activitynet_val.jsonl"),
                 "train": ("train.json", "activitynet_train_release.jsonl", "activitynet_train.jsonl"),
@@ -238,6 +265,7 @@ MOMENT_SETS: Mapping[str, MomentSet] = {
         ),
         MomentSet(
             "tacos",
+            "TACoS: 4,001 test queries about 25 cooking videos of six minutes",
             {
                 "test": ("test.json", "tacos_test_release.jsonl", "tacos_test.jsonl"),
                 "val": ("val.json", "tacos_val_release.jsonl", "tacos_val.jsonl"),
@@ -248,6 +276,7 @@ MOMENT_SETS: Mapping[str, MomentSet] = {
         ),
         MomentSet(
             "tvr",
+            "TVR: 10,895 val queries about 2,179 videos of 76 s; one corpus",
             {
                 "val": ("tvr_val_release.jsonl", "tvr_val.jsonl"),
                 "train": ("tvr_train_release.jsonl", "tvr_train.jsonl"),

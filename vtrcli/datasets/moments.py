@@ -139,6 +139,13 @@ def read_moment_truth(path: Path) -> MomentTruth:
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             entry = Json.parse(line, path, f"line {number}")
+            if "pred_relevant_windows" in entry.members() and "relevant_windows" not in entry.members():
+                raise wrong(
+                    path,
+                    "it holds predictions",
+                    allowed="a truth has 'relevant_windows', or 'ts' in TVR's layout",
+                    to_do="give predictions to --moments, and the truth to --truth",
+                )
             rows.append(_tvr_row(entry) if "vid_name" in entry.members() else _qvhighlights_row(entry))
     return build_truth(rows, path)
 

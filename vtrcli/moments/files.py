@@ -120,8 +120,16 @@ def _read_qvhighlights(
     conventions: Conventions,
     allow_missing: bool,
 ) -> Predictions:
-    if rows and "pred_relevant_windows" not in rows[0].members() and "qid" not in rows[0].members():
+    keys = rows[0].members().keys() if rows else set()
+    if keys and not {"pred_relevant_windows", "qid"} & keys:
         raise unknown_layout(path)
+    if "pred_relevant_windows" not in keys and {"relevant_windows", "ts"} & keys:
+        raise wrong(
+            path,
+            "it holds a truth",
+            allowed="predictions have 'pred_relevant_windows'",
+            to_do="give predictions to --moments, and the truth to --truth",
+        )
     given = {str(query_id_of(row["qid"])): row for row in rows}
     if len(given) < len(rows):
         require_once([query_id_of(row["qid"]) for row in rows], path, what="prediction")
@@ -232,7 +240,7 @@ def _window_notes(windows: Ragged, truth: MomentTruth, conventions: Conventions)
     num_empty = int((windows.values[:, 0] == windows.values[:, 1]).sum())
     if num_empty:
         notes.append(
-            f"{amount(num_empty, 'empty predicted window')}, start and end the same: matches nothing"
+            f"{amount(num_empty, 'empty predicted window')} (start and end the same): no match possible"
         )
     num_out = num_outside(windows, truth.durations)
     if num_out:
