@@ -7,7 +7,7 @@ import re
 from fractions import Fraction
 
 
-def clock(seconds: float) -> str:
+def clock(seconds: float | Fraction) -> str:
     """1:12 or 1:02:07."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

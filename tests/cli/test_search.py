@@ -198,7 +198,7 @@ def test_timelines_for_editors_are_made(tmp_path: Path) -> None:
         assert (cut["path"], cut["rank"]) == (hit["path"], hit["rank"])
         assert 0 <= hit["start_seconds"] * rate - cut["start_frame"] < 1.01
         assert cut["start_timecode"] in files["edl"].read_text()
-    assert f"{files['edl']} has 3 moments at " in told.stderr
+    assert f"{files['csv']}: 3 moments, 0:0" in told.stderr
     assert all("a red circle" in path.read_text("utf-8") for path in files.values())
     again = run("search", "a red circle", *options)
     assert again.exit_code == 2 and again.stdout == "" and f"{files['edl']} exists" in again.stderr
@@ -233,7 +233,7 @@ def test_a_video_that_is_gone_makes_room_or_is_marked_and_its_clip_is_a_failure(
         edl = str(tmp_path / "cut.edl")
         told = run("search", "a red circle", "-k", "2", "--missing", "--edl", edl)
         assert told.exit_code == 5 and f"failed: {path}: not-found: " in told.stderr
-        assert "cut.edl has 1 moment at " in told.stderr
+        assert "cut.edl: 1 moment, 0:0" in told.stderr
         assert body["results"][0]["missing"] is True
         assert body["clips"][0]["clip"] is None and body["clips"][0]["reason"] == "not-found"
         assert body["clips"][1]["clip"] is not None

@@ -17,7 +17,7 @@ import typer
 from vtrcli.cli.output import ProgressBar, count, print_json, printable, say, short_path, stdout
 from vtrcli.errors import EXIT_SOME_FAILED, InputError, VtrError
 from vtrcli.text_files import decoded_lines
-from vtrcli.times import time_span
+from vtrcli.times import clock, time_span
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -146,9 +146,9 @@ def make_timeline(results: Sequence[SearchResult], files: Mapping[Kind, Path], *
     if not timeline.cuts:
         say("note: no moment to write: there is no timeline", quiet=quiet)
         return timeline
-    length = f"{count(len(timeline.cuts), 'moment')} at {timeline.rate_name} frames per second"
-    for path in files.values():
-        say(f"{path} has {length}", quiet=quiet)
+    names = ", ".join(map(str, files.values()))
+    moments = f"{count(len(timeline.cuts), 'moment')}, {clock(timeline.num_frames / timeline.rate)}"
+    say(f"{names}: {moments} at {timeline.rate_name} frames per second", quiet=quiet)
     return timeline
 
 

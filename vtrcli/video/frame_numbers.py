@@ -6,15 +6,14 @@ there, a long film is not read up to them.
 
 from __future__ import annotations
 
-import bisect
 import math
-import statistics
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vtrcli.video import graph
 from vtrcli.video.child import Patience, Session
@@ -23,23 +22,8 @@ from vtrcli.video.probe import NO_TIME, each_packet, lines_of, patience_for, ref
 
 # Frames per second that editors and cameras have.
 STANDARD_RATES = tuple(
-    Fraction(numerator, denominator)
-    for numerator, denominator in (
-        (24000, 1001),
-        (24, 1),
-        (25, 1),
-        (30000, 1001),
-        (30, 1),
-        (48, 1),
-        (50, 1),
-        (60000, 1001),
-        (60, 1),
-        (100, 1),
-        (120000, 1001),
-        (120, 1),
-        (240000, 1001),
-        (240, 1),
-    )
+    Fraction(rate)
+    for rate in "24000/1001 24 25 30000/1001 30 48 50 60000/1001 60 100 120000/1001 120 240000/1001 240".split()
 )
 # As everywhere in this room, so that rounding misses no frame that appears exactly at a time.
 _MICROSECOND = Fraction(1, 1_000_000)
@@ -76,12 +60,25 @@ class FrameCount:
     spans: tuple[tuple[int, int], ...]
 
 
-class _Picture(NamedTuple):
-    """From when to when it is on display, in seconds on the container's clock; `tick`: the unit of its times."""
+@dataclass(frozen=True)
+class _Pictures:
+    """From when to when each is on display, in units of `base` seconds on the container's clock, in that order."""
 
-    start: Fraction
-    end: Fraction
-    tick: Fraction
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    base: Fraction
+
+    def start(self, index: int) -> Fraction:
+        """In seconds."""
+        return int(self.starts[index]) * self.base
+
+    def end(self, index: int) -> Fraction:
+        """In seconds."""
+        return int(self.ends[index]) * self.base
+
+    def at(self, seconds: Fraction) -> int:
+        """Which is on display; the first one where none is yet."""
+        return max(0, int(np.searchsorted(self.starts, math.floor(seconds / self.base), side="right")) - 1)
 
 
 def count_frames_of(
@@ -101,36 +98,32 @@ def count_frames_of(
     """
     refuse_encrypted(info)
     times = [seconds for span in spans for seconds in span]
-    pictures = [] if info.is_counted else _pictures(info, times, timeout_seconds)
-    if not pictures:
+    pictures = None if info.is_counted else _pictures(info, times, timeout_seconds)
+    if pictures is None:
         return _counted(info, spans)
     rate, is_variable = _rate(info, pictures)
-    first = pictures[0].start
-
+    first, zero = pictures.start(0), Fraction(info.zero_seconds)
     # Of a variable rate it is not rounded but for what the times themselves are.
-    slack = pictures[0].tick / 2 * rate if is_variable else Fraction(1, 2)
+    slack = pictures.base / 2 * rate if is_variable else Fraction(1, 2)
 
     def number(seconds: Fraction) -> int:
         return math.ceil((seconds - first) * rate - slack)
 
-    starts = [picture.start for picture in pictures]
-    zero = Fraction(info.zero_seconds)
     numbered = []
     for begin, end in spans:
-        shown, last = (
-            max(0, bisect.bisect_right(starts, zero + _latest(seconds)) - 1) for seconds in (begin, end)
+        first_frame = number(pictures.start(pictures.at(zero + _latest(begin))))
+        last = pictures.at(zero + _latest(end))
+        is_over = last == len(pictures.starts) - 1 and zero + Fraction(end) + _AT_THE_END >= pictures.end(
+            last
         )
-        is_over = zero + Fraction(end) + _AT_THE_END >= pictures[last].end  # of the last one
-        is_over &= last == len(pictures) - 1
-        after = number(pictures[last].end if is_over else pictures[last].start)
-        numbered.append((number(pictures[shown].start), max(after, number(pictures[shown].start) + 1)))
-    end_seconds = zero + Fraction(_end_seconds(info))
-    num_frames = max([number(end_seconds), 1, *(after for _, after in numbered)])
+        after = number(pictures.end(last) if is_over else pictures.start(last))
+        numbered.append((first_frame, max(after, first_frame + 1)))
+    stated = number(zero + Fraction(_end_seconds(info)))
     return FrameCount(
         rate=rate,
         is_variable=is_variable,
         first_seconds=float(first - zero),
-        num_frames=num_frames,
+        num_frames=max([stated, 1, *(after for _, after in numbered)]),
         spans=tuple(numbered),
     )
 
@@ -164,20 +157,25 @@ def _counted(info: VideoInfo, spans: Sequence[tuple[float, float]]) -> FrameCoun
     )
 
 
-def _pictures(info: VideoInfo, times: Sequence[float], timeout_seconds: float | None) -> list[_Picture]:
-    """The first pictures and those around each time, in the order in which they are shown."""
+def _pictures(info: VideoInfo, times: Sequence[float], timeout_seconds: float | None) -> _Pictures | None:
+    """The first pictures and those around each time; None where no packet tells when it is shown."""
     limit_seconds = patience_for(info.num_bytes) if timeout_seconds is None else timeout_seconds
     session = Session(info.path, Patience(limit_seconds))
-    zero = Fraction(info.zero_seconds)
-    found: dict[Fraction, _Picture] = {}
+    found: list[_Pictures] = []
     for first, last in _windows(times, info):
         window = _listed(session, info, first, last)
-        if first > 0 and (not window or window[0].start > zero + _latest(first)):
+        if first > 0 and (window is None or window.start(0) > Fraction(info.zero_seconds) + _latest(first)):
             # the seek led behind the time: everything before it is listed instead
             return _listed(session, info, 0.0, max(times) + _BEHIND_SECONDS)
-        for picture in window:  # of two listings of one, that which goes on tells its end
-            found[picture.start] = max(picture, found.get(picture.start, picture))
-    return sorted(found.values())
+        if window is not None:
+            found.append(window)
+    if not found:
+        return None
+    starts, ends = (np.concatenate([getattr(part, name) for part in found]) for name in ("starts", "ends"))
+    order = np.lexsort((ends, starts))
+    # of two listings of one picture, that which goes on tells its end
+    kept = order[np.append(np.diff(starts[order]) > 0, True)]
+    return _Pictures(starts[kept], ends[kept], found[0].base)
 
 
 def _windows(times: Sequence[float], info: VideoInfo) -> list[tuple[float, float]]:
@@ -190,32 +188,33 @@ def _windows(times: Sequence[float], info: VideoInfo) -> list[tuple[float, float
     return [(first, last + _BEHIND_SECONDS) for first, last in windows]
 
 
-def _listed(session: Session, info: VideoInfo, first: float, last: float) -> list[_Picture]:
-    shown: dict[int, int] = {}
-    base = Fraction(1)
+def _listed(session: Session, info: VideoInfo, first: float, last: float) -> _Pictures | None:
+    times, lengths, base = array("q"), array("q"), Fraction(1)
     with session.run(graph.packets_command(info, first_seconds=first, last_seconds=last)) as child:
         for packet in each_packet(lines_of(child)):
             if packet.is_shown and packet.pts != NO_TIME:
-                shown[packet.pts], base = packet.duration, packet.base
+                times.append(packet.pts)
+                lengths.append(packet.duration)
+                base = packet.base
         child.wait()
     session.check_time()
-    starts = sorted(shown)
-    usual = Fraction(1) / as_fraction(info.rate)
-    ends = [start * base for start in starts[1:]]
-    ends += [start * base + (shown[start] * base or usual) for start in starts[-1:]]
-    return [_Picture(start * base, end, base) for start, end in zip(starts, ends, strict=True)]
+    if not times:
+        return None
+    starts, which = np.unique(np.array(times, np.int64), return_index=True)
+    usual = math.ceil(1 / (as_fraction(info.rate) * base))
+    ends = np.append(starts[1:], starts[-1] + (lengths[int(which[-1])] or usual))
+    return _Pictures(starts, ends, base)
 
 
-def _rate(info: VideoInfo, pictures: Sequence[_Picture]) -> tuple[Fraction, bool]:
+def _rate(info: VideoInfo, pictures: _Pictures) -> tuple[Fraction, bool]:
     """Frames per second, and whether they are only the nominal ones."""
     stated = as_fraction(info.rate)  # of a thousand a second it is only the unit of its times
-    exact = 1 / statistics.median(max(picture.end - picture.start, picture.tick) for picture in pictures)
+    exact = 1 / (max(1, int(np.median(pictures.ends - pictures.starts))) * pictures.base)
     candidates = {stated, as_fraction(info.base_rate or info.rate), *STANDARD_RATES}
     if abs(exact - stated) <= _PRINTED:  # to all digits
         candidates.add(exact)
-    first = pictures[0].start
     residuals = {
-        rate: max(_distance((picture.start - first) * rate) for picture in pictures)
+        rate: _residual(pictures, rate)
         for rate in candidates
         if abs(rate - stated) <= _SAME_RATE * stated and rate <= STANDARD_RATES[-1]
     }
@@ -235,8 +234,10 @@ def _rate(info: VideoInfo, pictures: Sequence[_Picture]) -> tuple[Fraction, bool
     return best, False
 
 
-def _distance(frames: Fraction) -> Fraction:
-    return abs(frames - round(frames))
+def _residual(pictures: _Pictures, rate: Fraction) -> float:
+    """How far the picture that is furthest from a whole frame is from one, in frames."""
+    frames = (pictures.starts - pictures.starts[0]) * float(pictures.base * rate)
+    return float(np.abs(frames - np.round(frames)).max())
 
 
 def nominal_rate(info: VideoInfo) -> Fraction:
