@@ -6,6 +6,7 @@ MSR-VTT. The commands of each page are run there in their order, word for word, 
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ from safetensors.torch import load_file
 
 from tests.datasets.layouts import official, write_json
 from tests.moments.made import predicted_row, truth_row, write_lines
+from tests.ranking.runs import write_beir
 from vtrcli.cli.app import app
 from vtrcli.cli.reference import commands as command_list
 from vtrcli.model.clip.family import DEMO_WEIGHTS
@@ -129,10 +131,24 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("a", "b"):
         run(home, f"vtr eval --save-ranks {name}.json", exit_code=0)
     write_moments(folder)
+    write_runs(home, folder)
     lines = "".join(f"a clip of thing {number}\n" for number in range(30))
     for name in ("captions.txt", "questions.txt"):
         (folder / name).write_text(lines)
     return home
+
+
+def write_runs(home: Path, folder: Path) -> None:
+    """The matrix as runs with their qrels, as a BEIR folder; the demo's test clips as another; ranks of two seeds."""
+    for form, qrels in (("trec", "txt"), ("json", "json")):
+        command = f"vtr eval --similarities matrix.npy --save-run run.{form} --save-qrels qrels.{qrels}"
+        run(home, command, exit_code=0)
+    write_beir(folder / "beir", {f"q{number}": {f"v{number}": 1} for number in range(60)})
+    with open(folder / "captions.csv", newline="") as file:
+        clips = [row["video_id"] for row in csv.DictReader(file) if row["split"] == "test"]
+    write_beir(folder / "clips", {f"text of {name}": {name: 1} for name in clips})
+    for seed in (1, 2):
+        shutil.copy(folder / "b.json", folder / f"c-{seed}.json")
 
 
 def write_features(folder: Path) -> None:

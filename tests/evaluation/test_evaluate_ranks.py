@@ -9,16 +9,8 @@ import numpy as np
 import pytest
 
 from vtrcli.errors import InputError
-from vtrcli.evaluation.evaluate import (
-    EvaluationInputs,
-    EvaluationSettings,
-    RanksFile,
-    choose_row,
-    evaluate_inputs,
-    read_ranks,
-    require_same_queries,
-    write_ranks,
-)
+from vtrcli.evaluation.comparison import RanksFile, choose_row, read_ranks, require_same_queries, write_ranks
+from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationSettings, evaluate_inputs
 from vtrcli.ranking.metrics import Ties
 from vtrcli.ranking.scores import DenseScores
 from vtrcli.ranking.truth import Truth

@@ -224,7 +224,7 @@ def command(
 
         save_matrix(result.inputs, save_similarities)
     if save_ranks:
-        from vtrcli.evaluation.evaluate import write_ranks
+        from vtrcli.evaluation.comparison import write_ranks
 
         write_ranks(result, save_ranks)
     if report:

@@ -48,17 +48,20 @@ def protocol_of(
     *,
     caption_ids: Sequence[str],
     texts: Sequence[str],
+    video_ids: Sequence[str],
     known: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The protocol of a result; None where something is not known.
 
     Args:
+        video_ids: where the truth came by ids: two runs of one data set may name other videos beside the right ones;
+            else empty, and the truth goes by numbers.
         known: what scores and truth do not tell, by the names in `QUESTION` and `SYSTEM`.
     """
     found = {
         **known,
         "captions": captions_hash(caption_ids, texts),
-        "truth": truth_hash(truth),
+        "truth": truth_hash(truth, caption_ids, video_ids),
         "num_texts": truth.num_texts,
         "num_videos": truth.num_videos,
         "truncation": truncation(source),
@@ -68,18 +71,31 @@ def protocol_of(
 
 
 def captions_hash(caption_ids: Sequence[str], texts: Sequence[str]) -> str | None:
-    """SHA-256 over the texts' ids and words; None where there are no ids."""
-    if not caption_ids:
+    """SHA-256 over the texts' ids and words; None where one of them is not known."""
+    if not caption_ids or not texts:
         return None
-    words = texts or ("",) * len(caption_ids)
-    named = (f"{name}\0{text}\0" for name, text in zip(caption_ids, words, strict=True))
+    named = (f"{name}\0{text}\0" for name, text in zip(caption_ids, texts, strict=True))
     return _hash("".join(named).encode("utf-8", "surrogatepass"))
 
 
-def truth_hash(truth: Truth) -> str:
-    """SHA-256 over the numbers of texts and videos and the right pairs."""
+_BY_IDS = "ids-"
+
+
+def truth_hash(truth: Truth, caption_ids: Sequence[str] = (), video_ids: Sequence[str] = ()) -> str:
+    """SHA-256 over the right pairs, by ids where there are any of videos; else by number, with how many there are."""
+    if video_ids:
+        pairs_by_id = sorted(
+            f"{caption_ids[text]}\0{video_ids[video]}\0"
+            for text, video in zip(truth.text_index.tolist(), truth.video_index.tolist(), strict=True)
+        )
+        return _BY_IDS + _hash("".join(pairs_by_id).encode("utf-8", "surrogatepass"))
     pairs = np.stack([truth.text_index, truth.video_index], axis=1).astype("<i8")
     return _hash(f"{truth.num_texts} {truth.num_videos} ".encode() + pairs.tobytes())
+
+
+def is_by_ids(truth: str) -> bool:
+    """Whether such a hash is over ids: one of each kind cannot be compared."""
+    return truth.startswith(_BY_IDS)
 
 
 def truncation(source: ScoreSource) -> str:
@@ -113,7 +129,7 @@ def _shown(value: Any) -> str:
         return ", ".join(f"{name} {_shown(one)}" for name, one in value.items() if one is not None)
     if isinstance(value, list):
         return ", ".join(map(_shown, value))
-    text = str(value)
+    text = str(value).removeprefix(_BY_IDS)
     return text[:12] if len(text) == 64 and set(text) <= set("0123456789abcdef") else text
 
 

@@ -6,20 +6,21 @@ seeded, and exact where a resample can be counted instead of drawn. Without clus
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 
-from vtrcli.errors import InputError
+from vtrcli.errors import InputError, UsageError
 
 Direction = Literal["t2v", "v2t"]
 Ties = Literal["average", "optimistic", "pessimistic"]
 # What a rank counts: for t2v always videos; for v2t videos, each by its best caption, or captions.
 Over = Literal["videos", "captions"]
 RECALL_AT = (1, 5, 10, 50)
+RECALLS = {f"R@{k}": k for k in RECALL_AT}
 # Which share of the tied incorrect items is placed before the correct one.
 TIED_BEFORE: dict[Ties, float] = {"optimistic": 0.0, "average": 0.5, "pessimistic": 1.0}
 DEFAULT_NUM_BOOTSTRAP = 1000
@@ -176,6 +177,50 @@ def compare(
     Raises:
         InputError: the directions, what the ranks count, the numbers of queries or their clusters differ.
     """
+    require_same_kind(a, b)
+    return {
+        name: paired_test(
+            per_query(a, name, ties=ties),
+            per_query(b, name, ties=ties),
+            clusters=a.clusters,
+            num_permutations=num_permutations,
+            seed=seed,
+        )
+        for name in (*RECALLS, "MnR")
+    }
+
+
+def per_query(metrics: DirectionMetrics, name: str, *, ties: Ties) -> np.ndarray:
+    """float64 [num_queries], whose mean is the metric: `R@1` ... in per cent, `MnR` or `MRR`.
+
+    Raises:
+        UsageError: another name.
+    """
+    if name in RECALLS:
+        return 100 * recall_hits(metrics.ranks, RECALLS[name], num_tied=metrics.num_tied, ties=ties)
+    if name == "MnR":
+        return metrics.ranks
+    if name == "MRR":
+        return _reciprocal_ranks(metrics.ranks, num_tied=metrics.num_tied, ties=ties)
+    raise UsageError(
+        f"the metric {name!r}",
+        allowed=f"{', '.join(RECALLS)}, MnR or MRR: what is a mean over queries",
+        to_do="choose one of them",
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values of several tests, raised so that the chance of any false one stays at the level that each is read at
+    (Holm 1979)."""
+    order = np.argsort(p_values)
+    steps = np.array(p_values, np.float64)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return [float(value) for value in adjusted]
+
+
+def require_same_kind(a: DirectionMetrics, b: DirectionMetrics) -> None:
+    """Raises InputError unless both rank the same queries in one direction and count the same things."""
     if a.direction != b.direction:
         raise InputError(
             f"a result for {a.direction} and one for {b.direction}",
@@ -194,15 +239,6 @@ def compare(
             allowed="a paired test needs the same queries, in the same order on both sides",
             to_do="evaluate both on the same split",
         )
-    values = {
-        f"R@{k}": tuple(100 * recall_hits(x.ranks, k, num_tied=x.num_tied, ties=ties) for x in (a, b))
-        for k in RECALL_AT
-    }
-    values["MnR"] = (a.ranks, b.ranks)
-    return {
-        name: paired_test(left, right, clusters=a.clusters, num_permutations=num_permutations, seed=seed)
-        for name, (left, right) in values.items()
-    }
 
 
 def means_ci95(

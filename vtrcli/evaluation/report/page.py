@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vtrcli import __version__
 from vtrcli.evaluation.evaluate import SCALE_WORDS, EvaluationResult
+from vtrcli.evaluation.protocol import SYSTEM, in_words
 from vtrcli.evaluation.report.findings import (
     by_category,
     by_length,
@@ -47,6 +48,8 @@ from vtrcli.ranking.evaluate import Evaluation
 from vtrcli.ranking.metrics import RECALL_AT, Direction, DirectionMetrics, Ties
 
 # The colours of the charts are there too.
+# Of the protocol; tokens and corrections have their own place.
+_SYSTEM = tuple(name for name in SYSTEM if name not in ("max_tokens", "corrections"))
 _STYLE = Path(__file__).with_name("report.css")
 TIES_MEAN: dict[Ties, str] = {
     "average": "average: equal scores stand in random order",
@@ -116,6 +119,7 @@ def facts(result: EvaluationResult, *, written_at: datetime, version: str) -> Ht
     """What was evaluated, and how."""
     inputs, plain = result.inputs, result.evaluations[0]
     ties = [f"{DIRECTION_NAMES[d].lower()} {m.num_ties:,}" for d in DIRECTIONS if (m := plain.of(d))]
+    known = {name: value for name, value in result.protocol().items() if name in (*_SYSTEM, "fingerprint")}
     entries = {
         "data set": inputs.dataset or "not known",
         "split": inputs.split or "not known",
@@ -124,6 +128,7 @@ def facts(result: EvaluationResult, *, written_at: datetime, version: str) -> Ht
         "ties": TIES_MEAN[plain.ties],
         "queries with ties, plain": ", ".join(ties),
         "logit scale": f"{plain.logit_scale:g} ({SCALE_WORDS[result.scale_from]})",
+        **in_words(known),
         "written": f"{written_at:%Y-%m-%d %H:%M %Z}, vtr {version}",
     }
     pairs = [tag("div", tag("dt", name), tag("dd", value)) for name, value in entries.items()]
