@@ -122,9 +122,7 @@ def check_fcpxml(text: str, wanted: list[tuple[int, int]], url: str, rate: Fract
     clips = list(ElementTree.fromstring(text).iterfind("./event/project/sequence/spine/asset-clip"))
     spans = [(seconds(clip, "start"), seconds(clip, "start") + seconds(clip, "duration")) for clip in clips]
     assert [(start * rate, end * rate) for start, end in spans] == wanted
-    [asset] = ElementTree.fromstring(text).iterfind("./resources/asset")
-    assert asset.attrib["src"] == url
-    [project] = otio.adapters.read_from_string(text, "fcpx_xml")
+    [project] = otio.adapters.read_from_string(as_version_1_8(text), "fcpx_xml")
     read = list(project.find_clips())
     assert {clip.media_reference.target_url for clip in read} == {url}
     for clip, (start, end) in zip(read, spans, strict=True):
@@ -132,6 +130,15 @@ def check_fcpxml(text: str, wanted: list[tuple[int, int]], url: str, rate: Fract
         assert clip.source_range.start_time == otio.opentime.RationalTime(int(start * known), known)
         assert clip.source_range.duration.value == int((end - start) * known)
         assert clip.markers[0].name == "a man cooks"
+
+
+def as_version_1_8(text: str) -> str:
+    """The adapter looks for the address of a file where FCPXML had it before version 1.9."""
+    root = ElementTree.fromstring(text)
+    for asset in root.iterfind("./resources/asset"):
+        [media] = asset
+        asset.attrib["src"] = media.attrib["src"]
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def seconds(element: ElementTree.Element, name: str) -> Fraction:
@@ -327,6 +334,31 @@ def test_what_an_editor_should_know_of_a_file_is_told(tmp_path: Path) -> None:
         "turned.mp4: it is turned by 90 degrees when it is shown; an editor that ignores that shows it on its side",
         "odd.mkv: its timecode 01:00:00;00 does not exist at 25 frames per second; it is counted from 00:00:00:00",
     )
+
+
+def test_an_fcpxml_says_only_what_its_dtd_allows(footage: dict[str, Path], tmp_path: Path) -> None:
+    """Final Cut Pro refuses a document as a whole: rates have names, and elements an order."""
+    odd, fast = (numbered_clip(tmp_path / f"{rate}.mp4", rate) for rate in ("20", "120"))
+    hits = [
+        make_hit(path, (0.1, 0.4)) for path in (footage["25"], footage["sound"], footage["60"], odd, fast)
+    ]
+    root = ElementTree.fromstring(fcpxml_text(timeline_of([result(*hits)])))
+    conforms = [clip.findall("conform-rate") for clip in root.iterfind(".//spine/asset-clip")]
+    assert [[conform.get("srcFrameRate") for conform in found] for found in conforms] == [
+        [], [], ["60"], [None], [None],
+    ]  # fmt: skip
+    for clip in root.iter("asset-clip"):
+        tags = [child.tag for child in clip]
+        assert tags == sorted(tags, key=["conform-rate", "marker", "keyword"].index)
+    ids = [resource.attrib["id"] for resource in root.iterfind("./resources/*")]
+    assert len(set(ids)) == len(ids)
+    named = {
+        element.attrib[name]
+        for element in root.iter()
+        for name in ("ref", "format")
+        if name in element.attrib
+    }
+    assert named <= set(ids)
 
 
 def test_no_name_can_begin_a_line_of_its_own(footage: dict[str, Path], tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 
 from vtrcli.searching.timeline import Cut, Source, Timeline
 
-# Frame rates that FCPXML knows by name.
-_CONFORM_RATES = "23.98 24 25 29.97 30 47.95 48 50 59.94 60 90 100 119.88 120".split()
-# 1.8: read by Final Cut Pro 10.4 and newer and by DaVinci Resolve; the file of an asset is an attribute of it.
-_FCPXML_VERSION = "1.8"
+# Read by Final Cut Pro 10.6 and newer and by DaVinci Resolve 18. A document that its DTD does not allow is refused as a
+# whole: the order of elements matters, and so do these names of frame rates.
+_FCPXML_VERSION = "1.10"
+_CONFORM_RATES = "23.98 24 25 29.97 30 47.95 48 50 59.94 60".split()
 _MAX_MULTIPLE = 4
 
 
@@ -77,12 +77,12 @@ def _asset(resources: ElementTree.Element, source: Source, format_id: str) -> st
         "asset",
         id=f"r{len(resources) + 1}",
         name=source.name,
-        src=source.url,
         hasVideo="1",
         format=format_id,
         **_whole_span(source),
         **sound,
     )
+    _add(asset, "media-rep", kind="original-media", src=source.url)
     return asset.attrib["id"]
 
 
