@@ -547,6 +547,8 @@ def test_features_that_overflow_in_half_precision_are_computed_in_float32_and_th
     """A device whose own precision is float16, and a tower whose values leave its range."""
     monkeypatch.setattr("vtrcli.model.backbone.fast_precisions", lambda _: ("float16", "float32"))
     path = str(write_overflowing_clip(tmp_path / "large.safetensors"))
+    assert run(videos, path, tmp_path / "measured").precision == "float32"  # its first use tells
+    monkeypatch.setattr("vtrcli.model.families.MIN_ROUNDED_COSINE", 0.0)  # as if it had not
     result = run(videos, path, tmp_path / "store")
     assert result.num_extracted == 4 and result.precision == "float32"
     overflow = "features overflow in float16: from the first that did the run computed in float32"

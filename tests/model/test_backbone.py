@@ -82,6 +82,7 @@ def test_half_precision_on_the_gpu_points_where_float32_points(tiny):
 
 def test_what_overflows_in_half_precision_goes_on_in_float32(tmp_path, monkeypatch):
     monkeypatch.setattr("vtrcli.model.backbone.fast_precisions", lambda _: ("float16", "float32"))
+    monkeypatch.setattr("vtrcli.model.families.MIN_ROUNDED_COSINE", 0.0)  # as if its first use had not told
     path = str(write_overflowing_clip(tmp_path / "large.safetensors"))
     frames = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     careful = load_backbone(path, device="cpu")

@@ -84,14 +84,14 @@ def test_a_child_measures_frames_and_queries() -> None:
     assert frames["frames_per_second"] >= frames["slowest_batch"] > 0
     query = main({"do": "query", "began": 0.0, **common})
     assert query["query_precision"] == "float32" and query["query_ms"] > 0
-    assert main({"do": "prepare", "name": "demo", "folder": None})["parameters"] == sum(
-        tensor.numel() for tensor in load_file(DEMO_WEIGHTS).values()
-    )
+    task = {"do": "prepare", "name": "demo", "folder": None, "device": "cpu", "precision": "float32"}
+    assert main(task)["parameters"] == sum(tensor.numel() for tensor in load_file(DEMO_WEIGHTS).values())
 
 
 def test_random_weights_need_a_known_architecture(tmp_path: Path) -> None:
     for name, why in (("hf-hub:timm/x", "vtr models pull hf-hub:timm/x"), ("demo", "vtr models list")):
-        told = main({"do": "prepare", "name": name, "folder": str(tmp_path / "new")})
+        task = {"do": "prepare", "name": name, "device": "cpu", "precision": "auto"}
+        told = main({**task, "folder": str(tmp_path / "new")})
         assert told["kind"] == UsageError.__name__ and why in told["error"][2]
 
 

@@ -123,9 +123,10 @@ def _measured(
             own = {"XDG_CACHE_HOME": folder} if is_random else {}
             return _ask_child({"do": do, "name": weights, **task}, own, timeout_seconds=timeout_seconds)
 
-        made = child("prepare", folder=str(Path(folder) / "random") if is_random else None)
-        weights = made.pop("weights")
-        frames = child("frames", **settings)
+        new = str(Path(folder) / "random") if is_random else None
+        made = child("prepare", folder=new, device=settings["device"], precision=settings["precision"])
+        weights, chosen = made.pop("weights"), made.pop("chosen")
+        frames = child("frames", **{**settings, "precision": chosen})
         query = child("query", device=settings["device"], seconds=settings["seconds"], began=time.time())
     published = entry.published_r1 if entry else None
     return Speed(name=name, is_random=is_random, published_r1=published, **made, **frames, **query)
@@ -191,13 +192,13 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
         }
 
 
-def _prepare(*, name: str, folder: str | None) -> dict[str, Any]:
-    """Weights are found or made; where that takes long, it takes nothing from what is measured."""
+def _prepare(*, name: str, folder: str | None, device: str, precision: Precision) -> dict[str, Any]:
+    """Weights are found or made, and their precision is chosen: what is done once is no part of what is measured."""
     family = family_of(name)
     weights = name if folder is None else str(family.write_random(name, Path(folder)))
     family = family_of(weights)
-    family.describe(weights)
-    return {"weights": weights, "parameters": family.num_parameters(weights)}
+    chosen = load_backbone(weights, device=device, precision=precision, towers="image").precision
+    return {"weights": weights, "chosen": chosen, "parameters": family.num_parameters(weights)}
 
 
 def _frames(

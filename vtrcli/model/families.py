@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vtrcli.errors import InputError, NotFiniteError, StoreError, WeightsError
+from vtrcli.files import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +32,11 @@ if TYPE_CHECKING:
     from vtrcli.store.reader import FeatureStore
 
 DEFAULT_BACKBONE = "ViT-B/32"
+MIN_ROUNDED_COSINE = (
+    0.999  # of a feature in half precision to the one in float32, where nobody chose the precision
+)
+_LOG = logging.getLogger(__name__)
+_PROBED_TEXTS = ("a man is cooking in a kitchen", "two dogs run along the beach", "a paper plane")
 
 
 def families() -> Iterator[Family]:
@@ -61,9 +71,9 @@ def load_backbone(
 ) -> Backbone:
     """Load a published name, a file, a folder, an imported name, or `demo`; download or convert it first if needed.
 
-    `precision` auto is the family's and the device's own (docs/backbones.md); where a feature overflows in it, the rest
-    is computed in float32. `sha256` finds weights that were converted before also when their file has gone; it is not
-    compared otherwise. Raises WeightsError, UsageError.
+    `precision` auto is the device's own (docs/backbones.md), measured against float32 when these weights are first used
+    in it; where a feature overflows all the same, the rest is computed in float32. `sha256` finds weights that were
+    converted before also when their file has gone; it is not compared otherwise. Raises WeightsError, UsageError.
     """
     # Idle torch threads spin by default. Beside ffmpeg, or anything else on the same cores, that made the encoder two
     # to fourteen times slower. Read when torch is loaded; the command line sets it first of all.
@@ -74,9 +84,63 @@ def load_backbone(
     loaded = family.load(name, device=device, precision=precision, towers=towers, sha256=sha256)
     if precision != "auto" or loaded.precision == "float32":
         return loaded
-    return _Careful(
-        loaded, lambda: family.load(name, device=device, precision="float32", towers=towers, sha256=sha256)
-    )
+
+    def exact() -> Backbone:
+        return family.load(name, device=device, precision="float32", towers=towers, sha256=sha256)
+
+    return _Careful(loaded, exact) if _rounds_little(loaded, exact, towers) else exact()
+
+
+def _rounds_little(loaded: Backbone, exact: Callable[[], Backbone], towers: Towers) -> bool:
+    """Whether half precision keeps the directions of these very weights' features: measured where they are first used
+    and remembered, for what the arithmetic costs depends on weights that nobody has measured before."""
+    import platformdirs
+    import torch
+
+    key = [loaded.info.sha256, loaded.device.partition(":")[0], loaded.precision, towers, torch.__version__]
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    kept = platformdirs.user_cache_path("vtr", appauthor=False) / "precision" / f"{name}.json"
+    try:
+        cosine = float(json.loads(kept.read_text("utf-8"))["cosine"])
+    except (OSError, ValueError, TypeError, KeyError):
+        cosine = _lowest_cosine(loaded, exact(), towers)
+        if cosine < MIN_ROUNDED_COSINE:
+            told = "%s computes in float32: in %s its features have a cosine of only %.4f to those"
+            _LOG.warning(told, loaded.info.name, loaded.precision, cosine)
+        with contextlib.suppress(OSError, WeightsError):  # a cache that cannot be written costs time alone
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(kept, json.dumps({"cosine": cosine, "of": key}).encode(), error=WeightsError)
+    return cosine >= MIN_ROUNDED_COSINE
+
+
+def _lowest_cosine(loaded: Backbone, exact: Backbone, towers: Towers) -> float:
+    """Between the features of both, of drawn pictures and of texts; 0 where they overflow."""
+    import numpy as np
+
+    def features(backbone: Backbone) -> np.ndarray:
+        found = [] if towers == "text" else [backbone.encode_images(_drawn(backbone.preprocessing.shape))]
+        if towers != "image":
+            found.append(backbone.encode_texts(_PROBED_TEXTS).features)
+        rows = np.concatenate(found).astype(np.float64)
+        unit: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
+        return unit
+
+    try:
+        return float((features(loaded) * features(exact)).sum(axis=1).min())
+    except NotFiniteError:
+        return 0.0
+
+
+def _drawn(shape: tuple[int, int, int]) -> np.ndarray:
+    """uint8 [4, height, width, 3]: coloured cells of several sizes over each other, the same everywhere."""
+    import numpy as np
+
+    random, total = np.random.default_rng(0), np.zeros((4, *shape))
+    for cells in (2, 8, 32):
+        rows, columns = (np.arange(side) * cells // side for side in shape[:2])
+        total += random.integers(0, 256, (4, cells, cells, 3))[:, rows][:, :, columns]
+    drawn: np.ndarray = (total / 3).astype(np.uint8)
+    return drawn
 
 
 class _Careful:

@@ -16,7 +16,7 @@ import numpy as np
 from vtrcli.errors import InputError
 from vtrcli.model import families
 from vtrcli.model.backbone import ModelEntry, Precision, Progress, normalised_pixels
-from vtrcli.model.families import backbone_info, family_of, load_backbone
+from vtrcli.model.families import MIN_ROUNDED_COSINE, backbone_info, family_of, load_backbone
 from vtrcli.store.config import BackboneInfo
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 NUM_CHECKED = 8  # frames
 # Rounding stays well within these, another model, activation, crop or mean falls far out of them.
 MIN_SAME_COSINE = 0.9999
-MIN_ROUNDED_COSINE = 0.999
 MAX_PIXEL_DIFFERENCE = 1.0  # of 255, the mean of the worst frame
 CHECKED_TEXTS = (
     "a man is cooking in a kitchen",

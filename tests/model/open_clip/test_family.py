@@ -421,7 +421,7 @@ def test_the_table_shows_what_one_needs_to_choose() -> None:
     entries = {entry.name: entry for entry in list_models()}
     assert {model.name for model in PUBLISHED} < entries.keys()
     chosen = entries["pe-core-b16"]
-    assert (chosen.parameters, chosen.dim, chosen.input_size) == (400, 1024, 224)
+    assert (chosen.parameters, chosen.dim, chosen.input_size) == (448, 1024, 224)
     assert (chosen.languages, chosen.licence, chosen.published_r1) == ("English", "Apache-2.0", 47.6)
     assert all((entry.published_r1 is None) == (entry.source is None) for entry in entries.values())
 

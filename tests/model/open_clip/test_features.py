@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from tests.model.open_clip.folders import CONFIGS, config_of, write_folder
 from tests.model.open_clip.tokenizers_of import write_tokenizer
+from vtrcli.errors import NotFiniteError
+from vtrcli.model.backbone import cpu_has_bfloat16
 from vtrcli.model.families import describe_backbone, load_backbone
 
 TEXTS = [
@@ -45,8 +48,7 @@ def originals(models: dict[str, Path]) -> dict[str, tuple]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_features_are_open_clips_own(kind: str, models: dict[str, Path], originals: dict[str, tuple]) -> None:
     model, _, tokenizer = originals[kind]
-    backbone = load_backbone(str(models[kind]), device="cpu")
-    assert backbone.precision == "float32"
+    backbone = load_backbone(str(models[kind]), device="cpu", precision="float32")
     frames = np.random.default_rng(0).integers(0, 256, (4, *backbone.preprocessing.shape), np.uint8)
     mean, std = (np.array(model.visual.preprocess_cfg[key], np.float32) for key in ("mean", "std"))
     pixels = torch.from_numpy(((frames / np.float32(255) - mean) / std).transpose(0, 3, 1, 2).copy())
@@ -93,7 +95,8 @@ def test_preprocessing_is_open_clips_own(
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_tower_gives_what_both_give(kind: str, models: dict[str, Path]) -> None:
     both, text, image = (
-        load_backbone(str(models[kind]), device="cpu", towers=towers) for towers in ("both", "text", "image")
+        load_backbone(str(models[kind]), device="cpu", precision="float32", towers=towers)
+        for towers in ("both", "text", "image")
     )
     frames = np.random.default_rng(2).integers(0, 256, (3, *both.preprocessing.shape), np.uint8)
     np.testing.assert_array_equal(both.encode_images(frames), image.encode_images(frames))
@@ -177,3 +180,39 @@ def test_texts_are_cut_at_whole_words(models: dict[str, Path]) -> None:
     short = backbone.encode_texts(["red dog"], max_tokens=3)
     assert short.num_cut == 1
     np.testing.assert_allclose(short.features, backbone.encode_texts(["red"]).features, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(not cpu_has_bfloat16(), reason="this CPU does not compute in bfloat16")
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_keeps_the_directions(kind: str, models: dict[str, Path]) -> None:
+    half, exact = (
+        load_backbone(str(models[kind]), device="cpu", precision=precision, towers="image")
+        for precision in ("auto", "float32")
+    )
+    assert half.precision == "bfloat16"
+    frames = np.random.default_rng(4).integers(0, 256, (4, *half.preprocessing.shape), np.uint8)
+    assert cosines(half.encode_images(frames), exact.encode_images(frames)).min() >= 0.999
+
+
+def test_half_precision_that_turns_features_away_is_not_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Measured on the weights themselves, told once, remembered: float16's range ends within this tower."""
+    monkeypatch.setattr("vtrcli.model.backbone.fast_precisions", lambda _: ("float16", "float32"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = write_folder(tmp_path / "model", "clip")
+    state = load_file(folder / "open_clip_model.safetensors")
+    block = "visual.transformer.resblocks.1.mlp"
+    state[f"{block}.c_fc.weight"] *= 3e6
+    state[f"{block}.c_proj.weight"] /= 3e6
+    save_file(state, folder / "open_clip_model.safetensors")
+    frames = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+    for _ in range(2):
+        backbone = load_backbone(str(folder), device="cpu", towers="image")
+        assert backbone.precision == "float32" and np.isfinite(backbone.encode_images(frames)).all()
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("vtrcli")] == [
+        f"{folder} computes in float32: in float16 its features have a cosine of only 0.0000 to those"
+    ]
+    assert len(list((tmp_path / "cache").rglob("precision/*.json"))) == 1
+    with pytest.raises(NotFiniteError):
+        load_backbone(str(folder), device="cpu", precision="float16").encode_images(frames)

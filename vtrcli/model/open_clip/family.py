@@ -50,12 +50,10 @@ class OpenClipFamily:
         towers: Towers,
         sha256: str | None = None,
     ) -> OpenClipBackbone:
-        """One or both towers; `auto` is float32, which every family was measured in."""
+        """One or both towers."""
         from vtrcli.model.open_clip.model import load
 
-        chosen = choose_precision(
-            "float32" if precision == "auto" else precision, device=device, towers=towers
-        )
+        chosen = choose_precision(precision, device=device, towers=towers)
         return load(_folder(name), self.describe(name), device=device, precision=chosen, towers=towers)
 
     def load_trainable(

@@ -1,7 +1,7 @@
 """Models on the Hugging Face Hub in open_clip's layout: short names for some, and their download into its own cache.
 
-Numbers are those of the models' own cards; `published_r1` is zero-shot MSR-VTT 1k-A as its source prints it, not
-measured here. What lies in the cache is used without asking the network.
+`parameters` are counted in the towers that open_clip builds, a licence is that of the weights' own card;
+`published_r1` is zero-shot MSR-VTT 1k-A as its source prints it, not measured here. What lies in the cache is used without asking the network.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PUBLISHED = (
         repo="timm/PE-Core-S-16-384",
         architecture="PE-Core-S-16-384",
         tag="meta",
-        parameters=60,
+        parameters=87,
         dim=512,
         input_size=384,
         licence="Apache-2.0",
@@ -57,7 +57,7 @@ PUBLISHED = (
         repo="timm/PE-Core-B-16",
         architecture="PE-Core-B-16",
         tag="meta",
-        parameters=400,
+        parameters=448,
         dim=1024,
         input_size=224,
         licence="Apache-2.0",
@@ -69,7 +69,7 @@ PUBLISHED = (
         repo="timm/PE-Core-L-14-336",
         architecture="PE-Core-L-14-336",
         tag="meta",
-        parameters=630,
+        parameters=671,
         dim=1024,
         input_size=336,
         licence="Apache-2.0",
@@ -126,14 +126,14 @@ PUBLISHED = (
         parameters=151,
         dim=512,
         input_size=224,
-        licence="CC-BY-NC-4.0",
+        licence="CC-BY-NC-4.0",  # the card of facebook/metaclip-b32-fullcc2.5b, whose weights these are
     ),
     PublishedModel(
         name="mobileclip2-s0",
         repo="timm/MobileCLIP2-S0-OpenCLIP",
         architecture="MobileCLIP2-S0",
         tag="dfndr2b",
-        parameters=53,
+        parameters=75,
         dim=512,
         input_size=256,
         licence="Apple, research only",
