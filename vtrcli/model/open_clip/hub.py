@@ -1,7 +1,8 @@
 """Models on the Hugging Face Hub in open_clip's layout: short names for some, and their download into its own cache.
 
 `parameters` are counted in the towers that open_clip builds, a licence is that of the weights' own card;
-`published_r1` is zero-shot MSR-VTT 1k-A as its source prints it, not measured here. What lies in the cache is used without asking the network.
+`published_r1` is zero-shot MSR-VTT 1k-A as its source prints it, not measured here. What lies in the cache is used
+without asking the network.
 """
 
 from __future__ import annotations
