@@ -46,10 +46,10 @@ def fcpxml_text(timeline: Timeline) -> str:
             **_whole_span(source),
         )
         for cut in timeline.cuts:
-            if cut.source == source:
-                span = {"start": _source_seconds(cut), "duration": _seconds(_length(cut))}
-                about = {"value": cut.query, "note": cut.remark}
-                _add(clip, "keyword", **span, **about)
+            for mark in cut.marks if cut.source == source else ():
+                length = _seconds((mark.after_frame - mark.first_frame) / source.rate)
+                start = _source_seconds(source, mark.first_frame)
+                _add(clip, "keyword", start=start, duration=length, value=mark.text, note=mark.remark)
     project = _add(event, "project", name=timeline.name)
     sequence = _add(
         project,
@@ -99,7 +99,7 @@ def _spine_clip(spine: ElementTree.Element, cut: Cut, rate: Fraction, asset: str
         ref=asset,
         name=source.name,
         offset=_seconds(cut.record_frame / rate),
-        start=_source_seconds(cut),
+        start=_source_seconds(source, cut.first_frame),
         duration=_seconds(cut.num_record_frames / rate),
         tcFormat=_tc_format(source.drop_frame),
     )
@@ -107,26 +107,19 @@ def _spine_clip(spine: ElementTree.Element, cut: Cut, rate: Fraction, asset: str
         name = f"{float(source.rate):.2f}".removesuffix(".00")
         stated = {"srcFrameRate": name} if name in _CONFORM_RATES else {}
         _add(clip, "conform-rate", scaleEnabled="0", **stated)
-    _add(
-        clip,
-        "marker",
-        start=_source_seconds(cut),
-        duration=_seconds(1 / source.rate),
-        value=cut.query,
-        note=cut.remark,
-    )
+    for mark in cut.marks:
+        start = _source_seconds(source, mark.first_frame)
+        _add(
+            clip, "marker", start=start, duration=_seconds(1 / source.rate), value=mark.text, note=mark.remark
+        )
 
 
 def _tc_format(drop_frame: bool) -> str:
     return "DF" if drop_frame else "NDF"
 
 
-def _source_seconds(cut: Cut) -> str:
-    return _seconds((cut.source.start_frame + cut.first_frame) / cut.source.rate)
-
-
-def _length(cut: Cut) -> Fraction:
-    return (cut.after_frame - cut.first_frame) / cut.source.rate
+def _source_seconds(source: Source, frame: int) -> str:
+    return _seconds((source.start_frame + frame) / source.rate)
 
 
 def _seconds(time: Fraction) -> str:
@@ -153,9 +146,9 @@ def xmeml_text(timeline: Timeline) -> str:
     for cut in timeline.cuts:
         picture = _clip_item(pictures, cut, len(pictures) + 1, "picture")
         _file(picture, cut.source, files)
-        marker = _add(picture, "marker")
-        marked = _frames(cut.first_frame, cut.source.rate)
-        _texts(marker, name=cut.query, comment=cut.remark, **{"in": marked, "out": -1})
+        for mark in cut.marks:
+            marked = _frames(mark.first_frame, cut.source.rate)
+            _texts(_add(picture, "marker"), name=mark.text, comment=mark.remark, **{"in": marked, "out": -1})
         if cut.source.has_sound:
             sound = _clip_item(sounds, cut, len(sounds) + 1, "sound")
             _file(sound, cut.source, files)

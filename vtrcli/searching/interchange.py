@@ -20,7 +20,7 @@ from vtrcli.errors import UsageError
 from vtrcli.files import write_whole
 from vtrcli.searching.final_cut import fcpxml_text, xmeml_text
 from vtrcli.searching.results import SearchResult
-from vtrcli.searching.timeline import Cut, Timeline, one_line, rate_name, timeline_of
+from vtrcli.searching.timeline import Cut, Mark, Timeline, one_line, rate_name, timeline_of
 from vtrcli.times import timecode
 
 Kind = Literal["edl", "otio", "fcpxml", "xml", "csv"]
@@ -102,7 +102,11 @@ def edl_text(timeline: Timeline) -> str:
             f"* FROM CLIP NAME: {source.name}",
             f"* SOURCE FILE: {one_line(source.path)}",
             f"* OTIO REFERENCE FROM: {source.url}",  # no other reader minds it
-            f"* LOC: {times[2]} {_MARKER_COLOR:7} {cut.query} ({cut.remark})",
+            *(
+                f"* LOC: {timeline.timecode(cut.record_span(mark, timeline.rate)[0])} {_MARKER_COLOR:7} {mark.text} "
+                f"({mark.remark})"
+                for mark in cut.marks
+            ),
         ]
     return "\n".join(lines) + "\n"
 
@@ -181,12 +185,13 @@ def _otio_clip(cut: Cut, *, has_marker: bool) -> Any:
         source_range=otio.opentime.TimeRange(begin, length),
         metadata={"vtr": about, "cmx_3600": {"reel": source.reel}},
     )
-    if has_marker:
+    for mark in cut.marks if has_marker else ():
+        start = _otio_time(source.start_frame + mark.first_frame, source.rate)
         marker = otio.schema.Marker(
-            name=cut.query,
-            marked_range=otio.opentime.TimeRange(begin, _otio_time(1, source.rate)),
+            name=mark.text,
+            marked_range=otio.opentime.TimeRange(start, _otio_time(1, source.rate)),
             color=_MARKER_COLOR,
-            comment=cut.remark,
+            comment=mark.remark,
         )
         clip.markers.append(marker)
     return clip
@@ -199,26 +204,28 @@ def _otio_time(frames: int, rate: Fraction) -> Any:
 
 
 def csv_text(timeline: Timeline) -> str:
-    """A table with a row per cut: the marker on the timeline, then where it is in the source."""
+    """A table with a row per marker: the marker on the timeline, then where it is in the source."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    for cut in timeline.cuts:
-        source, hit, record = cut.source, cut.hit, cut.record_frame
-        length = timecode(cut.num_record_frames, timeline.rate, drop_frame=timeline.drop_frame)
-        marker = (timeline.timecode(record), timeline.timecode(record + cut.num_record_frames), length)
-        relevance = "" if hit.relevance is None else f"{hit.relevance:.2f}"
-        writer.writerow(
-            (
-                *(cut.query, f"{cut.remark}, {source.name}", *marker, "Comment"),
-                *(source.path, source.reel),
-                *(source.timecode(cut.first_frame), source.timecode(cut.after_frame)),
-                *(rate_name(source.rate), cut.first_frame, cut.after_frame),
-                *(f"{hit.moment.start_seconds:.3f}", f"{hit.moment.end_seconds:.3f}"),
-                *(hit.rank, f"{hit.score:.4f}", relevance),
-            )
-        )
+    writer.writerows(_csv_row(timeline, cut, mark) for cut in timeline.cuts for mark in cut.marks)
     return file.getvalue()
+
+
+def _csv_row(timeline: Timeline, cut: Cut, mark: Mark) -> tuple[object, ...]:
+    source, hit = cut.source, cut.hit
+    first, after = cut.record_span(mark, timeline.rate)
+    length = timecode(after - first, timeline.rate, drop_frame=timeline.drop_frame)
+    relevance = "" if hit.relevance is None else f"{hit.relevance:.2f}"
+    return (
+        *(mark.text, f"{mark.remark}, {source.name}"),
+        *(timeline.timecode(first), timeline.timecode(after), length, "Comment"),
+        *(source.path, source.reel),
+        *(source.timecode(mark.first_frame), source.timecode(mark.after_frame)),
+        *(rate_name(source.rate), mark.first_frame, mark.after_frame),
+        *(f"{seconds:.3f}" for seconds in mark.seconds),
+        *(hit.rank, f"{hit.score:.4f}", relevance),
+    )
 
 
 WRITERS: dict[Kind, Callable[[Timeline], str]] = {

@@ -12,16 +12,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from vtrcli.errors import VideoError
+from vtrcli.moments.rule import Moment
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.times import can_drop_frames, parse_timecode, timecode
 from vtrcli.video.files import VideoInfo
 from vtrcli.video.frame_numbers import FrameCount, count_frames_of
 from vtrcli.video.probe import probe
 
+Spans = tuple[tuple[int, int], ...]  # frames: the first, and the one after the last
 # Frames per second of a timeline; a source with others is shown at the next of these that holds whole frames of it.
 TIMELINE_RATES = tuple(
     Fraction(rate) for rate in "24000/1001 24 25 30000/1001 30 48 50 60000/1001 60".split()
@@ -72,10 +75,23 @@ class Source:
         return timecode(self.start_frame + frame, self.rate, drop_frame=self.drop_frame)
 
 
+@dataclass(frozen=True)
+class Mark:
+    """What was found where: frames `first_frame` to before `after_frame` of a source, counted from its first picture;
+    the same as it was found, in seconds; the sentence, and a remark such as `score 0.31, rank 2`."""
+
+    first_frame: int
+    after_frame: int
+    seconds: tuple[float, float]
+    text: str
+    remark: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cut:
     """A moment on the timeline: frames `first_frame` to before `after_frame` of its source, counted from its first
-    picture, at frame `record_frame` of the timeline for `num_record_frames` of its frames."""
+    picture, at frame `record_frame` of the timeline for `num_record_frames` of its frames. One mark, or one for each
+    moment of a chain."""
 
     source: Source
     first_frame: int
@@ -84,13 +100,13 @@ class Cut:
     num_record_frames: int
     query: str
     hit: Hit
+    marks: tuple[Mark, ...]
 
-    @property
-    def remark(self) -> str:
-        """`score 0.31, rank 2`, and the relevance where there is one."""
-        hit = self.hit
-        relevance = "" if hit.relevance is None else f", relevance {hit.relevance:+.1f}"
-        return f"score {hit.score:.2f}{relevance}, rank {hit.rank}"
+    def record_span(self, mark: Mark, rate: Fraction) -> tuple[int, int]:
+        """The frames of a mark on the timeline, which runs at `rate`."""
+        frames = (mark.first_frame - self.first_frame, mark.after_frame - self.first_frame)
+        first, after = (self.record_frame + round(frame / self.source.rate * rate) for frame in frames)
+        return first, max(after, first + 1)
 
     def to_json(self) -> dict[str, Any]:
         """In and out points as frames from the first picture and as timecodes; out points are exclusive."""
@@ -171,11 +187,43 @@ def timeline_of(
         on_progress: called with how many files are read, and of how many.
     """
     wanted = [(result.query, hit) for result in results for hit in result.hits]
+    counted, failures, notes = _counted(wanted, on_progress)
+    rate = timeline_rate([source.rate for source, _ in counted.values()])
+    cuts: list[Cut] = []
+    for number, (source, spans) in counted.items():
+        query, hit = wanted[number]
+        (first, after), last = spans[0], cuts[-1] if cuts else None
+        cuts.append(
+            Cut(
+                source=source,
+                first_frame=first,
+                after_frame=after,
+                record_frame=0 if last is None else last.record_frame + last.num_record_frames,
+                num_record_frames=max(1, round((after - first) / source.rate * rate)),
+                query=one_line(query),
+                hit=hit,
+                marks=_marks(query, hit, spans),
+            )
+        )
+    return Timeline(
+        name=one_line(results[0].query) if len(results) == 1 else f"{len(results)} searches",
+        rate=rate,
+        drop_frame=can_drop_frames(rate) and _mostly_drops(cuts),
+        cuts=tuple(cuts),
+        notes=notes,
+        failures=tuple((wanted[number][1], error) for number, error in failures.items()),
+    )
+
+
+def _counted(
+    wanted: Sequence[tuple[str, Hit]], on_progress: Callable[[int, int], None]
+) -> tuple[dict[int, tuple[Source, Spans]], dict[int, VideoError], tuple[str, ...]]:
+    """Per hit, by its number: its source and the frames of its moments, or why there are none; and notes."""
     by_path: dict[str, list[int]] = {}
     for number, (_, hit) in enumerate(wanted):
         path = hit.path and os.path.abspath(hit.path)
         by_path.setdefault(path or hit.store + hit.video_id, []).append(number)
-    counts: dict[int, tuple[Source, tuple[int, int]]] = {}
+    counted: dict[int, tuple[Source, Spans]] = {}
     failures: dict[int, VideoError] = {}
     notes: list[str] = []
     reels = Reels()
@@ -187,32 +235,23 @@ def timeline_of(
             failures |= dict.fromkeys(numbers, error)
         else:
             notes += _notes(source, count, info)
-            counts |= {number: (source, span) for number, span in zip(numbers, count.spans, strict=True)}
+            spans = iter(count.spans)
+            for number, hit in zip(numbers, hits, strict=True):
+                counted[number] = source, tuple(islice(spans, len(_moments(hit))))
         on_progress(num_done, len(by_path))
-    rate = timeline_rate([source.rate for source, _ in (counts[number] for number in sorted(counts))])
-    cuts: list[Cut] = []
-    for number in sorted(counts):
-        (source, (first, after)), (query, hit) = counts[number], wanted[number]
-        last = cuts[-1] if cuts else None
-        cuts.append(
-            Cut(
-                source=source,
-                first_frame=first,
-                after_frame=after,
-                record_frame=0 if last is None else last.record_frame + last.num_record_frames,
-                num_record_frames=max(1, round((after - first) / source.rate * rate)),
-                query=one_line(query),
-                hit=hit,
-            )
-        )
-    return Timeline(
-        name=_name(results),
-        rate=rate,
-        drop_frame=can_drop_frames(rate) and _mostly_drops(cuts),
-        cuts=tuple(cuts),
-        notes=tuple(notes),
-        failures=tuple((wanted[number][1], failures[number]) for number in sorted(failures)),
-    )
+    return dict(sorted(counted.items())), dict(sorted(failures.items())), tuple(notes)
+
+
+def _moments(hit: Hit) -> tuple[Moment, ...]:
+    """What is cut, and then, of a chain, what is marked in it."""
+    return (hit.moment,)
+
+
+def _marks(query: str, hit: Hit, spans: Spans) -> tuple[Mark, ...]:
+    relevance = "" if hit.relevance is None else f", relevance {hit.relevance:+.1f}"
+    remark = f"score {hit.score:.2f}{relevance}, rank {hit.rank}"
+    found = (hit.moment.start_seconds, hit.moment.end_seconds)
+    return (Mark(*spans[0], found, one_line(query), remark),)
 
 
 def timeline_rate(rates: Sequence[Fraction]) -> Fraction:
@@ -232,8 +271,8 @@ def _read(path: str, hits: Sequence[Hit], reels: Reels) -> tuple[Source, FrameCo
     for hit in hits:
         hit.require_file()
     info = probe(path)
-    spans = [(hit.moment.start_seconds, hit.moment.end_seconds) for hit in hits]
-    count = count_frames_of(info, spans)
+    moments = [moment for hit in hits for moment in _moments(hit)]
+    count = count_frames_of(info, [(moment.start_seconds, moment.end_seconds) for moment in moments])
     start = parse_timecode(info.timecode or "", count.rate) or (0, False)
     source = Source(
         path=path,
@@ -277,10 +316,6 @@ def _mostly_drops(cuts: Sequence[Cut]) -> bool:
     """Whether most of the sources that could have drop-frame timecode do; a source without timecode says nothing."""
     votes = [cut.source.drop_frame for cut in cuts if can_drop_frames(cut.source.rate)]
     return sum(votes) * 2 > len(votes)
-
-
-def _name(results: Sequence[SearchResult]) -> str:
-    return one_line(results[0].query) if len(results) == 1 else f"{len(results)} searches"
 
 
 def one_line(text: str) -> str:
