@@ -392,6 +392,7 @@ def test_the_timecodes_of_an_edl_are_those_that_are_read(footage: dict[str, Path
     assert cut.to_json()["end_timecode"] == "00:00:00:36"
 
 
+@pytest.mark.slow
 def test_a_rate_that_no_editor_has_is_counted_at_a_multiple_of_it(tmp_path: Path) -> None:
     """Screen recordings, old web cameras: 12.5 pictures a second are every other of 25."""
     half = numbered_clip(tmp_path / "half.mp4", "25/2")
@@ -407,3 +408,13 @@ def test_a_rate_that_no_editor_has_is_counted_at_a_multiple_of_it(tmp_path: Path
     made = otio.adapters.read_from_string(otio_text(timeline), "otio_json")
     assert [points(clip) for clip in made.find_clips()] == [(5, 10), (5, 15)]
     assert "00:00:00:05 00:00:01:00 01:00:00:00 01:00:00:15" in edl_text(timeline)
+
+
+def test_more_events_than_an_edl_numbers_are_told(footage: dict[str, Path], tmp_path: Path) -> None:
+    hits = [make_hit(footage["25"], (0.2, 0.6), rank=rank) for rank in range(1, 1001)]
+    timeline = write_timeline([result(*hits)], {"edl": tmp_path / "long.edl"})
+    assert timeline.notes == (
+        "an EDL numbers 999 events, this one has 1,000: some programs read no more; --otio, --fcpxml and --xml have no "
+        "such limit",
+    )
+    assert "\n1000  AT25 " in (tmp_path / "long.edl").read_text()

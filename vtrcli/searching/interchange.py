@@ -25,6 +25,7 @@ from vtrcli.times import timecode
 
 Kind = Literal["edl", "otio", "fcpxml", "xml", "csv"]
 
+MAX_EVENTS = 999  # as CMX 3600 has them
 MAX_NAMED = 3  # files in a note
 _MARKER_COLOR = "BLUE"
 # The first six are those of Premiere Pro's own list of markers.
@@ -113,15 +114,21 @@ def edl_text(timeline: Timeline) -> str:
 
 def edl_notes(timeline: Timeline) -> tuple[str, ...]:
     """What an EDL cannot say of this timeline."""
+    notes = []
     others = [source for source in timeline.sources if source.rate != timeline.rate]
-    if not others:
-        return ()
-    names = ", ".join(f"{source.name} at {rate_name(source.rate)}" for source in others[:MAX_NAMED])
-    more = f" and {len(others) - MAX_NAMED} more" if len(others) > MAX_NAMED else ""
-    return (
-        f"an EDL has one frame rate, here {rate_name(timeline.rate)}: source times of {names}{more} count their own "
-        "frames; --otio, --fcpxml and --xml say so themselves",
-    )
+    if others:
+        names = ", ".join(f"{source.name} at {rate_name(source.rate)}" for source in others[:MAX_NAMED])
+        more = f" and {len(others) - MAX_NAMED} more" if len(others) > MAX_NAMED else ""
+        notes.append(
+            f"an EDL has one frame rate, here {rate_name(timeline.rate)}: source times of {names}{more} count their "
+            "own frames; --otio, --fcpxml and --xml say so themselves"
+        )
+    if len(timeline.cuts) > MAX_EVENTS:
+        notes.append(
+            f"an EDL numbers {MAX_EVENTS} events, this one has {len(timeline.cuts):,}: some programs read no more; "
+            "--otio, --fcpxml and --xml have no such limit"
+        )
+    return tuple(notes)
 
 
 def otio_text(timeline: Timeline) -> str:
