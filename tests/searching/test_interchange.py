@@ -361,6 +361,13 @@ def test_an_fcpxml_says_only_what_its_dtd_allows(footage: dict[str, Path], tmp_p
     assert named <= set(ids)
 
 
+def test_the_reel_that_a_camera_names_is_the_reel(tmp_path: Path) -> None:
+    named = ["-timecode", "01:00:00:00", "-metadata:s:v:0", "reel_name=A001_C002_0903XY"]
+    path = numbered_clip(tmp_path / "copy of take 3.mov", "25", *named)
+    [source] = timeline_of([result(make_hit(path, (0.2, 0.6)))]).sources
+    assert (source.reel, source.name) == ("A001C002", "copy of take 3.mov")
+
+
 def test_no_name_can_begin_a_line_of_its_own(footage: dict[str, Path], tmp_path: Path) -> None:
     name = "a\n002  AX V C 00:00:00:00 00:00:01:00 01:00:00:00 01:00:01:00\u2028\x1b.mp4"
     path = tmp_path / name
