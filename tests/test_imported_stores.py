@@ -109,7 +109,9 @@ def test_the_command_shows_ids_and_cuts_draws_and_opens_nothing(imported: Path, 
     assert run("search", QUERY, *at, "--gallery", str(page)).exit_code == 0
     text = page.read_text()
     assert (
-        text.count("no file") == 3 and 'href="file' not in text and "missing" not in text.split("</style>")[1]
+        text.count("imported, no file") == 3
+        and 'href="file' not in text
+        and "missing" not in text.split("</style>")[1]
     )
 
 

@@ -295,12 +295,21 @@ def verify(
         raise StoreError(
             f"{count(len(problems), 'problem')} in {store} ({count(report.num_shards, 'shard')} read)",
             allowed="files as they were written",
-            to_do="run `vtr store verify --repair`, then `vtr extract` (and `vtr cache` for captions) again",
+            to_do=f"run `vtr store verify --repair`, then {_remake(store)} again",
         )
     if problems and not json_output:
         done = [f"{count(len(renamed), 'file')} set aside"] * bool(renamed)
         done += [f"{count(len(report.unsound), 'video')} taken out"] * bool(report.unsound)
-        print_line(f"{', '.join(done) or 'noted'}; run `vtr extract` (and `vtr cache` for captions) again")
+        print_line(f"{', '.join(done) or 'noted'}; run {_remake(store)} again")
+
+
+def _remake(store: Path) -> str:
+    """The commands that make again what was set aside."""
+    from vtrcli.store.config import read_config
+
+    if read_config(store).source is not None:
+        return "`vtr store import` (and with --captions)"
+    return "`vtr extract` (and `vtr cache` for captions)"
 
 
 @app.command(cls=TypedCommand, epilog="Example: [bold]vtr store relocate /media/old /media/new[/bold]")

@@ -138,9 +138,11 @@ def _card(hit: Hit, picture: Thumbnail | None, shape: float) -> Html:
     place = Path(hit.place)
     frame = tag(
         "span",
-        _image(picture, shape) if picture else tag("span", "no picture", class_="none"),
+        _image(picture, shape)
+        if picture
+        else tag("span", "no picture" if hit.path else "imported, no file", class_="none"),
         tag("span", str(hit.rank), class_="pill rank"),
-        Html() if hit.can_be_opened else tag("span", hit.trouble or "no file", class_="pill gone"),
+        tag("span", hit.trouble, class_="pill gone") if hit.trouble else Html(),
         tag("span", _times(hit.moment), class_="pill time"),
         class_="frame drawn" if picture else "frame",
     )
