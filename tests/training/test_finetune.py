@@ -68,7 +68,7 @@ def test_more_frozen_layers_than_there_are_is_usage(weights: str) -> None:
     with pytest.raises(UsageError) as caught:
         make(weights, freeze_layers=3)
     assert str(caught.value) == (
-        "freeze_layers is 3; this CLIP has 2 image and 2 text layers; lower --freeze-layers"
+        "freeze_layers is 3; this backbone has 2 image and 2 text layers; lower --freeze-layers"
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -65,6 +66,22 @@ def test_training_beats_the_untrained_model_and_the_run_rebuilds_it(toy: Path, t
     assert camoe.config.dim == 16
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {"config.json", "metrics.jsonl", "model.safetensors", "last.safetensors", "curves.svg"}
+
+
+@pytest.mark.parametrize(
+    "dim", [30, *(pytest.param(dim, marks=pytest.mark.slow) for dim in (512, 768, 1024, 1152))]
+)
+def test_a_head_is_as_wide_as_the_store(tmp_path: Path, dim: int) -> None:
+    """Also where the width is no multiple of CAMoE's 4 heads."""
+    toy = make_toy(tmp_path, num_videos=20, dim=dim)
+    result = run(toy, tmp_path / "run", settings=TrainSettings(**{**vars(SETTINGS), "epochs": 1}))
+    camoe, config = load_head(tmp_path / "run")
+    store = FeatureStore(toy / "store")
+    ids = ["v000", "v001"]
+    assert result.epochs == 1 and camoe.config.dim == dim == config.backbone.dim
+    frames = torch.from_numpy(np.stack([store.features(name) for name in ids]))
+    vectors = camoe.video_vectors(frames.float(), torch.ones(2, 4, dtype=torch.bool))
+    assert vectors.shape == (2, 3 * dim) and bool(vectors.isfinite().all())
 
 
 @pytest.mark.parametrize(

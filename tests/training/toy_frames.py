@@ -21,12 +21,15 @@ WORDS = "cat dog car house tree ball boat horse".split()
 SPLITS = ("train", "train", "val")
 
 
-def make_toy_frames(folder: Path, *, num_frames: int = 3, keep_frames: bool = True) -> Path:
-    """clip.safetensors, store/ and captions.csv in `folder`: two training videos and one validation video per word.
+def make_toy_frames(
+    folder: Path, *, num_frames: int = 3, keep_frames: bool = True, weights: Path | None = None
+) -> Path:
+    """clip.safetensors (or other `weights`), store/ and captions.csv in `folder`: two training videos and one of
+    validation per word.
 
     Frames of one topic are the same 4 x 4 blocks with other noise; one video in three has a frame less.
     """
-    weights = write_tiny_clip(folder / "clip.safetensors")
+    weights = weights or write_tiny_clip(folder / "clip.safetensors")
     described = describe_backbone(str(weights))
     info = described.info
     create_config(folder / "store", store_config(described, Uniform(num_frames=num_frames)))

@@ -214,7 +214,7 @@ class TrainableBackbone(Protocol):
         """
 
     def tokenize(self, text: str, *, max_tokens: int | None = None) -> list[int]:
-        """The ids of a text, not padded; zeros go behind them."""
+        """The ids of a text; zeros go behind them where `is_causal`, else they are as long as the context."""
 
     def cut_text(self, text: str, max_tokens: int | None) -> str:
         """As a `Backbone`'s."""
@@ -231,7 +231,8 @@ class TrainableBackbone(Protocol):
         """Frames -> features and tokens -> features, as a store made with the weights of now has them."""
 
     def save(self, path: Path, *, log_scale: torch.Tensor, started_from: str) -> BackboneInfo:
-        """Write the weights so that `--backbone` takes them, with this scale. Raises WeightsError."""
+        """Write the weights so that `--backbone` takes them, with this scale, as the folder `path` or as a file of that
+        name and a suffix; the `name` of what is returned tells which. Raises WeightsError."""
 
 
 def count_parameters(weights: Path) -> int:

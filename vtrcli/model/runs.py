@@ -5,7 +5,7 @@ metrics.jsonl        one line per epoch
 model.safetensors    the best weights
 last.safetensors     everything that going on needs: weights, optimizer, random state, position
 curves.svg           a picture of metrics.jsonl
-backbone.safetensors the fine-tuned CLIP (--finetune), usable as --backbone
+backbone.safetensors the fine-tuned CLIP (--finetune), usable as --backbone; backbone/: one in open_clip's layout
 
 torch is imported where weights are read, so that a search whose vectors are kept needs none.
 """
@@ -44,7 +44,7 @@ CONFIG, METRICS, MODEL, LAST, CURVES, BACKBONE = (
     "model.safetensors",
     "last.safetensors",
     "curves.svg",
-    "backbone.safetensors",
+    "backbone",
 )
 
 
@@ -54,7 +54,7 @@ class RunConfig:
 
     `head` stands in the file under its own name (`camoe`), which `settings.head` tells.
 
-    `backbone` made the features that the model fits. After fine-tuning that is the run's own backbone.safetensors, and
+    `backbone` made the features that the model fits. After fine-tuning that is the run's own, and
     `started_from` names the weights that the tuning began with.
     """
 
@@ -125,6 +125,14 @@ def read_config(run: Path, *, option: str = "--run") -> RunConfig:
         raise damaged_run(run / CONFIG, cause.came_in) from cause
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
         raise damaged_run(run / CONFIG, str(cause)) from cause
+
+
+def tuned_backbone(run: Path) -> Path | None:
+    """What `--backbone` takes of a fine-tuned run: CLIP's file, or a folder in open_clip's layout; None before both."""
+    file, folder = run / f"{BACKBONE}.safetensors", run / BACKBONE
+    if file.exists():
+        return file
+    return folder if any(folder.glob("*.safetensors")) else None
 
 
 def require_run_fits(run: Path, config: RunConfig, store: Path, stored: BackboneInfo) -> None:

@@ -204,7 +204,7 @@ def load_frame_set(
 ) -> FrameSet:
     """Split and tokenize a split's captions, as `text.cache.encode_streams` does; no frame is read yet."""
     limit = tuned.info.context_length if max_tokens is None else max_tokens
-    length = min(limit, tuned.info.context_length)
+    length = min(limit, tuned.info.context_length) if tuned.is_causal else tuned.info.context_length
     tokens = np.zeros((len(split.captions), len(experts), length), np.int32)
     mask = np.zeros((len(split.captions), len(STREAMS)), bool)
     longest, num_cut = 1, 0

@@ -123,7 +123,7 @@ def train(
         data: FeatureSet | FrameSet
         val: FeatureSet | FrameSet
         if settings.finetune:
-            own = None if prior is None else out / runs.BACKBONE
+            own = None if prior is None else runs.tuned_backbone(out)
             tuned = starting_backbone(own, opened, settings, backbone=backbone, device=device)
             made_by = tuned.info
             frames = frame_sets(

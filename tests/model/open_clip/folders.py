@@ -93,6 +93,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
 # As large as it is: only for slow tests.
 _LARGE = {"mobileclip-s0": deepcopy(CONFIGS["mobileclip"])}
 _LARGE["mobileclip-s0"]["model_cfg"]["vision_cfg"].update(timm_model_name="fastvit_mci0", image_size=256)
+_LARGE["eva"] = deepcopy(CONFIGS["pe"])
+_LARGE["eva"]["model_cfg"]["vision_cfg"] = {
+    "image_size": 224,
+    "timm_model_name": "eva02_tiny_patch14_224",
+    "timm_model_pretrained": False,
+    "timm_pool": "token",
+    "timm_proj": None,
+}
 
 
 def write_folder(folder: Path, config: str | dict[str, Any]) -> Path:

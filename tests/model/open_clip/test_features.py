@@ -152,7 +152,7 @@ def test_a_tokenizer_is_read_as_transformers_reads_it(
     model, *_ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(WORDED)
     backbone = load_backbone(str(folder), device="cpu", towers="text")
-    assert [backbone._row(text, None)[0] for text in WORDED] == tokens.tolist()  # type: ignore[attr-defined]
+    assert [backbone._texts.row(text)[0] for text in WORDED] == tokens.tolist()  # type: ignore[attr-defined]
     with torch.inference_mode():
         theirs = model.eval().encode_text(tokens).numpy()
     found = backbone.encode_texts(WORDED)
@@ -165,7 +165,7 @@ def test_a_tokenizer_of_transformers_is_read_without_it(tmp_path: Path) -> None:
     before = set(sys.modules)
     backbone = load_backbone(str(folder_of(tmp_path, "t5")), device="cpu", towers="text")
     assert "transformers" not in sys.modules.keys() - before
-    (ids, was_cut), (cut, _) = (backbone._row(text, None) for text in ("A Red dog!", "red " * 20))  # type: ignore[attr-defined]
+    (ids, was_cut), (cut, _) = (backbone._texts.row(text) for text in ("A Red dog!", "red " * 20))  # type: ignore[attr-defined]
     assert ids == [4, 5, 6] + [1] * 13 and not was_cut
     assert cut == [5] * 15 + [1]
     assert backbone.cut_text("red dog " * 20, None).split() == ["red", "dog"] * 7 + ["red"]

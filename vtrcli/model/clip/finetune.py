@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from vtrcli.errors import UsageError
 from vtrcli.model.backbone import Description, Towers, choose_precision, scaled_pixels, torch_dtype
@@ -26,6 +24,7 @@ from vtrcli.model.clip.model import (
     token_limit,
     tokenize,
 )
+from vtrcli.model.layers import layers_of, prepare_layers
 from vtrcli.store.config import BackboneInfo
 
 
@@ -42,12 +41,14 @@ class TrainableClip:
         """See `TrainableBackbone.prepare`."""
         clip = self.module
         clip.logit_scale.requires_grad = False  # the head has its own
-        freeze(clip, freeze_layers)
-        for block in (*clip.visual.transformer.resblocks, *clip.transformer.resblocks):
-            if block.attn_mask is not None:  # no buffer: it would be copied to the device in every step
-                block.attn_mask = block.attn_mask.to(clip.logit_scale.device)
-            if gradient_checkpointing:
-                checkpoint_block(block)
+        for block in clip.transformer.resblocks:  # no buffer: it would be copied to the device in every step
+            block.attn_mask = block.attn_mask.to(clip.logit_scale.device)
+        prepare_layers(
+            layers_of(clip.visual, clip.visual.transformer.resblocks),
+            layers_of(clip, clip.transformer.resblocks),
+            freeze_layers=freeze_layers,
+            gradient_checkpointing=gradient_checkpointing,
+        )
 
     def tokenize(self, text: str, *, max_tokens: int | None = None) -> list[int]:
         """Start, words, end."""
@@ -86,6 +87,7 @@ class TrainableClip:
 
     def save(self, path: Path, *, log_scale: torch.Tensor, started_from: str) -> BackboneInfo:
         """See `TrainableBackbone.save`."""
+        path = path.with_suffix(".safetensors")
         state = {**self.module.state_dict(), "logit_scale": log_scale}
         save_converted(state, path, name=path.stem, source=f"fine-tuned from {started_from}")
         return describe(read_header(path), name=str(path.resolve())).info
@@ -111,41 +113,3 @@ def start(path: Path, *, name: str, from_scratch: bool, device: str) -> Trainabl
         logit_scale=math.exp(float(clip.logit_scale.detach())),
     )
     return TrainableClip(clip, Description(info, described.preprocessing))
-
-
-def freeze(clip: Any, num_layers: int) -> None:
-    """The first layers of both towers, with their embeddings, are not trained; 0 trains all.
-
-    Raises:
-        UsageError: both towers have fewer layers.
-    """
-    visual, most = clip.visual, max(clip.visual.transformer.layers, clip.transformer.layers)
-    if num_layers > most:
-        raise UsageError(
-            f"freeze_layers is {num_layers}",
-            allowed=f"this CLIP has {visual.transformer.layers} image and {clip.transformer.layers} text layers",
-            to_do="lower --freeze-layers",
-        )
-    if num_layers:
-        embeddings = (visual.conv1, visual.ln_pre, clip.token_embedding)
-        layers = (*visual.transformer.resblocks[:num_layers], *clip.transformer.resblocks[:num_layers])
-        for module in (*embeddings, *layers):
-            module.requires_grad_(False)
-        for parameter in (
-            visual.class_embedding,
-            visual.positional_embedding,
-            clip.positional_embedding,
-        ):
-            parameter.requires_grad_(False)
-
-
-def checkpoint_block(block: nn.Module) -> None:
-    """Compute the block again in the backward pass instead of keeping its inner values; parameters keep their names."""
-    forward = block.forward
-
-    def run(hidden: torch.Tensor) -> Any:
-        if not torch.is_grad_enabled():
-            return forward(hidden)
-        return checkpoint(forward, hidden, use_reentrant=False, preserve_rng_state=False)  # no dropout
-
-    block.forward = run  # type: ignore[method-assign]

@@ -23,6 +23,7 @@ from vtrcli.model.open_clip.folder import ModelFolder, is_open_clip
 from vtrcli.model.open_clip.hub import PUBLISHED, PublishedModel, fetch, fetched, published, repo_of
 
 if TYPE_CHECKING:
+    from vtrcli.model.open_clip.finetune import TrainableOpenClip
     from vtrcli.model.open_clip.model import OpenClipBackbone
 
 
@@ -58,12 +59,12 @@ class OpenClipFamily:
 
     def load_trainable(
         self, name: str, *, device: str, sha256: str | None = None, from_scratch: bool = False
-    ) -> NoReturn:
-        """Refused: the layers of these towers have many shapes."""
-        raise UsageError(
-            f"{name} cannot be fine-tuned",
-            allowed="--finetune knows the layers of OpenAI's CLIP",
-            to_do="train on its cached features: leave --finetune out",
+    ) -> TrainableOpenClip:
+        """Raises UsageError for an image tower that is no transformer."""
+        from vtrcli.model.open_clip.finetune import start
+
+        return start(
+            _folder(name), self.describe(name), from_scratch=from_scratch, device=device, cache=_cache()
         )
 
     def models(self) -> list[ModelEntry]:

@@ -166,6 +166,11 @@ class ModelFolder:
         raise unusable(self.path, "it has no weights")
 
     @property
+    def text_prefix(self) -> str:
+        """What the names of the text tower's tensors begin with in its architecture."""
+        return "text." if self.architecture.get("custom_text") else ""
+
+    @property
     def tokenizer_files(self) -> list[Path]:
         """Those of a tokenizer of transformers; none where the model reads open_clip's own byte-pair tokens."""
         if not self.text.get("hf_tokenizer_name"):

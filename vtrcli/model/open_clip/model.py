@@ -6,11 +6,12 @@ open_clip and not the package, whose import of torchvision and timm takes longer
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from types import ModuleType
 from typing import Any
@@ -49,14 +50,17 @@ def load(
     """One or both towers; of the weights only the tensors of these are read. Raises WeightsError."""
     require_open_clip(whole=towers != "text")
     dtype = torch_dtype(precision)
-    image = _tower(folder, "image", device=device, dtype=dtype) if towers != "text" else None
-    text = _tower(folder, "text", device=device, dtype=dtype) if towers != "image" else None
+    image, text = (
+        None
+        if towers == other
+        else ready_tower(folder, tower, read_tower(folder, tower), device=device, dtype=dtype)
+        for tower, other in (("image", "text"), ("text", "image"))
+    )
     return OpenClipBackbone(
         image,
         text,
-        _tokens_of(folder) if text is not None else None,
+        TextReader(folder) if text is not None else None,
         described,
-        is_causal=folder.is_causal,
         device=device,
         precision=precision,
     )
@@ -138,8 +142,9 @@ class _WithoutInitialisation(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def empty_tower(folder: ModelFolder, tower: str) -> torch.nn.Module:
-    """open_clip's module of one tower as its `create_model` would build it, its parameters as they were allocated."""
+def empty_tower(folder: ModelFolder, tower: str, *, initialised: bool = False) -> torch.nn.Module:
+    """open_clip's module of one tower as its `create_model` would build it; its parameters are as they were allocated,
+    or `initialised`, as training begins."""
     told = copy.deepcopy(folder.architecture)
     told["vision_cfg"]["timm_model_pretrained"] = False  # else timm would ask the network
     build: Callable[..., torch.nn.Module] = _build_text_tower
@@ -148,7 +153,7 @@ def empty_tower(folder: ModelFolder, tower: str) -> torch.nn.Module:
 
         build = _build_vision_tower
     try:
-        with _WithoutInitialisation():
+        with contextlib.nullcontext() if initialised else _WithoutInitialisation():
             return build(
                 told["embed_dim"],
                 told["vision_cfg" if tower == "image" else "text_cfg"],
@@ -163,10 +168,8 @@ def empty_tower(folder: ModelFolder, tower: str) -> torch.nn.Module:
         ) from error
 
 
-def _tower(folder: ModelFolder, tower: str, *, device: str, dtype: torch.dtype) -> Any:
-    """One tower with its weights."""
-    module = empty_tower(folder, tower)
-    state = _state(folder, tower)
+def fill_tower(module: Any, state: Mapping[str, torch.Tensor], folder: ModelFolder, tower: str) -> Any:
+    """The module with these weights, which it shares. Raises WeightsError where they are not its own."""
     expected = module.state_dict()
     if not any(key in expected for key in state):
         raise unusable(folder.path, f"{folder.weights.name} holds no {tower} tower of this architecture")
@@ -182,6 +185,19 @@ def _tower(folder: ModelFolder, tower: str, *, device: str, dtype: torch.dtype) 
             folder.path, f"{folder.weights.name} is of another architecture: its {tower} tower has {odd}"
         )
     module.load_state_dict(state, assign=True)
+    return module
+
+
+def ready_tower(
+    folder: ModelFolder,
+    tower: str,
+    state: Mapping[str, torch.Tensor],
+    *,
+    device: str,
+    dtype: torch.dtype,
+) -> Any:
+    """One tower with these weights, for encoding."""
+    module: Any = fill_tower(empty_tower(folder, tower), state, folder, tower)
     module = module.eval().requires_grad_(False)
     if tower == "image" and folder.architecture["vision_cfg"].get("timm_model_name"):
         from timm.utils.model import reparameterize_model
@@ -198,7 +214,7 @@ def _tower(folder: ModelFolder, tower: str, *, device: str, dtype: torch.dtype) 
     return module
 
 
-def _state(folder: ModelFolder, tower: str) -> dict[str, torch.Tensor]:
+def read_tower(folder: ModelFolder, tower: str) -> dict[str, torch.Tensor]:
     """One tower, mapped, under its own names inside it; those of texts have a prefix in newer files alone."""
     state = {}
     try:
@@ -212,11 +228,24 @@ def _state(folder: ModelFolder, tower: str) -> dict[str, torch.Tensor]:
     return state
 
 
-def _shortened(text_tower: Any, length: int) -> Any:
-    """The same tower for texts of `length` tokens: open_clip's cuts its positions to fit, but not its mask."""
-    shorter = copy.copy(text_tower)
-    shorter._buffers = {**text_tower._buffers, "attn_mask": text_tower.attn_mask[:length, :length]}
-    return shorter
+def image_features(tower: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """[batch, 3, height, width], normalised -> float32 [batch, dim]."""
+    return _first(tower(pixels))
+
+
+def text_features(tower: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """int64 [num_texts, length] -> float32 [num_texts, dim]; a shorter length than the context where attention looks
+    back alone."""
+    mask = getattr(tower, "attn_mask", None)
+    if mask is not None:  # open_clip cuts its positions to fit, but not its mask
+        tower = copy.copy(tower)
+        tower._buffers = {**tower._buffers, "attn_mask": mask[: tokens.shape[1], : tokens.shape[1]]}
+    return _first(tower(tokens))
+
+
+def _first(found: Any) -> torch.Tensor:
+    features: torch.Tensor = (found[0] if isinstance(found, tuple) else found).float()
+    return features
 
 
 class _BytePairs:
@@ -288,16 +317,39 @@ class _TokenizerJson:
         return int(number)
 
 
-def _tokens_of(folder: ModelFolder) -> _BytePairs | _TokenizerJson:
-    tokens = _TokenizerJson(folder) if folder.tokenizer_files else _BytePairs(folder)
-    vocabulary = int(folder.text.get("vocab_size", 49408))
-    highest = max(tokens("a photo of a dog", folder.context_length)[0])
-    if highest >= vocabulary:
-        raise unusable(
-            folder.path,
-            f"its tokenizer does not fit: it gives token {highest} of a vocabulary of {vocabulary}",
-        )
-    return tokens
+class TextReader:
+    """Texts -> token ids as the model of a folder was trained to read them."""
+
+    def __init__(self, folder: ModelFolder) -> None:
+        self._tokens = _TokenizerJson(folder) if folder.tokenizer_files else _BytePairs(folder)
+        self._is_causal, self._context_length = folder.is_causal, folder.context_length
+        vocabulary = int(folder.text.get("vocab_size", 49408))
+        highest = max(self._tokens("a photo of a dog", folder.context_length)[0])
+        if highest >= vocabulary:
+            raise unusable(
+                folder.path,
+                f"its tokenizer does not fit: it gives token {highest} of a vocabulary of {vocabulary}",
+            )
+
+    def row(self, text: str, max_tokens: int | None = None) -> tuple[list[int], bool]:
+        """Token ids, and whether the text was cut; as long as the context unless attention looks back alone."""
+        context = self._context_length
+        ids, was_cut = self._tokens(text, context if max_tokens is None else min(max_tokens, context))
+        return ids if self._is_causal else self._tokens.padded(ids, context), was_cut
+
+    def cut(self, text: str, max_tokens: int | None) -> str:
+        """See `Backbone.cut_text`."""
+        if not self.row(text, max_tokens)[1]:
+            return text
+        words = text[:_MAX_CHARACTERS].split()
+        low, high = 0, len(words)  # so many fit; so many might
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.row(" ".join(words[:middle]), max_tokens)[1]:
+                high = middle - 1
+            else:
+                low = middle
+        return " ".join(words[:low])
 
 
 class OpenClipBackbone:
@@ -307,16 +359,14 @@ class OpenClipBackbone:
         self,
         image: Any,
         text: Any,
-        tokens: _BytePairs | _TokenizerJson | None,
+        texts: TextReader | None,
         described: Description,
         *,
-        is_causal: bool,
         device: str,
         precision: str,
     ) -> None:
-        self._image, self._text, self._tokens = image, text, tokens
+        self._image, self._text, self._texts = image, text, texts
         self.info, self.preprocessing = described
-        self._is_causal = is_causal
         self.device, self.precision = device, precision
 
     def encode_images(self, frames: np.ndarray) -> np.ndarray:
@@ -327,16 +377,16 @@ class OpenClipBackbone:
             return np.zeros((0, self.info.dim), np.float32)
         pixels = normalised_pixels(frames, self.preprocessing, device=self.device)
         with torch.inference_mode():
-            return self._finite(tower(pixels.to(torch_dtype(self.precision))))
+            return self._finite(image_features(tower, pixels.to(torch_dtype(self.precision))))
 
     def encode_texts(
         self, texts: Sequence[str], *, batch_size: int | None = None, max_tokens: int | None = None
     ) -> TextFeatures:
         """See `Backbone.encode_texts`. Where attention sees the padding, every text has the length of the training."""
-        tower = self._required(self._text, "text")
         if isinstance(texts, str):
             raise InputError("one text", allowed="a list of texts", to_do="pass [text]")
-        rows = [self._row(text, max_tokens) for text in texts]
+        reader = self._reader()
+        rows = [reader.row(text, max_tokens) for text in texts]
         features = np.zeros((len(rows), self.info.dim), np.float32)
         for chosen in batches_by_length([len(ids) for ids, _ in rows], batch_size):
             length = max(len(rows[index][0]) for index in chosen)
@@ -344,34 +394,24 @@ class OpenClipBackbone:
             for place, index in enumerate(chosen):
                 tokens[place, : len(rows[index][0])] = torch.tensor(rows[index][0])
             tokens[len(chosen) :] = tokens[0]
-            with torch.inference_mode():
-                encode = _shortened(tower, length) if self._is_causal else tower
-                features[chosen] = self._finite(encode(tokens.to(self.device)))[: len(chosen)]
+            features[chosen] = self._finite(self.encode_tokens(tokens))[: len(chosen)]
         return TextFeatures(features=features, was_cut=np.array([was_cut for _, was_cut in rows], bool))
+
+    @torch.inference_mode()
+    def encode_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
+        """int64 [num_texts, length] -> float32 [num_texts, dim] on the device."""
+        return text_features(self._required(self._text, "text"), tokens.to(self.device))
 
     def cut_text(self, text: str, max_tokens: int | None) -> str:
         """See `Backbone.cut_text`."""
-        if not self._row(text, max_tokens)[1]:
-            return text
-        words = text[:_MAX_CHARACTERS].split()
-        low, high = 0, len(words)  # so many fit; so many might
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self._row(" ".join(words[:middle]), max_tokens)[1]:
-                high = middle - 1
-            else:
-                low = middle
-        return " ".join(words[:low])
+        return self._reader().cut(text, max_tokens)
 
-    def _row(self, text: str, max_tokens: int | None) -> tuple[list[int], bool]:
-        """Token ids, and whether the text was cut; as long as the context unless attention looks back alone."""
-        tokens: _BytePairs | _TokenizerJson = self._required(self._tokens, "text")
-        context = self.info.context_length
-        ids, was_cut = tokens(text, context if max_tokens is None else min(max_tokens, context))
-        return ids if self._is_causal else tokens.padded(ids, context), was_cut
+    def _reader(self) -> TextReader:
+        reader: TextReader = self._required(self._texts, "text")
+        return reader
 
-    def _finite(self, features: Any) -> np.ndarray:
-        found: np.ndarray = (features[0] if isinstance(features, tuple) else features).float().cpu().numpy()
+    def _finite(self, features: torch.Tensor) -> np.ndarray:
+        found: np.ndarray = features.cpu().numpy()
         return require_finite(found, name=self.info.name, precision=self.precision)
 
     def _required(self, part: Any, tower: str) -> Any:
