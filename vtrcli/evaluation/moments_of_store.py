@@ -82,11 +82,12 @@ def predict_from_store(
     cache = open_text_cache(opened, tagger_id=load_tagger(tagger).id, max_tokens=max_tokens)
     rows, num_cut = cache.rows(truth.texts), cache.num_cut(truth.texts)
     queries = unit_rows(rows.features[:, STREAMS.index("fusion")])
-    windows, saliency = _in_right_video(opened, truth, store_ids, queries, on_progress)
+    steps = _Steps(len(joined.video_ids), num_queries=len(truth) if corpus else 0, on_progress=on_progress)
+    windows, saliency = _in_right_video(opened, truth, store_ids, queries, steps)
     tasks: dict[Task, Ragged] = {}
     if corpus:
         by_run = None if run is None else _scores_of_run(run, opened, joined, rows, tagger, device)
-        moments, videos = _in_corpus(opened, joined, queries, by_run)
+        moments, videos = _in_corpus(opened, joined, queries, by_run, steps)
         tasks = {"VCMR": moments, "SVMR": _with_videos(windows, joined, store_ids), "VR": videos}
     names = {video_id: number for number, video_id in enumerate(dict.fromkeys(truth.video_ids))}
     return MomentInputs(
@@ -102,6 +103,18 @@ def predict_from_store(
             *_durations_note(opened, truth, store_ids),
         ),
     )
+
+
+class _Steps:
+    """What is done of all that is to do: each video once, and for a corpus twice more per block of queries."""
+
+    def __init__(self, num_videos: int, *, num_queries: int, on_progress: Callable[[int, int], None]) -> None:
+        num_blocks = -(-num_queries // QUERIES_AT_ONCE)
+        self._num_done, self._total, self._tell = 0, num_videos * (1 + 2 * num_blocks), on_progress
+
+    def done(self, number: int = 1) -> None:
+        self._num_done += number
+        self._tell(self._num_done, self._total)
 
 
 def join_queries(truth: MomentTruth, store: FeatureStore) -> JoinedSplit:
@@ -123,13 +136,12 @@ def _in_right_video(
     truth: MomentTruth,
     store_ids: Sequence[str],
     queries: np.ndarray,
-    on_progress: Callable[[int, int], None],
+    steps: _Steps,
 ) -> tuple[Ragged, Ragged]:
     """Windows float64 [total, 3] and saliency float64 [total clips] of each query, in its video."""
     windows: list[np.ndarray] = [np.zeros((0, 3))] * len(truth)
     saliency: list[np.ndarray] = [np.zeros(0)] * len(truth)
-    asked = _grouped(store_ids)
-    for number, (video_id, places) in enumerate(asked.items(), start=1):
+    for video_id, places in _grouped(store_ids).items():
         video = _Asked(store, video_id, queries[places])
         for place, values in zip(places, video.scores, strict=True):
             found = video.moments(values, num_windows=NUM_WINDOWS)
@@ -137,7 +149,7 @@ def _in_right_video(
             length = truth.durations[place]
             seconds = video.seconds if np.isnan(length) else float(length)
             saliency[place] = clip_means(values, video.times, seconds)
-        on_progress(number, len(asked))
+        steps.done()
     return Ragged.of(windows, width=3), Ragged.of(saliency)
 
 
@@ -208,7 +220,11 @@ def _scores_of_run(
 
 
 def _in_corpus(
-    store: FeatureStore, joined: JoinedSplit, queries: np.ndarray, by_run: np.ndarray | None
+    store: FeatureStore,
+    joined: JoinedSplit,
+    queries: np.ndarray,
+    by_run: np.ndarray | None,
+    steps: _Steps,
 ) -> tuple[Ragged, Ragged]:
     """The best moments and the best videos of all, float64 [total, 4] each; the moments of the best videos by the
     frames' scores, since no moment is better than its best frame."""
@@ -216,27 +232,26 @@ def _in_corpus(
     videos: list[np.ndarray] = []
     for first in range(0, len(queries), QUERIES_AT_ONCE):
         part = slice(first, first + QUERIES_AT_ONCE)
-        best, values = _best_videos(store, joined, queries[part], None if by_run is None else by_run[part])
+        scores = _best_frames(store, joined, queries[part], steps) if by_run is None else by_run[part]
+        best = np.argsort(-scores, axis=1, kind="stable")[:, : max(CORPUS_AT)]
+        values = np.take_along_axis(scores, best, axis=1).astype(np.float64)
         nothing = np.zeros_like(values)
         videos += list(np.stack([best, nothing, nothing, values.round(6)], axis=2))
-        moments += _best_moments(store, joined, queries[part], best)
+        moments += _best_moments(store, joined, queries[part], best, steps)
     return Ragged.of(moments, width=4), Ragged.of(videos, width=4)
 
 
-def _best_videos(
-    store: FeatureStore, joined: JoinedSplit, queries: np.ndarray, by_run: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers int64 [num_queries, most], best first, and what they score."""
-    scores = by_run
-    if scores is None:
-        maxima = (_Asked(store, video_id, queries).scores.max(axis=1) for video_id in joined.video_ids)
-        scores = np.stack(list(maxima), axis=1)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, : max(CORPUS_AT)]
-    return order, np.take_along_axis(scores, order, axis=1).astype(np.float64)
+def _best_frames(store: FeatureStore, joined: JoinedSplit, queries: np.ndarray, steps: _Steps) -> np.ndarray:
+    """float64 [num_queries, num_videos]: what each video's best frame scores."""
+    scores = np.empty((len(queries), len(joined.video_ids)))
+    for number, video_id in enumerate(joined.video_ids):
+        scores[:, number] = _Asked(store, video_id, queries).scores.max(axis=1)
+        steps.done()
+    return scores
 
 
 def _best_moments(
-    store: FeatureStore, joined: JoinedSplit, queries: np.ndarray, best: np.ndarray
+    store: FeatureStore, joined: JoinedSplit, queries: np.ndarray, best: np.ndarray, steps: _Steps
 ) -> list[np.ndarray]:
     """Per query float64 [n, 4], video, start, end, score."""
     found: list[list[tuple[float, ...]]] = [[] for _ in queries]
@@ -247,6 +262,7 @@ def _best_moments(
                 (number, m.start_seconds, m.end_seconds, m.score)
                 for m in video.moments(values, num_windows=None)
             ]
+        steps.done()
     tables = []
     for rows in found:
         table = np.array(rows, np.float64).reshape(-1, 4)
