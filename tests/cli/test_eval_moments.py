@@ -28,9 +28,10 @@ def test_predictions_against_a_truth(files: tuple[str, str]) -> None:
     body = run_json("eval", "--moments", files[0], "--truth", files[1])
     assert body.keys() == {
         "schema", "command", "task", "model", "dataset", "split", "num_queries", "num_videos", "num_windows",
-        "conventions", "results", "reference", "notes",
+        "conventions", "protocol", "results", "reference", "notes",
     }  # fmt: skip
     assert (body["task"], body["num_queries"], body["num_videos"]) == ("moments", 24, 24)
+    assert len(body["protocol"]["fingerprint"]) == 12
     full, short, middle = body["results"][:3]
     assert (full["part"], full["R1@0.5"], full["R5@0.5"], full["mIoU"], full["mAP"]) == (
         "full",
@@ -53,6 +54,8 @@ def test_the_conventions_are_options(files: tuple[str, str]) -> None:
     )  # fmt: skip
     assert body["conventions"] == {"first": "scored", "max_windows": 1, "ties": "pessimistic", "ap": "plain"}
     assert (body["results"][0]["R5@0.5"], body["results"][0]["mAP"]) == (50, 50)
+    usual = run_json("eval", "--moments", files[0], "--truth", files[1], "--bootstrap", "0")
+    assert usual["protocol"]["fingerprint"] != body["protocol"]["fingerprint"]
     shown = run("eval", "--moments", files[0], "--truth", files[1], "--max-windows", "0")
     assert "not QVHighlights' conventions: max windows all; published numbers do not compare" in shown.stderr
 

@@ -46,6 +46,7 @@ class MomentInputs:
         model: what made the predictions, for people.
         store: where the frames of the videos are, and `store_ids`, per query, which of its videos is meant; for the
             report. None and empty for files.
+        system: what answered, for the protocol (`vtrcli.evaluation.protocol.SYSTEM`); empty for files.
     """
 
     predictions: Predictions
@@ -54,6 +55,7 @@ class MomentInputs:
     split: str | None = None
     store: FeatureStore | None = None
     store_ids: tuple[str, ...] = ()
+    system: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -124,10 +126,28 @@ class MomentEvaluation:
             "num_videos": len(set(truth.video_ids)),
             "num_windows": len(truth.windows.values),
             "conventions": asdict(self.settings.conventions),
+            "protocol": protocol_of_moments(self),
             "results": self.table(),
             "reference": None if self.scores is None else _without_nan(reference_metrics(self.scores)),
             "notes": list(self.notes),
         }
+
+
+def protocol_of_moments(result: MomentEvaluation) -> dict[str, Any]:
+    """What the numbers rest on, with a fingerprint over it: two results of one fingerprint answer the same question by
+    the same means."""
+    inputs, truth = result.inputs, result.inputs.predictions.truth
+    found = {
+        "dataset": inputs.dataset,
+        "split": inputs.split,
+        "queries": _queries_hash(result),
+        "num_queries": len(truth),
+        "num_videos": len(set(truth.video_ids)),
+        "conventions": asdict(result.settings.conventions),
+        **inputs.system,
+    }
+    text = json.dumps(found, sort_keys=True, default=str)
+    return {**found, "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:12]}
 
 
 def columns_of(part: str, scores: Scores) -> tuple[str, ...]:

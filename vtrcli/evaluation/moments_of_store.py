@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from vtrcli.datasets.moments import (
 )
 from vtrcli.datasets.split import Caption, Split
 from vtrcli.evaluation.moments import MomentInputs
+from vtrcli.evaluation.protocol import system_of_store
 from vtrcli.moments.files import Predictions
 from vtrcli.moments.metrics import CORPUS_AT, Task
 from vtrcli.moments.rule import Moment, find_moments, scores_and_shots
@@ -79,7 +80,8 @@ def predict_from_store(
     store_ids = tuple(caption.video_id for caption in joined.captions)
     truth = truth if len(kept) == len(truth) else truth.chosen(kept)
     cache_texts(opened, truth.texts, tagger=tagger, max_tokens=max_tokens, device=device)
-    cache = open_text_cache(opened, tagger_id=load_tagger(tagger).id, max_tokens=max_tokens)
+    tagger_id = load_tagger(tagger).id
+    cache = open_text_cache(opened, tagger_id=tagger_id, max_tokens=max_tokens)
     rows, num_cut = cache.rows(truth.texts), cache.num_cut(truth.texts)
     queries = unit_rows(rows.features[:, STREAMS.index("fusion")])
     steps = _Steps(len(joined.video_ids), num_queries=len(truth) if corpus else 0, on_progress=on_progress)
@@ -97,12 +99,22 @@ def predict_from_store(
         split=split,
         store=opened,
         store_ids=store_ids,
+        system=_system(opened, run, tagger=tagger_id, max_tokens=max_tokens),
         notes=(
             *_missing_note(joined),
             *unread(truth.texts, opened.config.backbone, num_cut=num_cut, limit=max_tokens).notes,
             *_durations_note(opened, truth, store_ids),
         ),
     )
+
+
+def _system(store: FeatureStore, run: Path | None, *, tagger: str, max_tokens: int | None) -> dict[str, Any]:
+    """What answers; `head` is what ranks the videos of a corpus."""
+    from vtrcli.model.runs import read_config
+
+    config = None if run is None else read_config(run)
+    found = system_of_store(store.config, config, tagger=tagger)
+    return {**found, "head": "best frame" if config is None else found["head"], "max_tokens": max_tokens}
 
 
 class _Steps:
