@@ -201,7 +201,7 @@ def test_timelines_for_editors_are_made(tmp_path: Path) -> None:
     assert f"{files['csv']}: 3 moments, 0:0" in told.stderr
     assert all("a red circle" in path.read_text("utf-8") for path in files.values())
     again = run("search", "a red circle", *options)
-    assert again.exit_code == 2 and again.stdout == "" and f"{files['edl']} exists" in again.stderr
+    assert again.exit_code == 2 and again.stdout == "" and f"{files['xml']} exists" in again.stderr
 
 
 def test_the_answers_to_several_queries_follow_each_other_on_one_timeline(tmp_path: Path) -> None:

@@ -98,12 +98,12 @@ def command(
     ),
     clips: Path | None = opt("--clips DIR", "Cut the moments into MP4 files there.", RESULTS),
     gallery: Path | None = opt("--gallery FILE", "Write a page with pictures and times.", RESULTS),
-    edl: Path | None = opt(
-        "--edl FILE", "Write the moments as a timeline for Resolve, Premiere, Avid.", RESULTS
+    xml: Path | None = opt(
+        "--xml FILE", "Write the moments as a timeline: for Premiere, Resolve and many others.", RESULTS
     ),
-    otio: Path | None = opt("--otio FILE", "As OpenTimelineIO: Resolve, Premiere, Kdenlive, Flame.", RESULTS),
-    fcpxml: Path | None = opt("--fcpxml FILE", "As XML for Final Cut Pro, or Resolve.", RESULTS),
-    xml: Path | None = opt("--xml FILE", "As XML of Final Cut Pro 7, for Premiere and many others.", RESULTS),
+    otio: Path | None = opt("--otio FILE", "As OpenTimelineIO: for Resolve, Kdenlive, Flame.", RESULTS),
+    fcpxml: Path | None = opt("--fcpxml FILE", "As XML of Final Cut Pro.", RESULTS),
+    edl: Path | None = opt("--edl FILE", "As an EDL: for Avid, and whatever else reads one.", RESULTS),
     csv: Path | None = opt("--csv FILE", "As a table of markers, with in and out points.", RESULTS),
     missing: bool = flag("--missing", "Also show videos whose file is gone.", RESULTS),
     device: str = options.DEVICE,
@@ -125,7 +125,7 @@ def command(
             f"--gallery {gallery}", allowed="a file that ends in .html", to_do="write `--gallery found.html`"
         )
     options.require_folder_of(gallery)
-    timelines = chosen_timelines(edl=edl, otio=otio, fcpxml=fcpxml, xml=xml, csv=csv)
+    timelines = chosen_timelines(xml=xml, otio=otio, fcpxml=fcpxml, edl=edl, csv=csv)
     filters = Filters(
         paths=tuple(anchored(pattern) for pattern in path or ()),
         min_duration_seconds=to_seconds(min_duration, option="--min-duration"),
