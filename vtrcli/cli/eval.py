@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -116,6 +117,9 @@ def command(
     top: int | None = opt("--top", "Videos that --save-run lists for a text.", shown="all", min=1),
     save_mteb: Path | None = opt("--save-mteb DIR", "Write mteb's TaskResult, a file per direction."),
     table: Path | None = opt("--table", "Write the table as .tex, .md or .csv."),
+    protocol: Literal["papers", "mteb"] = opt(
+        "--protocol", "mteb: nDCG@10, v2t over captions, and what else differs there.", default="papers"
+    ),
     metrics: str | None = opt("--metrics", "More metrics: nDCG@10,AP,RR,P@5,Recall@5,Success@5"),
     memory: float = opt("--memory", "Gigabytes for blocks in work.", default=1.0, min=0.01, max=100_000),
     bootstrap: int = opt("--bootstrap", "Resamples for the intervals; 0: none.", default=1000, min=0),
@@ -172,6 +176,8 @@ def command(
     refuse_moment_options(context)
     require_formats(context, save_run=save_run, save_qrels=save_qrels, table=table)
     shown = [name for name in (metrics or "").split(",") if name.strip()]
+    if protocol == "mteb":
+        shown, v2t_over = ["nDCG@10", *shown], v2t_over or "captions"
     ties = chosen_ties(ties, of_moments=False)
     methods = [*(["dsl"] if dsl else []), *(method or [])]
     of_run = bool(trec or qrels or relevant_from is not None or num_videos)
@@ -219,6 +225,10 @@ def command(
         seed=seed,
         **about,
     )
+    if protocol == "mteb":
+        from vtrcli.evaluation.protocol import mteb_differs
+
+        result = replace(result, notes=(*result.notes, *mteb_differs(result.inputs.dataset)))
     if save_similarities:
         from vtrcli.evaluation.inputs import save_matrix
 

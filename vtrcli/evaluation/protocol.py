@@ -19,6 +19,13 @@ from vtrcli.ranking.scores import ScoreSource
 from vtrcli.ranking.truth import Truth
 from vtrcli.store.config import StoreConfig
 
+# How mteb's tasks differ from the papers' protocols, by the descriptions and statistics in mteb 2.26.24.
+_MTEB = {
+    "msrvtt-1ka": "MSRVTTT2V and MSRVTTV2T have 879 of the 1,000 videos; which ones, only its data set tells",
+    "msvd": "MSVDT2VRetrieval and MSVDV2TRetrieval have 660 videos with one caption each; here are all captions",
+    "didemo": "DiDeMoT2VRetrieval and DiDeMoV2TRetrieval have 999 videos, their .v2 993",
+    "activitynet": "ActivityNetCaptionsT2VRetrieval and its V2T have 4,884 videos",
+}
 # What is asked, and how answers are counted.
 QUESTION = tuple(
     "dataset split captions truth num_texts num_videos relevant_from ties v2t_over truncation".split()
@@ -112,6 +119,16 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any], names: tuple[str, ..
         f"{_WORDS.get(name, name)}: {_shown(a[name])} / {_shown(b[name])}"
         for name in names
         if None not in (a.get(name), b.get(name)) and a[name] != b[name]
+    ]
+
+
+def mteb_differs(dataset: str | None) -> list[str]:
+    """Sentences on why a number here is not the one on mteb's leaderboard."""
+    known = _MTEB.get(dataset or "")
+    return [
+        f"mteb: {known}" if known else "mteb: no task of this data set is known here",
+        "mteb: its main score is nDCG@10, where papers give R@1; equal scores stand in the order of their ids",
+        "mteb: its own numbers are made by its own tasks: vtrcli.evaluation.mteb_model.StoreModel answers them",
     ]
 
 
