@@ -43,6 +43,12 @@ def command(
         QUERY,
         shown="1 each, 0.5 for --not",
     ),
+    then: list[str] | None = opt(
+        "--then TEXT", "And after that this, in the same video; may be repeated.", QUERY
+    ),
+    within: str | None = opt(
+        "--within TIME", "The most time from one of these moments to the next (30, 1:30).", QUERY, shown="any"
+    ),
     queries: Path | None = opt(
         "--queries FILE", "One query per line (- for stdin); prints JSON lines.", QUERY
     ),
@@ -151,6 +157,8 @@ def command(
         images=tuple(image or ()),
         like=tuple(like or ()),
         weights=to_weights(weights),
+        then=tuple(then or ()),
+        within_seconds=to_seconds(within, option="--within"),
     )
     text = " ".join(query) if query else None
     if queries is None:
@@ -163,6 +171,12 @@ def command(
         raise UsageError(
             f"--score {score} with --milvus",
             allowed="Milvus ranks by the best frame, or by a run",
+            to_do="leave one out",
+        )
+    if then and score not in (None, "max"):
+        raise UsageError(
+            f"--score {score} with --then",
+            allowed="a chain is scored by one frame for each sentence",
             to_do="leave one out",
         )
     output = Output(

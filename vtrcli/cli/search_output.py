@@ -199,7 +199,7 @@ def print_table(hits: Sequence[Hit], *, start: Path | None = None) -> None:
             str(hit.rank),
             f"{hit.score:.2f}",
             *(["" if hit.relevance is None else f"{hit.relevance:+.1f}"] if has_relevance else []),
-            time_span(hit.moment.start_seconds, hit.moment.end_seconds),
+            _spans(hit).plain,
         )
         for hit in hits
     ]
@@ -218,7 +218,7 @@ def print_table(hits: Sequence[Hit], *, start: Path | None = None) -> None:
             path.append_text(Text(", ", style="dim").join(_span(hit, moment) for moment in hit.moments[1:]))
         if hit.twins:
             path.append(f"  same file: {_listed(hit.twins)}", style="dim")
-        table.add_row(*row[:-1], _span(hit, hit.moment), path)
+        table.add_row(*row[:-1], _spans(hit), path)
     stdout().print(table)
 
 
@@ -227,6 +227,14 @@ def _listed(paths: Sequence[str]) -> str:
     names = [printable(short_path(path)) for path in paths[:MAX_SHOWN_TWINS]]
     more = len(paths) - len(names)
     return ", ".join(names) + (f" and {more:,} more" if more else "")
+
+
+def _spans(hit: Hit) -> Text:
+    """The times of a result: of its moment, or of each moment of its chain."""
+    from rich.text import Text
+
+    steps = [step.moment for step in hit.chain] or [hit.moment]
+    return Text(" then ", style="dim").join(_span(hit, moment) for moment in steps)
 
 
 def _span(hit: Hit, moment: Moment) -> Text:

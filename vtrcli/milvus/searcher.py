@@ -61,6 +61,12 @@ class MilvusSearcher:
                 allowed="--dsl, --method and --min-relevance need the query bank of a store",
                 to_do="search the store itself, or leave them out",
             )
+        if query.then:
+            raise UsageError(
+                "--then with --milvus",
+                allowed="a chain of moments is found in all frames of a store",
+                to_do="search the store itself, or leave --then out",
+            )
         vectors = self._encoder.encode(query)
         own = {self._places.find(value)[0] for value in query.like}
         found, num_missing = self._found(vectors, options, own)

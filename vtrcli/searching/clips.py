@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ def save_clips(
     taken gets a number (`01-pasta-0m12.4s-2.mp4`).
 
     A moment shorter than MIN_CLIP_SECONDS is widened within its video; of one longer than MAX_CLIP_SECONDS the part
-    around its peak is taken.
+    around its peak is taken. A chain is cut from its first moment to its last, however long that is.
 
     Args:
         on_progress: called with how many are done, and of how many.
@@ -50,8 +51,9 @@ def save_clips(
         try:
             hit.require_file()
             info = probe(hit.path)
+            most = math.inf if hit.chain else MAX_CLIP_SECONDS
             start, end = clip_span(
-                hit.moment, info.duration_seconds, min_seconds=MIN_CLIP_SECONDS, max_seconds=MAX_CLIP_SECONDS
+                hit.moment, info.duration_seconds, min_seconds=MIN_CLIP_SECONDS, max_seconds=most
             )
             target = _free(folder / clip_name(hit))
             cut_clip(hit.path, target, start_seconds=start, end_seconds=end, info=info)

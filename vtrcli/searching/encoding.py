@@ -14,6 +14,7 @@ import os
 import struct
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -81,6 +82,13 @@ class QueryEncoder:
             self._texts_by_run = QueryCache(folder, model_id=model_id, width=run.width)
 
     def encode(self, query: Query) -> QueryVectors:
+        """The vectors of a query, and of the sentences of a chain; raises as `_encode_first`."""
+        first = self._encode_first(query)
+        then = tuple(self._encode_first(Query(text=text)) for text in query.then)
+        notes = (note for part in (first, *then) for note in part.notes)
+        return replace(first, then=then, notes=tuple(dict.fromkeys(notes)))
+
+    def _encode_first(self, query: Query) -> QueryVectors:
         """The terms' vectors, weighed and added. By a run one text alone has the length that it has in `vtr eval`, so
         that scores are the same.
 

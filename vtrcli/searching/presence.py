@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from vtrcli.errors import StoreError
+from vtrcli.searching.results import Hit
 from vtrcli.store.catalog import Catalog, hashed, masked
 from vtrcli.store.records import file_content, file_state
 from vtrcli.store.roots import read_roots
@@ -139,3 +141,23 @@ class Presence:
             return hashed(file_content(Path(path))) == content
         except OSError:  # it cannot be read, and so neither be cut nor drawn
             return True
+
+
+def each_once(ranked: Sequence[tuple[Catalog, Hit]]) -> list[Hit]:
+    """The hits without those whose content another store gave a better one; they are named as twins of that."""
+    # Content -> the store of the video that stands for it, and its place.
+    first: dict[tuple[int, int], tuple[str, int]] = {}
+    kept: list[Hit] = []
+    for catalog, hit in ranked:
+        video = catalog.number_of[hit.video_id]
+        if not hit.path:
+            kept.append(hit)
+            continue
+        content = int(catalog["num_bytes"][video]), int(catalog["fingerprint"][video])
+        owner, place = first.setdefault(content, (hit.store, len(kept)))
+        if owner == hit.store:
+            kept.append(hit)
+            continue
+        paths = (path for path in (hit.path, *hit.twins) if path != kept[place].path)
+        kept[place] = replace(kept[place], twins=tuple(dict.fromkeys((*kept[place].twins, *paths))))
+    return kept

@@ -14,6 +14,7 @@ from vtrcli.searching.filters import Filters
 
 MAX_QUERY_CHARACTERS = 10_000
 MAX_WEIGHT = 100.0
+MAX_SENTENCES = 10  # of a chain
 # What is taken away counts half: with a whole weight a --not that resembles the query leaves nothing of it
 # (docs/experiments.md).
 MINUS_WEIGHT = 0.5
@@ -47,10 +48,12 @@ class Query:
 
     Args:
         weights: one positive number per term, in the order text, plus, minus, images, like.
+        then: sentences for what comes after it, in this order, in the same video; all else describes what comes first.
+        within_seconds: the most time from one of these moments to the next; None for any.
 
     Raises:
         InputError: an empty or oversized text.
-        UsageError: no term, only terms that take away, or wrong weights.
+        UsageError: no term, only terms that take away, wrong weights, too many sentences, or a time that is none.
     """
 
     text: str | None = None
@@ -59,9 +62,12 @@ class Query:
     images: tuple[Path, ...] = ()
     like: tuple[str, ...] = ()
     weights: tuple[float, ...] | None = None
+    then: tuple[str, ...] = ()
+    within_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        for text in (*([] if self.text is None else [self.text]), *self.plus, *self.minus):
+        _require_chain(self.then, self.within_seconds)
+        for text in (*([] if self.text is None else [self.text]), *self.plus, *self.minus, *self.then):
             _require_text(text)
         terms = self._unweighted()
         if not any(term.weight > 0 for term in terms):
@@ -93,8 +99,17 @@ class Query:
         """Whether it is one text and nothing else, so that its scores are the model's own for it."""
         return len(self.terms) == 1 and self.is_text
 
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What each moment of a chain answers, as people would say it; without `then` the query alone."""
+        return (self._first(), *(text.strip() for text in self.then))
+
     def describe(self) -> str:
         """The query as people would say it; a text alone stands as it is."""
+        limit = "" if self.within_seconds is None else f" (within {self.within_seconds:g} s)"
+        return ", then ".join(self.sentences) + limit
+
+    def _first(self) -> str:
         words = []
         for term in self.terms:
             usual = 1.0 if term.weight > 0 else MINUS_WEIGHT
@@ -116,12 +131,13 @@ class Query:
 @dataclass(frozen=True)
 class QueryVectors:
     """A query as float32 [dim] among frames, and as it is ranked by: the same, or float32 [width] in a run's space.
-    `unread_scripts` are those of its words that the backbone was not trained on."""
+    `unread_scripts` are those of its words that the backbone was not trained on, `then` the sentences that follow."""
 
     clip: np.ndarray
     ranking: np.ndarray
     notes: tuple[str, ...] = ()
     unread_scripts: tuple[str, ...] = ()
+    then: tuple[QueryVectors, ...] = ()
 
 
 def _require_text(text: str) -> None:
@@ -143,6 +159,31 @@ def _require_weights(weights: tuple[float, ...], num_terms: int) -> None:
             f"--weights {shown} for {num_terms} term{'s' * (num_terms != 1)}",
             allowed=f"a number above 0, up to {MAX_WEIGHT:g}, per term: query, --plus, --not, --image, --like",
             to_do="give as many as there are terms; what follows --not is taken away by itself",
+        )
+
+
+def _require_chain(then: tuple[str, ...], within_seconds: float | None) -> None:
+    if isinstance(then, str):
+        raise UsageError(f"then={then!r}", allowed="a list of sentences", to_do=f"write then=[{then!r}]")
+    if len(then) >= MAX_SENTENCES:
+        raise UsageError(
+            f"{len(then)} times --then",
+            allowed=f"chains of up to {MAX_SENTENCES} sentences",
+            to_do="ask for fewer",
+        )
+    if within_seconds is None:
+        return
+    if not then:
+        raise UsageError(
+            f"--within {within_seconds:g} without --then",
+            allowed="the most time from one moment to the next",
+            to_do='say what comes next, such as --then "he sits down"',
+        )
+    if not (math.isfinite(within_seconds) and within_seconds > 0):
+        raise UsageError(
+            f"--within {within_seconds:g}",
+            allowed="more than 0 s: the next moment lies after the one before it",
+            to_do="give the most time from one moment to the next, such as `--within 30`",
         )
 
 

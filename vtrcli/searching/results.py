@@ -9,6 +9,25 @@ from vtrcli.errors import VideoError
 from vtrcli.moments.rule import Moment
 
 
+@dataclass(frozen=True)
+class Step:
+    """One moment of a chain: the sentence that it answers, and its score (a cosine) as standard deviations above the
+    mean of that sentence's scores on all frames."""
+
+    sentence: str
+    moment: Moment
+    standard_score: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of one moment of a chain."""
+        return {
+            "query": self.sentence,
+            **_seconds(self.moment),
+            "score": round(self.moment.score, 4),
+            "standard_score": round(self.standard_score, 2),
+        }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hit:
     """One result: a video with its moments, best first, or (`--moments`) one moment of a video.
@@ -18,7 +37,9 @@ class Hit:
     for a picture. `probability` is the model's own, of one trained with a sigmoid, that a text alone and the best frame
     belong together; None for any other. `path` is empty where features were imported and no file is known.
     `is_missing`: the file is no longer where it was extracted from; `is_replaced`: another is there now, so that the
-    times are not its own. `twins` are paths of files of the same content, `store` is where the video is from.
+    times are not its own. `twins` are paths of files of the same content, `store` is where the video is from. `chain`
+    has the moments of several sentences (`--then`) in their order; the score is the mean of their standard scores then,
+    and the moment reaches from the first to the last.
     """
 
     rank: int
@@ -33,6 +54,7 @@ class Hit:
     is_replaced: bool = False
     twins: tuple[str, ...] = ()
     store: str = ""
+    chain: tuple[Step, ...] = ()
 
     @property
     def can_be_opened(self) -> bool:
@@ -82,6 +104,7 @@ class Hit:
             "twins": list(self.twins),
             "store": self.store or None,
             "moments": [{**_seconds(moment), "score": round(moment.score, 4)} for moment in self.moments],
+            "chain": [step.to_json() for step in self.chain] or None,
         }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +19,9 @@ from vtrcli.moments.rule import Moment, moments_of
 from vtrcli.searching.bank import Bank, open_bank, score_bank
 from vtrcli.searching.encoding import CatalogPlaces, QueryEncoder, cache_folder
 from vtrcli.searching.filters import Filters, VideoFacts
-from vtrcli.searching.finder import Finder, Reranker
+from vtrcli.searching.finder import Finder, Reranker, best_present
 from vtrcli.searching.frames import FrameSpace
-from vtrcli.searching.presence import Presence
+from vtrcli.searching.presence import Presence, each_once
 from vtrcli.searching.query import MIN_RUN_SHORTLIST, POOLING, Query, QueryVectors, SearchSettings, VideoScore
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.searching.run import RerankSpace, RunModel, RunSpace
@@ -30,6 +31,9 @@ from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.config import what_differs
 from vtrcli.store.reader import require_videos
 from vtrcli.video.files import is_drawn
+
+if TYPE_CHECKING:
+    from vtrcli.searching.chains import StoreChains
 
 MAX_DRAWN_LOOKS = 3
 NO_RESULT = "no result: "  # how a remark on nothing found begins
@@ -123,11 +127,13 @@ class Searcher:
         options: SearchSettings | None = None,
         *,
         vectors: QueryVectors | None = None,
+        chains: StoreChains | None = None,
     ) -> SearchResult:
-        """The best videos or moments for a sentence, or another query.
+        """The best videos or moments for a sentence, or another query; for one with `then`, the best chains of moments.
 
         Args:
             vectors: the query as the searcher of another store of the same backbone and run encoded it.
+            chains: those of this store, on one scale with those of others.
 
         Raises:
             InputError, UsageError: a query that cannot be used.
@@ -135,18 +141,23 @@ class Searcher:
         """
         query = Query(text=query) if isinstance(query, str) else query
         options = options or SearchSettings()
-        bank_notes = self._bank_notes(query, options)  # what is missing is told before a tower is loaded
+        first_notes = self._first_notes(query, options)  # what is missing is told before a tower is loaded
         vectors = vectors or self.encode(query)
         allowed = self._allowed(query, options.filters)
         presence = Presence(self.catalog, show_missing=options.missing)
         asked = _Asked(query, vectors, options, allowed, presence)
-        hits = self._moment_hits(asked) if options.moments else self._video_hits(asked)
+        if query.then:
+            hits, remarks = self._chain_hits(asked, chains)
+        else:
+            hits, remarks = self._moment_hits(asked) if options.moments else self._video_hits(asked), []
         return SearchResult(
             query=query.describe(),
             num_videos=int(allowed.sum()),
             hits=tuple(hits),
             notes=tuple(
-                dict.fromkeys([*vectors.notes, *bank_notes, *self._left_out(), *self._remarks(asked, hits)])
+                dict.fromkeys(
+                    [*vectors.notes, *first_notes, *self._left_out(), *self._remarks(asked, hits), *remarks]
+                )
             ),
             stores=(str(self.catalog.store),),
             run=None if self.run is None else str(self.run.run),
@@ -241,6 +252,28 @@ class Searcher:
         best = itertools.islice(relevant, options.top_k)
         return [replace(hit, rank=rank) for rank, hit in enumerate(best, start=1)]
 
+    def _chain_hits(self, asked: _Asked, chains: StoreChains | None) -> tuple[list[Hit], list[str]]:
+        """One chain of moments per video, and why there is none. With a run, in the best videos of each sentence."""
+        from vtrcli.searching.chains import chain_hit, store_chains
+
+        query, options, allowed = asked.query, asked.options, asked.allowed
+        if chains is None:
+            [chains] = store_chains([self.catalog], asked.vectors, query.within_seconds)
+        scores = chains.score()
+        has_chain = allowed & np.isfinite(scores.values)
+        if self._run is not None:
+            chosen = np.zeros_like(allowed)
+            for vectors in (asked.vectors, *asked.vectors.then):
+                best = self.finder.best(vectors, has_chain, options, asked.presence, top_k=MIN_RUN_SHORTLIST)
+                chosen[best[0]] = True
+            has_chain &= chosen
+        videos, exact = best_present(scores, asked.presence, top_k=options.top_k, allowed=has_chain)
+        ranked = enumerate(zip(videos, exact.tolist(), strict=True), start=1)
+        found = (self._hit(asked, rank, video, score, [], None) for rank, (video, score) in ranked)
+        hits = list(map(chain_hit, found, (chains.steps(video, query.sentences) for video in videos)))
+        is_none = not hits and allowed.any() and not has_chain.any()
+        return hits, [f"{NO_RESULT}{chains.why_none(allowed)}"] if is_none else []
+
     @cached_property
     def finder(self) -> Finder:
         """Finds the best videos by the run, or by the frames."""
@@ -278,8 +311,12 @@ class Searcher:
             f"left out: {problems[0]}{others}; `vtr store verify --repair`, then `vtr extract`, does it again"
         ]
 
-    def _bank_notes(self, query: Query, options: SearchSettings) -> list[str]:
-        """Raises StoreError when the options need a bank that is not there."""
+    def _first_notes(self, query: Query, options: SearchSettings) -> list[str]:
+        """Raises StoreError when the options need a bank that is not there, UsageError where it is no help."""
+        if query.then:
+            from vtrcli.searching.chains import chain_notes
+
+            return chain_notes(query, options)
         if options.method is None and options.min_relevance is None:
             return []
         if isinstance(self.bank, StoreError):
@@ -332,17 +369,20 @@ class Searcher:
         video: int,
         score: float,
         moments: Sequence[Moment],
-        finder: Finder,
+        finder: Finder | None,
     ) -> Hit:
+        """A result; without a finder its score is that of a chain, which no bank and no sigmoid knows."""
         state = asked.presence.state(video)
-        correct, bank_scores = finder.correction(asked.options), finder.bank_scores
+        correct, bank_scores = (
+            (finder.correction(asked.options), finder.bank_scores) if finder else (None, None)
+        )
         corrected = relevance = None
         if correct is not None:
             corrected = float(correct(np.array([score], np.float32), np.array([video]))[0])
         if bank_scores is not None and asked.query.is_text:
             relevance = float(bank_scores.relevance(score))
         probability = None
-        if asked.query.is_one_text and finder.scores_best_frame:
+        if finder and asked.query.is_one_text and finder.scores_best_frame:
             probability = self.catalog.config.backbone.probability(score)
         return Hit(
             rank=rank,
@@ -426,16 +466,25 @@ class StoresSearcher:
             )
         query = Query(text=query) if isinstance(query, str) else query
         vectors = self._searchers[0].encode(query)
-        results = [searcher.search(query, options, vectors=vectors) for searcher in self._searchers]
+        chains: Sequence[StoreChains | None] = [None] * len(self._searchers)
+        if query.then:
+            from vtrcli.searching.chains import store_chains
+
+            catalogs = [searcher.catalog for searcher in self._searchers]
+            chains = store_chains(catalogs, vectors, query.within_seconds)
+        results = [
+            searcher.search(query, options, vectors=vectors, chains=own)
+            for searcher, own in zip(self._searchers, chains, strict=True)
+        ]
         ranked = sorted(
             (
-                (searcher, hit)
+                (searcher.catalog, hit)
                 for searcher, result in zip(self._searchers, results, strict=True)
                 for hit in result.hits
             ),
             key=lambda pair: -pair[1].ranked_by,
         )
-        hits = itertools.islice(_each_once(ranked), options.top_k)
+        hits = itertools.islice(each_once(ranked), options.top_k)
         found = tuple(replace(hit, rank=rank) for rank, hit in enumerate(hits, start=1))
         notes = itertools.chain.from_iterable(result.notes for result in results)
         return SearchResult(
@@ -447,25 +496,3 @@ class StoresSearcher:
             run=results[0].run,
             unread_scripts=vectors.unread_scripts,
         )
-
-
-def _each_once(ranked: Sequence[tuple[Searcher, Hit]]) -> list[Hit]:
-    """The hits without those whose content another store gave a better one; they are named as twins of that."""
-    first: dict[
-        tuple[int, int], tuple[str, int]
-    ] = {}  # content -> the video that stands for it, and its place
-    kept: list[Hit] = []
-    for searcher, hit in ranked:
-        catalog = searcher.catalog
-        video = catalog.number_of[hit.video_id]
-        if not hit.path:
-            kept.append(hit)
-            continue
-        content = int(catalog["num_bytes"][video]), int(catalog["fingerprint"][video])
-        owner, place = first.setdefault(content, (hit.store, len(kept)))
-        if owner == hit.store:
-            kept.append(hit)
-            continue
-        paths = (path for path in (hit.path, *hit.twins) if path != kept[place].path)
-        kept[place] = replace(kept[place], twins=tuple(dict.fromkeys((*kept[place].twins, *paths))))
-    return kept

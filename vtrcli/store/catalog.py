@@ -174,6 +174,13 @@ class Catalog:
         shape, start = (int(self["shard_rows"][shard]),), int(self["timestamps_at"][shard])
         return Rows(self.files[shard], np.dtype("<f4"), shape, start)[rows]
 
+    def all_timestamps(self) -> np.ndarray:
+        """float32 [R], of the rows of all shards one after the other."""
+        starts = self["timestamps_at"].tolist()
+        rows = enumerate(self["shard_rows"].tolist())
+        parts = [Rows(self.files[shard], np.dtype("<f4"), (num,), starts[shard])[:] for shard, num in rows]
+        return np.concatenate([np.zeros(0, np.float32), *parts])
+
     def duration(self, video: int) -> float | None:
         """Seconds; None where it is not known."""
         seconds = float(self["duration_seconds"][video])
