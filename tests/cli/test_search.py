@@ -39,7 +39,7 @@ def test_the_json_has_the_keys_of_the_contract() -> None:
     first = body["results"][0]
     assert first.keys() == {
         "rank", "video_id", "path", "score", "relevance", "start_seconds", "end_seconds", "peak_seconds", "missing",
-        "moments", "corrected_score", "probability", "replaced", "twins", "store",
+        "moments", "corrected_score", "probability", "replaced", "twins", "store", "chain",
     }  # fmt: skip
     assert first["moments"][0]["peak_seconds"] == first["peak_seconds"]
     assert Path(first["path"]).is_file() and first["relevance"] is None
@@ -114,6 +114,16 @@ def test_paths_are_printed_for_pipes_each_once() -> None:
             ["x", "--min-duration", "9", "--max-duration", "1"],
             "the duration filter leaves nothing: from 9 to 1; ",
         ),
+        (["x", "--within", "5"], "--within 5 without --then; the most time from one moment to the next; "),
+        (["x", "--then", "y", "--within", "0"], "--within 0; more than 0 s: the next moment lies after "),
+        (["x", "--then", "y", "--within", "soon"], "--within 'soon'; seconds, M:SS or H:MM:SS; "),
+        (["--then", "y"], "nothing to search for; "),
+        (["x", *["--then", "y"] * 10], "10 times --then; chains of up to 10 sentences; ask for fewer"),
+        (
+            ["x", "--then", "y", "--score", "mean"],
+            "--score mean with --then; a chain is scored by one frame ",
+        ),
+        (["x", "--then", "y", "--dsl"], "a correction or a relevance for a chain of moments (--then); "),
         (["x", "--method", "sinkhorn"], "--method sinkhorn in a search; "),
         (["x", "--score", "mean", "--run", "runs/demo"], "--score mean with --run runs/demo; "),
         (["x", "--score", "mean", "--milvus", "x.db"], "--score mean with --milvus; "),
@@ -148,6 +158,29 @@ def test_bad_inputs_have_their_exit_codes(tmp_path: Path) -> None:
     assert run("search", "x", "--dsl").exit_code == 4
     assert run("search", "x", "--run", "nowhere").exit_code == 4
     assert run("search", "x", "--store", "nowhere").exit_code == 4
+
+
+def test_chains_are_told_in_every_output(tmp_path: Path) -> None:
+    arguments = ["a red circle", "--then", "a green arrow", "--within", "30", "-k", "2", "--run", "none"]
+    body = run_json("search", *arguments, "--clips", str(tmp_path / "cut"))
+    assert body["query"] == "a red circle, then a green arrow (within 30 s)"
+    for row, clip in zip(body["results"], body["clips"], strict=True):
+        first, second = row["chain"]
+        assert (first["query"], second["query"]) == ("a red circle", "a green arrow")
+        assert first["peak_seconds"] < second["peak_seconds"] <= first["peak_seconds"] + 30
+        assert first["end_seconds"] <= second["start_seconds"]
+        assert (row["start_seconds"], row["end_seconds"]) == (first["start_seconds"], second["end_seconds"])
+        both = (first["standard_score"] + second["standard_score"]) / 2
+        assert row["score"] == pytest.approx(both, abs=0.011)
+        assert row["relevance"] is None and Path(clip["clip"]).is_file()
+    table = run("search", *arguments, "--gallery", str(tmp_path / "found.html")).stdout.splitlines()
+    assert len(table) == 2 and " then 0:0" in table[0]
+    page = (tmp_path / "found.html").read_text()
+    assert page.count("<img") == 4 and page.count("a green arrow") >= 2
+    (tmp_path / "lines.txt").write_text("a red circle\na blue ring\n")
+    lines = run("search", "--queries", str(tmp_path / "lines.txt"), *arguments[1:]).stdout.splitlines()
+    asked = [json.loads(line)["query"] for line in lines]
+    assert asked == [f"{text}, then a green arrow (within 30 s)" for text in ("a red circle", "a blue ring")]
 
 
 def test_filters_are_options() -> None:

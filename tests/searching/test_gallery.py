@@ -18,9 +18,10 @@ from tests.searching.hits import make_hit
 from tests.store.stores import SHA256, make_config, make_record
 from tests.video_files import make_video
 from vtrcli.errors import StoreError
+from vtrcli.moments.rule import Moment
 from vtrcli.searching import gallery
 from vtrcli.searching.gallery import gallery_html, write_gallery
-from vtrcli.searching.results import Hit, SearchResult
+from vtrcli.searching.results import Hit, SearchResult, Step
 from vtrcli.store.config import create_config
 from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, encode_jpegs
 from vtrcli.store.reader import FeatureStore
@@ -85,6 +86,28 @@ def test_a_card_says_all_that_the_table_says(video: Path) -> None:
         video.as_uri() + "#t=72.00,91.00",
     ]
     assert "/a%20b%231.mp4#t=" in page.values("href")[1]
+
+
+def test_a_chain_has_a_picture_and_a_link_for_each_of_its_moments(tmp_path: Path, video: Path) -> None:
+    store = store_with_frames(tmp_path / "store")
+    steps = (
+        Step("it is <red>", Moment(0.0, 0.5, 1.0, 0.3), 2.5),
+        Step("it is blue", Moment(2.0, 2.5, 3.0, 0.3), 1.5),
+    )
+    hit = replace(make_hit(video, (0.0, 3.0)), chain=steps)
+    page = page_of(result(hit, query="it is <red>, then it is blue"), store=store)
+    assert len(page.values("src")) == 2
+    assert [link.rpartition("#")[2] for link in page.values("href")[1:]] == [
+        "t=0.00,1.00",
+        "t=2.00,3.00",
+        "t=0.00,3.00",
+    ]
+    assert "it is <red>" in page.text and "it is blue" in page.text
+    first, last = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))).mean(axis=(0, 1))
+        for uri in page.values("src")
+    )
+    assert (int(np.argmax(first)), int(np.argmax(last))) == (0, 2)
 
 
 def test_no_relevance_without_a_bank_and_no_link_to_a_missing_file() -> None:

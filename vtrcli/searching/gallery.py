@@ -6,7 +6,7 @@ import os
 import statistics
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -54,10 +54,10 @@ def write_gallery(
 ) -> None:
     """Write the page; it is there whole or not at all.
 
-    One card per hit: the frame at the peak of its best moment, times, score, relevance where there is one, where the
-    file lies; a link to the file at that time unless it is missing or was replaced. Pictures come from the stores' kept
-    frames where they have them, else from the video files, a few at a time; a file that does not decode has a card
-    without one.
+    One card per hit: the frame at the peak of its best moment (of a chain those of its moments, side by side), times,
+    score, relevance where there is one, where the file lies; a link to the file at that time unless it is missing or
+    was replaced. Pictures come from the stores' kept frames where they have them, else from the video files, a few at a
+    time; a file that does not decode has a card without one.
 
     Raises:
         StoreError: the page cannot be written.
@@ -68,7 +68,7 @@ def write_gallery(
 def gallery_html(results: Sequence[SearchResult], *, stores: Sequence[FeatureStore] = ()) -> str:
     """The page as a string."""
     shown = _shown(results)
-    thumbnails = Thumbnails((hit for _, hits in shown for hit in hits), stores)
+    thumbnails = Thumbnails((part for _, hits in shown for hit in hits for part in _parts(hit)), stores)
     shape = _shape(thumbnails.aspects)
     is_one = len(results) == 1
     title = _query(results[0]) if is_one else f"{len(results):,} searches"
@@ -76,9 +76,7 @@ def gallery_html(results: Sequence[SearchResult], *, stores: Sequence[FeatureSto
         "main",
         tag("header", tag("h1", title), Html() if is_one else _contents(results)),
         *(
-            _section(
-                result, [_card(hit, thumbnails.of(hit), shape) for hit in hits], None if is_one else number
-            )
+            _section(result, [_card(hit, thumbnails, shape) for hit in hits], None if is_one else number)
             for number, (result, hits) in enumerate(shown, start=1)
         ),
         tag(
@@ -134,27 +132,49 @@ def _section(result: SearchResult, cards: Sequence[Html], number: int | None) ->
     )
 
 
-def _card(hit: Hit, picture: Thumbnail | None, shape: float) -> Html:
+def _parts(hit: Hit) -> list[Hit]:
+    """What gets a picture: the hit, or each moment of its chain as a hit of its own."""
+    return [replace(hit, moments=(step.moment,), chain=()) for step in hit.chain] or [hit]
+
+
+def _card(hit: Hit, thumbnails: Thumbnails, shape: float) -> Html:
     place = Path(hit.place)
-    frame = tag(
-        "span",
-        _image(picture, shape)
-        if picture
-        else tag("span", "no picture" if hit.path else "imported, no file", class_="none"),
-        tag("span", str(hit.rank), class_="pill rank"),
-        tag("span", hit.trouble, class_="pill gone") if hit.trouble else Html(),
-        tag("span", _times(hit.moment), class_="pill time"),
-        class_="frame drawn" if picture else "frame",
-    )
     name = tag("span", shortened(place.name, num_characters=MAX_NAME_CHARACTERS), class_="name")
+    frames = [_frame(part, thumbnails.of(part), shape, is_first=not n) for n, part in enumerate(_parts(hit))]
+    if hit.chain:
+        said = [
+            tag("span", shortened(step.sentence, num_characters=MAX_NAME_CHARACTERS)) for step in hit.chain
+        ]
+        moments = [step.moment for step in hit.chain]
+        steps = zip(moments, frames, said, strict=True)
+        strip = (_linked(hit, moment, frame, text, class_="play") for moment, frame, text in steps)
+        picture: Html = join([tag("div", *strip, class_="strip"), _linked(hit, hit.moment, name)])
+    else:
+        picture = _linked(hit, hit.moment, *frames, name, class_="play")
+    kind = " ".join(word for word, holds in (("missing", hit.trouble), ("chain", hit.chain)) if holds)
     return tag(
         "li",
-        _linked(hit, hit.moment, frame, name, class_="play"),
+        picture,
         _figures(hit),
         _more(hit),
         tag("p", _end_of(str(place.parent)), class_="path") if hit.path else Html(),
         _same_files(hit),
-        class_="missing" if hit.trouble else None,
+        class_=kind or None,
+        style=f"--steps: {len(hit.chain)}" if hit.chain else None,
+    )
+
+
+def _frame(hit: Hit, picture: Thumbnail | None, shape: float, *, is_first: bool) -> Html:
+    """A picture with its time; the first of a result has its rank and its trouble, too."""
+    return tag(
+        "span",
+        _image(picture, shape)
+        if picture
+        else tag("span", "no picture" if hit.path else "imported, no file", class_="none"),
+        tag("span", str(hit.rank), class_="pill rank") if is_first else Html(),
+        tag("span", hit.trouble, class_="pill gone") if is_first and hit.trouble else Html(),
+        tag("span", _times(hit.moment), class_="pill time"),
+        class_="frame drawn" if picture else "frame",
     )
 
 
