@@ -7,7 +7,6 @@ names. From Python nothing is looked for: no vtr.toml, no newest run; what is no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -410,36 +409,28 @@ def search(
     dsl: bool = False,
     method: SearchMethod | None = None,
     score: VideoScore | None = None,
-    then: Sequence[str] = (),
-    within_seconds: float | None = None,
     device: str = "auto",
     **settings: Any,
 ) -> SearchResult:
     """Rank the videos of a store (or several of one backbone) by a sentence. For many queries make a `vtr.Searcher`.
 
     Args:
-        query: a sentence, or `vtr.Query(text=…, plus=…, minus=…, images=…, like=…, then=…, within_seconds=…)`.
+        query: a sentence, or `vtr.Query(text=…, plus=…, minus=…, images=…, like=…)`.
         run: a trained run that ranks; None: plain CLIP.
         method: a correction by the store's query bank; `dsl` is short for the one of that name.
         score: how frames become a video's score, for plain CLIP: max, mean or softmax; None: max.
-        then: sentences for what comes after the query, in this order, in the same video: each hit is a `chain` of
-            moments then, ranked by the mean of their standard scores; `within_seconds`: the most time from one to the
-            next.
-        **settings: top_k, moments, per_video, filters (`vtr.Filters`), min_relevance, missing: see
-            `vtrcli.searching.query.SearchSettings`, with its defaults.
+        **settings: then=[…] and within_seconds of a `vtr.Query`; top_k, moments, per_video, filters (`vtr.Filters`),
+            min_relevance, missing: see `vtrcli.searching.query.SearchSettings`, with its defaults.
 
     Raises:
         InputError, UsageError: a query that cannot be used, or arguments that do not fit together.
         StoreError: no store, a damaged one, one without videos, or one of another backbone than the run's.
         WeightsError: no run there, or the backbone's weights are missing.
     """
-    from vtrcli.searching.query import Query, SearchSettings, chosen_method
+    from vtrcli.searching.query import SearchSettings, chosen_method, followed_by
 
+    query = followed_by(query, settings.pop("then", ()), settings.pop("within_seconds", None))
     options = SearchSettings(method=chosen_method(method, dsl=dsl), **settings)
-    if then or within_seconds is not None:
-        asked = Query(text=query) if isinstance(query, str) else query
-        sentences: Any = then if isinstance(then, str) else tuple(then)  # a text alone is refused there
-        query = replace(asked, then=sentences, within_seconds=within_seconds)
     return open_searcher(store, run=run, score=score, device=device).search(query, options)
 
 

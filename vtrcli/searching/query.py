@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -126,6 +127,14 @@ class Query:
             *(Term("image", str(path)) for path in self.images),
             *(Term("like", value) for value in self.like),
         ]
+
+
+def followed_by(query: str | Query, then: Sequence[str], within_seconds: float | None) -> str | Query:
+    """A query, and what comes after it; raises as `Query`."""
+    if not then and within_seconds is None:
+        return query
+    asked = Query(text=query) if isinstance(query, str) else query
+    return replace(asked, then=then if isinstance(then, str) else tuple(then), within_seconds=within_seconds)
 
 
 @dataclass(frozen=True)
