@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -134,7 +134,8 @@ def followed_by(query: str | Query, then: Sequence[str], within_seconds: float |
     if not then and within_seconds is None:
         return query
     asked = Query(text=query) if isinstance(query, str) else query
-    return replace(asked, then=then if isinstance(then, str) else tuple(then), within_seconds=within_seconds)
+    sentences: Any = then if isinstance(then, str) else tuple(then)  # one text alone is refused there
+    return replace(asked, then=sentences, within_seconds=within_seconds)
 
 
 @dataclass(frozen=True)
