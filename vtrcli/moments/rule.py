@@ -146,9 +146,11 @@ class _Curve:
         borders = np.concatenate([[0.0], middles, [max(duration_seconds or 0.0, float(times[-1]))]])
         starts = np.zeros(1, np.int64) if shots is None else shots
         shot = np.searchsorted(starts, np.arange(len(raw)), side="right") - 1
-        edges = np.append(borders[starts], borders[-1])
-        smooth = _smoothed(raw, times, borders, edges[shot], edges[shot + 1], rule.smoothing_seconds)
         weights = _weights(times)
+        # What a first or last frame stands for beyond its neighbour's distance tells nothing of its surroundings.
+        cells = np.concatenate([times[:1] - weights[0] / 2, middles, times[-1:] + weights[-1] / 2])
+        edges = np.append(cells[starts], cells[-1])
+        smooth = _smoothed(raw, times, cells, edges[shot], edges[shot + 1], rule.smoothing_seconds)
         return cls(
             raw=raw,
             smooth=smooth,
