@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from tests.searching.hits import make_hit
 from tests.video.clips import frame_number, run_ffmpeg
 from tests.video.test_frame_numbers import VARIABLE, numbered_clip, pictures
 from vtrcli.errors import UsageError
+from vtrcli.moments.rule import Moment
 from vtrcli.searching.final_cut import fcpxml_text, xmeml_text
-from vtrcli.searching.interchange import CSV_COLUMNS, WRITERS, edl_text, otio_text, write_timeline
-from vtrcli.searching.results import SearchResult
+from vtrcli.searching.interchange import CSV_COLUMNS, WRITERS, csv_text, edl_text, otio_text, write_timeline
+from vtrcli.searching.results import SearchResult, Step
 from vtrcli.searching.timeline import Timeline, timeline_of
 from vtrcli.times import parse_timecode
 from vtrcli.video.cut import frame_at
@@ -239,6 +241,36 @@ def test_moments_are_ranges_of_the_footage_with_the_query_as_keyword(footage: di
     ]
 
 
+def test_a_chain_is_one_cut_with_a_marker_for_each_sentence(footage: dict[str, Path]) -> None:
+    chain = (
+        Step("he opens a door", Moment(0.2, 0.3, 0.4, 0.3), 2.0),
+        Step("he sits", Moment(0.6, 0.7, 0.8, 0.2), 1.5),
+    )
+    hit = replace(make_hit(footage["60"], (0.2, 0.8)), chain=chain)
+    timeline = timeline_of([result(hit, query="he opens a door, then he sits")])
+    [cut] = timeline.cuts
+    assert (cut.first_frame, cut.after_frame) == (12, 48)
+    assert [(mark.first_frame, mark.after_frame, mark.text, mark.remark) for mark in cut.marks] == [
+        (12, 24, "he opens a door", "1 of 2, score 0.25, rank 1"),
+        (36, 48, "he sits", "2 of 2, score 0.25, rank 1"),
+    ]
+    [clip] = otio.adapters.read_from_string(otio_text(timeline), "otio_json").find_clips()
+    assert [(marker.name, marker.marked_range.start_time.value) for marker in clip.markers] == [
+        ("he opens a door", 12),
+        ("he sits", 36),
+    ]
+    located = [line for line in edl_text(timeline).splitlines() if line.startswith("* LOC")]
+    assert [line.split()[2] for line in located] == ["01:00:00:00", "01:00:00:24"]
+    rows = list(csv.DictReader(io.StringIO(csv_text(timeline))))
+    assert [(row["Marker Name"], row["In"], row["Source In"]) for row in rows] == [
+        ("he opens a door", "01:00:00:00", "00:00:00:12"),
+        ("he sits", "01:00:00:24", "00:00:00:36"),
+    ]
+    for text, tag in ((fcpxml_text(timeline), "value"), (xmeml_text(timeline), "name")):
+        marks = list(ElementTree.fromstring(text).iter("marker"))
+        assert [mark.get(tag) or mark.findtext(tag) for mark in marks] == ["he opens a door", "he sits"]
+
+
 def test_the_table_has_a_row_per_marker(footage: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "found.csv"
     write_timeline([result(make_hit(footage["25"], (0.2, 0.6), relevance=2.94))], {"csv": path})
@@ -297,8 +329,6 @@ def test_without_opentimelineio_the_others_work(
 def test_what_is_missing_replaced_or_broken_is_left_out_and_told(
     footage: dict[str, Path], tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(footage["25"].read_bytes()[:300])
     hits = [

@@ -244,14 +244,23 @@ def _counted(
 
 def _moments(hit: Hit) -> tuple[Moment, ...]:
     """What is cut, and then, of a chain, what is marked in it."""
-    return (hit.moment,)
+    return (hit.moment, *(step.moment for step in hit.chain))
 
 
 def _marks(query: str, hit: Hit, spans: Spans) -> tuple[Mark, ...]:
+    """One for the hit, or one for each moment of its chain."""
     relevance = "" if hit.relevance is None else f", relevance {hit.relevance:+.1f}"
     remark = f"score {hit.score:.2f}{relevance}, rank {hit.rank}"
-    found = (hit.moment.start_seconds, hit.moment.end_seconds)
-    return (Mark(*spans[0], found, one_line(query), remark),)
+    if not hit.chain:
+        return (_mark(hit.moment, spans[0], query, remark),)
+    return tuple(
+        _mark(step.moment, span, step.sentence, f"{number} of {len(hit.chain)}, {remark}")
+        for number, (step, span) in enumerate(zip(hit.chain, spans[1:], strict=True), start=1)
+    )
+
+
+def _mark(moment: Moment, span: tuple[int, int], text: str, remark: str) -> Mark:
+    return Mark(*span, (moment.start_seconds, moment.end_seconds), one_line(text), remark)
 
 
 def timeline_rate(rates: Sequence[Fraction]) -> Fraction:
