@@ -38,7 +38,7 @@ def unfolded(text: str) -> str:
 
 def test_models() -> None:
     text = shown("models", "list")
-    for name in ("ViT-B/32", "ViT-L/14@336px", "demo", "absent", "ready", "336 px", "8.5 MB"):
+    for name in ("ViT-B/32", "ViT-L/14@336px", "demo", "absent", "ready", "336 px", "448 M", "Apache-2.0"):
         assert name in text
 
 

@@ -11,6 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.cli.runner import run
+from vtrcli.cli.models import _print_speeds
 from vtrcli.errors import UsageError, WeightsError
 from vtrcli.model import bench
 from vtrcli.model.bench import Speed, bench_models, best_trades, main
@@ -26,10 +27,12 @@ SPEED = Speed(
     num_batches=3,
     frames_per_second=10.0,
     slowest_batch=9.0,
+    alone_frames_per_second=None,
     extract_mib=1.0,
     gpu_mib=None,
     query_precision="float32",
     query_ms=1.0,
+    alone_query_ms=None,
     query_mib=1.0,
     new_process_seconds=1.0,
     published_r1=None,
@@ -45,6 +48,18 @@ def test_a_model_is_marked_when_no_other_is_both_faster_and_better() -> None:
     unknown = replace(SPEED, name="unknown", frames_per_second=99.0)
     assert best_trades([*speeds, unknown]) == {"slow best", "middle", "fast"}
     assert best_trades([]) == set()
+
+
+def test_a_busy_machine_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """By the processor's own time: what a model would do on a machine without other work."""
+    busy = replace(SPEED, alone_frames_per_second=40.0, alone_query_ms=0.5)
+    quiet = replace(SPEED, alone_frames_per_second=10.5, alone_query_ms=0.5)
+    assert busy.was_disturbed and not quiet.was_disturbed and not SPEED.was_disturbed
+    _print_speeds([busy])
+    shown = capsys.readouterr().out
+    assert "40.0" in shown and "This machine was busy with other work." in shown
+    _print_speeds([quiet])
+    assert "alone" not in capsys.readouterr().out.replace("text tower alone", "")
 
 
 @pytest.mark.parametrize(

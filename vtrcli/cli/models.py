@@ -51,20 +51,20 @@ def list_command(json_output: bool = options.JSON) -> None:
         return
     columns = [
         Column("name", style="bold"),
-        Column("params", is_right=True, leaves=1),
-        Column("dim", is_right=True, leaves=4),
+        Column("params", is_right=True, leaves=4),
+        Column("dim", is_right=True, leaves=3),
         Column("input", is_right=True),
-        Column("languages", leaves=2),
-        Column("licence", leaves=3),
+        Column("languages", leaves=5),
+        Column("licence", leaves=6, short=lambda text: text.rpartition(", ")[2]),
         Column("R@1", is_right=True),
         Column("state"),
-        Column("size", is_right=True),
-        Column("file", folds=True, style="dim"),
+        Column("size", is_right=True, leaves=2),
+        Column("file", folds=True, style="dim", leaves=1),
     ]
     rows = [
         (
             entry.name,
-            f"{entry.parameters} M" if entry.parameters else "",
+            f"{entry.parameters:,} M" if entry.parameters is not None else "",
             str(entry.dim),
             f"{entry.input_size} px",
             entry.languages or "",
@@ -127,7 +127,7 @@ def bench(
 def _print_speeds(speeds: list[Speed]) -> None:
     from vtrcli.model.bench import best_trades
 
-    best = best_trades(speeds)
+    best, is_busy = best_trades(speeds), any(speed.was_disturbed for speed in speeds)
     has_gpu = any(speed.gpu_mib is not None for speed in speeds)
     columns = [
         Column("model", style="bold", short=lambda name: name[-24:]),
@@ -135,8 +135,10 @@ def _print_speeds(speeds: list[Speed]) -> None:
         Column("params", is_right=True, leaves=3),
         Column("in", leaves=2),
         Column("frames/s", is_right=True),
+        *([Column("alone", is_right=True)] if is_busy else []),
         Column("GPU MiB" if has_gpu else "MiB", is_right=True),
         Column("ms/query", is_right=True),
+        *([Column("alone", is_right=True)] if is_busy else []),
         Column("MiB/query", is_right=True),
         Column("start", is_right=True, leaves=1),
         Column("R@1", is_right=True),
@@ -148,8 +150,10 @@ def _print_speeds(speeds: list[Speed]) -> None:
             f"{speed.parameters / 1e6:,.0f} M",
             speed.precision,
             f"{speed.frames_per_second:,.1f}",
+            *([f"{speed.alone_frames_per_second or 0:,.1f}"] if is_busy else []),
             _mib(speed.gpu_mib if has_gpu else speed.extract_mib),
             f"{speed.query_ms:,.1f}",
+            *([f"{speed.alone_query_ms or 0:,.1f}"] if is_busy else []),
             _mib(speed.query_mib),
             f"{speed.new_process_seconds:.1f} s",
             ("* " if speed.name in best and len(best) < len(speeds) else "")
@@ -165,6 +169,10 @@ def _print_speeds(speeds: list[Speed]) -> None:
         f" {'-'.join(str(number) for number in dict.fromkeys((batches[0], batches[-1])))} batches; one text at a time, "
         "the text tower alone; start: a new process to its first query; MiB: the process's peak.",
     ]
+    if is_busy:
+        lines.append(
+            "This machine was busy with other work. alone: by processor time, as it would be without."
+        )
     if any(speed.is_random for speed in speeds):
         lines.append(
             "random: weights that are not here were made up; speed and memory are those of the real ones."

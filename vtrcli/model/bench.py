@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ SHORT_LIST = ("ViT-B/32", "mobileclip2-s0", "pe-core-s16-384", "pe-core-b16", "s
 DEFAULT_SECONDS = 3.0  # that one number is measured for
 DEFAULT_TIMEOUT_SECONDS = 600.0  # of one child
 MIN_BATCHES, MAX_REPEATS = 3, 200
+MIN_SHARE = 0.6  # of the processor; threads that wait for each other use less than all of it, too
 QUERY = "a man is cooking in a kitchen"
 _MEBIBYTE = 1 << 20
 
@@ -47,13 +48,23 @@ class Speed:
     num_batches: int  # timed, after one that does not count
     frames_per_second: float  # from uint8 pixels to float32 features, both in the computer's memory
     slowest_batch: float  # frames per second of it
+    alone_frames_per_second: (
+        float | None
+    )  # by processor time, as on a machine without other work; None on a GPU
     extract_mib: float | None
     gpu_mib: float | None  # torch's own peak, None without a GPU
     query_precision: str
     query_ms: float  # one text at a time, the text tower alone
+    alone_query_ms: float | None
     query_mib: float | None
     new_process_seconds: float  # from its start to the first query's feature
     published_r1: float | None  # as `vtr models list` has it
+
+    @property
+    def was_disturbed(self) -> bool:
+        """Whether other work took so much of the processor that the rates are not the model's own."""
+        alone = self.alone_frames_per_second
+        return alone is not None and self.frames_per_second < MIN_SHARE * alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +110,10 @@ def bench_models(
 
 def best_trades(speeds: Sequence[Speed]) -> set[str]:
     """The names of those than which no other is both faster and better (published R@1): the Pareto front."""
-    known = [(speed.name, speed.frames_per_second, speed.published_r1 or 0.0) for speed in speeds]
+    known = [
+        (speed.name, speed.alone_frames_per_second or speed.frames_per_second, speed.published_r1 or 0.0)
+        for speed in speeds
+    ]
     return {
         name
         for name, rate, recall in known
@@ -210,7 +224,7 @@ def _frames(
     size = batch_size or default_batch_size(backbone.device)
     shape = (size, *backbone.preprocessing.shape)
     frames = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    times = list(_timed(lambda: backbone.encode_images(frames), seconds, at_least=MIN_BATCHES))
+    times, processor = _timed(lambda: backbone.encode_images(frames), seconds, at_least=MIN_BATCHES)
     return {
         "device": backbone.device,
         "precision": backbone.precision,
@@ -218,6 +232,7 @@ def _frames(
         "num_batches": len(times),
         "frames_per_second": size / statistics.median(times),
         "slowest_batch": size / max(times),
+        "alone_frames_per_second": size / processor if backbone.device == "cpu" else None,
         "extract_mib": _peak_mib(),
         "gpu_mib": _gpu_mib(backbone.device),
     }
@@ -227,25 +242,30 @@ def _query(*, name: str, device: str, seconds: float, began: float) -> dict[str,
     tower = load_backbone(name, device=device, towers="text")
     tower.encode_texts([QUERY])
     new_process_seconds = time.time() - began
-    times = list(_timed(lambda: tower.encode_texts([QUERY]), seconds, at_least=10))
+    times, processor = _timed(lambda: tower.encode_texts([QUERY]), seconds, at_least=10)
     return {
         "query_precision": tower.precision,
         "query_ms": 1000 * statistics.median(times),
+        "alone_query_ms": 1000 * processor if tower.device == "cpu" else None,
         "query_mib": _peak_mib(),
         "new_process_seconds": new_process_seconds,
     }
 
 
-def _timed(run: Callable[[], object], seconds: float, *, at_least: int) -> Iterator[float]:
-    """Seconds of each run, after one that does not count."""
+def _timed(run: Callable[[], object], seconds: float, *, at_least: int) -> tuple[list[float], float]:
+    """Seconds of each run after one that does not count, and the median of the processor's time per thread of torch."""
+    import torch
+
     run()
     begun = time.perf_counter()
-    for number in range(MAX_REPEATS):
-        started = time.perf_counter()
-        if number >= at_least and started - begun > seconds:
-            return
+    times: list[float] = []
+    processor: list[float] = []
+    while len(times) < at_least or (len(times) < MAX_REPEATS and time.perf_counter() - begun < seconds):
+        started, used = time.perf_counter(), time.process_time()
         run()
-        yield time.perf_counter() - started
+        times.append(time.perf_counter() - started)
+        processor.append(time.process_time() - used)
+    return times, statistics.median(processor) / torch.get_num_threads()
 
 
 def _peak_mib() -> float | None:

@@ -247,6 +247,7 @@ def _entry(name: str, kind: Literal["demo", "imported"], path: Path) -> ModelEnt
         state="ready",
         path=path,
         num_bytes=path.stat().st_size,
+        parameters=round(count_parameters(path) / 1e6),
     )
 
 
