@@ -264,12 +264,12 @@ def _mark(moment: Moment, span: tuple[int, int], text: str, remark: str) -> Mark
 
 
 def timeline_rate(rates: Sequence[Fraction]) -> Fraction:
-    """The most common of the sources' rates (the first of equals), or the timeline's rate that holds it."""
-    if not rates:
-        return Fraction(25)
+    """The most common of the sources' rates that editors have (the first of equals). Where none is, the rate that holds
+    whole frames of the most common one, else the next above."""
+    usual = [rate for rate in rates if rate in TIMELINE_RATES]
+    if usual or not rates:
+        return Counter(usual).most_common(1)[0][0] if usual else Fraction(25)
     most = Counter(rates).most_common(1)[0][0]
-    if most in TIMELINE_RATES:
-        return most
     whole = [rate for rate in TIMELINE_RATES if (rate / most).denominator == 1]
     parts = [rate for rate in reversed(TIMELINE_RATES) if (most / rate).denominator == 1]
     above = [rate for rate in TIMELINE_RATES if rate >= most]
