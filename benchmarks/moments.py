@@ -12,6 +12,8 @@ text sees little of a feature. Level 1: a matching scene's score stands 0.10 abo
     python benchmarks/moments.py                     # draws 2,400 clips first: about four minutes
     python benchmarks/moments.py --demo DIR          # the clips of `vtr demo --num-videos 2400 --out DIR`
     python benchmarks/moments.py --demo DIR --store STORE   # keeps the features for the next run
+    python benchmarks/moments.py --long              # how long a video of ten hours takes
+    python benchmarks/moments.py --real FRAMES.npy STAMPS_MS.npy 0-2.27 2.91-6.54   # annotated spans of a real video
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import csv
 import itertools
 import subprocess
 import tempfile
+import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +35,7 @@ from vtrcli.demo.corpus import write_corpus
 from vtrcli.extraction.extract import extract
 from vtrcli.model.backbone import DEMO_NAME
 from vtrcli.model.families import open_text_tower
-from vtrcli.moments.rule import RULE, Moment, MomentRule, find_moments, shot_starts
+from vtrcli.moments.rule import RULE, Moment, MomentRule, find_moments, moments_of, shot_starts
 from vtrcli.searching.frames import pool_frame_scores
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.video.ffmpeg import ffmpeg_binary
@@ -200,9 +204,9 @@ def join(clips: Sequence[Clip], repeats: Sequence[int], names: Sequence[str], *,
     times = np.arange(int(np.ceil(borders[-1] * rate - 1e-9))) / rate
     at = np.searchsorted(borders, times, side="right") - 1
     rows = []
-    for time, number in zip(times, at, strict=True):
+    for second, number in zip(times, at, strict=True):
         clip = clips[number]
-        phase = (time - borders[number]) % (2 * clip.seconds)
+        phase = (second - borders[number]) % (2 * clip.seconds)
         phase = min(phase, 2 * clip.seconds - phase)
         rows.append(clip.frames[np.argmin(np.abs(clip.timestamps - phase))])
     spans: dict[str, list[Span]] = {}
@@ -363,6 +367,65 @@ def rates_table(half: Half) -> None:
             rows.append((noise, name, *found))
     columns = ["noise", "rule", *(f"{rate:g} fps" for rate in MORE_RATES)]
     print_table("(b2) IoU of the best moment at other rates, per cent", columns, rows)
+
+
+def real_table(frames_path: str, stamps_path: str, *spans: str) -> None:
+    """Real features of every frame, each annotated span asked for by its mean feature, at many rates.
+
+    Of each rate the mean of ten samplings that begin at different times, and the one that begins with the first frame.
+    """
+    features, times = np.load(frames_path), np.load(stamps_path) / 1000
+    units = unit_rows(features)
+    seconds = float(times[-1] + np.diff(times).mean())
+    rows = []
+    for rate in (0.2, 0.5, 1.0, 2.0, 5.0, None):
+        cells: dict[str, list[str]] = {"three frames smoothed (before)": [], "as built": []}
+        for start, end in (tuple(map(float, span.split("-"))) for span in spans):
+            query = unit_rows(units[(times >= start) & (times <= end)].mean(axis=0)[None])[0]
+            samplings = [np.arange(len(times))]
+            if rate is not None:
+                wanted = (np.arange(phase / rate, times[-1], 1 / rate) for phase in np.arange(10) / 10)
+                samplings = [np.unique(np.abs(times[:, None] - at).argmin(axis=0)) for at in wanted]
+            for name, way in (
+                ("three frames smoothed (before)", three_frames),
+                ("as built", ways()["as built"]),
+            ):
+                found = []
+                for chosen in samplings:
+                    at = times[chosen]
+                    video = LongVideo(units[chosen], at, seconds, {}, np.zeros(1, int))
+                    shots = shot_starts(video.frames, at)
+                    ask = Question(video, text_scores(video.frames, query), [(start, end)], shots)
+                    found.append(float(best_overlaps([ask], way)[0][0]))
+                cells[name].append(f"{np.mean(found):.2f} ({found[0]:.2f})")
+        rows += [
+            ("every frame" if rate is None else f"{rate:g} fps", name, *row) for name, row in cells.items()
+        ]
+    print_table("IoU of real spans: mean of ten samplings (the first)", ["", "rule", *spans], rows)
+
+
+def long_table(num_frames: int = 72_000, dim: int = 512, rounds: int = 5) -> None:
+    """Ten hours at two frames a second: the best moments, from float16 features."""
+    rng = np.random.default_rng(0)
+    scenes = np.repeat(rng.normal(size=(num_frames // 30, dim)), 30, axis=0)
+    features = (scenes + 0.5 * rng.normal(size=scenes.shape)).astype(np.float16)
+    del scenes
+    times, query = np.arange(num_frames) / 2, unit_rows(features[num_frames // 2 :][:1])[0]
+    rows = []
+    for num_windows in (None, 10):
+        spent = []
+        for _ in range(rounds):
+            at, cpu = time.perf_counter(), time.process_time()
+            moments_of(features, times, num_frames / 2, query, num_windows=num_windows)
+            spent.append((time.perf_counter() - at, time.process_time() - cpu))
+        tracemalloc.start()
+        moments_of(features, times, num_frames / 2, query, num_windows=num_windows)
+        memory = tracemalloc.get_traced_memory()[1] / 1e6
+        tracemalloc.stop()
+        what = "the moments" if num_windows is None else "ten windows"
+        rows.append((what, *(f"{value:.3f}" for value in np.min(spent, axis=0)), memory))
+    columns = ["72,000 frames", "s", "processor time, s", "memory beyond the features, MB"]
+    print_table("A video of ten hours", columns, rows)
 
 
 def find(
@@ -549,8 +612,16 @@ def main() -> None:
         "--demo", type=Path, help="folder with videos/ and captions.csv, as `vtr demo` leaves it"
     )
     parser.add_argument("--store", type=Path, help="where to keep the clips' features")
+    parser.add_argument("--long", action="store_true", help="only how long a video of ten hours takes")
+    parser.add_argument(
+        "--real", nargs="+", metavar="FILE", help="only real features: frames, stamps in ms, spans"
+    )
     parser.add_argument("--independent", action="store_true", help="noise that forgets from frame to frame")
     options = parser.parse_args()
+    if options.long:
+        return long_table()
+    if options.real:
+        return real_table(*options.real)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         demo = options.demo or work / "demo"
