@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.cli.runner import run, run_json
 from tests.moments.films import make_films
 from tests.moments.made import ragged, truth_of
 from vtrcli.api import evaluate_moments
@@ -29,6 +30,8 @@ from vtrcli.moments.files import Predictions, write_predictions
 from vtrcli.moments.metrics import Conventions
 from vtrcli.searching.query import Query, SearchSettings
 from vtrcli.searching.searcher import Searcher
+from vtrcli.store.reader import FeatureStore
+from vtrcli.text.cache import open_text_cache
 from vtrcli.video.sampling import Rate
 
 
@@ -65,6 +68,13 @@ def test_the_answers_are_those_of_search(films: Path, answered: MomentInputs) ->
             ]
             videos = list(given.videos)
             assert [videos[int(row[0])] for row in given.corpus["VR"][place]] == names
+
+
+def test_captions_are_read_whole_and_need_no_tagger(films: Path, answered: MomentInputs) -> None:
+    """So a store whose captions' features others made is evaluated without the backbone's weights."""
+    cache = open_text_cache(FeatureStore(films / "store"), tagger_id="none", max_tokens=None)
+    assert cache.missing(answered.predictions.truth.texts) == []
+    assert answered.system["tagger"] == "none"
 
 
 def test_known_spans_are_found_far_better_than_without_looking(answered: MomentInputs) -> None:
@@ -235,3 +245,33 @@ def test_the_real_video_of_activitynet(test_data: Path, tmp_path: Path) -> None:
         assert len(truth) == 3
         assert result.inputs.predictions.saliency is not None
         assert result.inputs.predictions.saliency.counts.tolist() == [9, 9, 9]
+
+
+@pytest.mark.slow
+def test_real_features_of_clip_with_the_mean_of_each_span_as_query(test_data: Path, tmp_path: Path) -> None:
+    """ViT-B/32 at 5 fps, imported: no video, no weights. Easy queries, real noise and real borders."""
+    frames = np.load(test_data / "features" / "v_GGSY1Qvo990_clip_vitb32_5fps.npy")
+    name, all_videos = "v_GGSY1Qvo990", test_data / "annotations" / "activitynet" / "val_1.json"
+    video = json.loads(all_videos.read_text())[name]
+    (tmp_path / "val_1.json").write_text(json.dumps({name: video}))
+    (tmp_path / "features").mkdir()
+    np.save(tmp_path / "features" / f"{name}.npy", frames)
+    unit, times = frames / np.linalg.norm(frames, axis=1, keepdims=True), np.arange(len(frames)) / 5
+    means = [unit[(times >= start) & (times <= end)].mean(axis=0) for start, end in video["timestamps"]]
+    np.save(tmp_path / "queries.npy", np.array(means, np.float32))
+    (tmp_path / "queries.csv").write_text("\n".join(["caption_id", *(f"{name}#{n}" for n in range(3))]))
+    store, about = str(tmp_path / "store"), ("--dataset", "activitynet", "--annotations", str(tmp_path))
+    for arguments in (
+        (str(tmp_path / "features"), "--fps", "5", "--backbone", "ViT-B/32"),
+        (
+            str(tmp_path / "queries.npy"),
+            "--table",
+            str(tmp_path / "queries.csv"),
+            "--captions",
+            "--moments",
+            *about,
+        ),
+    ):
+        assert run("store", "import", *arguments, "--store", store).exit_code == 0
+    full = run_json("eval", "--moments", "--store", store, *about)["results"][0]
+    assert (full["num_queries"], full["R1@0.5"], full["mIoU"] > 55) == (3, 100, True)

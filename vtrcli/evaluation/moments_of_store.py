@@ -79,6 +79,7 @@ def predict_from_store(
     kept = [int(caption.caption_id) for caption in joined.captions]
     store_ids = tuple(caption.video_id for caption in joined.captions)
     truth = truth if len(kept) == len(truth) else truth.chosen(kept)
+    tagger = "none" if run is None else tagger  # frames are compared with whole captions; a run may need more
     cache_texts(opened, truth.texts, tagger=tagger, max_tokens=max_tokens, device=device)
     tagger_id = load_tagger(tagger).id
     cache = open_text_cache(opened, tagger_id=tagger_id, max_tokens=max_tokens)
