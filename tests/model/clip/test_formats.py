@@ -181,7 +181,6 @@ def test_a_folder_that_lacks_a_file_says_which(tmp_path, name):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"model_type": "siglip"}, "its model_type is 'siglip'"),
         (
             {"vision_config": {"hidden_act": "gelu"}},
             "vision_config says hidden_act 'gelu', CLIP's is 'quick_gelu'",

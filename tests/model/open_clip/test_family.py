@@ -180,6 +180,9 @@ def test_only_the_tensors_of_the_wanted_tower_are_read(models: dict[str, Path], 
         text.encode_images(np.zeros((1, 64, 64, 3), np.uint8))
     with pytest.raises(WeightsError, match="holds no image tower of this architecture"):
         load_backbone(str(folder), device="cpu")
+    save_file({key: value for key, value in state.items() if not key.startswith("text.")}, folder / WEIGHTS)
+    with pytest.raises(WeightsError, match=f"{WEIGHTS} holds no text tower; "):
+        load_backbone(str(folder), device="cpu", towers="image")
 
 
 def test_words_are_looked_up_in_the_format_of_the_file(models: dict[str, Path], copied: Any) -> None:
@@ -222,13 +225,30 @@ def test_a_folder_of_another_library_is_refused(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "siglip"}))
     save_file({"logit_scale": torch.ones(1)}, folder / "model.safetensors")
     assert isinstance(family_of(str(folder)), ClipFamily)
-    with pytest.raises(WeightsError, match="model_type is 'siglip'"):
+    layouts = "a Hugging Face CLIP folder holds config.json (model_type clip) and model.safetensors; "
+    elsewhere = "take the model in open_clip's layout: `vtr models list` names some, SigLIP's among them"
+    with pytest.raises(WeightsError) as caught:
         load_backbone(str(folder), device="cpu")
+    assert str(caught.value) == (
+        f"{folder} cannot be used as weights: its model_type is 'siglip'; {layouts}{elsewhere}"
+    )
     sentences = tmp_path / "sentences"
     sentences.mkdir()
     (sentences / "modules.json").write_text("[]")
-    with pytest.raises(WeightsError, match="it has no config.json"):
-        load_backbone(str(sentences), device="cpu")
+    for inner, to_do in ((False, elsewhere), (True, f"pass its CLIP folder, {sentences / '0_CLIPModel'}")):
+        if inner:
+            (sentences / "0_CLIPModel").mkdir()
+            (sentences / "0_CLIPModel" / "config.json").write_text("{}")
+        with pytest.raises(WeightsError) as caught:
+            load_backbone(str(sentences), device="cpu")
+        why = "it is in the layout of sentence-transformers"
+        assert str(caught.value) == f"{sentences} cannot be used as weights: {why}; {layouts}{to_do}"
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    (pickled / "config.json").write_text("{}")
+    (pickled / "pytorch_model.bin").touch()
+    with pytest.raises(WeightsError, match="it has no model.safetensors, and pytorch_model.bin is pickled; "):
+        load_backbone(str(pickled), device="cpu")
 
 
 def test_half_a_folder_is_refused(copied: Any) -> None:
@@ -354,8 +374,9 @@ def test_a_tokenizer_that_does_not_fit_is_refused(copied: Any) -> None:
     state = load_file(folder / WEIGHTS)
     state["text.token_embedding.weight"] = state["text.token_embedding.weight"][:1000].clone()
     save_file(state, folder / WEIGHTS)
-    with pytest.raises(WeightsError, match="its tokenizer does not fit"):
-        load_backbone(str(folder), device="cpu")
+    for towers in ("both", "text", "image"):  # before anything is extracted that no text could search
+        with pytest.raises(WeightsError, match="its tokenizer does not fit"):
+            load_backbone(str(folder), device="cpu", towers=towers)  # type: ignore[arg-type]
 
 
 def test_without_the_extra_one_line_says_what_to_install(

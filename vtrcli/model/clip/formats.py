@@ -126,11 +126,25 @@ _BLOCK = re.compile(r"(text_model|vision_model)\.encoder\.layers\.(\d+)\.(.+)\.(
 
 def read_folder(folder: Path) -> dict[str, torch.Tensor]:
     """The state dict of a Hugging Face CLIP folder (config.json + model.safetensors). Raises WeightsError."""
-    for name in (_CONFIG, _WEIGHTS):
-        if not (folder / name).is_file():
-            raise _unusable(folder, f"it has no {name}")
+    if (folder / _SENTENCES).is_file():
+        inner = folder / "0_CLIPModel"
+        has_clip = (inner / _CONFIG).is_file()
+        raise _unusable(
+            folder,
+            "it is in the layout of sentence-transformers",
+            to_do=f"pass its CLIP folder, {inner}" if has_clip else _ELSEWHERE,
+        )
+    if not (folder / _CONFIG).is_file():
+        raise _unusable(folder, f"it has no {_CONFIG}")
     try:
         _check_config(json.loads((folder / _CONFIG).read_text(encoding="utf-8")), folder)
+        if not (folder / _WEIGHTS).is_file():
+            pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
+            raise _unusable(
+                folder,
+                f"it has no {_WEIGHTS}" + (f", and {pickled[0]} is pickled" if pickled else ""),
+                to_do="save the model again as safetensors (save_pretrained writes them)" if pickled else "",
+            )
         return openai_names(load_file(folder / _WEIGHTS))
     except (ValueError, AttributeError) as error:  # not JSON, or JSON of another build
         raise _unusable(folder, f"{_CONFIG} is damaged") from error
@@ -166,7 +180,7 @@ def _check_config(config: Any, folder: Path) -> None:
     """Refuse what the shapes cannot show: another activation or number of heads. The defaults are theirs."""
     model_type = config.get("model_type", "clip")
     if model_type != "clip":
-        raise _unusable(folder, f"its model_type is {model_type!r}")
+        raise _unusable(folder, f"its model_type is {model_type!r}", to_do=_ELSEWHERE)
     for part, width, heads in (("text_config", 512, 8), ("vision_config", 768, 12)):
         values = config.get(part) or {}
         activation = values.get("hidden_act", "quick_gelu")
@@ -177,11 +191,15 @@ def _check_config(config: Any, folder: Path) -> None:
             raise _unusable(folder, f"{part} says {heads} heads for width {width}, CLIP has one per 64")
 
 
-def _unusable(folder: Path, why: str) -> WeightsError:
+_SENTENCES = "modules.json"
+_ELSEWHERE = "take the model in open_clip's layout: `vtr models list` names some, SigLIP's among them"
+
+
+def _unusable(folder: Path, why: str, *, to_do: str = "") -> WeightsError:
     return WeightsError(
         f"{folder} cannot be used as weights: {why}",
         allowed=f"a Hugging Face CLIP folder holds {_CONFIG} (model_type clip) and {_WEIGHTS}",
-        to_do="download the whole folder again, or pass another model",
+        to_do=to_do or "download the whole folder again, or pass another model",
     )
 
 

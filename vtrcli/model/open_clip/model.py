@@ -49,6 +49,8 @@ def load(
 ) -> OpenClipBackbone:
     """One or both towers; of the weights only the tensors of these are read. Raises WeightsError."""
     require_open_clip(whole=towers != "text")
+    if towers == "image":
+        _require_texts(folder)
     dtype = torch_dtype(precision)
     image, text = (
         None
@@ -64,6 +66,13 @@ def load(
         device=device,
         precision=precision,
     )
+
+
+def _require_texts(folder: ModelFolder) -> None:
+    """Raises WeightsError where texts cannot be encoded: told before frames are extracted that none could search."""
+    if not _state(folder, "text"):
+        raise unusable(folder.path, f"{folder.weights.name} holds no text tower")
+    _tokens_of(folder)
 
 
 def require_open_clip(*, whole: bool) -> None:
