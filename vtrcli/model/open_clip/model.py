@@ -70,9 +70,9 @@ def load(
 
 def _require_texts(folder: ModelFolder) -> None:
     """Raises WeightsError where texts cannot be encoded: told before frames are extracted that none could search."""
-    if not _state(folder, "text"):
+    if not read_tower(folder, "text"):
         raise unusable(folder.path, f"{folder.weights.name} holds no text tower")
-    _tokens_of(folder)
+    TextReader(folder)
 
 
 def require_open_clip(*, whole: bool) -> None:
