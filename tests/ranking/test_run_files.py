@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from vtrcli.datasets.qrels import read_qrels
 from vtrcli.errors import InputError
 from vtrcli.ranking import run_files, trec
 from vtrcli.ranking.run_files import read_run
-from vtrcli.ranking.trec import _decimals
+from vtrcli.ranking.trec import Numbers, Words, decimals
 
 RUN = {"q0": {"v0": 0.9, "v1": 0.5}, "q1": {"v0": 0.4, "v1": 0.3, "v2": 0.2}}
 QRELS = {"q0": {"v0": 1}, "q1": {"v2": 1}}
@@ -106,6 +107,13 @@ def test_a_file_in_pieces_and_in_any_order_is_the_same_run(
         assert np.array_equal(*blocks)
 
 
+def words_of(tokens: list[bytes]) -> Words:
+    content = b" ".join(tokens)
+    ends = np.cumsum([len(token) + 1 for token in tokens]) - 1
+    text = np.frombuffer(content + bytes(64), np.uint8)
+    return Words(content, text, ends - [len(token) for token in tokens], ends)
+
+
 @given(
     st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**25), 10**25), min_size=1)
 )
@@ -113,7 +121,7 @@ def test_a_score_is_the_number_that_python_reads(numbers: list[float]) -> None:
     tokens = [
         form.encode() for number in numbers for form in (repr(number), f"{number:.6f}", f"{number:.3e}")
     ]
-    assert _decimals(tokens).tolist() == [float(token) for token in tokens]
+    assert decimals(words_of(tokens)).tolist() == [float(token) for token in tokens]
 
 
 @given(st.lists(st.text(alphabet="0123456789.eE+-_x", min_size=1), min_size=1))
@@ -123,9 +131,33 @@ def test_a_score_that_python_does_not_read_is_none(texts: list[str]) -> None:
         expected = [float(token) for token in tokens]
     except ValueError:
         with pytest.raises(ValueError):
-            _decimals(tokens)
+            decimals(words_of(tokens))
     else:
-        assert _decimals(tokens).tolist() == expected
+        assert decimals(words_of(tokens)).tolist() == expected
+
+
+@given(
+    st.lists(
+        st.tuples(st.text("ab\u00fc", min_size=1, max_size=70), st.text("vw0", min_size=1, max_size=70)),
+        min_size=1,
+        max_size=30,
+        unique=True,
+    ),
+    st.integers(1, 400),
+)
+def test_many_lines_at_once_are_what_one_by_one_are(pairs: list[tuple[str, str]], read_bytes: int) -> None:
+    """Short and long ids, query by query or not, cut anywhere."""
+    text = "".join(f"{query} Q0 {item} {place} {place / 7} t\n" for place, (query, item) in enumerate(pairs))
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder, "run")
+        path.write_text(text, encoding="utf-8")
+        patch.setattr(trec, "_READ_BYTES", read_bytes)
+        found = {}
+        for part in trec.trec_parts(path, queries := Numbers(), videos := Numbers()):
+            names = [list(one) for one in (queries, videos)]
+            for query, item, score in zip(part.queries, part.videos, part.scores, strict=True):
+                found[names[0][query].decode(), names[1][item].decode()] = score
+    assert found == {pair: place / 7 for place, pair in enumerate(pairs)}
 
 
 def test_grades_are_cut_where_it_is_said(tmp_path: Path) -> None:
