@@ -155,8 +155,8 @@ def test_rows_per_query_as_a_rectangle() -> None:
     ("name", "num_queries", "num_videos", "num_outside"),
     [
         ("qvhighlights_val", 1550, 1519, 0),
-        ("charades_test", 3720, 1334, 0),
-        ("tacos_test", 4001, 25, 0),
+        pytest.param("charades_test", 3720, 1334, 0, marks=pytest.mark.slow),
+        pytest.param("tacos_test", 4001, 25, 0, marks=pytest.mark.slow),
         pytest.param("activitynet_val", 17_505, 4917, 5, marks=pytest.mark.slow),
         pytest.param("tvr_val", 10_895, 2179, 0, marks=pytest.mark.slow),
     ],

@@ -249,3 +249,26 @@ def test_a_truth_is_no_prediction(tmp_path: Path, truth: MomentTruth) -> None:
         InputError, match="it holds a truth; predictions have 'pred_relevant_windows'; give predictions"
     ):
         read(tmp_path, truth, truth_row(1), truth_row(2))
+
+
+def test_windows_go_from_one_layout_to_the_other_and_back(tmp_path: Path, truth: MomentTruth) -> None:
+    found, as_tvr = read(tmp_path, truth, *good()), tmp_path / "tvr.json"
+    write_predictions(as_tvr, found)
+    assert list(json.loads(as_tvr.read_text())) == ["video2idx", "SVMR"]
+    back = read_predictions(as_tvr, truth)
+    assert back.windows is not None and found.windows is not None
+    assert back.windows.values.tolist() == found.windows.values.tolist()
+
+
+def test_a_corpus_alone_has_no_windows_for_qvhighlights_layout(tmp_path: Path, truth: MomentTruth) -> None:
+    body = tvr()
+    del body["SVMR"]
+    (tmp_path / "tvr.json").write_text(json.dumps(body))
+    found = read_predictions(tmp_path / "tvr.json", truth)
+    assert found.windows is None
+    with pytest.raises(InputError) as caught:
+        write_predictions(tmp_path / "m.jsonl", found)
+    assert str(caught.value) == (
+        f"{tmp_path / 'm.jsonl'}: there are no windows in the right video (SVMR); QVHighlights' layout has those "
+        f"alone; write all tasks to {tmp_path / 'm.json'}"
+    )

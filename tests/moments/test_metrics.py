@@ -76,7 +76,7 @@ def spans(most: int, *, scored: bool) -> st.SearchStrategy[list[list[float]]]:
     return st.lists(window, min_size=0 if scored else 1, max_size=most)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     st.lists(st.tuples(spans(6, scored=False), spans(12, scored=True)), min_size=1, max_size=6),
     st.integers(0, 99),

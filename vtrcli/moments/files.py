@@ -341,11 +341,17 @@ def _windows_in_right_video(rows: Ragged, videos: Mapping[str, int], truth: Mome
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write windows and saliency one query per line in QVHighlights' layout; or, to a file that ends in .json, all
-    tasks in TVR's.
+    tasks in TVR's, SVMR alone where no corpus was searched.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: it cannot be written, or there are no windows in the right video for QVHighlights' layout.
     """
+    if predictions.windows is None and path.suffix != ".json":
+        raise InputError(
+            f"{path}: there are no windows in the right video (SVMR)",
+            allowed="QVHighlights' layout has those alone",
+            to_do=f"write all tasks to {path.with_suffix('.json')}",
+        )
     body = _tvr_lines(predictions) if path.suffix == ".json" else _qvhighlights_lines(predictions)
     write_whole(path, (line.encode() for line in body), error=InputError)
 
@@ -365,9 +371,16 @@ def _qvhighlights_lines(predictions: Predictions) -> Iterator[str]:
 
 
 def _tvr_lines(predictions: Predictions) -> Iterator[str]:
-    truth = predictions.truth
-    yield f'{{"video2idx": {json.dumps(dict(predictions.videos))}'
-    for task, rows in predictions.corpus.items():
+    truth, tasks = predictions.truth, dict(predictions.corpus)
+    videos = predictions.videos or {
+        name: number for number, name in enumerate(dict.fromkeys(truth.video_ids))
+    }
+    if not tasks and predictions.windows is not None:
+        windows = predictions.windows
+        numbers = np.repeat([videos[video_id] for video_id in truth.video_ids], windows.counts)
+        tasks["SVMR"] = Ragged(np.column_stack([numbers, windows.values]), windows.offsets)
+    yield f'{{"video2idx": {json.dumps(dict(videos))}'
+    for task, rows in tasks.items():
         yield f',\n"{task}": ['
         for place, (query_id, text) in enumerate(zip(truth.query_ids, truth.texts, strict=True)):
             found = [[int(video), *rest] for video, *rest in rows[place].tolist()]

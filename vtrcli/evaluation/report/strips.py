@@ -72,24 +72,22 @@ def strips_of(store: FeatureStore | None, video_ids: Sequence[str]) -> list[list
     From the kept frames, else from the files, a few at a time. No damage is an error: a page without a picture is
     better than no page.
     """
-    wanted = [
-        (place, video_id) for place, video_id in enumerate(video_ids) if store and video_id in store.videos
-    ]
-    found: list[list[str | None]] = [[] for _ in video_ids]
+    found: dict[str, list[str | None]] = {}
+    wanted = dict.fromkeys(video_id for video_id in video_ids if store and video_id in store.videos)
     if not wanted or store is None:
-        return found
+        return [[] for _ in video_ids]
     pool = ThreadPoolExecutor(min(NUM_WORKERS, os.cpu_count() or 1))
     sessions = Sessions()
     try:
-        for place, video_id in wanted:
+        for video_id in wanted:
             times = _times(store, video_id)
             kept = _kept(store, video_id, times)
             path = store.videos[video_id].record.path
-            found[place] = kept or list(pool.map(partial(_decoded, path, sessions=sessions), times))
+            found[video_id] = kept or list(pool.map(partial(_decoded, path, sessions=sessions), times))
     finally:
         sessions.close()  # after Ctrl-C nothing is waited for
         pool.shutdown(cancel_futures=True)
-    return found
+    return [found.get(video_id, []) for video_id in video_ids]
 
 
 def _times(store: FeatureStore, video_id: str) -> list[float]:
