@@ -118,6 +118,31 @@ def test_wrong_usage_is_one_clear_line(
     assert result.stderr.startswith(f"vtr: {message}")
 
 
+def test_what_is_confused_is_said(files: tuple[str, ...], tmp_path: Path) -> None:
+    (_, run_file, _, qrels) = files
+    swapped = run("eval", "--trec", qrels, "--qrels", run_file)
+    assert swapped.exit_code == 3
+    assert swapped.stderr.rstrip().endswith("that is a run: it goes with --trec")
+    np.save(tmp_path / "m.npy", np.eye(3))
+    matrix = run("eval", "--trec", str(tmp_path / "m.npy"), "--qrels", qrels)
+    assert matrix.exit_code == 2
+    assert matrix.stderr.rstrip().endswith("give it with --similarities")
+    absent = run("eval", "--trec", run_file, "--qrels", "nowhere")
+    assert (absent.exit_code, absent.stderr.rstrip()) == (
+        3, "vtr: nowhere: no such file; qrels are a file, or a BEIR folder; check the path",
+    )  # fmt: skip
+
+
+def test_a_cut_run_is_no_matrix(files: tuple[str, ...], tmp_path: Path) -> None:
+    result = run("eval", *files, "--save-similarities", str(tmp_path / "s.npy"))
+    assert result.exit_code == 3
+    assert (
+        "s.npy: a matrix of a run that lists 300 of 900 pairs; a matrix has a score for every pair; write"
+        in result.stderr
+    )
+    assert not (tmp_path / "s.npy").exists()
+
+
 def test_a_run_alone_is_refused(files: tuple[str, ...]) -> None:
     assert run("eval", *files[:2]).exit_code == 2
     assert run("eval", *files[2:]).exit_code == 2

@@ -169,7 +169,9 @@ def _from_lines(text: str, path: Path) -> Iterator[Judgment]:
                 path,
                 f"line {number} has {len(fields)} columns",
                 allowed=_LAYOUT,
-                to_do="mend the line, or check the file",
+                to_do="that is a run: it goes with --trec"
+                if len(fields) == 6
+                else "mend the line, or check the file",
             )
         yield Judgment(fields[0], fields[-2], _grade(fields[-1], path, f"in line {number}"))
 

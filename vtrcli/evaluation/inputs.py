@@ -141,6 +141,10 @@ def from_run(
     from vtrcli.datasets.qrels import read_qrels
     from vtrcli.ranking.run_files import read_run
 
+    if not Path(qrels).exists():
+        raise InputError(
+            f"{qrels}: no such file", allowed="qrels are a file, or a BEIR folder", to_do="check the path"
+        )
     qrels, cut = Path(qrels), beir.RELEVANT_FROM if relevant_from is None else relevant_from
     folder = beir.read_beir(qrels, split) if qrels.is_dir() else None
     judgments = folder.judgments if folder else read_qrels(qrels)
@@ -331,9 +335,16 @@ def save_matrix(inputs: EvaluationInputs, path: Path) -> None:
 
     Raises:
         StoreError: a file cannot be written.
+        InputError: a run that does not list all pairs.
     """
     source, truth = inputs.source, inputs.truth
     num_texts, num_videos = source.shape
+    if isinstance(source, ListedScores):
+        raise InputError(
+            f"{path}: a matrix of a run that lists {int(source.lengths.sum()):,} of {num_texts * num_videos:,} pairs",
+            allowed="a matrix has a score for every pair",
+            to_do="write the run with --save-run",
+        )
     rows_at_once = max(1, 2**24 // max(1, num_videos))
     with replacing(path) as temporary, open(temporary, "xb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": source.shape}

@@ -191,7 +191,7 @@ def evaluate(
         t2v=rows["t2v"],
         v2t=rows.get("v2t"),
         warnings=(
-            *_left_out(truth),
+            *(() if isinstance(source, ListedScores) else _left_out(truth)),
             *_about_banks(truth, settings, banks),
             *_about_scale(source, settings, found),
         ),

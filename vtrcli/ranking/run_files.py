@@ -18,7 +18,8 @@ import numpy as np
 
 from vtrcli.datasets.files import as_text, first_few, wrong
 from vtrcli.datasets.qrels import Judgment, json_tables, parquet_columns, plain_suffix, unpacked
-from vtrcli.errors import InputError
+from vtrcli.errors import InputError, UsageError
+from vtrcli.ranking.files import MATRIX_SUFFIXES
 from vtrcli.ranking.listed import ListedScores
 from vtrcli.ranking.trec import Numbers, Part, trec_parts
 from vtrcli.ranking.truth import Truth
@@ -61,8 +62,15 @@ def read_run(
     Raises:
         InputError: a file that is damaged, a score that is no finite number, an item twice for one query, ids that do
             not fit, or no right item at all.
+        UsageError: a matrix.
     """
     path = Path(path)
+    if path.suffix.lower() in MATRIX_SUFFIXES:
+        raise UsageError(
+            f"{path}: a matrix as a run",
+            allowed="a run is TREC's lines, or ranx's .json or .parquet",
+            to_do="give it with --similarities",
+        )
     if not path.is_file():
         raise wrong(path, "no such file", allowed="a run is a file", to_do="check the path")
     positive = [judgment for judgment in judgments if judgment.grade >= relevant_from]
