@@ -145,8 +145,8 @@ def score_moments(
         saliency: float64 [total clips], higher is more salient, one clip per `CLIP_SECONDS`.
     """
     clusters = truth.video_numbers()
-    order, mask = _orders(windows, conventions)
-    groups, best_ious = _score_windows(truth, order, mask, clusters, conventions)
+    counted, mask = _counted(windows, conventions)
+    groups, best_ious = _score_windows(truth, counted, mask, clusters, conventions)
     highlights = None
     if saliency is not None and truth.saliency is not None:
         values = score_highlights(truth.saliency, saliency, conventions=conventions)
@@ -154,7 +154,7 @@ def score_moments(
     return MomentScores(groups=groups, highlights=highlights, best_ious=best_ious)
 
 
-def _orders(windows: Ragged, conventions: Conventions) -> tuple[np.ndarray, np.ndarray]:
+def _counted(windows: Ragged, conventions: Conventions) -> tuple[np.ndarray, np.ndarray]:
     """The windows that count, float64 [num_queries, longest, 3] as they are listed, and bool, which are there."""
     padded, mask = windows.padded(conventions.max_windows)
     if padded.shape[1] == 0:  # nobody predicted anything
@@ -218,6 +218,7 @@ def _alike(counts: np.ndarray, num_windows: int) -> Iterator[np.ndarray]:
 
 
 def _rows(spans: Ragged, queries: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `Ragged.padded`, of some queries."""
     places = spans.offsets[queries, None] + np.arange(longest)
     mask = places < spans.offsets[queries + 1, None]
     return spans.values[np.where(mask, places, 0)], mask
