@@ -194,6 +194,18 @@ def test_half_precision_keeps_the_directions(kind: str, models: dict[str, Path])
     assert cosines(half.encode_images(frames), exact.encode_images(frames)).min() >= 0.999
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_on_the_gpu_keeps_the_directions(kind: str, models: dict[str, Path]) -> None:
+    half = load_backbone(str(models[kind]), device="cuda")
+    exact = load_backbone(str(models[kind]), device="cpu", precision="float32")
+    assert half.precision == "float16"
+    frames = np.random.default_rng(4).integers(0, 256, (4, *half.preprocessing.shape), np.uint8)
+    assert cosines(half.encode_images(frames), exact.encode_images(frames)).min() >= 0.999
+    assert cosines(half.encode_texts(TEXTS).features, exact.encode_texts(TEXTS).features).min() >= 0.999
+
+
 def test_half_precision_that_turns_features_away_is_not_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
