@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
+import random
 import zipfile
 import zlib
 from pathlib import Path
@@ -262,6 +264,21 @@ def _claim(path: Path, num_bytes: int) -> None:
         archive.writestr("features.npy", body)
         archive.infolist()[0].file_size = num_bytes
         archive.infolist()[0].compress_type = zipfile.ZIP_DEFLATED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a.npz", "sub/b.npz", "c.npy", "d.pt", "e.pth", "f.safetensors", "old.pt"])
+def test_a_damaged_file_is_an_error_of_its_own_whatever_was_damaged(folder: Path, name: str) -> None:
+    torch.save(torch.from_numpy(ROWS), folder / "old.pt", _use_new_zipfile_serialization=False)
+    body, rng = (folder / name).read_bytes(), random.Random(7)
+    for number in range(200):
+        changed = bytearray(body)
+        for _ in range(rng.choice((1, 2, 5, 20))):
+            changed[rng.randrange(len(changed))] = rng.randrange(256)
+        path = folder / f"changed-{number}{Path(name).suffix}"  # a mapped file is not written again
+        path.write_bytes(changed[: rng.randrange(len(changed))] if number % 5 == 0 else changed)
+        with contextlib.suppress(BadArrayError):
+            read_arrays(path, ["features"], optional=["timestamps"])
 
 
 def test_links_to_folders_and_hidden_files_are_passed_over(folder: Path, tmp_path: Path) -> None:

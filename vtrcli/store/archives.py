@@ -372,7 +372,7 @@ def _parquet_rows(paths: list[Path]) -> Iterator[tuple[str, Path, Loaded]]:
     arrow = pyarrow()
     for path in paths:
         try:
-            file = arrow.parquet.ParquetFile(path)
+            file = arrow.parquet.ParquetFile(path, pre_buffer=False)  # else all that was read stays in memory
             names = file.schema_arrow.names
             id_at, value_at, seconds_at = (
                 next((name for name in known if name in names), None)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import pickle
+import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -33,6 +35,8 @@ _DAMAGED = (
     OverflowError,
     SyntaxError,
     pickle.UnpicklingError,
+    struct.error,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )

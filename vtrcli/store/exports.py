@@ -37,7 +37,7 @@ from vtrcli.store.reader import FeatureStore, Location, unit_rows
 
 Layout = Literal["npz", "npy", "parquet"]
 Dtype = Literal["float16", "float32"]
-ROW_GROUP = 65_536  # rows of a Parquet file that are written at a time
+ROW_GROUP = 16_384  # rows of a Parquet file that are written at a time
 MAX_NAME_BYTES = 200  # of a part of a path; file systems take 255
 # What some file system does not take in a name, and what would lead out of the folder.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"\\|?*%]|^\.|[. ]$|[\ud800-\udfff]')
@@ -246,7 +246,7 @@ def _write_parquet(
     schema = arrow.schema(
         [("video_id", arrow.string()), ("seconds", arrow.float32()), ("embedding", arrow.list_(number, dim))]
     )
-    with arrow.parquet.ParquetWriter(folder / PARQUET, schema) as writer:
+    with arrow.parquet.ParquetWriter(folder / PARQUET, schema, use_dictionary=["video_id"]) as writer:
         waiting: list[_Video] = []
         num_waiting = 0
 
