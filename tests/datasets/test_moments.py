@@ -77,8 +77,13 @@ def test_a_missing_duration_is_not_known(tmp_path: Path) -> None:
             "the windows of line 2 are no list of [start, end]; a list of ",
         ),
         ({"relevant_windows": {"a": 1}}, "the windows of line 2 are no list of [start, end]; a list of "),
-        ({"duration": "150"}, "'duration' of line 2 is '150'; seconds, a number above 0; "),
-        ({"duration": 0}, "'duration' of line 2 is 0; seconds, a number above 0; "),
+        ({"duration": "150"}, "'duration' of line 2 is '150'; seconds, a number above 0, up to 1,000,000; "),
+        ({"duration": 0}, "'duration' of line 2 is 0; seconds, a number above 0, up to 1,000,000; "),
+        ({"duration": 1e300}, "'duration' of line 2 is 1e+300; seconds, a number above 0, up to 1,000,000; "),
+        (
+            {"duration": float("nan")},
+            "'duration' of line 2 is nan; seconds, a number above 0, up to 1,000,000; ",
+        ),
         ({"qid": 1}, "1 query there twice: 1; each query once; delete the rows that are not meant"),
         ({"qid": "1"}, "1 query there twice: 1; each query once; delete the rows that are not meant"),
         ({"qid": 1.5}, "'qid' of line 2 is a number; it must be a string; "),
@@ -179,3 +184,10 @@ def test_predictions_are_no_truth(tmp_path: Path) -> None:
         f"{path}: it holds predictions; a truth has 'relevant_windows', or 'ts' in TVR's layout; "
         "give predictions to --moments, and the truth to --truth"
     )
+
+
+def test_no_file_asks_for_more_clips_than_there_is_memory(tmp_path: Path) -> None:
+    long = {"duration": 1_000_000, "relevant_clip_ids": [1], "saliency_scores": [[1, 2, 3]]}
+    path = write_lines(tmp_path / "t.jsonl", [truth_row(number, **long) for number in range(41)])
+    with pytest.raises(InputError, match="too many clips; 20,000,000 clips over all queries; "):
+        read_moment_truth(path)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.moments.made import ragged, truth_of
 from vtrcli.datasets.moments import MomentTruth, Ragged, read_moment_truth
+from vtrcli.errors import InputError
 from vtrcli.moments.files import read_predictions
 from vtrcli.moments.metrics import (
     HIGHLIGHT_COLUMNS,
@@ -109,6 +110,17 @@ def test_only_the_first_ten_windows_count_unless_all_shall() -> None:
     windows = ragged([*([50 + n, 60 + n, 1 - n / 100] for n in range(49)), [10, 20, 2.0]])
     assert percents(score_moments(truth, windows), "mAP") == (0,)
     assert percents(score_moments(truth, windows, conventions=Conventions(max_windows=None)), "mAP") == (100,)
+
+
+def test_more_windows_than_there_is_memory_for_are_refused_where_all_shall_count() -> None:
+    truth = truth_of(*([[0, 10]] for _ in range(600)))
+    offsets = np.concatenate([[0], np.full(600, 90_000)])
+    windows = Ragged(np.broadcast_to(np.array([0.0, 9.0, 1.0]), (90_000, 3)), offsets)
+    with pytest.raises(
+        InputError, match="600 queries, one of them with 90,000 windows; at most 50,000,000 windows"
+    ):
+        score_moments(truth, windows, conventions=Conventions(max_windows=None))
+    assert percents(score_moments(truth, windows), "R1@0.5") == (0.17,)
 
 
 def test_equal_scores_stay_as_listed_or_are_taken_well_or_badly() -> None:

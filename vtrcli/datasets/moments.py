@@ -7,7 +7,6 @@ around today, and TVR's (`desc_id`, `desc`, `vid_name`, `duration`, `ts`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,8 @@ from vtrcli.errors import InputError
 CLIP_SECONDS = 2.0  # of what one saliency score stands for, in QVHighlights
 # Durations are given in whole seconds, frames or by a container: more than this is another video, or another cut of it.
 DURATION_TOLERANCE_SECONDS = 1.0
+MAX_DURATION_SECONDS = 1e6  # eleven days
+MAX_CLIPS = 20_000_000  # over all queries; QVHighlights' val split has 0.1 million
 WINDOW_FORM = "a window is [start, end] in seconds, the start first"
 QueryId = int | str
 
@@ -196,9 +197,11 @@ def _duration_of(entry: Json) -> float | None:
     if seconds is None:
         return None
     is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    if not is_number or not math.isfinite(seconds) or seconds <= 0:
+    if not is_number or not 0 < seconds <= MAX_DURATION_SECONDS:
         raise wrong(
-            entry.path, f"'duration' of {entry.what} is {seconds!r}", allowed="seconds, a number above 0"
+            entry.path,
+            f"'duration' of {entry.what} is {seconds!r}",
+            allowed=f"seconds, a number above 0, up to {MAX_DURATION_SECONDS:,.0f}",
         )
     return float(seconds)
 
@@ -303,7 +306,7 @@ def _saliency(rows: Sequence[MomentRow], path: Path) -> Ragged | None:
     """Scores of every clip of the video; None unless all rows have them."""
     if any(row.saliency is None or row.duration is None for row in rows):
         return None
-    scores, width = [], 0
+    scores, width, room = [], 0, MAX_CLIPS
     for row in rows:
         given = np.array(row.saliency) if _is_even(row.saliency) else np.array("")
         if given.dtype.kind not in "if" or given.ndim != 2 or len(given) != len(row.clip_ids):
@@ -320,6 +323,9 @@ def _saliency(rows: Sequence[MomentRow], path: Path) -> Ragged | None:
                 allowed="every clip is scored by the same number of annotators",
             )
         num_clips = max(int((row.duration or 0) / CLIP_SECONDS), max(row.clip_ids, default=-1) + 1)
+        room -= num_clips
+        if room < 0:
+            raise wrong(path, "too many clips", allowed=f"{MAX_CLIPS:,} clips over all queries")
         full = np.zeros((num_clips, width))
         full[list(row.clip_ids)] = given
         scores.append(full)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vtrcli.datasets.moments import MomentTruth, Ragged
+from vtrcli.errors import InputError
 from vtrcli.ranking.metrics import (
     DEFAULT_NUM_PERMUTATIONS,
     PairedTest,
@@ -42,6 +43,7 @@ SALIENCY_LEVELS = {"Fair": 2.0, "Good": 3.0, "VeryGood": 4.0}  # a clip counts f
 CORPUS_AT = (1, 5, 10, 100)
 CORPUS_IOUS = (0.5, 0.7)
 TASKS: tuple[Task, ...] = ("VCMR", "SVMR", "VR")
+MAX_WINDOWS = 50_000_000  # 1.2 GB
 _CELLS_AT_ONCE = 4_000_000
 
 
@@ -143,6 +145,9 @@ def score_moments(
     Args:
         windows: float64 [total, 3], start, end in seconds and score, of the truth's queries in their order.
         saliency: float64 [total clips], higher is more salient, one clip per `CLIP_SECONDS`.
+
+    Raises:
+        InputError: more windows than there is memory for, where all count.
     """
     clusters = truth.video_numbers()
     counted, mask = _counted(windows, conventions)
@@ -156,6 +161,13 @@ def score_moments(
 
 def _counted(windows: Ragged, conventions: Conventions) -> tuple[np.ndarray, np.ndarray]:
     """The windows that count, float64 [num_queries, longest, 3] as they are listed, and bool, which are there."""
+    longest = int(windows.counts.max(initial=0))
+    if conventions.max_windows is None and len(windows) * longest > MAX_WINDOWS:
+        raise InputError(
+            f"{len(windows):,} queries, one of them with {longest:,} windows",
+            allowed=f"at most {MAX_WINDOWS:,} windows, counted as if each query had as many as that one",
+            to_do="let fewer count, with --max-windows",
+        )
     padded, mask = windows.padded(conventions.max_windows)
     if padded.shape[1] == 0:  # nobody predicted anything
         padded, mask = np.zeros((len(windows), 1, 3)), np.zeros((len(windows), 1), bool)
