@@ -307,7 +307,8 @@ def require_same(store: Path, existing: StoreConfig, wanted: StoreConfig) -> Non
             to_do=f"use `--aspect {existing.aspect}`, or `--store {other}` for {wanted.aspect}",
         )
     there, asked = ({**each.preprocessing, "aspect": None} for each in (existing, wanted))
-    if there != asked:
+    sizes = {have.frame_size, want.frame_size}  # imported features do not tell theirs
+    if there != asked or (len(sizes) > 1 and all(map(all, sizes))):
         raise StoreError(
             f"store {store} was made with other preprocessing: {differs or 'told in other words'}",
             allowed="a store holds one preprocessing",
