@@ -123,7 +123,7 @@ def texts_are_read_as_they_are(folders: Folders) -> None:
 
 def branches_are_merged(folders: Folders) -> None:
     folder = folders("mobileclip-s0")
-    ours = load_backbone(str(folder), device="cpu", towers="image")
+    ours = load_backbone(str(folder), device="cpu", precision="float32", towers="image")
     merged, branches = (
         sum(isinstance(part, torch.nn.BatchNorm2d) for part in tower.modules())
         for tower in (ours._image, theirs(folder)[0].visual)  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import nn
 
 from vtrcli.errors import UsageError, WeightsError
 from vtrcli.files import make_folder, remove_abandoned, replacing, write_whole
-from vtrcli.model.backbone import Description, scaled_pixels, torch_dtype
+from vtrcli.model.backbone import Description, choose_precision, scaled_pixels, torch_dtype
 from vtrcli.model.layers import Layers, layers_of, prepare_layers
 from vtrcli.model.open_clip.folder import CONFIG_NAME, WEIGHTS_NAMES, ModelFolder
 from vtrcli.model.open_clip.model import (
@@ -33,7 +33,6 @@ from vtrcli.model.open_clip.model import (
 from vtrcli.store.config import BackboneInfo
 
 TOWERS = {"image": "visual", "text": "text"}
-PRECISION = "float32"  # of the features in validation: what `auto` is for these models
 
 
 class Towers(nn.Module):
@@ -94,19 +93,15 @@ class TrainableOpenClip:
         self, *, device: str
     ) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[torch.Tensor], torch.Tensor]]:
         """See `TrainableBackbone.encoders`."""
-        image, text = (
-            ready_tower(
-                self._folder,
-                tower,
-                getattr(self.module, name).state_dict(),
-                device=device,
-                dtype=torch_dtype(PRECISION),
-            )
-            for tower, name in TOWERS.items()
-        )
+        return self._now("image", device).encode_images, self._now("text", device).encode_tokens
+
+    def _now(self, tower: Literal["image", "text"], device: str) -> OpenClipBackbone:
+        precision = choose_precision("auto", device=device, towers=tower)
+        weights = getattr(self.module, TOWERS[tower]).state_dict()
+        ready = ready_tower(self._folder, tower, weights, device=device, dtype=torch_dtype(precision))
+        image, text = (ready if tower == of else None for of in TOWERS)
         described = Description(self.info, self.preprocessing)
-        backbone = OpenClipBackbone(image, text, self._texts, described, device=device, precision=PRECISION)
-        return backbone.encode_images, backbone.encode_tokens
+        return OpenClipBackbone(image, text, self._texts, described, device=device, precision=precision)
 
     def save(self, path: Path, *, log_scale: torch.Tensor, started_from: str) -> BackboneInfo:
         """See `TrainableBackbone.save`: a folder that open_clip loads, too."""
