@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.ranking.runs import write_beir
-from vtrcli.datasets.registry import load_split
+from vtrcli.datasets.registry import check_dataset, load_split
 from vtrcli.errors import InputError
 
 TRUTH = {"q0": {"b": 1}, "q1": {"a": 2, "b": 1, "c": 0}}
@@ -35,6 +35,12 @@ def test_files_may_be_packed_and_the_second_split_called_dev(tmp_path: Path) -> 
         (folder / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes()))
         (folder / name).unlink()
     assert len(load_split("beir", folder, "val").captions) == 3
+
+
+def test_the_splits_are_those_that_have_qrels(tmp_path: Path) -> None:
+    folder = write_beir(tmp_path / "set", TRUTH)
+    (row,) = check_dataset("beir", folder)
+    assert (row.split, row.num_videos, row.num_captions, row.problem) == ("test", 3, 3, None)
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"])

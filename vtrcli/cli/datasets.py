@@ -32,7 +32,7 @@ def list_command(json_output: bool = options.JSON) -> None:
 
     if json_output:
         rows = [
-            {name: value for name, value in vars(info).items() if name != "load"}
+            {name: value for name, value in vars(info).items() if name not in ("load", "has_split")}
             for info in DATASETS.values()
         ]
         of_moments = [

@@ -64,6 +64,12 @@ def _rows(path: Path) -> list[Json]:
     return [Json.parse(line, path, f"line {number}") for number, line in lines if line.strip()]
 
 
+def has_split(folder: Path, split: str) -> bool:
+    """Whether there are qrels of it: few folders have all."""
+    names = (folder / "qrels" / f"{name}.tsv" for name in SPLITS[split])
+    return any(path.exists() or path.with_name(f"{path.name}.gz").exists() for path in names)
+
+
 def load(folder: Path, split: str) -> Split:
     """One split; the captions of a query with several videos share its id. For training only videos that have one."""
     read = read_beir(folder, split)
@@ -98,4 +104,5 @@ INFO = DatasetInfo(
     num_videos={},
     num_captions={},
     load=load,
+    has_split=has_split,
 )

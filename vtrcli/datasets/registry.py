@@ -58,7 +58,11 @@ class Annotations:
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits of a benchmark, or those in one's own file. Raises InputError when that cannot be read."""
-        return self._own.splits if self._own else self.info.splits
+        if self._own:
+            return self._own.splits
+        has = self.info.has_split
+        there = tuple(split for split in self.info.splits if has is None or has(self._path, split))
+        return there or self.info.splits
 
     def load(self, split: str) -> Split:
         """One split.

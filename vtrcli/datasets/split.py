@@ -40,7 +40,8 @@ class Split:
 class DatasetInfo:
     """A row of `vtr datasets list`. `num_videos` and `num_captions` give the known count per split.
 
-    `load` reads one split from the folder of its files; None: one's own captions.
+    `load` reads one split from the folder of its files; None: one's own captions. `has_split` tells whether the folder
+    has one; None: it should have all.
     `max_tokens`: how much of a text the published protocol reads, start and end token included (CLIP4Clip's
     `max_words`, which counts both); None: as much as CLIP can.
     """
@@ -54,6 +55,7 @@ class DatasetInfo:
     num_captions: Mapping[str, int]
     max_tokens: int | None = None
     load: Callable[[Path, str], Split] | None = None
+    has_split: Callable[[Path, str], bool] | None = None
 
 
 def build_split(
