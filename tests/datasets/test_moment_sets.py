@@ -61,6 +61,11 @@ def test_activitynet_captions_have_a_span_per_sentence(tmp_path: Path) -> None:
     (tmp_path / "val_1.json").write_text(json.dumps({"v_a": video | {"sentences": ["One."]}}))
     with pytest.raises(InputError, match="v_a has 1 sentences and 2 timestamps; as many as sentences; "):
         load_moments("activitynet", tmp_path)
+    (tmp_path / "val_1.json").write_text(json.dumps({"v_a": video | {"duration": 1e300}}))
+    with pytest.raises(
+        InputError, match="'duration' of sentence 0 of v_a is 1e[+]300; seconds, a number above 0, up to"
+    ):
+        load_moments("activitynet", tmp_path)
 
 
 def test_tacos_counts_frames(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_missing_duration_is_not_known(tmp_path: Path) -> None:
         ),
         ({"relevant_windows": {"a": 1}}, "the windows of line 2 are no list of [start, end]; a list of "),
         ({"duration": "150"}, "'duration' of line 2 is '150'; seconds, a number above 0, up to 1,000,000; "),
-        ({"duration": 0}, "'duration' of line 2 is 0; seconds, a number above 0, up to 1,000,000; "),
+        ({"duration": 0}, "'duration' of line 2 is 0.0; seconds, a number above 0, up to 1,000,000; "),
         ({"duration": 1e300}, "'duration' of line 2 is 1e+300; seconds, a number above 0, up to 1,000,000; "),
         (
             {"duration": float("nan")},

@@ -196,14 +196,17 @@ def _duration_of(entry: Json) -> float | None:
     seconds = entry.members().get("duration")
     if seconds is None:
         return None
-    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    if not is_number or not 0 < seconds <= MAX_DURATION_SECONDS:
-        raise wrong(
-            entry.path,
-            f"'duration' of {entry.what} is {seconds!r}",
-            allowed=f"seconds, a number above 0, up to {MAX_DURATION_SECONDS:,.0f}",
-        )
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        raise _no_duration(seconds, entry.path, entry.what)
     return float(seconds)
+
+
+def _no_duration(value: object, path: Path, what: str) -> InputError:
+    return wrong(
+        path,
+        f"'duration' of {what} is {value!r}",
+        allowed=f"seconds, a number above 0, up to {MAX_DURATION_SECONDS:,.0f}",
+    )
 
 
 def build_truth(rows: Sequence[MomentRow], path: Path) -> MomentTruth:
@@ -227,6 +230,8 @@ def build_truth(rows: Sequence[MomentRow], path: Path) -> MomentTruth:
     windows = [window_array(row.windows, path, row.what, width=(2,)) for row in kept]
     for row, spans in zip(kept, windows, strict=True):
         require_windows(spans, path, row.what, may_be_empty=False)
+        if row.duration is not None and not 0 < row.duration <= MAX_DURATION_SECONDS:
+            raise _no_duration(row.duration, path, row.what)
     durations = np.array([np.nan if row.duration is None else row.duration for row in kept])
     truth = MomentTruth(
         query_ids=tuple(row.query_id for row in kept),
