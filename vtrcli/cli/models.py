@@ -131,7 +131,7 @@ def _print_speeds(speeds: list[Speed]) -> None:
     has_gpu = any(speed.gpu_mib is not None for speed in speeds)
     columns = [
         Column("model", style="bold", short=lambda name: name[-24:]),
-        Column("weights", leaves=4),
+        Column("weights"),
         Column("params", is_right=True, leaves=3),
         Column("in", leaves=2),
         Column("frames/s", is_right=True),
@@ -139,7 +139,7 @@ def _print_speeds(speeds: list[Speed]) -> None:
         Column("GPU MiB" if has_gpu else "MiB", is_right=True),
         Column("ms/query", is_right=True),
         *([Column("alone", is_right=True)] if is_busy else []),
-        Column("MiB/query", is_right=True),
+        Column("MiB/query", is_right=True, leaves=4),
         Column("start", is_right=True, leaves=1),
         Column("R@1", is_right=True),
     ]
