@@ -400,6 +400,8 @@ def test_milvus_gives_the_same_answers_without_a_store(demo: Path, tmp_path: Pat
     assert name not in ids(run_json("search", "--like", f"{name}@0:01", "--milvus", uri))
     assert run("search", "--like", "nowhere", "--milvus", uri).exit_code == 3
     assert run("search", "x", "--dsl", "--milvus", uri).exit_code == 2
+    chain = run("search", "x", "--then", "y", "--milvus", uri, "--run", "none")
+    assert chain.exit_code == 2 and chain.stderr.startswith("vtr: --then with --milvus; a chain of moments ")
     gone = run("search", "x", "--milvus", "http://127.0.0.1:9", "--milvus-timeout", "2")
     assert gone.exit_code == 4 and gone.stderr.count("\n") == 1
 
