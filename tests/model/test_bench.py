@@ -85,6 +85,20 @@ def test_a_child_that_dies_costs_its_own_row(
     assert missing[0].why.startswith("its weights could not be measured: ")
 
 
+@pytest.mark.usefixtures("cache")
+def test_what_all_of_a_family_lack_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra: which models were not measured, and what to install, once."""
+    error = ["the package open_clip is not installed", "models in open_clip's layout need it", "run: it"]
+    (tmp_path / "answer.json").write_text(json.dumps({"error": error, "kind": "WeightsError"}))
+    interpreter = tmp_path / "python"
+    interpreter.write_text(f"#!/bin/sh\ncat {tmp_path}/answer.json\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    result = run("models", "bench", "--quiet")
+    assert result.exit_code == 4 and result.stdout == ""
+    assert result.stderr == f"not measured: {', '.join(bench.SHORT_LIST)}: {'; '.join(error)}\n"
+
+
 def test_more_frames_than_there_is_memory_for_are_told() -> None:
     task = {"do": "frames", "name": "demo", "device": "cpu", "precision": "auto", "seconds": 0}
     found = main({**task, "batch_size": 10**9})
