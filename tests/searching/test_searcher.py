@@ -18,6 +18,7 @@ from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.evaluation.evaluate import EvaluationSettings, evaluate_inputs
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.extraction.extract import extract
+from vtrcli.model.families import open_tower
 from vtrcli.searching import run as run_module
 from vtrcli.searching.filters import Filters
 from vtrcli.searching.query import Query, SearchSettings
@@ -315,6 +316,19 @@ def test_weights_that_are_not_those_of_the_store_are_refused(store: Path, tmp_pa
     (copied / "store.json").write_text(json.dumps(config))
     with pytest.raises(StoreError, match="was made with other weights than"):
         search("never asked before", store=copied, device="cpu")
+
+
+def test_weights_that_are_gone_are_told_as_that(store: Path, tmp_path: Path) -> None:
+    copied, gone = Path(shutil.copytree(store, tmp_path / "store")), tmp_path / "gone.safetensors"
+    config = json.loads((copied / "store.json").read_text())
+    config["backbone"] |= {"name": str(gone), "sha256": "ef" * 32}
+    (copied / "store.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError) as caught:
+        open_tower(read_config(copied).backbone, store=copied, tower="text", device="cpu")
+    assert str(caught.value) == (
+        f"the weights that made store {copied} are gone from {gone}; a query needs the model that made the features, "
+        "unless it was asked before; put them back to that place, or extract into a new --store"
+    )
 
 
 def test_a_store_that_tells_of_other_dimensions_than_its_weights_have_is_refused(

@@ -75,7 +75,7 @@ class Output:
 
         The exit code is that of the first query that cannot be answered.
         """
-        from vtrcli.text.reading import SCRIPT_NOTE
+        from vtrcli.text.scripts import SCRIPT_NOTE
 
         results: list[SearchResult] = []
         told_of_scripts = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from vtrcli.evaluation.protocol import protocol_of
 from vtrcli.ranking.evaluate import Arrival, Evaluation, arrivals, evaluate, sweep
@@ -29,7 +29,9 @@ from vtrcli.ranking.metrics import (
 from vtrcli.ranking.scores import DEFAULT_MEMORY_BYTES, ScoreSource
 from vtrcli.ranking.truth import Truth
 from vtrcli.store.reader import FeatureStore
-from vtrcli.text.reading import Unread
+
+if TYPE_CHECKING:
+    from vtrcli.text.cache import Unread
 
 BANK_SUFFIX = "+bank"
 DSL_ON_SIGMOID = (

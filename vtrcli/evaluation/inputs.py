@@ -228,8 +228,7 @@ def from_store(
     from vtrcli.datasets.match_store import join_with_store, require_complete
     from vtrcli.datasets.registry import load_split, text_limit
     from vtrcli.model.runs import TrainedRun
-    from vtrcli.text.cache import cache_texts, open_text_cache
-    from vtrcli.text.reading import unread
+    from vtrcli.text.cache import cache_texts, open_text_cache, unread
     from vtrcli.text.streams import load_tagger
 
     opened = FeatureStore(store)

@@ -69,8 +69,7 @@ def predict_from_store(
         InputError: videos that the store lacks (unless `allow_missing`).
         StoreError, WeightsError: store, run or weights; a run that does not fit the store.
     """
-    from vtrcli.text.cache import cache_texts, open_text_cache
-    from vtrcli.text.reading import unread
+    from vtrcli.text.cache import cache_texts, open_text_cache, unread
     from vtrcli.text.streams import load_tagger
 
     opened = FeatureStore(store)

@@ -276,7 +276,16 @@ def open_tower(
             allowed="queries are encoded by the towers that belong to the features; --like needs none",
             to_do="ask with --like VIDEO, or import under a --backbone of `vtr models list`",
         )
-    backbone = load_backbone(made_by.name, sha256=made_by.sha256, device=device, towers=tower)
+    try:
+        backbone = load_backbone(made_by.name, sha256=made_by.sha256, device=device, towers=tower)
+    except WeightsError as error:
+        if not os.path.isabs(made_by.name) or os.path.exists(made_by.name):
+            raise
+        raise WeightsError(
+            f"the weights that made store {store} are gone from {made_by.name}",
+            allowed="a query needs the model that made the features, unless it was asked before",
+            to_do="put them back to that place, or extract into a new --store",
+        ) from error
     differs = what_differs(made_by, backbone.info, preprocessing or {}, backbone.preprocessing.to_json())
     if not made_by.is_claimed and backbone.info.sha256 != made_by.sha256:
         raise StoreError(

@@ -31,7 +31,6 @@ from vtrcli.store.config import INDEX_FOLDER, BackboneInfo
 from vtrcli.store.derived import keep_newest, read_kept, write_kept
 from vtrcli.store.reader import unit_rows
 from vtrcli.store.shard import TensorFile
-from vtrcli.text.reading import script_note, unread_scripts
 from vtrcli.times import clock, parse_seconds
 
 if TYPE_CHECKING:
@@ -111,9 +110,13 @@ class QueryEncoder:
         if any(was_cut for _, was_cut in texts.values()):
             read = f"{self._backbone.context_length} tokens; the backbone reads only its beginning"
             notes = (f"the query is longer than {read}",)
-        scripts = unread_scripts(" ".join(term.value for term in texts), self._backbone)
-        if scripts:
-            notes += (script_note(scripts, self._backbone),)
+        scripts: tuple[str, ...] = ()
+        words = " ".join(term.value for term in texts)
+        if not words.isascii():
+            from vtrcli.text.scripts import script_note, unread_scripts
+
+            scripts = unread_scripts(words, self._backbone)
+            notes += (script_note(scripts, self._backbone),) if scripts else ()
         clip = combine(
             [
                 (term, texts[term][0] if term in texts else unit_rows(frames[term]).mean(axis=0))

@@ -6,16 +6,17 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vtrcli.errors import InputError, WeightsError
 from vtrcli.model.backbone import Backbone
 from vtrcli.model.families import open_text_tower
+from vtrcli.store.config import BackboneInfo
 from vtrcli.store.derived import remove_tables
 from vtrcli.store.reader import FeatureStore, require_videos
 from vtrcli.store.texts import BANK_NAME, MIN_BANK_TEXTS, TextCache, TextRows, write_text_file, write_texts
-from vtrcli.text.reading import Unread, unread
 from vtrcli.text.streams import (
     STREAMS,
     Stream,
@@ -29,6 +30,62 @@ from vtrcli.text.streams import (
 CHUNK_TEXTS = 8192  # captions per text file: what an interruption loses at most
 TEXT_BATCH_SIZE = 64
 MAX_BANK_TEXTS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unread:
+    """Of some texts: how many do not fit into `limit` tokens and were cut (None: not known), and how many have words in
+    which scripts that the backbone was not trained on."""
+
+    backbone: BackboneInfo
+    num_texts: int
+    num_cut: int | None
+    limit: int
+    num_in_scripts: int
+    scripts: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user about a file or data set of captions; none where all is read."""
+        found = []
+        if self.num_cut:
+            found.append(
+                f"{self.num_cut:,} of {self.num_texts:,} captions are longer than {self.limit} tokens and were cut"
+            )
+        if self.num_in_scripts:
+            from vtrcli.text.scripts import script_note
+
+            which = script_note(self.scripts, self.backbone)
+            found.append(f"{self.num_in_scripts:,} of {self.num_texts:,} captions have {which}")
+        return tuple(found)
+
+    def to_json(self) -> dict[str, Any]:
+        """Keys of `--json`."""
+        return {
+            "num_cut": self.num_cut,
+            "num_unread_script": self.num_in_scripts,
+            "unread_scripts": list(self.scripts),
+        }
+
+
+def unread(
+    texts: Sequence[str], backbone: BackboneInfo, *, num_cut: int | None, limit: int | None = None
+) -> Unread:
+    """What a backbone does not read of texts; `limit` None: its own length."""
+    scripts: list[tuple[str, ...]] = []
+    others = [text for text in texts if not text.isascii()]
+    if others:
+        from vtrcli.text.scripts import unread_scripts
+
+        scripts = [found for text in others if (found := unread_scripts(text, backbone))]
+    return Unread(
+        backbone=backbone,
+        num_texts=len(texts),
+        num_cut=num_cut,
+        limit=min(limit or backbone.context_length, backbone.context_length),
+        num_in_scripts=len(scripts),
+        scripts=tuple(dict.fromkeys(name for names in scripts for name in names)),
+    )
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,7 @@ from vtrcli.ranking.evaluate import evaluate
 from vtrcli.ranking.scores import DenseScores, ScoreSource, VectorScores
 from vtrcli.ranking.truth import Truth
 from vtrcli.store.reader import FeatureStore
-from vtrcli.text.cache import cache_texts, open_text_cache
-from vtrcli.text.reading import unread
+from vtrcli.text.cache import cache_texts, open_text_cache, unread
 from vtrcli.text.streams import TaggerName, load_tagger
 from vtrcli.training import record
 from vtrcli.training.data import (

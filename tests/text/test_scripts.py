@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tests.store.stores import make_config
-from vtrcli.text.reading import unread, unread_scripts
+from vtrcli.text.cache import unread
+from vtrcli.text.scripts import unread_scripts
 
 ENGLISH = make_config(name="ViT-B/32").backbone
 MANY = replace(ENGLISH, languages="many")
@@ -51,5 +52,7 @@ def test_captions_are_counted_in_sentences_and_in_json() -> None:
         "num_unread_script": 2,
         "unread_scripts": ["Cyrillic", "Chinese"],
     }
+    by_path = replace(ENGLISH, name="/models/PE-Core")
+    assert ": PE-Core was trained on English" in unread(texts, by_path, num_cut=0).notes[0]
     assert unread(texts, MANY, num_cut=0).notes == () == unread(["a"], ENGLISH, num_cut=None).notes
     assert unread(texts, ENGLISH, num_cut=None, limit=500).limit == 77
