@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from vtrcli.evaluation.protocol import protocol_of
 from vtrcli.ranking.evaluate import Arrival, Evaluation, arrivals, evaluate, sweep
@@ -29,9 +29,6 @@ from vtrcli.ranking.metrics import (
 from vtrcli.ranking.scores import DEFAULT_MEMORY_BYTES, ScoreSource
 from vtrcli.ranking.truth import Truth
 from vtrcli.store.reader import FeatureStore
-
-if TYPE_CHECKING:
-    from vtrcli.text.cache import Unread
 
 BANK_SUFFIX = "+bank"
 DSL_ON_SIGMOID = (
@@ -74,7 +71,7 @@ class EvaluationInputs:
     bank: ScoreSource | None = None
     logit_scale: float | None = None
     logit_bias: float | None = None
-    unread: Unread | None = None
+    unread: Mapping[str, Any] = field(default_factory=dict)
     relevant_from: int | None = None
     system: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -181,7 +178,7 @@ class EvaluationResult:
             "logit_scale": first.logit_scale,
             "logit_scale_from": self.scale_from,
             "logit_bias": self.inputs.logit_bias,
-            **(self.inputs.unread.to_json() if self.inputs.unread else {}),
+            **self.inputs.unread,
             "results": self.table(),
             "notes": list(self.notes),
             "protocol": self.protocol(),

@@ -272,7 +272,7 @@ def from_store(
             opened.config, model.config if isinstance(model, TrainedRun) else None, tagger=tagger_id
         ),
         logit_bias=model.logit_bias(opened) if isinstance(model, MeanVectors) else None,
-        unread=not_read,
+        unread=not_read.to_json(),
         notes=(*_missing_note(joined), *not_read.notes, *_limit_note(limit, text_limit(dataset), dataset)),
     )
 
