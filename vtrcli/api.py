@@ -127,7 +127,7 @@ def train(
     display: Display | None = None,
     **settings: Any,
 ) -> TrainResult:
-    """Train CAMoE on cached features (captions that are not cached yet are encoded first), or CLIP too (`finetune`).
+    """Train CAMoE on cached features (captions not cached yet are encoded first), or the backbone too (`finetune`).
 
     Args:
         dataset, annotations: a data set's name and the folder of its files; `csv` or `jsonl` for your own.

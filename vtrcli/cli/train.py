@@ -1,4 +1,4 @@
-"""`vtr train`: train CAMoE on cached features, or with CLIP end to end."""
+"""`vtr train`: train CAMoE on cached features, or with the backbone end to end."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def command(
     ),
     seed: int | None = opt("--seed", min=0, max=options.MAX_SEED, shown=DEFAULTS.seed),
     precision: Precision | None = opt("--precision", "auto: bfloat16 on a GPU.", shown=DEFAULTS.precision),
-    finetune: bool = flag("--finetune", "Train CLIP too, from kept frames (extract --keep-frames)."),
+    finetune: bool = flag("--finetune", "Train the backbone too, from kept frames (extract --keep-frames)."),
     backbone: str | None = opt("--backbone", "What --finetune starts from.", shown="the store's"),
     from_scratch: bool = flag("--from-scratch", "Take the backbone's sizes alone, with random weights."),
     backbone_learning_rate: float | None = opt(
@@ -92,7 +92,7 @@ def command(
     json_output: bool = options.JSON,
     quiet: bool = options.QUIET,
 ) -> None:
-    """Train CAMoE on cached features, or with CLIP end to end (--finetune). Ctrl-C saves first.
+    """Train CAMoE on cached features, or with the backbone end to end (--finetune). Ctrl-C saves first.
 
     Captions that are not cached yet are encoded first. For several GPUs: torchrun --nproc-per-node N -m vtrcli train …
     """

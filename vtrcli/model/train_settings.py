@@ -23,8 +23,8 @@ NUM_VALIDATIONS = 30  # of a run whose length is given in steps, where epochs ar
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """How to train. With `finetune` CLIP is trained too: from the first `freeze_layers` layers of both towers on, or
-    `from_scratch`.
+    """How to train. With `finetune` the backbone is trained too: from the first `freeze_layers` layers of both towers
+    on, or `from_scratch`.
 
     head: which of `vtrcli.model.heads.HEADS`; `aggregator` and `gate` are CAMoE's.
     experts: the streams of a text that a head reads.
