@@ -144,7 +144,7 @@ def evaluate(
     source = as_source(source)
     check_shape(source, (truth.num_texts, truth.num_videos), "the scores")
     if isinstance(source, ListedScores) and method != "none":
-        raise _needs_all_scores(source, method)
+        raise source.lacks_pairs(method)
     found = resolve_logit_scale(source, settings, logit_scale)
     scale = found.logit_scale
     require_scored_truth(source, truth)
@@ -171,7 +171,7 @@ def evaluate(
             num_tied=counted.num_tied,
             is_listed=counted.is_listed,
             clusters=clusters[direction],
-            more=more[direction],
+            more=more.get(direction),
             ties=ties,
             num_bootstrap=num_bootstrap,
             seed=seed,
@@ -328,7 +328,8 @@ def _count(
     if isinstance(source, ListedScores):
         listed = count_listed_ranks(source, truth.text_index, truth.video_index)
         right = (truth.text_index, truth.video_index, truth.grades)
-        return {"t2v": listed}, {"t2v": mean_values(source, right, Correction(), metrics, ties=ties, edge=1)}
+        values = mean_values(source, right, Correction(), metrics, ties=ties, edge=1) if metrics else {}
+        return {"t2v": listed}, {"t2v": values}
     edge = tile_edge(source, memory_bytes=memory_bytes)
     order = truth.texts_by_video()
     in_order = bool((order[1:] > order[:-1]).all())
@@ -345,19 +346,12 @@ def _count(
                 bank = Transposed(bank if in_order else TakenTexts(bank, order))
         found = correction(scores, settings, logit_scale=logit_scale, edge=edge, bank=bank)
         counts[direction] = count_ranks(scores, *pairs, found, edge=edge, groups=groups)
-        more[direction] = mean_values(scores, (*pairs, truth.grades), found, metrics, ties=ties, edge=edge)
+        if metrics:
+            right = (*pairs, truth.grades)
+            more[direction] = mean_values(scores, right, found, metrics, ties=ties, edge=edge)
     if "t2v" in counts and not in_order:
         counts["t2v"] = counts["t2v"].take(np.argsort(order))
     return counts, more
-
-
-def _needs_all_scores(source: ListedScores, method: MethodName) -> InputError:
-    num_listed, (num_texts, num_videos) = int(source.lengths.sum()), source.shape
-    return InputError(
-        f"{method} on a run that lists {num_listed:,} of {num_texts * num_videos:,} pairs",
-        allowed="a correction weighs every score of a video against all texts: it needs all pairs",
-        to_do="write the run with all videos for every text, or give the matrix with --similarities",
-    )
 
 
 def check_shape(source: ScoreSource, shape: tuple[int, int], name: str) -> None:

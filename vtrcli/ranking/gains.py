@@ -161,8 +161,6 @@ def mean_values(
     edge: int,
 ) -> dict[str, float]:
     """Name -> mean over the queries, of those asked for; `right` as `places_of` has it."""
-    if not metrics:
-        return {}
     places = places_of(source, *right, correction, edge=edge)
     return {str(one): float(places.values(one, ties).mean()) for one in map(Metric.parse, metrics)}
 

@@ -113,6 +113,15 @@ class ListedScores:
         """Whether every video is listed for every text, so that both directions and all corrections are defined."""
         return bool((self.lengths == self.shape[1]).all())
 
+    def lacks_pairs(self, method: str) -> InputError:
+        """The error about a correction, by its name, of what is not complete."""
+        num_listed, (num_texts, num_videos) = int(self.lengths.sum()), self.shape
+        return InputError(
+            f"{method} on a run that lists {num_listed:,} of {num_texts * num_videos:,} pairs",
+            allowed="a correction weighs every score of a video against all texts: it needs all pairs",
+            to_do="write the run with all videos for every text, or give the matrix with --similarities",
+        )
+
     def listed_videos(self, *, name: str, text_ids: Sequence[str], video_ids: Sequence[str]) -> np.ndarray:
         """bool [num_videos]: is it in any list? Raises InputError where a text lists a video twice."""
         anywhere = np.zeros(self.shape[1], np.bool_)
