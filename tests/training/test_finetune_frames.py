@@ -180,7 +180,8 @@ def test_a_part_of_a_whole_picture_is_one_of_what_the_model_sees() -> None:
         picture = np.zeros((height, width, 3), np.uint8)
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
-        picture[top : top + side, left : left + side // 2] = 250  # the left half of the middle square
+        # The left half of the middle square, and a pixel around it: the cut lies at a whole pixel, not in the middle.
+        picture[max(0, top - 1) : top + side + 1, max(0, left - 1) : left + side // 2] = 250
         whole = encode_whole(picture)
         assert is_whole(whole) and not is_whole(encode_jpegs(picture[None])[0])
         seen = decode_frame(whole, size=SIZE)
