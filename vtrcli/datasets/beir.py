@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vtrcli.datasets.files import Json, as_text, each_once, find_file, wrong
+from vtrcli.datasets.files import Json, as_text, each_once, find_file, json_lines, wrong
 from vtrcli.datasets.qrels import Judgment, read_qrels, unpacked
 from vtrcli.datasets.split import Caption, DatasetInfo, Split
 
@@ -60,8 +60,7 @@ def _find(folder: Path, *names: str) -> Path:
 
 
 def _rows(path: Path) -> list[Json]:
-    lines = enumerate(as_text(unpacked(path), path).split("\n"), start=1)
-    return [Json.parse(line, path, f"line {number}") for number, line in lines if line.strip()]
+    return list(json_lines(as_text(unpacked(path), path), path))
 
 
 def has_split(folder: Path, split: str) -> bool:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from vtrcli.datasets.files import Json, find_file, read_table, read_text, wrong
+from vtrcli.datasets.files import Json, find_file, json_lines, read_table, read_text, wrong
 from vtrcli.datasets.split import DatasetInfo, Split, build_split
 
 Format = Literal["csv", "jsonl"]
@@ -107,10 +107,7 @@ def _read_csv(path: Path) -> list[_Row]:
 
 def _read_jsonl(path: Path) -> list[_Row]:
     rows: list[_Row] = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        entry = Json.parse(line, path, f"line {number}")
+    for entry in json_lines(read_text(path), path):
         key = next((key for key in TEXT_KEYS if key in entry.members()), TEXT_KEYS[0])
         rows.append(_row(entry, key))
     return rows

@@ -288,6 +288,13 @@ class Json:
         return wrong(self.path, f"{self.what} is {is_what}", allowed=f"it must be {kind}")
 
 
+def json_lines(text: str, path: Path) -> Iterator[Json]:
+    """One value per line, called by the number of its line; blank lines are left out. Raises InputError."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield Json.parse(line, path, f"line {number}")
+
+
 class _RepeatedKey(Exception):
     def __init__(self, key: str) -> None:
         super().__init__(key)

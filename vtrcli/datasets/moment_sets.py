@@ -8,13 +8,13 @@ Most are passed around in QVHighlights' layout; the layouts of their authors are
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vtrcli.datasets.captions_file import FILES as OWN_FILES
 from vtrcli.datasets.captions_file import SPLITS, SPLITS_OF_UNSPLIT_ROWS, TEXT_KEYS
-from vtrcli.datasets.files import Json, find_file, read_table, read_text, wrong
+from vtrcli.datasets.files import Json, find_file, json_lines, read_table, read_text, wrong
 from vtrcli.datasets.moments import MomentRow, MomentTruth, build_truth, read_moment_truth
 from vtrcli.errors import UsageError
 from vtrcli.times import parse_seconds
@@ -190,14 +190,11 @@ def _own(name: str, annotations: Path, split: str) -> MomentTruth:
     return build_truth(rows, path)
 
 
-def _own_rows(name: str, path: Path) -> Iterator[Json]:
+def _own_rows(name: str, path: Path) -> Iterable[Json]:
     if name == "csv":
-        for line, cells in read_table(path, required=("video_id",)).rows:
-            yield Json(dict(cells), path, f"line {line}")
-        return
-    for number, text in enumerate(read_text(path).split("\n"), start=1):
-        if text.strip():
-            yield Json.parse(text, path, f"line {number}")
+        table = read_table(path, required=("video_id",))
+        return (Json(dict(cells), path, f"line {line}") for line, cells in table.rows)
+    return json_lines(read_text(path), path)
 
 
 def _own_windows(entry: Json) -> list[list[float]]:

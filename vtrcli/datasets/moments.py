@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.datasets.files import Json, first_few, read_text, wrong
+from vtrcli.datasets.files import Json, first_few, json_lines, read_text, wrong
 from vtrcli.errors import InputError
 
 CLIP_SECONDS = 2.0  # of what one saliency score stands for, in QVHighlights
@@ -137,17 +137,15 @@ def read_moment_truth(path: Path) -> MomentTruth:
         InputError: unreadable, a row of neither layout, a query twice, or windows that are none.
     """
     rows = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if line.strip():
-            entry = Json.parse(line, path, f"line {number}")
-            if "pred_relevant_windows" in entry.members() and "relevant_windows" not in entry.members():
-                raise wrong(
-                    path,
-                    "it holds predictions",
-                    allowed="a truth has 'relevant_windows', or 'ts' in TVR's layout",
-                    to_do="give predictions to --moments, and the truth to --truth",
-                )
-            rows.append(_tvr_row(entry) if "vid_name" in entry.members() else _qvhighlights_row(entry))
+    for entry in json_lines(read_text(path), path):
+        if "pred_relevant_windows" in entry.members() and "relevant_windows" not in entry.members():
+            raise wrong(
+                path,
+                "it holds predictions",
+                allowed="a truth has 'relevant_windows', or 'ts' in TVR's layout",
+                to_do="give predictions to --moments, and the truth to --truth",
+            )
+        rows.append(_tvr_row(entry) if "vid_name" in entry.members() else _qvhighlights_row(entry))
     return build_truth(rows, path)
 
 

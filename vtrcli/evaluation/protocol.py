@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -156,11 +155,10 @@ def _hash(content: bytes) -> str:
 
 def system_of_store(config: StoreConfig, run: Any | None, *, tagger: str) -> dict[str, Any]:
     """What answers: a store's `StoreConfig` and, of a trained run, its `RunConfig`."""
-    name = config.backbone.name
     found: dict[str, Any] = {
         "frames": config.sampling or None,
         "preprocessing": config.preprocessing or None,
-        "backbone": Path(name).name if Path(name).is_absolute() else name,
+        "backbone": config.backbone.bare_name,
         "weights": config.backbone.sha256,
         "tagger": tagger,
         "head": "mean of frames",

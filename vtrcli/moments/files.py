@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vtrcli.datasets.files import Json, first_few, read_text, wrong
+from vtrcli.datasets.files import Json, first_few, json_lines, read_text, wrong
 from vtrcli.datasets.moments import (
     CLIP_SECONDS,
     DURATION_TOLERANCE_SECONDS,
@@ -85,22 +85,21 @@ def read_predictions(
             windows that are none.
     """
     text = read_text(path)
-    head = next((line for line in text.split("\n") if line.strip()), "")
-    whole = _whole(text, head, path)
+    whole = _whole(text, path)
     if whole is not None and "video2idx" in (whole.value if isinstance(whole.value, dict) else ()):
         return _read_tvr(whole, truth, conventions=conventions, allow_missing=allow_missing)
     if whole is not None and isinstance(whole.value, list):
         rows = list(whole.each("entry"))
     elif whole is None:
-        lines = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
-        rows = [Json.parse(line, path, f"line {number}") for number, line in lines]
+        rows = list(json_lines(text, path))
     else:
         raise unknown_layout(path)
     return _read_qvhighlights(rows, path, truth, conventions=conventions, allow_missing=allow_missing)
 
 
-def _whole(text: str, head: str, path: Path) -> Json | None:
+def _whole(text: str, path: Path) -> Json | None:
     """The file as one value; None where each line is one."""
+    head = next((line for line in text.split("\n") if line.strip()), "")
     try:
         first = json.loads(head)
         if isinstance(first, dict) and "video2idx" not in first and not {"VCMR", "SVMR", "VR"} & first.keys():

@@ -55,6 +55,11 @@ class BackboneInfo:
         )
 
     @property
+    def bare_name(self) -> str:
+        """Of a file of weights its name alone: where it lies is nobody else's concern."""
+        return os.path.basename(self.name) if os.path.isabs(self.name) else self.name
+
+    @property
     def is_claimed(self) -> bool:
         """Whether it is known by name alone."""
         return self.sha256.startswith(_CLAIMED)

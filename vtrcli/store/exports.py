@@ -32,7 +32,6 @@ from vtrcli.store.archives import (
     VIDEOS,
     pyarrow,
 )
-from vtrcli.store.config import BackboneInfo
 from vtrcli.store.reader import FeatureStore, Location, unit_rows
 
 Layout = Literal["npz", "npy", "parquet"]
@@ -135,7 +134,8 @@ def export_features(
             video_id: len(_grid(opened.videos[video_id], opened.timestamps(video_id), fps))
             for video_id in chosen
         }
-    total, dim = sum(num_frames.values()), opened.config.backbone.dim
+    backbone = opened.config.backbone
+    total, dim = sum(num_frames.values()), backbone.dim
     with new_folder(folder) as inside:
         writers = {"npz": _write_npz, "npy": _write_npy, "parquet": _write_parquet}
         with open(inside / VIDEOS, "w", encoding="ascii") as lines:
@@ -150,7 +150,7 @@ def export_features(
             "unit_length": is_unit,
             "num_videos": len(chosen),
             "num_frames": total,
-            "backbone": _without_folder(opened.config.backbone).to_json(),
+            "backbone": replace(backbone, name=backbone.bare_name).to_json(),
             "sampling": opened.config.sampling
             if fps is None
             else {"mode": "rate", "fps": fps, "min_frames": 1, "max_frames": None},
@@ -182,13 +182,6 @@ def _nearest(times: np.ndarray, grid: np.ndarray) -> np.ndarray:
     is_left = grid - times[right - 1] <= times[right] - grid
     nearest: np.ndarray = right - is_left
     return nearest
-
-
-def _without_folder(backbone: BackboneInfo) -> BackboneInfo:
-    """A file of weights by its name alone: where it lies is nobody else's concern."""
-    return replace(
-        backbone, name=os.path.basename(backbone.name) if os.path.isabs(backbone.name) else backbone.name
-    )
 
 
 def _facts(video: _Video, **more: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ A script is told from the letters alone, so a language in Latin letters passes.
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -18,9 +17,8 @@ _SCRIPT_NAMES = {"Cjk": "Chinese", "Hangul": "Korean", "Hiragana": "Japanese", "
 
 def script_note(scripts: Sequence[str], backbone: BackboneInfo) -> str:
     """The remark on scripts that a backbone was not trained on."""
-    name = os.path.basename(backbone.name) if os.path.isabs(backbone.name) else backbone.name
     return (
-        f"{SCRIPT_NOTE}({', '.join(scripts)}): {name} was trained on {backbone.languages} texts and finds"
+        f"{SCRIPT_NOTE}({', '.join(scripts)}): {backbone.bare_name} was trained on {backbone.languages} texts and finds"
         " little by them; siglip2-b16 reads many languages (docs/backbones.md)"
     )
 
