@@ -25,6 +25,7 @@ from vtrcli.model.families import backbone_info, open_tower
 from vtrcli.store.archives import open_archive
 from vtrcli.store.arrays import BadArrayError, read_arrays
 from vtrcli.store.config import read_config
+from vtrcli.store.exports import export_features
 from vtrcli.store.failures import read_failures
 from vtrcli.store.reader import FeatureStore
 
@@ -330,3 +331,28 @@ def test_public_features_of_a_video_come_in_as_they_are(test_data: Path, tmp_pat
     assert list(store.videos) == [file.stem] and len(features) > 80
     assert np.array_equal(store.features(file.stem).astype(features.dtype), features)
     assert store.timestamps(file.stem)[:3].tolist() == [0, np.float32(0.2), np.float32(0.4)]
+
+
+def exported(tmp_path: Path, line: dict[str, Any], *, copies: int = 1) -> Path:
+    """An export of one video, of which `videos.jsonl` says this."""
+    make_store(tmp_path / "made", {"a": ROWS[:, :4]})
+    export_features(tmp_path / "made", tmp_path / "out", layout="npy")
+    lines = tmp_path / "out" / "videos.jsonl"
+    lines.write_text((json.dumps({**json.loads(lines.read_text()), **line}) + "\n") * copies)
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("length", ["long", -1, True, float("nan"), 1e300, [3]])
+def test_a_length_that_an_archive_cannot_mean_is_not_known(tmp_path: Path, length: object) -> None:
+    import_features(exported(tmp_path, {"duration_seconds": length}), tmp_path / "s")
+    assert FeatureStore(tmp_path / "s").videos["a"].record.duration_seconds is None
+
+
+def test_a_damaged_list_of_videos_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no video"):
+        import_features(exported(tmp_path, {"file": []}), tmp_path / "s")
+
+
+def test_a_video_that_is_listed_twice_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the rows of 'a' stand in two places"):
+        import_features(exported(tmp_path, {}, copies=2), tmp_path / "s")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vtrcli.datasets.files import Json, first_few, read_table, read_text, wrong
+from vtrcli.datasets.files import first_few, json_lines, read_table, read_text, wrong
 from vtrcli.errors import InputError, StoreError, UsageError, VideoError
 from vtrcli.model.families import said_to_be
 from vtrcli.store.archives import Archive, Entry, Loaded, open_archive
@@ -37,6 +37,7 @@ from vtrcli.video.sampling import Rate
 NUM_PROBED = 16  # videos that are looked at before anything is written: their width is the archive's
 UNIT_TOLERANCE = 1e-2  # of the length of a row in float16 or float32
 MAX_SHOWN_NAMES = 3
+MAX_SECONDS = 1e9  # that a video may last
 
 
 @dataclass(kw_only=True, repr=False)
@@ -280,7 +281,9 @@ class _Run:
     def _one(self, entry: Entry) -> None:
         loaded = _checked(entry.load(), dim=self._dim)
         facts = self._archive.facts.get(entry.video_id, {})
-        duration = self._durations.get(entry.video_id, facts.get("duration_seconds"))
+        duration = self._durations.get(entry.video_id)
+        if duration is None:
+            duration = _said_duration(facts)
         seconds = _times(loaded, self._fps)
         with np.errstate(over="ignore"):
             halves = loaded.features.astype(np.float16)
@@ -377,6 +380,13 @@ def _typical_step(seconds: np.ndarray) -> float:
     return float(np.median(np.diff(seconds))) if len(seconds) > 1 else float("inf")
 
 
+def _said_duration(facts: Mapping[str, Any]) -> float | None:
+    value = facts.get("duration_seconds")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MAX_SECONDS:
+        return None
+    return float(value)
+
+
 def _record(
     video_id: str, duration: float | None, facts: Mapping[str, Any], warnings: tuple[str, ...]
 ) -> VideoRecord:
@@ -389,7 +399,7 @@ def _record(
         num_bytes=0,
         mtime_ns=0,
         fingerprint="",
-        duration_seconds=duration if isinstance(duration, (int, float)) else None,
+        duration_seconds=duration,
         width=width if isinstance(width, int) else 0,
         height=height if isinstance(height, int) else 0,
         codec=codec if isinstance(codec, str) else "",
@@ -406,30 +416,21 @@ def read_durations(path: Path) -> dict[str, float]:
     Raises:
         InputError: it cannot be read, or a length is none.
     """
-    found: dict[str, float] = {}
+    rows: list[tuple[str, Any, Any]] = []
     if path.suffix.lower() in (".jsonl", ".json"):
-        lines = enumerate(read_text(path).split("\n"), start=1)
-        entries = [Json.parse(line, path, f"line {number}") for number, line in lines if line.strip()]
-        rows = [
-            (
-                entry.what,
-                entry["vid" if "vid" in entry.members() else "video_id"].value,
-                entry["duration"].value,
-            )
-            for entry in entries
-        ]
+        for entry in json_lines(read_text(path), path):
+            name = "vid" if "vid" in entry.members() else "video_id"
+            rows.append((entry.what, entry[name].value, entry["duration"].value))
     else:
         table = read_table(path, required=("video_id", "duration"))
         rows = [(f"line {line}", cells["video_id"], cells["duration"]) for line, cells in table.rows]
-    what: str
-    video_id: Any
-    value: Any
+    found: dict[str, float] = {}
     for what, video_id, value in rows:
         try:
             seconds = float(value)
         except (TypeError, ValueError):
             seconds = float("nan")
-        if not isinstance(video_id, str) or isinstance(value, bool) or not 0 <= seconds <= 1e9:
+        if not isinstance(video_id, str) or isinstance(value, bool) or not 0 <= seconds <= MAX_SECONDS:
             raise wrong(path, f"{what}: {video_id!r} lasts {value!r}", allowed="seconds, 0 or more")
         if found.setdefault(video_id, seconds) != seconds:
             raise wrong(

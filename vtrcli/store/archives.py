@@ -289,11 +289,13 @@ def _video_lines(path: Path) -> list[dict[str, Any]]:
                 type(line["num_frames"]) is not int
                 or line["num_frames"] < 1
                 or not isinstance(line["video_id"], str)
+                or not isinstance(line.get("file", ""), str)
             ):
                 raise ValueError(f"{str(line)[:80]} is no video")
-        return lines
     except MALFORMED as cause:
         raise _damaged(path, cause) from cause
+    _require_together([line["video_id"] for line in lines], path)
+    return lines
 
 
 def _damaged(path: Path, cause: Exception) -> InputError:
