@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from rich.markup import render
 from typer.main import get_command
 
 from vtrcli.cli.app import app
@@ -19,3 +22,16 @@ def test_the_lines_of_a_docstring_are_no_lines_of_the_help() -> None:
     group = get_command(app).commands["store"]  # type: ignore[attr-defined]
     for name, command in group.commands.items():
         assert all("\n" not in text for text in command.help.split("\n\n")), name
+
+
+def test_no_word_of_a_help_text_is_taken_for_markup() -> None:
+    """What stands in [brackets] is not shown by --help."""
+
+    def texts(command: Any) -> Iterator[str]:
+        yield command.help or ""
+        yield from (parameter.help or "" for parameter in command.params if hasattr(parameter, "help"))
+        for below in getattr(command, "commands", {}).values():
+            yield from texts(below)
+
+    found = [text for text in texts(get_command(app)) if render(text).plain != text]
+    assert not found, "write it without brackets"

@@ -63,12 +63,12 @@ def command(
         "--save-moments FILE", "Write windows and saliency: .jsonl as QVHighlights, .json as TVR.", MOMENTS
     ),
     similarities: Path | None = opt(
-        "--similarities", "Any model's matrix [texts, videos]: .npy .npz .safetensors .pt"
+        "--similarities", "Any model's matrix, texts x videos: .npy .npz .safetensors .pt"
     ),
     text_vectors: Path | None = opt(
-        "--text-vectors", "[texts, dim], with --video-vectors instead of a matrix."
+        "--text-vectors", "Texts x dimensions, with --video-vectors instead of a matrix."
     ),
-    video_vectors: Path | None = opt("--video-vectors", "[videos, dim]."),
+    video_vectors: Path | None = opt("--video-vectors", "Videos x dimensions."),
     text_to_video: Path | None = opt(
         "--text-to-video", "Index of each text's video: .txt .csv .json .npy", shown="diagonal"
     ),

@@ -215,7 +215,7 @@ def check(
     name: str = NAME_ARGUMENT,
     video: Path | None = opt("--video", "Compare on frames of this one.", shown="one that is made"),
     features: Path | None = opt(
-        "--features", "Compare with these instead: .npy [num_frames, dim] of --video at --fps."
+        "--features", "Compare with these instead: .npy, frames x dimensions, of --video at --fps."
     ),
     fps: float = opt("--fps", "Frames per second of --features.", default=5.0, min=0.001),
     device: str = options.DEVICE,

@@ -87,7 +87,7 @@ def command(
     tagger: TaggerName = options.TAGGER,
     resume: bool = flag("--resume", "Go on with the run in --out, or the newest."),
     allow_missing: bool = flag("--allow-missing", "Train although the store lacks videos of the data set."),
-    tensorboard: bool = flag("--tensorboard", "Write TensorBoard events (extra vtrcli[tensorboard])."),
+    tensorboard: bool = flag("--tensorboard", "Write TensorBoard events (needs the extra tensorboard)."),
     device: str = options.DEVICE,
     json_output: bool = options.JSON,
     quiet: bool = options.QUIET,
