@@ -69,6 +69,17 @@ def test_the_table(files: tuple[str, str]) -> None:
     assert shown.stderr.startswith(f"{files[0]} · 24 queries about 24 videos, 24 true windows\n")
 
 
+def test_without_intervals_there_is_no_column_for_them(tmp_path: Path) -> None:
+    rated = {"relevant_clip_ids": [5, 6, 7, 8, 9], "saliency_scores": [[4, 4, 4]] * 5}
+    truth = write_lines(tmp_path / "truth.jsonl", [truth_row(n, vid=f"v{n}", **rated) for n in range(3)])
+    pred = write_lines(
+        tmp_path / "pred.jsonl",
+        [predicted_row(n, vid=f"v{n}", pred_saliency_scores=[0.5] * 75) for n in range(3)],
+    )
+    shown = run("eval", "--moments", str(pred), "--truth", str(truth), "--bootstrap", "0").stdout
+    assert "HIT@1" in shown and "95 %" not in shown
+
+
 def test_scores_are_saved_and_compared(files: tuple[str, str], tmp_path: Path) -> None:
     paths = str(tmp_path / "a.json"), str(tmp_path / "b.json")
     for path in paths:
@@ -79,7 +90,8 @@ def test_scores_are_saved_and_compared(files: tuple[str, str], tmp_path: Path) -
     assert rows["full", "mAP"]["p_value"] == 1
     shown = run("compare", *paths)
     assert shown.stdout.splitlines()[1].split() == [
-        "full",
+        "all",
+        "windows",
         "R1@0.3",
         "50.00",
         "50.00",
@@ -89,7 +101,7 @@ def test_scores_are_saved_and_compared(files: tuple[str, str], tmp_path: Path) -
         "+0.00",
         "1.000",
     ]
-    assert "full: 24 videos resampled with all their queries" in shown.stderr
+    assert "all windows: 24 videos resampled with all their queries" in shown.stderr
     wrong = run("compare", *paths, "--direction", "t2v")
     assert wrong.exit_code == 2
     assert "--direction with scores of moments; it chooses a row of ranks; leave it out" in wrong.stderr
@@ -148,12 +160,26 @@ def test_a_store_answers_with_and_without_a_word_behind_the_option(demo: Path, t
             2,
             "--ties average with --moments; listed, optimistic ",
         ),
-        (("--moments", "none.jsonl", "--truth", "T"), 3, "none.jsonl: No such file or directory; "),
-        (("--moments", "P", "--truth", "none.jsonl"), 3, "none.jsonl: No such file or directory; "),
+        (
+            ("--moments", "none.jsonl", "--truth", "T"),
+            3,
+            "none.jsonl: no such file; a file that is there; check the path",
+        ),
+        (
+            ("--moments", "P", "--truth", "none.jsonl"),
+            3,
+            "none.jsonl: no such file; a file that is there; check the path",
+        ),
         (
             ("--moments", "P", "--truth", "T", "--save-moments", "no/such/f.jsonl"),
             2,
             "no/such/f.jsonl cannot be written",
+        ),
+        (
+            ("--moments", "P", "--truth", "T", "--save-moments", "found.txt"),
+            2,
+            "--save-moments found.txt; a file that ends in .jsonl (QVHighlights) or .json (TVR): the ending is the "
+            "layout; write --save-moments found.jsonl",
         ),
         (("--moments", "P", "--moments", "T"), 2, "--moments was given 2 times; it has one value; "),
         (("--truth", "T"), 2, "--truth without --moments; it is about moments; add --moments"),

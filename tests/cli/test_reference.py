@@ -9,6 +9,7 @@ from typing import Any
 from rich.markup import render
 from typer.main import get_command
 
+from tests.cli.runner import run
 from vtrcli.cli.app import app
 from vtrcli.cli.reference import reference
 
@@ -16,6 +17,11 @@ from vtrcli.cli.reference import reference
 def test_the_command_reference_is_up_to_date() -> None:
     page = Path(__file__).parents[2] / "docs" / "commands.md"
     assert page.read_text(encoding="utf-8") == reference(), "run `make docs`"
+
+
+def test_brackets_in_a_help_text_are_no_markup() -> None:
+    shown = run("eval", "--help").stdout
+    assert "[texts, dim], with" in shown and "[videos, dim]" in shown
 
 
 def test_the_lines_of_a_docstring_are_no_lines_of_the_help() -> None:

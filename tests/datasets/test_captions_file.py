@@ -143,7 +143,7 @@ def test_a_line_that_is_not_json_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no\.csv: No such file or directory; the file must be readable; "):
+    with pytest.raises(InputError, match=r"no\.csv: no such file; a file that is there; check the path"):
         captions_file.OwnCaptions(tmp_path / "no.csv", format="csv").load("test")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from vtrcli.cli import options
+from vtrcli.cli.eval_moments import PARTS
 from vtrcli.cli.options import arg, opt
 from vtrcli.cli.output import Column, count, print_columns, print_json, say
 from vtrcli.errors import UsageError
@@ -152,7 +153,7 @@ def compare_many(
     print_columns(columns, rows)
     num = len(contenders) - 1
     say(
-        f"p (Holm): corrected for {count(num, 'comparison')} with {contenders[0].name} per direction",
+        f"p (Holm): in each direction corrected for {count(num, 'comparison')} with {contenders[0].name}",
         quiet=quiet,
     )
     if any(len(one.files) > 1 for one in contenders):
@@ -197,7 +198,7 @@ def compare_moments(files: Sequence[str], *, json_output: bool, quiet: bool) -> 
         ]
         print_json(NAME, {"a": str(first), "b": str(second), "results": results})
     else:
-        print_tests(list(parts.items()), quiet=quiet)
+        print_tests([(PARTS.get(part, part), tests) for part, tests in parts.items()], quiet=quiet)
 
 
 def print_tests(tests_per_way: Sequence[tuple[str, dict[str, PairedTest]]], *, quiet: bool) -> None:

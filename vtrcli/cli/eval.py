@@ -10,7 +10,14 @@ import typer
 
 from vtrcli.api import evaluate, evaluate_moments
 from vtrcli.cli import options
-from vtrcli.cli.eval_moments import MOMENTS, chosen_ties, moment_arguments, print_moments, write_files
+from vtrcli.cli.eval_moments import (
+    MOMENTS,
+    chosen_ties,
+    moment_arguments,
+    print_moments,
+    require_layout,
+    write_files,
+)
 from vtrcli.cli.options import flag, opt, to_numbers
 from vtrcli.cli.output import Column, ProgressBar, count, print_columns, print_json, say, stdout
 from vtrcli.cli.settings import chosen_run
@@ -141,6 +148,7 @@ def command(
         options.require_folder_of(path)
     about: dict[str, Any]
     if predictions is not None:
+        require_layout(save_moments)
         about = moment_arguments(
             context,
             predictions=predictions,

@@ -22,12 +22,22 @@ _OF_BOTH = set(
     "save_ranks bootstrap seed tagger max_tokens allow_missing device json_output quiet".split()
 )
 _OF_STORE = "run corpus tagger max_tokens device".split()
-_PARTS = {
+PARTS = {
     "full": "all windows",
     "short": "up to 10 s",
     "middle": "10 to 30 s",
     "long": "over 30 s",
 }
+
+
+def require_layout(path: Path | None) -> None:
+    """Raise UsageError before the work for a file of moments whose layout is not told by its name."""
+    if path is not None and path.suffix not in (".jsonl", ".json"):
+        raise UsageError(
+            f"--save-moments {path}",
+            allowed="a file that ends in .jsonl (QVHighlights) or .json (TVR): the ending is the layout",
+            to_do=f"write --save-moments {path.with_suffix('.jsonl')}",
+        )
 
 
 def chosen_ties(ties: str | None, *, of_moments: bool) -> Any:
@@ -137,7 +147,7 @@ def print_moments(result: MomentEvaluation, *, quiet: bool) -> None:
         quiet=quiet,
     )
     rows = {row["part"]: row for row in result.table()}
-    windows = {part: rows[part] for part in _PARTS if part in rows and rows[part]["num_queries"]}
+    windows = {part: rows[part] for part in PARTS if part in rows and rows[part]["num_queries"]}
     if windows:
         _print_windows(
             windows if len(windows) > 2 else {"full": windows["full"]}
@@ -182,12 +192,11 @@ def _print_windows(rows: dict[str, dict[str, Any]]) -> None:
         ("mAP@0.5", "mAP@0.5", 5),
         ("mAP@0.75", "mAP@0.75", 4),
     ]
-    plan = [entry for entry in plan if "%" not in entry[1] or _interval(rows["full"], entry[0])]
     columns = [Column("true windows"), Column("queries", is_right=True)]
     columns += [Column(heading, is_right=True, leaves=leaves) for _, heading, leaves in plan]
     cells = [
         [
-            _PARTS[part],
+            PARTS[part],
             f"{row['num_queries']:,}",
             *(_interval(row, name) if "%" in heading else _percent(row[name]) for name, heading, _ in plan),
         ]
@@ -198,7 +207,8 @@ def _print_windows(rows: dict[str, dict[str, Any]]) -> None:
 
 def _print_highlights(row: dict[str, Any]) -> None:
     columns = [Column("highlights from")]
-    columns += [Column(heading, is_right=True) for heading in ("mAP", "95 %", "HIT@1", "95 %")]
+    plan = (("mAP", 0), ("95 %", 1), ("HIT@1", 0), ("95 %", 2))
+    columns += [Column(heading, is_right=True, leaves=leaves) for heading, leaves in plan]
     cells = []
     for level in ("Fair", "Good", "VeryGood"):
         names = (f"{level} mAP", f"{level} HIT@1")

@@ -50,12 +50,17 @@ def opt(
         default,
         *flags.split(","),
         metavar=metavar or None,
-        help=words,
+        help=_plain(words),
         rich_help_panel=panel,
         show_default=True if shown is None else str(shown),
         autocompletion=_completion(complete or PROPOSALS.get(flags.split(",")[0])),
         **more,
     )
+
+
+def _plain(words: str | None) -> str | None:
+    """`[texts, dim]` is no markup, and stands in the help as it is."""
+    return words and words.replace("[", "\\[")
 
 
 def flag(usage: str, words: str, panel: str | None = None) -> Any:
@@ -67,7 +72,7 @@ def arg(
     metavar: str, words: str, *, default: Any = ..., complete: Callable[[], Iterable[str]] | None = None
 ) -> Any:
     """One argument; without a `default` it must be given."""
-    return typer.Argument(default, metavar=metavar, help=words, autocompletion=_completion(complete))
+    return typer.Argument(default, metavar=metavar, help=_plain(words), autocompletion=_completion(complete))
 
 
 def _completion(

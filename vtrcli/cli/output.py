@@ -94,7 +94,8 @@ class Column:
 
     Attributes:
         short: shorter words for a cell, where the terminal is too narrow.
-        leaves: where that is not enough, columns with a number are left out, the lowest first.
+        leaves: where that is not enough, columns with a number are left out, the lowest first; and wherever they hold
+            nothing.
     """
 
     heading: str
@@ -113,16 +114,19 @@ def print_columns(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> N
     cells = [[printable(cell) for cell in column] for column in zip(*rows, strict=True)] or [
         [] for _ in columns
     ]
-    whole = _width(list(zip(columns, cells, strict=True)), folded=False)
-    console = stdout(pipe_width=max(PIPE_WIDTH, whole))
-    shown = list(zip(columns, cells, strict=True))
+    shown = [
+        (column, texts)
+        for column, texts in zip(columns, cells, strict=True)
+        if any(texts) or not (column.leaves and rows)
+    ]
+    console = stdout(pipe_width=max(PIPE_WIDTH, _width(shown, folded=False)))
     if _width(shown) > console.width:
         shown = [
             (column, [column.short(text) for text in texts] if column.short else texts)
             for column, texts in shown
         ]
     left_out = []
-    for column in sorted((column for column in columns if column.leaves), key=lambda column: column.leaves):
+    for column in sorted((column for column, _ in shown if column.leaves), key=lambda column: column.leaves):
         if _width(shown) > console.width:
             shown = [pair for pair in shown if pair[0] is not column]
             left_out.append(column.heading)

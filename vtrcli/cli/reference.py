@@ -75,7 +75,7 @@ def _default(option: Any) -> str:
 
 
 def _cell(text: str | None) -> str:
-    return (text or "").replace("|", "\\|")
+    return (text or "").replace("\\[", "[").replace("|", "\\|")
 
 
 if __name__ == "__main__":

@@ -69,6 +69,8 @@ def read_bytes(path: Path) -> bytes:
             raise wrong(path, "not a regular file", allowed="annotations are read from plain files")
         with open(path, "rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError as cause:
+        raise wrong(path, "no such file", allowed="a file that is there", to_do="check the path") from cause
     except OSError as cause:
         raise wrong(path, cause.strerror or str(cause), allowed="the file must be readable") from cause
     if len(content) > MAX_FILE_BYTES:
