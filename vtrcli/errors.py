@@ -100,3 +100,8 @@ class WeightsError(VtrError):
 
 class NotFiniteError(WeightsError):
     """A backbone gave features that are NaN or infinite; in half precision float32 may still do."""
+
+
+def brief(cause: Exception) -> str:
+    """What a library says of its trouble, in one line."""
+    return " ".join(str(cause).split())[:200] or type(cause).__name__

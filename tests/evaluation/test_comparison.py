@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.cli.runner import run, run_json, run_on_terminal
 from tests.ranking.runs import diagonal, run_of, write_qrels, write_trec
-from vtrcli.evaluation.comparison import read_contenders, remarks, standings, write_ranks
+from vtrcli.errors import InputError
+from vtrcli.evaluation.comparison import read_contenders, read_ranks, remarks, standings, write_ranks
 from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationSettings, evaluate_inputs
 from vtrcli.evaluation.protocol import QUESTION, SYSTEM, differences
 from vtrcli.ranking.metrics import holm
@@ -180,6 +181,20 @@ def test_wrong_usage_is_one_clear_line(
     result = run("compare", *arguments)
     assert (result.exit_code, result.stdout) == (exit_code, ""), result.output
     assert result.stderr.splitlines()[-1].startswith(f"vtr: {message}")
+
+
+_HUGE = (
+    '{"format": "vtr-ranks", "version": 1, "ties": "average", "rows": [{"num_tied": [0], "ranks": [1'
+    + "0" * 400
+    + "]}]}"
+)
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, _HUGE], ids=["deep", "huge"])
+def test_whatever_is_damaged_is_an_error_of_its_own(tmp_path: Path, body: str) -> None:
+    (tmp_path / "a.json").write_text(body)
+    with pytest.raises(InputError, match="cannot be compared"):
+        read_ranks(tmp_path / "a.json")
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))

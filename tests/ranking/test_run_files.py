@@ -313,6 +313,10 @@ def test_a_damaged_file_is_named(
             "the grade 'yes' in line 1; a grade is a whole number; 0 and below are wrong answers",
         ),
         (
+            f"q 0 v {2**70}",
+            f"the grade '{2**70}' in line 1; a grade is a whole number; 0 and below are wrong answers",
+        ),
+        (
             "q0 0 v0 1\nq0 0 v0 2\n",
             "'v0' has the grades 1 and 2 for the query 'q0'; one grade per query and item; leave",
         ),

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from vtrcli.datasets.files import MAX_FILE_BYTES, Json, as_text, read_bytes, wrong
-from vtrcli.errors import UsageError
+from vtrcli.errors import UsageError, brief
 
+MAX_GRADE = 2**53  # beyond it floats are not whole numbers one by one
 GZIP_MARK = b"\x1f\x8b"
 # A header of BEIR's, and those that pandas' users write.
 _HEADERS = (
@@ -128,9 +129,8 @@ def parquet_columns(path: Path) -> Iterator[tuple[list[Any], list[Any], list[Any
                 columns = [batch.column(name).to_pylist() for name in names]
                 yield columns[0], columns[1], columns[2]
     except (OSError, pyarrow.ArrowException) as cause:
-        what = " ".join(str(cause).split())[:200]
         raise wrong(
-            path, f"cannot be read: {what}", allowed="a whole parquet file", to_do="write it again"
+            path, f"cannot be read: {brief(cause)}", allowed="a whole parquet file", to_do="write it again"
         ) from cause
 
 
@@ -179,7 +179,7 @@ def _from_lines(text: str, path: Path) -> Iterator[Judgment]:
 def _grade(value: Any, path: Path, where: str) -> int:
     try:
         grade = int(value)
-        if grade != float(value):
+        if grade != float(value) or abs(grade) > MAX_GRADE:
             raise ValueError
         return grade
     except (TypeError, ValueError, OverflowError):

@@ -27,6 +27,7 @@ from vtrcli.ranking.metrics import (
     per_query,
     require_same_kind,
 )
+from vtrcli.store.config import MALFORMED
 from vtrcli.text_files import decode_text
 
 RANKS_FORMAT = "vtr-ranks"
@@ -128,7 +129,7 @@ def read_ranks(path: Path) -> RanksFile:
         )
     except FileNotFoundError:
         raise _unreadable(path, "it is not there") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+    except MALFORMED as cause:
         raise _unreadable(path, str(cause)) from cause
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vtrcli.errors import InputError
+from vtrcli.errors import InputError, brief
 from vtrcli.evaluation.evaluate import EvaluationInputs
 from vtrcli.evaluation.protocol import system_of_store
 from vtrcli.files import replacing, write_whole
@@ -19,6 +19,8 @@ from vtrcli.ranking.files import read_similarities, read_text_to_video
 from vtrcli.ranking.listed import ListedScores
 from vtrcli.ranking.scores import DenseScores, ScoreSource, VectorScores, check_matrix
 from vtrcli.ranking.truth import Truth
+from vtrcli.store.arrays import begin_npy
+from vtrcli.store.config import MALFORMED
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.store.texts import TextRows
 from vtrcli.text.streams import STREAMS
@@ -346,8 +348,7 @@ def save_matrix(inputs: EvaluationInputs, path: Path) -> None:
         )
     rows_at_once = max(1, 2**24 // max(1, num_videos))
     with replacing(path) as temporary, open(temporary, "xb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": source.shape}
-        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+        begin_npy(file, shape=source.shape, dtype="float32")
         for start in range(0, num_texts, rows_at_once):
             rows = slice(start, min(start + rows_at_once, num_texts))
             file.write(np.ascontiguousarray(source.block(rows, slice(0, num_videos)), "<f4").tobytes())
@@ -391,9 +392,9 @@ def _saved_notes(path: Path, shape: tuple[int, int]) -> dict[str, Any] | None:
         return found
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as cause:
+    except MALFORMED as cause:
         raise InputError(
-            f"{notes} cannot be used: {' '.join(str(cause).split())[:200]}",
+            f"{notes} cannot be used: {brief(cause)}",
             allowed=f"what `vtr eval --save-similarities` wrote beside {path.name}",
             to_do="save the matrix again, or delete that file and give --text-to-video",
         ) from cause

@@ -15,13 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from vtrcli.errors import InputError
+from vtrcli.errors import InputError, brief
+from vtrcli.evaluation.protocol import with_fingerprint
 from vtrcli.files import write_whole
 from vtrcli.moments.files import Predictions
 from vtrcli.moments.metrics import (
     HIGHLIGHT_COLUMNS,
     MOMENT_COLUMNS,
     REFERENCE,
+    TASKS,
     Conventions,
     MomentScores,
     Scores,
@@ -32,6 +34,7 @@ from vtrcli.moments.metrics import (
     score_moments,
 )
 from vtrcli.ranking.metrics import DEFAULT_NUM_BOOTSTRAP, PairedTest
+from vtrcli.store.config import MALFORMED
 from vtrcli.store.reader import FeatureStore
 from vtrcli.text_files import decode_text
 
@@ -134,27 +137,26 @@ class MomentEvaluation:
 
 
 def protocol_of_moments(result: MomentEvaluation) -> dict[str, Any]:
-    """What the numbers rest on, with a fingerprint over it: two results of one fingerprint answer the same question by
-    the same means."""
+    """What the numbers rest on, with a fingerprint over it."""
     inputs, truth = result.inputs, result.inputs.predictions.truth
-    found = {
-        "dataset": inputs.dataset,
-        "split": inputs.split,
-        "queries": _queries_hash(result),
-        "num_queries": len(truth),
-        "num_videos": len(set(truth.video_ids)),
-        "conventions": asdict(result.settings.conventions),
-        **inputs.system,
-    }
-    text = json.dumps(found, sort_keys=True, default=str)
-    return {**found, "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:12]}
+    return with_fingerprint(
+        {
+            "dataset": inputs.dataset,
+            "split": inputs.split,
+            "queries": _queries_hash(result),
+            "num_queries": len(truth),
+            "num_videos": len(set(truth.video_ids)),
+            "conventions": asdict(result.settings.conventions),
+            **inputs.system,
+        }
+    )
 
 
 def columns_of(part: str, scores: Scores) -> tuple[str, ...]:
     """What is shown and compared of a part."""
     if part == "highlights":
         return HIGHLIGHT_COLUMNS
-    return tuple(scores.values) if part in ("VCMR", "SVMR", "VR") else MOMENT_COLUMNS
+    return tuple(scores.values) if part in TASKS else MOMENT_COLUMNS
 
 
 def _number(percent: float) -> float | None:
@@ -250,8 +252,8 @@ def read_scores(path: Path) -> ScoresFile:
         return ScoresFile(path, parts, dict(body["conventions"]), str(body["queries"]), names)
     except FileNotFoundError:
         raise _unreadable(path, "it is not there") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as cause:
-        raise _unreadable(path, " ".join(str(cause).split())[:200]) from cause
+    except MALFORMED as cause:
+        raise _unreadable(path, brief(cause)) from cause
 
 
 def _saved_scores(part: dict[str, Any]) -> Scores:

@@ -72,8 +72,14 @@ def protocol_of(
         "num_videos": truth.num_videos,
         "truncation": truncation(source),
     }
-    found = {name: found.get(name) for name in (*QUESTION, *SYSTEM)}
-    return {**found, "fingerprint": _hash(json.dumps(found, sort_keys=True, default=str).encode())[:12]}
+    return with_fingerprint({name: found.get(name) for name in (*QUESTION, *SYSTEM)})
+
+
+def with_fingerprint(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """A protocol and, as `fingerprint`, a hash over it: results of one fingerprint answer the same question by the same
+    means."""
+    text = json.dumps(protocol, sort_keys=True, default=str)
+    return {**protocol, "fingerprint": _hash(text.encode())[:12]}
 
 
 def captions_hash(caption_ids: Sequence[str], texts: Sequence[str]) -> str | None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from vtrcli.errors import InputError, UsageError
+from vtrcli.errors import InputError, UsageError, brief
 from vtrcli.ranking.scores import check_matrix
 from vtrcli.ranking.truth import Truth
 from vtrcli.text_files import decode_text
@@ -138,9 +138,8 @@ def _choose(path: Path, names: list[str], name: str | None) -> str:
 
 
 def _unreadable(path: Path, cause: Any) -> InputError:
-    reason = " ".join(str(cause).split())[:200] or type(cause).__name__
     return InputError(
-        f"{path}: cannot be read: {reason}",
+        f"{path}: cannot be read: {brief(cause)}",
         allowed="a whole file of plain numbers is read; pickled objects never are",
         to_do="save the scores again, as one float array, with numpy.save(path, scores)",
     )

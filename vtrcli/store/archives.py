@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vtrcli.errors import InputError, UsageError
-from vtrcli.store.arrays import ARRAY_SUFFIXES, BadArrayError, brief, read_arrays
+from vtrcli.errors import InputError, UsageError, brief
+from vtrcli.store.arrays import ARRAY_SUFFIXES, BadArrayError, read_arrays
 from vtrcli.store.config import MALFORMED, is_store
 from vtrcli.text_files import decoded_lines
 

@@ -18,6 +18,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from vtrcli.errors import brief
+
 ARRAY_SUFFIXES = (".npz", ".npy", ".pt", ".pth", ".safetensors")
 MAX_ARRAY_BYTES = 2 << 30  # unpacked: a million rows of 512 numbers in float32
 # What the readers raise on files that are damaged, or of another kind.
@@ -46,9 +48,10 @@ class BadArrayError(Exception):
     """A file does not hold the array that is wanted; the message says why, in a few words."""
 
 
-def brief(cause: Exception) -> str:
-    """What a library says of its trouble, in one line."""
-    return " ".join(str(cause).split())[:200] or type(cause).__name__
+def begin_npy(file: IO[bytes], *, shape: tuple[int, ...], dtype: str) -> None:
+    """Write the header of a .npy file; the numbers follow as they lie in memory, little-endian, row by row."""
+    header = {"descr": np.dtype(dtype).newbyteorder("<").str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
 
 
 def read_arrays(path: Path, names: Sequence[str], *, optional: Sequence[str] = ()) -> dict[str, np.ndarray]:

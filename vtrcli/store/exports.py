@@ -32,6 +32,7 @@ from vtrcli.store.archives import (
     VIDEOS,
     pyarrow,
 )
+from vtrcli.store.arrays import begin_npy
 from vtrcli.store.reader import FeatureStore, Location, unit_rows
 
 Layout = Literal["npz", "npy", "parquet"]
@@ -213,16 +214,11 @@ def _write_npz(
 def _write_npy(
     videos: Iterator[_Video], folder: Path, num_rows: int, dim: int, dtype: Dtype
 ) -> Iterator[dict[str, Any]]:
-    header = {
-        "descr": np.dtype(dtype).newbyteorder("<").str,
-        "fortran_order": False,
-        "shape": (num_rows, dim),
-    }
     with (
         open(folder / MATRIX, "xb") as matrix,
         open(folder / TABLE, "x", encoding="utf-8", newline="") as table,
     ):
-        np.lib.format.write_array_header_1_0(matrix, header)  # type: ignore[no-untyped-call]
+        begin_npy(matrix, shape=(num_rows, dim), dtype=dtype)
         rows = csv.writer(table)
         rows.writerow(("video_id", "seconds"))
         for video in videos:

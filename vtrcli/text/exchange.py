@@ -19,7 +19,7 @@ from vtrcli.datasets.registry import DATASETS, Annotations, text_limit
 from vtrcli.datasets.split import Caption, Split
 from vtrcli.errors import InputError, UsageError
 from vtrcli.store.archives import array_files
-from vtrcli.store.arrays import BadArrayError, read_arrays
+from vtrcli.store.arrays import BadArrayError, begin_npy, read_arrays
 from vtrcli.store.exports import Dtype, new_folder, safe_name
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.store.shard import TensorFile
@@ -347,9 +347,8 @@ def _write_npz(folder: Path, chunks: Iterable[tuple[list[Caption], np.ndarray]])
 def _write_npy(
     path: Path, chunks: Iterable[tuple[list[Caption], np.ndarray]], shape: tuple[int, int], dtype: Dtype
 ) -> None:
-    header = {"descr": np.dtype(dtype).newbyteorder("<").str, "fortran_order": False, "shape": shape}
     with open(path, "xb") as file:
-        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+        begin_npy(file, shape=shape, dtype=dtype)
         for _, features in chunks:
             file.write(np.ascontiguousarray(features).tobytes())
 
