@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from vtrcli.datasets.qrels import plain_suffix
 from vtrcli.errors import InputError, UsageError
 from vtrcli.evaluation.evaluate import EvaluationInputs, EvaluationResult
 from vtrcli.files import make_folder, replacing, write_whole
@@ -36,8 +37,7 @@ MTEB_METRICS = tuple(f"{name}@{k}" for name in _MTEB_NAMES for k in _MTEB_KS)
 
 def require_suffix(path: Path, *, option: str, known: tuple[str, ...]) -> None:
     """Raise UsageError before the work for a file whose format is not told by its name; `.gz` may follow."""
-    plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
-    if plain.suffix.lower() not in known:
+    if plain_suffix(path) not in known:
         raise UsageError(
             f"{option} {path}",
             allowed=f"a file that ends in {', '.join(known)}, and if wanted .gz: the ending is the format",
@@ -57,7 +57,7 @@ def write_run(inputs: EvaluationInputs, path: Path, *, top: int | None = None) -
         StoreError: the file cannot be written.
     """
     texts, videos = names(inputs)
-    is_json = _is_json(path)
+    is_json = plain_suffix(path) == ".json"
     if not is_json:
         _require_words((*texts, *videos), path)
     with replacing(path) as temporary, _opened(temporary, packed=path.suffix.lower() == ".gz") as file:
@@ -82,7 +82,7 @@ def write_qrels(inputs: EvaluationInputs, path: Path) -> None:
     truth = inputs.truth
     grades = np.ones(len(truth.text_index), np.int64) if truth.grades is None else truth.grades
     rows = list(zip(truth.text_index.tolist(), truth.video_index.tolist(), grades.tolist(), strict=True))
-    suffix = (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+    suffix = plain_suffix(path)
     if suffix == ".json":
         tables: dict[str, dict[str, int]] = {}
         for text, video, grade in rows:
@@ -104,10 +104,6 @@ def names(inputs: EvaluationInputs) -> tuple[tuple[str, ...], tuple[str, ...]]:
     num_texts, num_videos = inputs.source.shape
     texts = inputs.caption_ids or tuple(f"q{number}" for number in range(num_texts))
     return texts, inputs.video_ids or tuple(f"v{number}" for number in range(num_videos))
-
-
-def _is_json(path: Path) -> bool:
-    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower() == ".json"
 
 
 def _opened(path: Path, *, packed: bool) -> IO[bytes]:
