@@ -30,7 +30,7 @@ resolve: $(STAMP)
 	  echo "the constraints resolve on Python $$version"; \
 	done
 
-# The evaluators that the tests compare numbers with: half a minute and a gigabyte.
+# The evaluators that the tests and benchmarks/traps.py compare numbers with: half a minute and a gigabyte.
 interop: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[interop]"
 

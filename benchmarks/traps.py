@@ -1,6 +1,6 @@
 """Ten traps for evaluators of retrieval: what each answers, beside what is right.
 
-    make interop && .venv/bin/pip install torchmetrics        # those that are not installed are counted and left out
+    make interop        # packages that are not installed are counted and left out
     python benchmarks/traps.py [--json] [--write docs/evaluation.md]
 
 Every trap is a small matrix of `trap_cases.py`, which counts by itself what is right. Where a trap has two cases an
@@ -341,14 +341,14 @@ def screen(rows: list[list[str]], present: dict[str, str | None]) -> str:
     return "\n".join([*blocks, legend, about(present)])
 
 
-def write_between(path: Path, text: str) -> None:
-    """Replace what stands between the two marks of a page."""
-    page = path.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, mark, after = rest.partition(END)
-    if not mark:
-        raise SystemExit(f"{path}: it has no lines {BEGIN} and {END}; the table goes between them")
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+def around_the_table(path: Path) -> tuple[str, str]:
+    """What stands before and after the marks of a page."""
+    page = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"{path}: no page with the lines {BEGIN} and {END}; the table goes between them")
+    return before, after
 
 
 def main() -> None:
@@ -360,10 +360,12 @@ def main() -> None:
         "--write", type=Path, metavar="PAGE", help="put the table between the marks of a page"
     )
     options = parser.parse_args()
+    around = around_the_table(options.write) if options.write else None
     found, present = ask_all(), versions()
     rows = table(found)
-    if options.write:
-        write_between(options.write, markdown(rows, present))
+    if around:
+        page = f"{around[0]}{BEGIN}\n\n{markdown(rows, present)}\n\n{END}{around[1]}"
+        options.write.write_text(page, encoding="utf-8")
     if options.json:
         answers = {
             name: {

@@ -54,6 +54,11 @@ def test_scripts_fail_where_the_table_says(traps: ModuleType, here: dict) -> Non
     assert passed(traps, here["argsort"]) == {"all negative", "truncated run"}
     for name in ("sort, where", "argsort"):  # one matrix for both directions; right: 55, 50
         assert [one.value for one in here[name]["wrong DSL axis"]] == pytest.approx([55, 30])
+    _, v2t = traps.TRAPS["wrong DSL axis"]()
+    asked = traps.question(v2t)
+    assert importlib.import_module("trap_cases").by_definition(asked.scores, asked.is_right) == pytest.approx(
+        30
+    )  # nothing was corrected
 
 
 @pytest.mark.slow  # it imports torch
@@ -89,11 +94,16 @@ def test_packages_that_are_not_installed_are_counted(traps: ModuleType, here: di
     assert traps.about(present).endswith(" Not installed: 2 (mteb, ranx).")
 
 
-def test_a_page_without_marks_is_left_alone(traps: ModuleType, tmp_path: Path) -> None:
+def test_a_page_without_marks_is_refused_before_anything_is_asked(
+    traps: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = tmp_path / "page.md"
     page.write_text("nothing here\n")
-    with pytest.raises(SystemExit, match="the table goes between them"):
-        traps.write_between(page, "table")
+    for path in (page, tmp_path / "missing.md"):
+        monkeypatch.setattr("sys.argv", ["traps.py", "--write", str(path)])
+        with pytest.raises(SystemExit, match="the table goes between them"):
+            traps.main()
+    assert [one.name for one in tmp_path.iterdir()] == ["page.md"]
     assert page.read_text() == "nothing here\n"
 
 
