@@ -30,8 +30,7 @@ def fcpxml_text(timeline: Timeline) -> str:
             _add(resources, "format", id=formats[key], frameDuration=_seconds(1 / rate), **size)
         return formats[key]
 
-    first = next((source for source in timeline.sources if source.rate == timeline.rate), timeline.sources[0])
-    sequence_format = format_of(timeline.rate, first)
+    sequence_format = format_of(timeline.rate, timeline.size_source)
     assets = {
         source: _asset(resources, source, format_of(source.rate, source)) for source in timeline.sources
     }
@@ -139,8 +138,7 @@ def xmeml_text(timeline: Timeline) -> str:
     _timecode(sequence, timeline.start_frame, timeline.rate, timeline.timecode(0))
     media = _add(sequence, "media")
     video = _add(media, "video")
-    first = next((source for source in timeline.sources if source.rate == timeline.rate), timeline.sources[0])
-    _size(_add(video, "format"), first)
+    _size(_add(video, "format"), timeline.size_source)
     pictures, sounds = _add(video, "track"), _add(_add(media, "audio"), "track")
     files: dict[Source, str] = {}
     for cut in timeline.cuts:

@@ -21,14 +21,12 @@ from vtrcli.moments.rule import Moment
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.times import can_drop_frames, parse_timecode, timecode
 from vtrcli.video.files import VideoInfo
-from vtrcli.video.frame_numbers import FrameCount, count_frames_of
+from vtrcli.video.frame_numbers import STANDARD_RATES, FrameCount, count_frames_of
 from vtrcli.video.probe import probe
 
 Spans = tuple[tuple[int, int], ...]  # frames: the first, and the one after the last
 # Frames per second of a timeline; a source with others is shown at the next of these that holds whole frames of it.
-TIMELINE_RATES = tuple(
-    Fraction(rate) for rate in "24000/1001 24 25 30000/1001 30 48 50 60000/1001 60".split()
-)
+TIMELINE_RATES = tuple(rate for rate in STANDARD_RATES if rate <= 60)
 START_TIMECODE = "01:00:00"  # where timelines begin by custom
 MAX_REEL_CHARACTERS = 8  # as CMX 3600 has it
 _TAKEN_REELS = ("AX", "BL", "BLACK", "BARS")  # these mean something else in an EDL
@@ -139,6 +137,11 @@ class Timeline:
     def sources(self) -> tuple[Source, ...]:
         """Each once, in the order of the cuts."""
         return tuple(dict.fromkeys(cut.source for cut in self.cuts))
+
+    @property
+    def size_source(self) -> Source:
+        """The one whose size is the timeline's: the first at its rate, else the first."""
+        return next((source for source in self.sources if source.rate == self.rate), self.sources[0])
 
     @property
     def start_frame(self) -> int:
