@@ -182,18 +182,9 @@ def made_video(path: Path) -> Path:
     """Two seconds of a drawn Mandelbrot set: a picture with detail of every size, the same everywhere."""
     from vtrcli.video.ffmpeg import ffmpeg_binary
 
-    command = [
-        ffmpeg_binary(),
-        "-v",
-        "error",
-        "-f",
-        "lavfi",
-        "-i",
-        "mandelbrot=size=640x360:rate=4",
-        "-t",
-        "2",
-    ]
-    command += ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-threads", "1", str(path)]
+    drawn = "-v error -f lavfi -i mandelbrot=size=640x360:rate=4 -t 2".split()
+    coded = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -threads 1".split()
+    command = [ffmpeg_binary(), *drawn, *coded, str(path)]
     try:
         subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
     except (OSError, subprocess.SubprocessError) as cause:
