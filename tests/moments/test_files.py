@@ -213,6 +213,10 @@ def test_tvr_layout_gives_all_tasks_and_the_windows_in_the_right_video(
             "1 video of the truth not in 'video2idx': v2; it numbers every video of the corpus",
         ),
         ({"video2idx": {"v1": "5"}}, "'video2idx' holds '5'; name of a video -> its whole number; "),
+        (
+            {"video2idx": {"v1": 2**64}},
+            f"'video2idx' holds {2**64}; name of a video -> its whole number; ",
+        ),
         ({"VR": tvr()["VR"][:1]}, "VCMR and VR are about other queries; all tasks have the same queries; "),
         ({"VCMR": tvr()["VCMR"] * 2}, "2 VCMR predictions there twice: 1, 2; each query once; "),
         (

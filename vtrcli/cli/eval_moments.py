@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from vtrcli.errors import UsageError
 
 if TYPE_CHECKING:
     from vtrcli.evaluation.moments import MomentEvaluation
+    from vtrcli.moments.metrics import Task
 
 MOMENTS = "Moments"  # a panel of the help
 # What is asked of both; whatever else `vtr eval` has ranks whole videos, and would change nothing here.
@@ -138,6 +140,8 @@ def write_files(
 
 def print_moments(result: MomentEvaluation, *, quiet: bool) -> None:
     """What was evaluated, a table of windows, of highlights and of a searched corpus, and the notes."""
+    from vtrcli.moments.metrics import TASKS
+
     inputs, truth = result.inputs, result.inputs.predictions.truth
     name = f"{inputs.dataset} {inputs.split} · " if inputs.dataset else ""
     videos = count(len(set(truth.video_ids)), "video")
@@ -155,7 +159,7 @@ def print_moments(result: MomentEvaluation, *, quiet: bool) -> None:
     if "highlights" in rows:
         stdout().print()
         _print_highlights(rows["highlights"])
-    tasks = {part: rows[part] for part in ("VCMR", "SVMR", "VR") if part in rows}
+    tasks = {part: rows[part] for part in TASKS if part in rows}
     if tasks:
         stdout().print()
         _print_corpus(tasks)
@@ -165,10 +169,6 @@ def print_moments(result: MomentEvaluation, *, quiet: bool) -> None:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
-
-
-def _value(row: dict[str, Any], name: str) -> str:
-    return _percent(row[name])
 
 
 def _interval(row: dict[str, Any], name: str) -> str:
@@ -206,11 +206,13 @@ def _print_windows(rows: dict[str, dict[str, Any]]) -> None:
 
 
 def _print_highlights(row: dict[str, Any]) -> None:
+    from vtrcli.moments.metrics import SALIENCY_LEVELS
+
     columns = [Column("highlights from")]
     plan = (("mAP", 0), ("95 %", 1), ("HIT@1", 0), ("95 %", 2))
     columns += [Column(heading, is_right=True, leaves=leaves) for heading, leaves in plan]
     cells = []
-    for level in ("Fair", "Good", "VeryGood"):
+    for level in SALIENCY_LEVELS:
         names = (f"{level} mAP", f"{level} HIT@1")
         cells.append(
             [level, *(text for name in names for text in (_percent(row[name]), _interval(row, name)))]
@@ -218,14 +220,16 @@ def _print_highlights(row: dict[str, Any]) -> None:
     print_columns(columns, cells)
 
 
-def _print_corpus(rows: dict[str, dict[str, Any]]) -> None:
+def _print_corpus(rows: Mapping[Task, dict[str, Any]]) -> None:
+    from vtrcli.moments.metrics import CORPUS_AT, CORPUS_IOUS
+
     columns = [Column("over all videos"), Column("IoU", is_right=True)]
-    columns += [Column(f"R@{k}", is_right=True) for k in (1, 5, 10, 100)]
+    columns += [Column(f"R@{k}", is_right=True) for k in CORPUS_AT]
     cells = []
     for task, row in rows.items():
-        for iou in (None,) if task == "VR" else (0.5, 0.7):
+        for iou in (None,) if task == "VR" else CORPUS_IOUS:
             at = "" if iou is None else f"@{iou:g}"
-            cells.append([task, at[1:], *(_percent(row[f"R{k}{at}"]) for k in (1, 5, 10, 100))])
+            cells.append([task, at[1:], *(_percent(row[f"R{k}{at}"]) for k in CORPUS_AT)])
     print_columns(columns, cells)
 
 

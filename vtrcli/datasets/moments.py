@@ -49,6 +49,20 @@ class Ragged:
         """int64 [num_queries]: how many rows each query has."""
         return np.diff(self.offsets)
 
+    @property
+    def owners(self) -> np.ndarray:
+        """int64 [total]: the query of each row."""
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    def where(self, mask: np.ndarray) -> Ragged:
+        """The rows that bool [total] marks; as many queries."""
+        counts = np.bincount(self.owners[mask], minlength=len(self))
+        return Ragged(self.values[mask], np.concatenate([[0], np.cumsum(counts)]))
+
+    def numbered(self, numbers: Sequence[int]) -> Ragged:
+        """Rows of [total, width] with their query's number in front."""
+        return Ragged(np.column_stack([np.repeat(numbers, self.counts), self.values]), self.offsets)
+
     def padded(self, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The first `most` rows of each query, zeros behind them: [num_queries, longest, ...]; and bool [num_queries,
         longest], what is a row."""

@@ -211,8 +211,7 @@ class _Asked:
 def _with_videos(windows: Ragged, joined: JoinedSplit, store_ids: Sequence[str]) -> Ragged:
     """Windows with the number of their video in front, float64 [total, 4]."""
     numbers = {video_id: number for number, video_id in enumerate(joined.video_ids)}
-    videos = np.repeat([numbers[video_id] for video_id in store_ids], windows.counts)
-    return Ragged(np.column_stack([videos, windows.values]), windows.offsets)
+    return windows.numbered([numbers[video_id] for video_id in store_ids])
 
 
 def _scores_of_run(

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vtrcli.moments.rule import Moment, windows_around
+from vtrcli.moments.rule import Moment, moment_around
 
 MAX_CELLS = 1 << 19  # frames of videos, filled up to one length, at a time
 _MILLISECONDS = 1000  # times are compared to the millisecond: float32 stamps are no better
@@ -96,7 +96,7 @@ def chain_moments(
         frames: one per sentence, ascending.
     """
     moments = [
-        windows_around([frame], scores[:, number], timestamps, duration_seconds, shots=shots)[0]
+        moment_around(frame, scores[:, number], timestamps, duration_seconds, shots=shots)
         for number, frame in enumerate(frames)
     ]
     for number in range(len(moments) - 1):

@@ -35,6 +35,7 @@ from vtrcli.errors import InputError
 from vtrcli.files import write_whole
 from vtrcli.moments.metrics import REFERENCE, TASKS, Conventions, CorpusTruth, Task
 
+MAX_NUMBER = 2**53  # of a video: rows hold it as a float
 SAME_QUERIES = "predictions and truth must be about the same queries"
 LEAVE_OUT = "predict for all of them, or pass --allow-missing to evaluate those that both have"
 
@@ -102,7 +103,7 @@ def _whole(text: str, path: Path) -> Json | None:
     head = next((line for line in text.split("\n") if line.strip()), "")
     try:
         first = json.loads(head)
-        if isinstance(first, dict) and "video2idx" not in first and not {"VCMR", "SVMR", "VR"} & first.keys():
+        if isinstance(first, dict) and "video2idx" not in first and not first.keys() & TASKS:
             return None
     except (ValueError, RecursionError):
         pass
@@ -312,7 +313,7 @@ def _read_tvr(
 
 
 def _number(value: object, body: Json) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > MAX_NUMBER:
         raise wrong(body.path, f"'video2idx' holds {value!r}", allowed="name of a video -> its whole number")
     return value
 
@@ -332,10 +333,9 @@ def _corpus_rows(task: Task, given: Mapping[str, Json], truth: MomentTruth) -> R
 
 
 def _windows_in_right_video(rows: Ragged, videos: Mapping[str, int], truth: MomentTruth) -> Ragged:
-    numbers = [videos[video_id] for video_id in truth.video_ids]
-    return Ragged.of(
-        [rows[place][rows[place][:, 0] == number, 1:] for place, number in enumerate(numbers)], width=3
-    )
+    numbers = np.array([videos[video_id] for video_id in truth.video_ids], np.int64)
+    right = rows.where(rows.values[:, 0] == numbers[rows.owners])
+    return Ragged(right.values[:, 1:], right.offsets)
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -375,9 +375,8 @@ def _tvr_lines(predictions: Predictions) -> Iterator[str]:
         name: number for number, name in enumerate(dict.fromkeys(truth.video_ids))
     }
     if not tasks and predictions.windows is not None:
-        windows = predictions.windows
-        numbers = np.repeat([videos[video_id] for video_id in truth.video_ids], windows.counts)
-        tasks["SVMR"] = Ragged(np.column_stack([numbers, windows.values]), windows.offsets)
+        numbers = [videos[video_id] for video_id in truth.video_ids]
+        tasks["SVMR"] = predictions.windows.numbered(numbers)
     yield f'{{"video2idx": {json.dumps(dict(videos))}'
     for task, rows in tasks.items():
         yield f',\n"{task}": ['

@@ -197,14 +197,12 @@ def _score_windows(
 ) -> tuple[dict[GroupName, Scores], np.ndarray]:
     """Every query once per group that one of its true windows belongs to, those with as many true windows together."""
     lengths = truth.windows.values[:, 1] - truth.windows.values[:, 0]
-    owner = np.repeat(np.arange(len(truth)), truth.windows.counts)
     groups: dict[GroupName, Scores] = {}
     best_ious = np.zeros(len(truth))
     for name, (above, up_to) in LENGTHS.items():
-        belongs = (lengths > above) & (lengths <= up_to)
-        counts = np.bincount(owner[belongs], minlength=len(truth))
+        spans = truth.windows.where((lengths > above) & (lengths <= up_to))
+        counts = spans.counts
         queries = np.flatnonzero(counts)
-        spans = Ragged(truth.windows.values[belongs], np.concatenate([[0], np.cumsum(counts)]))
         parts: dict[str, np.ndarray] = {}
         for chosen in _alike(counts[queries], windows.shape[1]):
             here = queries[chosen]
@@ -391,7 +389,7 @@ def score_corpus(truth: CorpusTruth, found: Mapping[Task, Ragged]) -> dict[Task,
 
 def _score_task(task: Task, truth: CorpusTruth, rows: Ragged) -> Scores:
     if task == "SVMR":
-        rows = _of_right_video(truth, rows)
+        rows = rows.where(rows.values[:, 0] == truth.videos[rows.owners])
     listed, is_there = rows.padded(max(CORPUS_AT))
     is_right = is_there & (listed[:, :, 0] == truth.videos[:, None])
     values: dict[str, np.ndarray] = {}
@@ -407,13 +405,6 @@ def _score_task(task: Task, truth: CorpusTruth, rows: Ragged) -> Scores:
                 hit = (best[:, :k] >= np.float32(iou)).any(axis=1)
                 values[recall_name(k, iou)] = hit.astype(np.float64)
     return Scores(queries=np.arange(len(truth.videos)), clusters=truth.videos, values=values)
-
-
-def _of_right_video(truth: CorpusTruth, rows: Ragged) -> Ragged:
-    owner = np.repeat(np.arange(len(rows)), rows.counts)
-    is_right = rows.values[:, 0] == truth.videos[owner]
-    counts = np.bincount(owner[is_right], minlength=len(rows))
-    return Ragged(rows.values[is_right], np.concatenate([[0], np.cumsum(counts)]))
 
 
 def reference_metrics(scores: MomentScores) -> dict[str, Any]:

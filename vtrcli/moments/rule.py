@@ -5,7 +5,7 @@ A video is cut into shots by the same features; nothing is decoded again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,18 +100,18 @@ def find_moments(
     return [curve.moment(run) for run in found]
 
 
-def windows_around(
-    frames: Sequence[int],
+def moment_around(
+    frame: int,
     scores: np.ndarray,
     timestamps: np.ndarray,
     duration_seconds: float | None,
     *,
     shots: np.ndarray | None = None,
     rule: MomentRule = RULE,
-) -> list[Moment]:
-    """The moment around each of some frames, which is its peak, whatever else the video has; otherwise as above."""
+) -> Moment:
+    """The moment around a frame, which is its peak, whatever else the video has; otherwise as above."""
     curve = _Curve.of(scores, timestamps, duration_seconds, shots=shots, rule=rule)
-    return [curve.moment(curve.window(frame)) for frame in frames]
+    return curve.moment(curve.window(frame))
 
 
 Run = tuple[int, int, int]  # of frames: the first, the best, one past the last
