@@ -239,6 +239,11 @@ class Answer:
             return not case.right
         return any(abs(self.value - right) < 1e-3 for right in case.right)  # float32's means are rounded
 
+    def to_json(self) -> dict[str, Any]:
+        """`value` is null where there is none, and where it is NaN, which JSON lacks."""
+        value = None if self.value is None or math.isnan(self.value) else self.value
+        return {"said": str(self), "value": value, "error": self.error}
+
     def __str__(self) -> str:
         if not self.can_ask:
             return "-"
@@ -275,12 +280,12 @@ def right_answer(cases: Sequence[Case]) -> str:
     return "|".join(dict.fromkeys(texts))
 
 
-def ask_all(evaluators: Sequence[Evaluator] = EVALUATORS) -> dict[str, dict[str, list[Answer]]]:
+def ask_all(evaluators: Sequence[Evaluator] | None = None) -> dict[str, dict[str, list[Answer]]]:
     """Evaluator -> trap -> an answer per case, of those that are installed."""
     traps = {name: make() for name, make in TRAPS.items()}
     return {
         one.name: {name: [answer(one, case) for case in cases] for name, cases in traps.items()}
-        for one in evaluators
+        for one in evaluators or EVALUATORS
         if one.version
     }
 
@@ -368,10 +373,7 @@ def main() -> None:
         options.write.write_text(page, encoding="utf-8")
     if options.json:
         answers = {
-            name: {
-                trap: [{"value": one.value, "error": one.error, "can_ask": one.can_ask} for one in said]
-                for trap, said in traps.items()
-            }
+            name: {trap: [one.to_json() for one in said] for trap, said in traps.items()}
             for name, traps in found.items()
         }
         right = {name: [case.right for case in make()] for name, make in TRAPS.items()}

@@ -1,6 +1,7 @@
 """The trap table of docs/evaluation.md: vtr is right on all of it, and the habits it warns of still fail."""
 
 import importlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -123,3 +124,17 @@ def test_the_table_fits_a_terminal(traps: ModuleType, here: dict) -> None:
     present = dict.fromkeys((one.name for one in traps.EVALUATORS), "1.0")
     blocks, _, _ = traps.screen(rows, present).partition("\n\nok: ")
     assert max(map(len, blocks.splitlines())) <= 80
+
+
+def test_json_holds_no_nan(
+    traps: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [one for one in traps.EVALUATORS if one.name in ("vtr", "sort, where")]
+    monkeypatch.setattr(traps, "EVALUATORS", asked)
+    monkeypatch.setattr("sys.argv", ["traps.py", "--json"])
+    traps.main()
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found["num_right"] == {"vtr": 10, "sort, where": 2}
+    on, _ = found["answers"]["sort, where"]["NaN on, off diag"]
+    assert on == {"said": "nan", "value": None, "error": None}
+    assert found["right"]["duplicate videos"] == [[85.0], [85.0]]
