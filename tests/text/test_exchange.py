@@ -167,6 +167,8 @@ def test_the_command_says_what_belongs_together(store: Path, table: Path, tmp_pa
         (("import", "x", "--dataset", "csv"), "--dataset csv without --captions"),
         (("export", "-o", "x", "--captions", "--fps", "1"), "--captions with --as parquet, --path or --fps"),
         (("export", "-o", "x", "--captions"), "--dataset is not set"),
+        (("export", "-o", "x", "--moments"), "--moments without --captions"),
+        (("import", "x", "--captions", "--fps", "1"), "--captions with --backbone, --fps or --durations"),
     ):
         result = run("store", *arguments, "--store", str(store))
         assert result.exit_code == 2 and words in result.stderr, result.stderr

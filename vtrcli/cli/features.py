@@ -60,6 +60,7 @@ def export_command(
     quiet: bool = options.QUIET,
 ) -> None:
     """Write features into a new folder, for programs that read .npz, .npy or Parquet."""
+    _require_captions(captions, moments=moments)
     if captions:
         if layout == "parquet" or path or fps is not None:
             raise UsageError(
@@ -156,6 +157,13 @@ def _matching(store: Path, names: dict[str, str] | None, patterns: list[str]) ->
     }
 
 
+def _require_captions(captions: bool, *, moments: bool) -> None:
+    if moments and not captions:
+        raise UsageError(
+            "--moments without --captions", allowed="whose captions are meant", to_do="add --captions"
+        )
+
+
 def import_command(
     path: Path = arg(
         "PATH", "Folder of a .npz, .npy or .pt per video, a matrix, Parquet, or what export wrote."
@@ -187,9 +195,12 @@ def import_command(
 
     Exit code 5 when some videos could not be used: `vtr store failures` lists them.
     """
-    if moments and not captions:
+    _require_captions(captions, moments=moments)
+    if captions and (backbone or fps is not None or durations):
         raise UsageError(
-            "--moments without --captions", allowed="whose captions are meant", to_do="add --captions"
+            "--captions with --backbone, --fps or --durations",
+            allowed="captions go into a store that is there, and have no times",
+            to_do="leave them out",
         )
     if captions != (dataset is not None):
         raise UsageError(
