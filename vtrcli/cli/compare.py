@@ -47,7 +47,14 @@ def command(
     from vtrcli.evaluation.moments import is_scores_file
 
     if any(is_scores_file(Path(file)) for file in files):
-        refuse_ways(context)
+        ways_of_ranks = ("direction", "method", "method_b", "metric")
+        options.refuse_typed(
+            context,
+            ways_of_ranks,
+            beside="with scores of moments",
+            allowed="it chooses a row of ranks",
+            to_do="leave it out",
+        )
         return compare_moments(files, json_output=json_output, quiet=quiet)
     contenders = read_contenders(files)
     known = list(remarks(contenders))
@@ -165,17 +172,6 @@ def shown_p(value: float | None) -> str:
     if value is None:
         return ""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def refuse_ways(context: typer.Context) -> None:
-    """Raise UsageError for an option about ranks."""
-    for name in ("direction", "method", "method_b", "metric"):
-        if options.was_typed(context, name):
-            raise UsageError(
-                f"--{name.replace('_', '-')} with scores of moments",
-                allowed="it chooses a row of ranks",
-                to_do="leave it out",
-            )
 
 
 def compare_moments(files: Sequence[str], *, json_output: bool, quiet: bool) -> None:

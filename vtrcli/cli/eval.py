@@ -181,7 +181,13 @@ def command(
         else:
             print_moments(moments, quiet=quiet)
         return
-    refuse_moment_options(context)
+    options.refuse_typed(
+        context,
+        ("truth", "corpus", "first", "max_windows", "ap", "save_moments"),
+        beside="without --moments",
+        allowed="it is about moments",
+        to_do="add --moments",
+    )
     require_formats(context, save_run=save_run, save_qrels=save_qrels, table=table)
     shown = [name for name in (metrics or "").split(",") if name.strip()]
     if protocol == "mteb":
@@ -307,40 +313,30 @@ def save(
         write_table(result, table, metrics=metrics)
 
 
-def refuse_moment_options(context: typer.Context) -> None:
-    """Raise UsageError for an option of moments without --moments."""
-    for name in ("truth", "corpus", "first", "max_windows", "ap", "save_moments"):
-        if options.was_typed(context, name):
-            flag = f"--{name.replace('_', '-')}"
-            raise UsageError(
-                f"{flag} without --moments", allowed="it is about moments", to_do="add --moments"
-            )
-
-
 def refuse_idle_options(
     context: typer.Context, methods: list[str], *, from_files: bool, has_split: bool
 ) -> None:
     """Raise UsageError for an option that was typed and would change nothing."""
-    corrects = any(method != "none" for method in methods)
-    for name in ("arrivals", "sweep"):
-        if options.was_typed(context, name) and not corrects:
-            raise UsageError(
-                f"--{name} without a method",
-                allowed="it shows how a correction behaves",
-                to_do="add --dsl or --method",
-            )
+    if all(method == "none" for method in methods):
+        options.refuse_typed(
+            context,
+            ("arrivals", "sweep"),
+            beside="without a method",
+            allowed="it shows how a correction behaves",
+            to_do="add --dsl or --method",
+        )
     idle = (
         ("store", "run", "dataset", "annotations", "max_tokens", *(() if has_split else ("split",)))
         if from_files
         else ("text_to_video",)
     )
-    for name in idle:
-        if options.was_typed(context, name):
-            raise UsageError(
-                f"--{name.replace('_', '-')} with {'scores from files' if from_files else 'a data set'}",
-                allowed="a data set through a store, or scores from files (--similarities, --text-vectors, --trec)",
-                to_do="keep one of the two",
-            )
+    options.refuse_typed(
+        context,
+        idle,
+        beside=f"with {'scores from files' if from_files else 'a data set'}",
+        allowed="a data set through a store, or scores from files (--similarities, --text-vectors, --trec)",
+        to_do="keep one of the two",
+    )
 
 
 def print_result(result: EvaluationResult, *, metrics: list[str], quiet: bool) -> None:

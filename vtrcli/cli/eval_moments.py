@@ -105,19 +105,15 @@ def _is_default(context: typer.Context, name: str) -> bool:
 
 def refuse_idle(context: typer.Context, *, file: Path | None, truth: Path | None) -> None:
     """Raise UsageError for an option that was typed and would change nothing."""
-    where = "a file of moments" if file else "the store's moments"
-    others = (name for name in context.params if name not in _OF_BOTH)
-    idle = [(name, "with --moments", "it is about whole videos") for name in others]
+    others = [name for name in context.params if name not in _OF_BOTH]
+    idle = [(others, "with --moments", "it is about whole videos")]
     if file is not None:
-        idle += [(name, f"with {where}", "what the file predicts is there already") for name in _OF_STORE]
+        idle.append((_OF_STORE, "with a file of moments", "what the file predicts is there already"))
     if truth is not None:
-        names = ("dataset", "annotations", "split")
-        idle += [(name, "with --truth", "the truth is a file, or that of a data set") for name in names]
-    for name, beside, why in idle:
-        if options.was_typed(context, name):
-            raise UsageError(
-                f"--{name.replace('_', '-')} {beside}", allowed=why, to_do="leave one of the two out"
-            )
+        names = ["dataset", "annotations", "split"]
+        idle.append((names, "with --truth", "the truth is a file, or that of a data set"))
+    for names, beside, why in idle:
+        options.refuse_typed(context, names, beside=beside, allowed=why, to_do="leave one of the two out")
 
 
 def write_files(

@@ -204,6 +204,15 @@ def was_typed(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+def refuse_typed(
+    context: typer.Context, names: Iterable[str], *, beside: str, allowed: str, to_do: str
+) -> None:
+    """Raise UsageError for the first of these options that stands on the command line: `--NAME beside`."""
+    for name in names:
+        if was_typed(context, name):
+            raise UsageError(f"--{name.replace('_', '-')} {beside}", allowed=allowed, to_do=to_do)
+
+
 def require_folder_of(path: Path | None) -> None:
     """Say before the work, not after it, that a result cannot be written.
 
