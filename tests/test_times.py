@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtrcli.times import can_drop_frames, clock, parse_seconds, parse_timecode, time_span, timecode
+from vtrcli.times import (
+    can_drop_frames,
+    clock,
+    parse_seconds,
+    parse_timecode,
+    time_span,
+    time_spans,
+    timecode,
+)
 
 RATES = tuple(map(Fraction, "24000/1001 24 25 30000/1001 30 50 60000/1001 60 12 90000/1001".split()))
 DROPPING = tuple(rate for rate in RATES if can_drop_frames(rate))
@@ -28,6 +36,11 @@ def test_a_span_in_whole_seconds_holds_all_of_it_and_a_short_one_has_tenths(
     start: float, end: float, shown: str
 ) -> None:
     assert time_span(start, end) == shown
+
+
+def test_spans_of_one_sequence_are_equally_fine() -> None:
+    assert time_spans([(0, 1.5), (1.5, 3.7)]) == ["0:00.0-0:01.5", "0:01.5-0:03.7"]
+    assert time_spans([(0, 4.2), (4.2, 9)]) == ["0:00-0:05", "0:04-0:09"]
 
 
 @pytest.mark.parametrize("seconds", [0, 59, 72, 3599, 3727])

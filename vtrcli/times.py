@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 
 
@@ -16,10 +17,17 @@ def clock(seconds: float | Fraction) -> str:
 
 def time_span(start_seconds: float, end_seconds: float) -> str:
     """1:12-1:31; with tenths where whole seconds would hide a short moment: 0:00.4-0:01.2."""
-    if end_seconds - start_seconds >= 2:  # whole seconds that hold all of it
-        return f"{clock(start_seconds)}-{clock(math.ceil(end_seconds))}"
-    tenths = (round(seconds * 10) for seconds in (start_seconds, end_seconds))
-    return "-".join(f"{clock(number // 10)}.{number % 10}" for number in tenths)
+    return time_spans([(start_seconds, end_seconds)])[0]
+
+
+def time_spans(spans: Sequence[tuple[float, float]]) -> list[str]:
+    """Those of one sequence, in seconds. One short span gives all of them tenths, or they seem to overlap."""
+    if all(end - start >= 2 for start, end in spans):  # whole seconds that hold all of it
+        return [f"{clock(start)}-{clock(math.ceil(end))}" for start, end in spans]
+    return [
+        "-".join(f"{clock(tenths // 10)}.{tenths % 10}" for tenths in (round(start * 10), round(end * 10)))
+        for start, end in spans
+    ]
 
 
 def parse_seconds(text: str) -> float | None:

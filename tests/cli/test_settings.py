@@ -354,3 +354,10 @@ def test_a_command_with_one_store_does_not_take_several(
     result = run("store", "info")
     assert result.exit_code == 2
     assert "; one path; mend it there; --store wins over it" in result.stderr
+
+
+def test_the_ending_of_a_file_is_not_the_value_of_a_setting(folder: Path) -> None:
+    (folder / "vtr.toml").write_text('dataset = "csv"\nannotations = "."\n')
+    (folder / "moments.csv").write_text("video_id,caption\nv1,a dog\n")
+    said = run("eval", "--moments", "p.jsonl", "--truth", str(folder / "moments.csv")).stderr
+    assert "moments.csv: " in said and "(from" not in said

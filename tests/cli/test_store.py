@@ -124,3 +124,11 @@ def test_a_folder_of_which_the_store_knows_nothing_is_said_by_prune(store: Path)
         )
         == 0
     )
+
+
+def test_an_export_of_captions_does_not_point_at_settings_that_it_does_not_read(
+    store: Path, tmp_path: Path
+) -> None:
+    result = run("store", "export", "--captions", "--store", str(store), "-o", str(tmp_path / "out"))
+    assert result.exit_code == 2
+    assert result.stderr.endswith("; add --dataset; here vtr.toml does not set it\n"), result.stderr

@@ -41,6 +41,11 @@ def test_the_worst_queries_are_those_with_the_worst_first_window_then_with_no_be
     assert [(each.query, each.iou, each.best_iou) for each in worst] == [(3, 0, 0), (2, 0, 1), (1, 0.5, 0.5)]
 
 
+def test_what_is_not_there_is_not_spoken_of() -> None:
+    text = moment_report_html(made(), written_at=NOW)
+    assert "not known" not in text and "bootstrap interval" not in text
+
+
 def test_each_video_has_its_worst_query_before_one_has_two() -> None:
     result = made()
     given = result.inputs.predictions

@@ -68,7 +68,7 @@ def export_command(
                 allowed="npz or npy, by --dataset and --split",
                 to_do="leave them out",
             )
-        name, folder = options.require_dataset(dataset, annotations)
+        name, folder = options.require_dataset(dataset, annotations, is_typed=True)
         _export_captions(
             store,
             out,
@@ -133,7 +133,7 @@ def _by_dataset(
     from vtrcli.text.exchange import load_splits
 
     opened, names = FeatureStore(store), dict[str, str]()
-    for split in load_splits(*options.require_dataset(dataset, annotations), splits):
+    for split in load_splits(*options.require_dataset(dataset, annotations, is_typed=True), splits):
         joined = join_with_store(split, opened.videos, paths=opened.paths)
         require_complete(joined, allow_missing=True)
         missing = set(joined.missing_videos)
@@ -209,7 +209,7 @@ def import_command(
             to_do="give both, or neither",
         )
     if captions:
-        name, folder = options.require_dataset(dataset, annotations)
+        name, folder = options.require_dataset(dataset, annotations, is_typed=True)
         _import_captions(
             path,
             store,

@@ -139,7 +139,7 @@ def _print_speeds(speeds: list[Speed]) -> None:
         Column("GPU MiB" if has_gpu else "MiB", is_right=True),
         Column("ms/query", is_right=True),
         *([Column("alone", is_right=True)] if is_busy else []),
-        Column("MiB/query", is_right=True, leaves=4),
+        Column("MiB", is_right=True, leaves=4),
         Column("start", is_right=True, leaves=1),
         Column("R@1", is_right=True),
     ]

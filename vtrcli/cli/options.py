@@ -227,8 +227,10 @@ def require_folder_of(path: Path | None) -> None:
         )
 
 
-def require_dataset(dataset: str | None, annotations: Path | None) -> tuple[str, Path]:
-    """Data set and folder of its files.
+def require_dataset(
+    dataset: str | None, annotations: Path | None, *, is_typed: bool = False
+) -> tuple[str, Path]:
+    """Data set and folder of its files; `is_typed` where vtr.toml does not set them.
 
     Raises:
         UsageError: one of them was not given.
@@ -238,7 +240,8 @@ def require_dataset(dataset: str | None, annotations: Path | None) -> tuple[str,
         raise UsageError(
             f"{missing} is not set",
             allowed="a data set's name (`vtr datasets list`) and the folder of its files",
-            to_do=f"add {missing}, or set it in vtr.toml",
+            to_do=f"add {missing}"
+            + ("; here vtr.toml does not set it" if is_typed else ", or set it in vtr.toml"),
         )
     return dataset, annotations
 

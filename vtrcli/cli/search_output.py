@@ -17,7 +17,7 @@ import typer
 from vtrcli.cli.output import ProgressBar, count, print_json, printable, say, short_path, stdout
 from vtrcli.errors import EXIT_SOME_FAILED, InputError, VtrError
 from vtrcli.text_files import decoded_lines
-from vtrcli.times import clock, time_span
+from vtrcli.times import clock, time_span, time_spans
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -234,13 +234,18 @@ def _spans(hit: Hit) -> Text:
     from rich.text import Text
 
     steps = [step.moment for step in hit.chain] or [hit.moment]
-    return Text(" then ", style="dim").join(_span(hit, moment) for moment in steps)
+    shown = time_spans([(moment.start_seconds, moment.end_seconds) for moment in steps])
+    return Text(" then ", style="dim").join(
+        _at(span, hit, moment) for span, moment in zip(shown, steps, strict=True)
+    )
 
 
 def _span(hit: Hit, moment: Moment) -> Text:
-    return _linked(
-        time_span(moment.start_seconds, moment.end_seconds), hit, fragment=f"#t={moment.start_seconds:.1f}"
-    )
+    return _at(time_span(moment.start_seconds, moment.end_seconds), hit, moment)
+
+
+def _at(span: str, hit: Hit, moment: Moment) -> Text:
+    return _linked(span, hit, fragment=f"#t={moment.start_seconds:.1f}")
 
 
 def _linked(text: str, hit: Hit, *, fragment: str = "") -> Text:

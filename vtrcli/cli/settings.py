@@ -454,7 +454,7 @@ def _places_of(context: Any, text: str) -> Iterator[str]:
         value = context.params.get(parameter.name)
         values = value if isinstance(value, (list, tuple)) else [value]
         words = [max(parameter.opts, key=len), *(word for word in map(str, values) if len(word) > 2)]
-        if any(re.search(rf"(?<![\w/-]){re.escape(word)}(?![\w/-])", text) for word in words):
+        if any(re.search(rf"(?<![\w/.-]){re.escape(word)}(?![\w/-])", text) for word in words):
             yield place[0]
 
 

@@ -104,8 +104,8 @@ def _tiles(result: MomentEvaluation) -> Html:
 def _facts(result: MomentEvaluation, written_at: datetime) -> Html:
     inputs, truth, how = result.inputs, result.inputs.predictions.truth, result.settings.conventions
     entries = {
-        "data set": inputs.dataset or "not known",
-        "split": inputs.split or "not known",
+        **({"data set": inputs.dataset} if inputs.dataset else {}),
+        **({"split": inputs.split} if inputs.split else {}),
         "queries, videos": f"{len(truth):,}, {len(set(truth.video_ids)):,}",
         "true windows": f"{len(truth.windows.values):,}",
         "R@1 takes": CONVENTIONS["first"][how.first],
@@ -135,9 +135,10 @@ def _window_section(result: MomentEvaluation) -> Html:
     how = (
         "R1@0.5 is the share of queries, in percent, whose first window has an IoU of at least 0.5 with a true one; R5 "
         "looks at five. mIoU is the mean IoU of the first window. mAP ranks all windows by their score, at one IoU or "
-        "averaged from 0.5 to 0.95. A query counts in each length that one of its true windows has. Below stands the "
-        "95 % bootstrap interval, which draws videos with all their queries."
+        "averaged from 0.5 to 0.95. A query counts in each length that one of its true windows has."
     )
+    if result.intervals.get("full"):
+        how += " Below stands the 95 % bootstrap interval, which draws videos with all their queries."
     groups = result.scores.groups
     rows = [
         [
