@@ -243,18 +243,7 @@ def command(
         from vtrcli.evaluation.protocol import mteb_differs
 
         result = replace(result, notes=(*result.notes, *mteb_differs(result.inputs.dataset)))
-    if save_similarities:
-        from vtrcli.evaluation.inputs import save_matrix
-
-        save_matrix(result.inputs, save_similarities)
-    if save_ranks:
-        from vtrcli.evaluation.comparison import write_ranks
-
-        write_ranks(result, save_ranks)
-    if report:
-        from vtrcli.evaluation.report.page import write_report
-
-        write_report(result, report)
+    save_results(result, similarities=save_similarities, ranks=save_ranks, report=report)
     if save_run or save_qrels or save_mteb or table:
         save(result, run=save_run, top=top, qrels=save_qrels, mteb=save_mteb, table=table, metrics=shown)
     if json_output:
@@ -287,6 +276,24 @@ def mteb_metrics() -> tuple[str, ...]:
     from vtrcli.evaluation.exchange import MTEB_METRICS
 
     return MTEB_METRICS
+
+
+def save_results(
+    result: EvaluationResult, *, similarities: Path | None, ranks: Path | None, report: Path | None
+) -> None:
+    """Write what vtr itself reads, and what people do."""
+    if similarities:
+        from vtrcli.evaluation.inputs import save_matrix
+
+        save_matrix(result.inputs, similarities)
+    if ranks:
+        from vtrcli.evaluation.comparison import write_ranks
+
+        write_ranks(result, ranks)
+    if report:
+        from vtrcli.evaluation.report.page import write_report
+
+        write_report(result, report)
 
 
 def save(

@@ -181,11 +181,9 @@ def from_run(
 
 
 def _listed_note(scores: ListedScores) -> str:
-    low, high = int(scores.lengths.min()), int(scores.lengths.max())
-    sizes = f"{high:,}" if low == high else f"{low:,} to {high:,}"
     return (
-        f"the run lists {sizes} of {scores.shape[1]:,} videos for a text: what is not listed ranks last, in no order; "
-        "video to text needs all pairs and is left out"
+        f"the run lists {scores.num_listed} of {scores.shape[1]:,} videos for a text: what is not listed ranks last, in "
+        "no order; video to text needs all pairs and is left out"
     )
 
 

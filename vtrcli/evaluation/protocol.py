@@ -112,10 +112,7 @@ def is_by_ids(truth: str) -> bool:
 
 def truncation(source: ScoreSource) -> str:
     """`all pairs`, or how many videos a text lists."""
-    if not isinstance(source, ListedScores):
-        return "all pairs"
-    low, high = int(source.lengths.min()), int(source.lengths.max())
-    return f"the best {high:,}" if low == high else f"the best {low:,} to {high:,}"
+    return f"the best {source.num_listed}" if isinstance(source, ListedScores) else "all pairs"
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:

@@ -109,6 +109,12 @@ class ListedScores:
         return matrix
 
     @property
+    def num_listed(self) -> str:
+        """How many videos a text lists, in words: `100`, or `1 to 100`."""
+        low, high = int(self.lengths.min()), int(self.lengths.max())
+        return f"{high:,}" if low == high else f"{low:,} to {high:,}"
+
+    @property
     def is_complete(self) -> bool:
         """Whether every video is listed for every text, so that both directions and all corrections are defined."""
         return bool((self.lengths == self.shape[1]).all())

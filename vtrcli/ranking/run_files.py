@@ -110,25 +110,15 @@ def read_run(
         )
     size = _collection_size(len(videos), num_videos)
     scores = spool.scores(num_videos=size)
-    query_number = {name: number for number, name in enumerate(query_ids)}
-    pairs = np.array(
-        [(query_number[one.query_id], videos[one.item_id.encode()]) for one in positive], np.int64
-    )
-    grades = np.array([one.grade for one in positive], np.int64)
-    truth = Truth.from_pairs(pairs, num_texts=len(query_ids), num_videos=size, grades=grades)
+    truth = _truth(positive, query_ids, videos, num_videos=size)
     names = [*video_ids, *(f"#{number}" for number in range(len(video_ids), size))]
     anywhere = scores.listed_videos(name=str(path), text_ids=query_ids, video_ids=names)
     unjudged = _decoded(queries, path)[len(query_ids) :]
+    if not anywhere.any():
+        raise _of_two_worlds(path, "queries", query_ids, unjudged)
     if not anywhere[truth.video_index].any():
-        there, here = (
-            (query_ids, unjudged)
-            if not anywhere.any()
-            else (
-                [names[number] for number in truth.video_index],
-                [names[number] for number in np.flatnonzero(anywhere)[:5]],
-            )
-        )
-        raise _of_two_worlds(path, "items" if anywhere.any() else "queries", there, here)
+        there, here = truth.video_index, np.flatnonzero(anywhere)[:5]
+        raise _of_two_worlds(path, "items", [names[at] for at in there], [names[at] for at in here])
     return RunFile(
         scores,
         truth,
@@ -140,6 +130,17 @@ def read_run(
             *_without_right(judgments, has_right, relevant_from),
             *contradicting.notes(),
         ),
+    )
+
+
+def _truth(
+    positive: Sequence[Judgment], query_ids: Sequence[str], videos: Numbers, *, num_videos: int
+) -> Truth:
+    query_number = {name: number for number, name in enumerate(query_ids)}
+    pairs = [(query_number[one.query_id], videos[one.item_id.encode()]) for one in positive]
+    grades = np.array([one.grade for one in positive], np.int64)
+    return Truth.from_pairs(
+        np.array(pairs, np.int64), num_texts=len(query_ids), num_videos=num_videos, grades=grades
     )
 
 

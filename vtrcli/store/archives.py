@@ -93,6 +93,10 @@ def open_archive(path: Path, *, table: Path | None = None, key: str | None = Non
         )
     if path.is_file():
         return _of_file(path, table, names)
+    return _of_folder(path, table, names)
+
+
+def _of_folder(path: Path, table: Path | None, names: tuple[str, ...]) -> Archive:
     manifest = _manifest(path / MANIFEST)
     lines = _video_lines(path / VIDEOS) if manifest else []
     facts = {line["video_id"]: line for line in lines}

@@ -33,6 +33,7 @@ from vtrcli.store.archives import (
     pyarrow,
 )
 from vtrcli.store.arrays import begin_npy
+from vtrcli.store.config import StoreConfig
 from vtrcli.store.reader import FeatureStore, Location, unit_rows
 
 Layout = Literal["npz", "npy", "parquet"]
@@ -135,8 +136,7 @@ def export_features(
             video_id: len(_grid(opened.videos[video_id], opened.timestamps(video_id), fps))
             for video_id in chosen
         }
-    backbone = opened.config.backbone
-    total, dim = sum(num_frames.values()), backbone.dim
+    total, dim = sum(num_frames.values()), opened.config.backbone.dim
     with new_folder(folder) as inside:
         writers = {"npz": _write_npz, "npy": _write_npy, "parquet": _write_parquet}
         with open(inside / VIDEOS, "w", encoding="ascii") as lines:
@@ -151,11 +151,7 @@ def export_features(
             "unit_length": is_unit,
             "num_videos": len(chosen),
             "num_frames": total,
-            "backbone": replace(backbone, name=backbone.bare_name).to_json(),
-            "sampling": opened.config.sampling
-            if fps is None
-            else {"mode": "rate", "fps": fps, "min_frames": 1, "max_frames": None},
-            "preprocessing": opened.config.preprocessing,
+            **_made_by(opened.config, fps),
         }
         (inside / MANIFEST).write_text(json.dumps(body, indent=2) + "\n", encoding="ascii")
     return Exported(
@@ -167,6 +163,17 @@ def export_features(
         num_frames=total,
         num_repeated=num_repeated,
     )
+
+
+def _made_by(config: StoreConfig, fps: float | None) -> dict[str, Any]:
+    backbone = replace(config.backbone, name=config.backbone.bare_name)
+    return {
+        "backbone": backbone.to_json(),
+        "sampling": config.sampling
+        if fps is None
+        else {"mode": "rate", "fps": fps, "min_frames": 1, "max_frames": None},
+        "preprocessing": config.preprocessing,
+    }
 
 
 def _grid(location: Location, times: np.ndarray, fps: float) -> np.ndarray:
