@@ -304,4 +304,4 @@ def compare_files(a: ScoresFile, b: ScoresFile) -> dict[str, dict[str, PairedTes
             allowed="parts that both have",
             to_do=again,
         )
-    return {name: compare_scores(a.parts[name], b.parts[name], tuple(a.parts[name].values)) for name in both}
+    return {name: compare_scores(a.parts[name], b.parts[name]) for name in both}

@@ -15,12 +15,7 @@ import numpy as np
 
 from vtrcli.datasets.moments import MomentTruth, Ragged
 from vtrcli.errors import InputError
-from vtrcli.ranking.metrics import (
-    DEFAULT_NUM_PERMUTATIONS,
-    PairedTest,
-    means_ci95,
-    paired_test,
-)
+from vtrcli.ranking.metrics import PairedTest, means_ci95, paired_test
 
 First = Literal["listed", "scored"]
 WindowTies = Literal["listed", "optimistic", "pessimistic"]
@@ -441,26 +436,14 @@ def _rounded(scores: Scores, name: str) -> float:
     return float(f"{scores.percent(name):.2f}")
 
 
-def compare_scores(
-    a: Scores,
-    b: Scores,
-    names: tuple[str, ...],
-    *,
-    num_permutations: int = DEFAULT_NUM_PERMUTATIONS,
-    seed: int = 0,
-) -> dict[str, PairedTest]:
-    """name -> the paired test of B against A in percent, swapping videos with all their queries.
+def compare_scores(a: Scores, b: Scores) -> dict[str, PairedTest]:
+    """name of a value that both have -> the paired test of B against A in percent, swapping videos with all their queries.
 
     Raises:
         InputError: they are not of as many queries.
     """
     return {
-        name: paired_test(
-            100 * a.values[name],
-            100 * b.values[name],
-            clusters=a.clusters,
-            num_permutations=num_permutations,
-            seed=seed,
-        )
-        for name in names
+        name: paired_test(100 * values, 100 * b.values[name], clusters=a.clusters)
+        for name, values in a.values.items()
+        if name in b.values
     }

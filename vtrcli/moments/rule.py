@@ -107,10 +107,9 @@ def moment_around(
     duration_seconds: float | None,
     *,
     shots: np.ndarray | None = None,
-    rule: MomentRule = RULE,
 ) -> Moment:
     """The moment around a frame, which is its peak, whatever else the video has; otherwise as above."""
-    curve = _Curve.of(scores, timestamps, duration_seconds, shots=shots, rule=rule)
+    curve = _Curve.of(scores, timestamps, duration_seconds, shots=shots, rule=RULE)
     return curve.moment(curve.window(frame))
 
 

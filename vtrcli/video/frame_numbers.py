@@ -81,9 +81,7 @@ class _Pictures:
         return max(0, int(np.searchsorted(self.starts, math.floor(seconds / self.base), side="right")) - 1)
 
 
-def count_frames_of(
-    info: VideoInfo, spans: Sequence[tuple[float, float]], *, timeout_seconds: float | None = None
-) -> FrameCount:
+def count_frames_of(info: VideoInfo, spans: Sequence[tuple[float, float]]) -> FrameCount:
     """The frames of spans of time (start and end in seconds from the start of the video).
 
     The first is the frame on display at the start, the one after the last that on display at the end: spans that touch
@@ -93,12 +91,12 @@ def count_frames_of(
     an editor shows at frame n what is on display n / rate seconds after the first picture.
 
     Raises:
-        VideoError: its packets cannot be read or it takes longer than `timeout_seconds` (None: 60 s and a second per
-            20 MB); its pictures are encrypted.
+        VideoError: its packets cannot be read or it takes longer than 60 s and a second per 20 MB; its
+            pictures are encrypted.
     """
     refuse_encrypted(info)
     times = [seconds for span in spans for seconds in span]
-    pictures = None if info.is_counted else _pictures(info, times, timeout_seconds)
+    pictures = None if info.is_counted else _pictures(info, times)
     if pictures is None:
         return _counted(info, spans)
     rate, is_variable = _rate(info, pictures)
@@ -157,10 +155,9 @@ def _counted(info: VideoInfo, spans: Sequence[tuple[float, float]]) -> FrameCoun
     )
 
 
-def _pictures(info: VideoInfo, times: Sequence[float], timeout_seconds: float | None) -> _Pictures | None:
+def _pictures(info: VideoInfo, times: Sequence[float]) -> _Pictures | None:
     """The first pictures and those around each time; None where no packet tells when it is shown."""
-    limit_seconds = patience_for(info.num_bytes) if timeout_seconds is None else timeout_seconds
-    session = Session(info.path, Patience(limit_seconds))
+    session = Session(info.path, Patience(patience_for(info.num_bytes)))
     found: list[_Pictures] = []
     for first, last in _windows(times, info):
         window = _listed(session, info, first, last)
