@@ -437,7 +437,7 @@ def _rounded(scores: Scores, name: str) -> float:
 
 
 def compare_scores(a: Scores, b: Scores) -> dict[str, PairedTest]:
-    """The paired test of B against A in percent by the name of each value that both have, swapping videos with all their
+    """name of a value that both have -> the paired test of B against A in percent, swapping videos with all their
     queries.
 
     Raises:
