@@ -23,6 +23,7 @@ from vtrcli.text_files import decode_text
 # The largest real file (MSR-VTT's captions) has 23 MB; a zip member that claims more than this is no annotation.
 MAX_FILE_BYTES = 256 * 2**20
 GET_AGAIN = "mend the file or get it again; `vtr datasets list` says where from"
+MAX_DIGITS = 300  # of a whole number: floats end at 1.8e308
 DELIMITERS = (",", ";", "\t")
 
 
@@ -211,7 +212,7 @@ class Json:
     def parse(cls, text: str, path: Path, name: str = "the file") -> Json:
         """The value that a text holds. Also raises InputError when an object names a key twice: one would be lost."""
         try:
-            return cls(json.loads(text, object_pairs_hook=_object), path, name)
+            return cls(json.loads(text, object_pairs_hook=_object, parse_int=_whole_number), path, name)
         except _RepeatedKey as cause:
             twice = f"{name} has the key {cause.key!r} twice in one object"
             raise wrong(path, twice, allowed="each key once; one of the two would be lost") from cause
@@ -288,6 +289,12 @@ class Json:
             json.dumps(self.value) if is_word else names.get(type(self.value), type(self.value).__name__)
         )
         return wrong(self.path, f"{self.what} is {is_what}", allowed=f"it must be {kind}")
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits):,} digits")
+    return int(digits)
 
 
 def json_lines(text: str, path: Path) -> Iterator[Json]:
