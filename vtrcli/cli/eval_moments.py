@@ -149,9 +149,8 @@ def print_moments(result: MomentEvaluation, *, quiet: bool) -> None:
     rows = {row["part"]: row for row in result.table()}
     windows = {part: rows[part] for part in PARTS if part in rows and rows[part]["num_queries"]}
     if windows:
-        _print_windows(
-            windows if len(windows) > 2 else {"full": windows["full"]}
-        )  # one length is all of them
+        # One length is all of them.
+        _print_windows(windows if len(windows) > 2 else {"full": windows["full"]})
     if "highlights" in rows:
         stdout().print()
         _print_highlights(rows["highlights"])

@@ -48,9 +48,7 @@ class Speed:
     num_batches: int  # timed, after one that does not count
     frames_per_second: float  # from uint8 pixels to float32 features, both in the computer's memory
     slowest_batch: float  # frames per second of it
-    alone_frames_per_second: (
-        float | None
-    )  # by processor time, as on a machine without other work; None on a GPU
+    alone_frames_per_second: float | None  # by processor time, as without other work; None on a GPU
     extract_mib: float | None
     gpu_mib: float | None  # torch's own peak, None without a GPU
     query_precision: str

@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from vtrcli.store.reader import FeatureStore
 
 DEFAULT_BACKBONE = "ViT-B/32"
-MIN_ROUNDED_COSINE = (
-    0.999  # of a feature in half precision to the one in float32, where nobody chose the precision
-)
+# Of a feature in half precision to the one in float32, where nobody chose the precision.
+MIN_ROUNDED_COSINE = 0.999
 _LOG = logging.getLogger(__name__)
 _PROBED_TEXTS = ("a man is cooking in a kitchen", "two dogs run along the beach", "a paper plane")
 

@@ -325,10 +325,8 @@ def scores_and_shots(
     slots = np.rint(timestamps.astype(np.float64) / STEP_SECONDS)
     compared = np.flatnonzero(np.diff(slots, prepend=np.nan))
     scores, steps = [], []
-    last = (
-        features[:1].astype(np.float32),
-        np.ones(1, np.float32),
-    )  # the row compared last, and 1 / its length
+    # The row compared last, and 1 / its length.
+    last = features[:1].astype(np.float32), np.ones(1, np.float32)
     for start in range(0, len(features), _CHUNK_ROWS):
         rows = features[start : start + _CHUNK_ROWS].astype(np.float32)
         factors = 1 / np.maximum(np.sqrt(_products(rows, rows)), np.finfo(np.float32).tiny)
