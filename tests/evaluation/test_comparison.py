@@ -165,6 +165,7 @@ def test_the_same_name_in_several_folders_is_told_apart(tmp_path: Path) -> None:
             "--method-b with more than two files; it chooses the row",
         ),
         (("a.json", "no.json"), 3, "no.json cannot be compared: it is not there; "),
+        (("a.json", "matrix.npy"), 3, "matrix.npy cannot be compared: it is no JSON; a file of ranks; "),
         (
             ("a.json", "b.json", "a.json", "--method", "dsl"),
             3,
@@ -178,6 +179,7 @@ def test_wrong_usage_is_one_clear_line(
     monkeypatch.chdir(tmp_path)
     for name in "ab":
         save(Path(f"{name}.json"), noise=0.5)
+    np.save("matrix.npy", np.eye(2))
     result = run("compare", *arguments)
     assert (result.exit_code, result.stdout) == (exit_code, ""), result.output
     assert result.stderr.splitlines()[-1].startswith(f"vtr: {message}")

@@ -129,6 +129,8 @@ def read_ranks(path: Path) -> RanksFile:
         )
     except FileNotFoundError:
         raise _unreadable(path, "it is not there") from None
+    except (InputError, json.JSONDecodeError) as cause:
+        raise _unreadable(path, "it is no JSON") from cause
     except MALFORMED as cause:
         raise _unreadable(path, str(cause)) from cause
 

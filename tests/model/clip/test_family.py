@@ -69,12 +69,16 @@ def test_weights_whose_file_has_gone_are_found_by_their_identity(tmp_path):
 
 
 @pytest.mark.usefixtures("cache")
-def test_an_unknown_name_lists_the_known_ones():
+@pytest.mark.parametrize(
+    ("name", "to_do"),
+    [("ViT-B32", "did you mean ViT-B/32?"), ("mine", "check the spelling, or see the list")],
+)
+def test_an_unknown_name_lists_what_names_there_are(name, to_do):
     with pytest.raises(WeightsError) as error:
-        find_weights("ViT-B32")
+        find_weights(name)
     assert str(error.value) == (
-        "there are no weights 'ViT-B32'; a name (ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px, demo or an "
-        "imported one), a file or a folder of weights; check the spelling, or see `vtr models list`"
+        f"there are no weights '{name}'; a name of `vtr models list` (ViT-B/32, pe-core-b16, demo …), "
+        f"hf-hub:ORG/NAME, a file or a folder of weights; {to_do}"
     )
 
 

@@ -164,7 +164,8 @@ def _message(folder):
     with pytest.raises(WeightsError) as error:
         read_state_dict(folder)
     end = (
-        "; a Hugging Face CLIP folder holds config.json (model_type clip) and model.safetensors; "
+        "; a Hugging Face CLIP folder holds config.json (model_type clip) and model.safetensors, one of open_clip's "
+        "an open_clip_config.json; "
         "download the whole folder again, or pass another model"
     )
     assert str(error.value).endswith(end)

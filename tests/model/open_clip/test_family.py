@@ -150,7 +150,10 @@ def test_a_folder_of_another_library_is_refused(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "siglip"}))
     save_file({"logit_scale": torch.ones(1)}, folder / "model.safetensors")
     assert isinstance(family_of(str(folder)), ClipFamily)
-    layouts = "a Hugging Face CLIP folder holds config.json (model_type clip) and model.safetensors; "
+    layouts = (
+        "a Hugging Face CLIP folder holds config.json (model_type clip) and model.safetensors, one of open_clip's "
+        "an open_clip_config.json; "
+    )
     elsewhere = "take the model in open_clip's layout: `vtr models list` names some, SigLIP's among them"
     with pytest.raises(WeightsError) as caught:
         load_backbone(str(folder), device="cpu")

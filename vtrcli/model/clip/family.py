@@ -10,6 +10,7 @@ OpenAI's addresses and checksums are those of clip-anytorch's `clip/clip.py`, an
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 from collections.abc import Iterator
@@ -279,11 +280,12 @@ def find_weights(name: str, *, sha256: str | None = None, progress: Progress | N
     for candidate in cache_folder().rglob(f"*{CONVERTED_SUFFIX}") if sha256 else ():
         if is_converted(candidate) and read_header(candidate).sha256 == sha256:
             return candidate
+    similar = difflib.get_close_matches(name, [model.name for model in KNOWN_MODELS], n=1)
     raise WeightsError(
         f"there are no weights {name!r}",
-        allowed=f"a name ({', '.join(model.name for model in KNOWN_MODELS)}, {DEMO_NAME} or an imported one),"
-        " a file or a folder of weights",
-        to_do="check the spelling, or see `vtr models list`",
+        allowed=f"a name of `vtr models list` ({KNOWN_MODELS[0].name}, pe-core-b16, {DEMO_NAME} …), hf-hub:ORG/NAME, "
+        "a file or a folder of weights",
+        to_do=f"did you mean {similar[0]}?" if similar else "check the spelling, or see the list",
     )
 
 

@@ -198,7 +198,8 @@ _ELSEWHERE = "take the model in open_clip's layout: `vtr models list` names some
 def _unusable(folder: Path, why: str, *, to_do: str = "") -> WeightsError:
     return WeightsError(
         f"{folder} cannot be used as weights: {why}",
-        allowed=f"a Hugging Face CLIP folder holds {_CONFIG} (model_type clip) and {_WEIGHTS}",
+        allowed=f"a Hugging Face CLIP folder holds {_CONFIG} (model_type clip) and {_WEIGHTS}, one of open_clip's "
+        "an open_clip_config.json",
         to_do=to_do or "download the whole folder again, or pass another model",
     )
 
