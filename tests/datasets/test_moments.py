@@ -97,6 +97,10 @@ def test_a_missing_duration_is_not_known(tmp_path: Path) -> None:
             "'saliency_scores' of line 2 are not 3 finite numbers per clip; every clip is scored by the same number",
         ),
         (
+            {"relevant_clip_ids": [1], "saliency_scores": [[1] * 11]},
+            "'saliency_scores' of line 2 have 11 scores per clip; one per annotator",
+        ),
+        (
             {"relevant_clip_ids": [-1], "saliency_scores": [[1, 2, 3]]},
             "a clip of line 2 has the number -1; clips of 2 s are numbered from 0; ",
         ),
@@ -154,6 +158,20 @@ def test_rows_per_query_as_a_rectangle() -> None:
         [[True, True], [False, False], [True, False]],
     )
     assert rows.chosen([2, 0]).values.tolist() == [4, 1, 2, 3]
+
+
+def test_rows_are_filtered_and_numbered_query_by_query() -> None:
+    rows = Ragged.of([np.array([[1.0], [2.0]]), np.zeros((0, 1)), np.array([[3.0]])], width=1)
+    kept = rows.where(rows.values[:, 0] > 1)
+    assert (kept.values[:, 0].tolist(), kept.counts.tolist()) == ([2, 3], [1, 0, 1])
+    assert rows.numbered([7, 8, 9]).values.tolist() == [[7, 1], [7, 2], [9, 3]]
+
+
+def test_one_long_query_among_many_asks_for_no_more_memory_than_there_is() -> None:
+    rows = Ragged.of([np.zeros(1)] * 1000 + [np.zeros(1_000_000)])
+    with pytest.raises(InputError, match="1,001 queries, one of them with 1,000,000 windows or clips; "):
+        rows.padded()
+    assert rows.padded(2)[0].shape == (1001, 2)
 
 
 @pytest.mark.parametrize(

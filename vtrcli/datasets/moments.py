@@ -7,6 +7,7 @@ around today, and TVR's (`desc_id`, `desc`, `vid_name`, `duration`, `ts`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ CLIP_SECONDS = 2.0  # of what one saliency score stands for, in QVHighlights
 DURATION_TOLERANCE_SECONDS = 1.0
 MAX_DURATION_SECONDS = 1e6  # eleven days
 MAX_CLIPS = 20_000_000  # over all queries; QVHighlights' val split has 0.1 million
+MAX_PADDED = 200_000_000  # 1.6 GB
+MAX_ANNOTATORS = 10  # QVHighlights has three
 WINDOW_FORM = "a window is [start, end] in seconds, the start first"
 QueryId = int | str
 
@@ -65,10 +68,20 @@ class Ragged:
 
     def padded(self, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The first `most` rows of each query, zeros behind them: [num_queries, longest, ...]; and bool [num_queries,
-        longest], what is a row."""
+        longest], what is a row.
+
+        Raises:
+            InputError: more numbers than MAX_PADDED, by one query with very many rows.
+        """
         counts = self.counts
         longest = int(counts.max(initial=0))
         longest = longest if most is None else min(longest, most)
+        if len(self) * longest * math.prod(self.values.shape[1:]) > MAX_PADDED:
+            raise InputError(
+                f"{len(self):,} queries, one of them with {longest:,} windows or clips",
+                allowed=f"at most {MAX_PADDED:,} numbers, counted as if each query had as many as that one",
+                to_do="check that query's duration and scores",
+            )
         mask = np.arange(longest) < counts[:, None]
         filled = np.zeros((len(self), longest, *self.values.shape[1:]), self.values.dtype)
         filled[mask] = self.values[(self.offsets[:-1, None] + np.arange(longest))[mask]]
@@ -333,6 +346,12 @@ def _saliency(rows: Sequence[MomentRow], path: Path) -> Ragged | None:
                 allowed="one list of the annotators' scores per clip of 'relevant_clip_ids'",
             )
         width = width or given.shape[1]
+        if given.shape[1] > MAX_ANNOTATORS:
+            raise wrong(
+                path,
+                f"'saliency_scores' of {row.what} have {given.shape[1]:,} scores per clip",
+                allowed=f"one per annotator, of whom there are at most {MAX_ANNOTATORS}",
+            )
         if given.shape[1] != width or not np.isfinite(given).all():
             raise wrong(
                 path,
