@@ -97,6 +97,10 @@ def test_a_missing_duration_is_not_known(tmp_path: Path) -> None:
             "'saliency_scores' of line 2 are not 3 finite numbers per clip; every clip is scored by the same number",
         ),
         (
+            {"relevant_clip_ids": [1], "saliency_scores": [[1, 2, [3]]]},
+            "'saliency_scores' of line 2 do not fit its 1 clips; one list of the annotators' scores",
+        ),
+        (
             {"relevant_clip_ids": [1], "saliency_scores": [[1] * 11]},
             "'saliency_scores' of line 2 have 11 scores per clip; one per annotator",
         ),

@@ -290,16 +290,21 @@ def require_once(query_ids: Iterable[QueryId], path: Path, *, what: str = "query
         )
 
 
+def as_array(given: object) -> np.ndarray:
+    """Of the lists in a file; without numbers in it where they are of several lengths."""
+    try:
+        return np.array(given)
+    except ValueError:
+        return np.array(None)
+
+
 def window_array(given: object, path: Path, what: str, *, width: tuple[int, ...]) -> np.ndarray:
     """Windows as float64 [n, one of `width`].
 
     Raises:
         InputError: not a list of lists of so many finite numbers; texts are not taken for numbers.
     """
-    try:
-        array = np.array(given)
-    except ValueError:  # rows of several lengths
-        array = np.array(None)
+    array = as_array(given)
     if isinstance(given, list) and not given:
         return np.zeros((0, width[0]))
     form = " or ".join(
@@ -338,7 +343,7 @@ def _saliency(rows: Sequence[MomentRow], path: Path) -> Ragged | None:
         return None
     scores, width, room = [], 0, MAX_CLIPS
     for row in rows:
-        given = np.array(row.saliency) if _is_even(row.saliency) else np.array("")
+        given = as_array(row.saliency)
         if given.dtype.kind not in "if" or given.ndim != 2 or len(given) != len(row.clip_ids):
             raise wrong(
                 path,
@@ -366,10 +371,6 @@ def _saliency(rows: Sequence[MomentRow], path: Path) -> Ragged | None:
         full[list(row.clip_ids)] = given
         scores.append(full)
     return Ragged.of(scores, width=width)
-
-
-def _is_even(value: object) -> bool:
-    return isinstance(value, list) and len({len(row) if isinstance(row, list) else -1 for row in value}) == 1
 
 
 def _without_windows(rows: Sequence[MomentRow]) -> list[str]:

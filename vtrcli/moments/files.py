@@ -23,6 +23,7 @@ from vtrcli.datasets.moments import (
     MomentTruth,
     Ragged,
     amount,
+    as_array,
     differing_durations_note,
     num_outside,
     query_id_of,
@@ -215,10 +216,7 @@ def _saliency(rows: Sequence[Json]) -> Ragged | None:
     found = []
     for row in rows:
         given = row["pred_saliency_scores"].items()
-        try:
-            scores = np.array(given) if given else np.zeros(0)
-        except ValueError:
-            scores = np.array("")
+        scores = as_array(given) if given else np.zeros(0)
         if scores.dtype.kind not in "if" or scores.ndim != 1 or not np.isfinite(scores).all():
             raise wrong(
                 row.path, f"'pred_saliency_scores' of {row.what} are not finite numbers", allowed=allowed
