@@ -121,6 +121,26 @@ def test_vectors_and_a_mapping_equal_their_matrix(tmp_path: Path) -> None:
         (("--seed", "-1"), 2, "--seed"),
         (("--bank", "train"), 2, "--bank train with scores from files; "),
         (("--report", "no/such/page.html"), 2, "no/such/page.html cannot be written; "),
+        (
+            ("--report", "q.trec"),
+            2,
+            "--report q.trec; a file that ends in .html or .htm; write --report q.html\n",
+        ),
+        (
+            ("--save-ranks", "m.npy"),
+            2,
+            "--save-ranks m.npy; a file that ends in .json; write --save-ranks m.json\n",
+        ),
+        (
+            ("--text-to-video", "map.json", "--save-ranks", "map.json"),
+            2,
+            "map.json is named twice, and would be written over; a result has a file of its own; ",
+        ),
+        (
+            ("--save-ranks", "a.json", "--save-run", "./a.json"),
+            2,
+            "a.json is named twice, and would be written over; ",
+        ),
         (("--text-vectors", "x.npy"), 2, "--similarities and vectors together, or only one side's vectors; "),
     ],
 )

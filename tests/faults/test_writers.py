@@ -192,11 +192,11 @@ WRITERS: dict[str, Writer] = {
             "--report",
             "report.html",
             "--save-ranks",
-            "ranks.jsonl",
+            "ranks.json",
             "--save-similarities",
             "matrix.npy",
         ],
-        lambda folder: files_in("ranks.jsonl")(folder) | files_in("matrix.npy")(folder),
+        lambda folder: files_in("ranks.json")(folder) | files_in("matrix.npy")(folder),
     ),
     "models-import": Writer(
         ["models", "import", "other.safetensors", "--name", "mine"], files_in("home/.cache/clip"), root="home"

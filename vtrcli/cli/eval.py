@@ -112,7 +112,7 @@ def command(
     ),
     arrivals: str | None = opt("--arrivals", "Queries in batches of these sizes: 1,16,256,1000"),
     sweep: str | None = opt("--sweep", f"Temperatures to try; all for {DEFAULT_SWEEP}"),
-    report: Path | None = opt("--report", "Write a self-contained page."),
+    report: Path | None = opt("--report", "Write a self-contained page, .html."),
     save_similarities: Path | None = opt(
         "--save-similarities", "Write the matrix as .npy; --similarities reads it with its truth."
     ),
@@ -144,8 +144,14 @@ def command(
 
     With --moments the windows inside the videos: anybody's predictions against a truth, or what the store answers.
     """
-    for path in (report, save_ranks, save_similarities, save_moments, save_run, save_qrels, save_mteb, table):
+    written = (report, save_ranks, save_similarities, save_moments, save_run, save_qrels, save_mteb, table)
+    for path in written:
         options.require_folder_of(path)
+    options.require_ending(report, option="--report", endings=(".html", ".htm"))
+    options.require_ending(save_ranks, option="--save-ranks", endings=(".json",))
+    moments_file = None if predictions is None else Path(predictions)
+    read = (similarities, text_vectors, video_vectors, text_to_video, trec, qrels, truth, moments_file)
+    options.require_apart(written, read)
     about: dict[str, Any]
     if predictions is not None:
         require_layout(save_moments)

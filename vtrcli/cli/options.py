@@ -227,6 +227,30 @@ def require_folder_of(path: Path | None) -> None:
         )
 
 
+def require_ending(path: Path | None, *, option: str, endings: tuple[str, ...]) -> None:
+    """Raise UsageError for a file that is written and is not called what it is: often one that was to be read."""
+    if path is not None and path.suffix.lower() not in endings:
+        raise UsageError(
+            f"{option} {path}",
+            allowed=f"a file that ends in {' or '.join(endings)}",
+            to_do=f"write {option} {path.with_suffix(endings[0])}",
+        )
+
+
+def require_apart(written: Iterable[Path | None], read: Iterable[Path | None]) -> None:
+    """Raise UsageError where a result would be written over a file that is read for it, or over another result."""
+    taken = {path.absolute() for path in read if path is not None}
+    for path in written:
+        if path is not None and path.absolute() in taken:
+            raise UsageError(
+                f"{path} is named twice, and would be written over",
+                allowed="a result has a file of its own",
+                to_do="choose another name",
+            )
+        if path is not None:
+            taken.add(path.absolute())
+
+
 def require_dataset(
     dataset: str | None, annotations: Path | None, *, is_typed: bool = False
 ) -> tuple[str, Path]:
