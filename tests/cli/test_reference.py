@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.markup import render
 from typer.main import get_command
+from typer.testing import CliRunner
 
-from tests.cli.runner import run
 from vtrcli.cli.app import app
+from vtrcli.cli.options import opt
 from vtrcli.cli.reference import reference
 
 
@@ -20,8 +22,12 @@ def test_the_command_reference_is_up_to_date() -> None:
 
 
 def test_brackets_in_a_help_text_are_no_markup() -> None:
-    shown = "".join(run("eval", "--help").stdout.replace("│", "").split())  # however narrow
-    assert "[texts,dim],with" in shown and "[videos,dim]" in shown
+    def command(x: str = opt("--x", "Vectors [texts, dim].")) -> None:
+        """A command."""
+
+    one = typer.Typer(rich_markup_mode="rich")
+    one.command()(command)
+    assert "Vectors [texts, dim]." in CliRunner().invoke(one, ["--help"]).stdout
 
 
 def test_the_lines_of_a_docstring_are_no_lines_of_the_help() -> None:

@@ -140,7 +140,7 @@ def make_timeline(results: Sequence[SearchResult], files: Mapping[Kind, Path], *
     with ProgressBar(unit="videos", quiet=quiet, transient=True) as bar:
         timeline = write_timeline(results, files, on_progress=bar.update)
     for hit, error in timeline.failures:
-        say(f"failed: {hit.path}: {error.reason}: {error.detail}", quiet=quiet)
+        say(f"failed: {hit.place}: {error.reason}: {error.detail}", quiet=quiet)
     for note in timeline.notes:
         say(f"note: {note}", quiet=quiet)
     if not timeline.cuts:
