@@ -105,6 +105,7 @@ def test_the_command_shows_ids_and_cuts_draws_and_opens_nothing(imported: Path, 
     assert "note: there is nothing to open" in run("search", QUERY, *at, "--open").stderr
     result = run("search", QUERY, *at, "--csv", str(tmp_path / "markers.csv"))
     assert result.exit_code == 5 and result.stderr.count("no file is known") == 3, result.stderr
+    assert "failed: : " not in result.stderr
     page = tmp_path / "found.html"
     assert run("search", QUERY, *at, "--gallery", str(page)).exit_code == 0
     text = page.read_text()

@@ -98,12 +98,12 @@ def test_grades_are_cut_and_said(tmp_path: Path) -> None:
         (
             ("--similarities", "m.npy"),
             2,
-            "--trec or --qrels without the other, or with scores or a bank from other files",
+            "a run with scores, a mapping or a bank from other files; ",
         ),
         (
             ("--bank", "train"),
             2,
-            "--trec or --qrels without the other, or with scores or a bank from other files; ",
+            "a run with scores, a mapping or a bank from other files; ",
         ),
         (("--dataset", "csv"), 2, "--dataset with scores from files; "),
         (("--split", "val"), 2, "--split with scores from files; "),
@@ -120,6 +120,8 @@ def test_wrong_usage_is_one_clear_line(
 
 def test_what_is_confused_is_said(files: tuple[str, ...], tmp_path: Path) -> None:
     (_, run_file, _, qrels) = files
+    assert run("eval", "--trec", run_file).stderr.endswith("; add --qrels QRELS\n")
+    assert run("eval", "--qrels", qrels).stderr.endswith("; add --trec RUN\n")
     swapped = run("eval", "--trec", qrels, "--qrels", run_file)
     assert swapped.exit_code == 3
     assert swapped.stderr.rstrip().endswith("that is a run: it goes with --trec")
