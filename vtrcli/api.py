@@ -227,17 +227,12 @@ def evaluate(
     if trec is not None or qrels is not None or relevant_from is not None or num_videos is not None:
         from vtrcli.evaluation.inputs import from_run
 
-        allowed = "--trec RUN with --qrels QRELS, and with them --relevant-from and --num-videos"
-        if trec is None or qrels is None:
-            missing = "--trec RUN" if trec is None else "--qrels QRELS"
+        lacks = "--trec RUN" if trec is None else "--qrels QRELS" if qrels is None else ""
+        if trec is None or qrels is None or any(one is not None for one in given) or bank != "test":
             raise UsageError(
-                f"a run and its qrels without {missing}", allowed=allowed, to_do=f"add {missing}"
-            )
-        if any(one is not None for one in given) or bank != "test":
-            raise UsageError(
-                "a run with scores, a mapping or a bank from other files",
-                allowed=allowed,
-                to_do="keep one of the two",
+                f"a run with {f'no {lacks}' if lacks else 'scores, a mapping or a bank from other files'}",
+                allowed="--trec RUN with --qrels QRELS, and with them --relevant-from and --num-videos",
+                to_do=f"add {lacks}" if lacks else "keep one of the two",
             )
         run_inputs = from_run(trec, qrels, split=split, relevant_from=relevant_from, num_videos=num_videos)
         return evaluate_inputs(run_inputs, options)
