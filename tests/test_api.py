@@ -21,6 +21,7 @@ from vtrcli.cli import train as train_command
 from vtrcli.errors import UsageError
 from vtrcli.evaluation.evaluate import EvaluationSettings
 from vtrcli.model.train_settings import TrainSettings
+from vtrcli.moments.metrics import REFERENCE
 from vtrcli.searching.query import POOLING, SearchSettings
 
 PROJECT = Path(__file__).parents[1]
@@ -136,7 +137,6 @@ def test_the_commands_have_the_defaults_of_the_settings() -> None:
         "logit_scale": "logit_scale",
         "k": "k",
         "alpha": "alpha",
-        "ties": "ties",
         "v2t_over": "v2t_over",
         "bootstrap": "num_bootstrap",
         "seed": "seed",
@@ -145,6 +145,7 @@ def test_the_commands_have_the_defaults_of_the_settings() -> None:
     assert {option: command[option].default.default for option in names} == {
         option: known[field] for option, field in names.items()
     }
+    assert shown_default(command["ties"]) == f"{known['ties']}; of moments: {REFERENCE.ties}"
     command = inspect.signature(search_command.command).parameters
     known = defaults_of(SearchSettings)
     for name in ("top_k", "moments", "per_video", "method", "min_relevance", "missing"):
