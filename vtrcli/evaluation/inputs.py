@@ -182,8 +182,8 @@ def from_run(
 
 def _listed_note(scores: ListedScores) -> str:
     return (
-        f"the run lists {scores.num_listed} of {scores.shape[1]:,} videos for a text: what is not listed ranks last, "
-        "in no order; video to text needs all pairs and is left out"
+        f"the run lists {scores.listed_in_words} of {scores.shape[1]:,} videos for a text: "
+        "what is not listed ranks last, in no order; video to text needs all pairs and is left out"
     )
 
 

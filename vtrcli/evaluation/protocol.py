@@ -112,7 +112,7 @@ def is_by_ids(truth: str) -> bool:
 
 def truncation(source: ScoreSource) -> str:
     """`all pairs`, or how many videos a text lists."""
-    return f"the best {source.num_listed}" if isinstance(source, ListedScores) else "all pairs"
+    return f"the best {source.listed_in_words}" if isinstance(source, ListedScores) else "all pairs"
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:

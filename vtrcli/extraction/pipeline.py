@@ -221,11 +221,11 @@ class _Workers:
                 end = FailedVideo(job, VideoError("memory", "no memory is left", path=str(job.path)))
             except VtrError as error:  # no ffmpeg, say: no other video would fare better
                 end = error
-            except Exception as error:
+            except Exception as error:  # a fault of ours, which costs this video alone
                 if self._stopping.is_set():
                     break  # its session was closed
                 end = FailedVideo(job, bug_in_decoding(job.path, error))
-            except BaseException as error:
+            except BaseException as error:  # for the thread that waits, which raises it
                 end = error
             self._put((number, end))
         self._put(None)

@@ -109,7 +109,7 @@ class ListedScores:
         return matrix
 
     @property
-    def num_listed(self) -> str:
+    def listed_in_words(self) -> str:
         """How many videos a text lists, in words: `100`, or `1 to 100`."""
         low, high = int(self.lengths.min()), int(self.lengths.max())
         return f"{high:,}" if low == high else f"{low:,} to {high:,}"
