@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,23 +11,15 @@ import typer
 
 from vtrcli.api import evaluate, evaluate_moments
 from vtrcli.cli import options
-from vtrcli.cli.eval_moments import (
-    MOMENTS,
-    chosen_ties,
-    moment_arguments,
-    print_moments,
-    require_layout,
-    write_files,
-)
+from vtrcli.cli.eval_moments import MOMENTS, answer_moments, chosen_ties, moment_arguments
 from vtrcli.cli.options import flag, opt, to_numbers
-from vtrcli.cli.output import Column, ProgressBar, count, print_columns, print_json, say, stdout
+from vtrcli.cli.output import Column, count, print_columns, print_json, say, stdout
 from vtrcli.cli.settings import chosen_run
 from vtrcli.errors import UsageError
 from vtrcli.text.streams import TaggerName
 
 if TYPE_CHECKING:
     from vtrcli.evaluation.evaluate import EvaluationResult
-    from vtrcli.ranking.evaluate import Evaluation
 
 NAME = "eval"
 EPILOG = "Example: [bold]vtr eval --similarities matrix.npy --dsl --arrivals 1,16,256,1000[/bold]"
@@ -152,10 +145,8 @@ def command(
     moments_file = None if predictions is None else Path(predictions)
     read = (similarities, text_vectors, video_vectors, text_to_video, trec, qrels, truth, moments_file)
     options.require_apart(written, read)
-    about: dict[str, Any]
     if predictions is not None:
-        require_layout(save_moments)
-        about = moment_arguments(
+        asked = moment_arguments(
             context,
             predictions=predictions,
             truth=truth,
@@ -169,23 +160,14 @@ def command(
             max_tokens=max_tokens,
             device=device,
         )
-        with ProgressBar(unit="videos", quiet=quiet, transient=True) as bar:
-            moments = evaluate_moments(
-                first=first,
-                max_windows=max_windows or None,
-                ties=chosen_ties(ties, of_moments=True),
-                ap=ap,
-                num_bootstrap=bootstrap,
-                seed=seed,
-                allow_missing=allow_missing,
-                on_progress=bar.update,
-                **about,
-            )
-        write_files(moments, save_moments=save_moments, save_ranks=save_ranks, report=report)
-        if json_output:
-            print_json(NAME, moments.to_json())
-        else:
-            print_moments(moments, quiet=quiet)
+        asked |= {
+            "first": first,
+            "max_windows": max_windows or None,
+            "ties": chosen_ties(ties, of_moments=True),
+        }
+        asked |= {"ap": ap, "num_bootstrap": bootstrap, "seed": seed, "allow_missing": allow_missing}
+        files = {"save_moments": save_moments, "save_ranks": save_ranks, "report": report}
+        answer_moments(partial(evaluate_moments, **asked), files, json_output=json_output, quiet=quiet)
         return
     options.refuse_typed(
         context,
@@ -210,7 +192,7 @@ def command(
             allowed="a file that ends in .npy",
             to_do=f"write --save-similarities {save_similarities.with_suffix('.npy')}",
         )
-    about = {"text_to_video": text_to_video}
+    about: dict[str, Any] = {"text_to_video": text_to_video}
     if of_run:
         about |= {"trec": trec, "qrels": qrels, "relevant_from": relevant_from, "num_videos": num_videos}
     if not from_files:
@@ -369,9 +351,9 @@ def print_result(result: EvaluationResult, *, metrics: list[str], quiet: bool) -
         f"ties {first.ties} ({ties:,}){scale}",
         quiet=quiet,
     )
-    _print_table(result.evaluations, has_several=inputs.truth.has_several_texts)
+    _print_table(result)
     if metrics:
-        _print_metrics(result.evaluations, metrics)
+        _print_metrics(result, metrics)
     for line in _meanings(result):
         say(line, quiet=quiet)
     for (method, direction), rows in result.arrivals.items():
@@ -416,23 +398,21 @@ def _meanings(result: EvaluationResult) -> list[str]:
     return lines
 
 
-def _print_metrics(evaluations: tuple[Evaluation, ...], metrics: list[str]) -> None:
+def _print_metrics(result: EvaluationResult, metrics: list[str]) -> None:
     """A table of their own: numbers from 0 to 1 beside per cents would be misread."""
     from vtrcli.ranking.gains import Metric
 
     names = [str(Metric.parse(name)) for name in metrics]
     rows = [
-        (direction, evaluation.method, *(f"{found.more[name]:.4f}" for name in names))
-        for direction in ("t2v", "v2t")
-        for evaluation in evaluations
-        if (found := evaluation.t2v if direction == "t2v" else evaluation.v2t) is not None
+        (found.direction, evaluation.method, *(f"{found.more[name]:.4f}" for name in names))
+        for evaluation, found in result.rows()
     ]
     stdout().print()
     print_columns([Column(""), Column("method"), *(Column(name, is_right=True) for name in names)], rows)
 
 
-def _print_table(evaluations: tuple[Evaluation, ...], *, has_several: bool) -> None:
-    is_listed = evaluations[0].t2v.num_unlisted is not None
+def _print_table(result: EvaluationResult) -> None:
+    is_listed = result.evaluations[0].t2v.num_unlisted is not None
     # On a narrow terminal the less usual metrics go first; --json has all.
     leaves = {"R@50": 1, "MRR": 2, "95 %": 3}
     headings = ("T", "R@1", "95 %", "R@5", "R@10", "R@50", "MdR", "MnR", "MRR")
@@ -444,20 +424,17 @@ def _print_table(evaluations: tuple[Evaluation, ...], *, has_several: bool) -> N
         Column("queries seen", short=lambda text: text.removesuffix(" (transductive)")),
     ]
     rows = []
-    for direction in ("t2v", "v2t"):
-        for evaluation in evaluations:
-            metrics = getattr(evaluation, direction)
-            if metrics is None:
-                continue
-            low, high = metrics.recall_ci95.get(1, (None, None))
-            interval = "" if low is None else f"{low:.1f}-{high:.1f}"
-            recalls = [f"{metrics.recall[k]:.1f}" for k in (5, 10, 50)]
-            seen = "one at a time" if not evaluation.transductive else "all at once (transductive)"
-            temperature = "" if evaluation.temperature is None else f"{evaluation.temperature:g}"
-            name = f"v2t {metrics.over}" if direction == "v2t" and has_several else direction
-            rows.append((
-                name, evaluation.method, temperature, f"{metrics.recall[1]:.1f}", interval, *recalls,
-                f"{metrics.median_rank:g}", f"{metrics.mean_rank:.3f}", f"{metrics.mrr:.3f}",
-                *([f"{100 * (metrics.num_unlisted or 0) / metrics.num_queries:.1f} %"] if is_listed else []), seen,
-            ))  # fmt: skip
+    for evaluation, metrics in result.rows():
+        low, high = metrics.recall_ci95.get(1, (None, None))
+        interval = "" if low is None else f"{low:.1f}-{high:.1f}"
+        recalls = [f"{metrics.recall[k]:.1f}" for k in (5, 10, 50)]
+        seen = "one at a time" if not evaluation.transductive else "all at once (transductive)"
+        temperature = "" if evaluation.temperature is None else f"{evaluation.temperature:g}"
+        is_of_many = metrics.direction == "v2t" and result.inputs.truth.has_several_texts
+        name = f"v2t {metrics.over}" if is_of_many else metrics.direction
+        rows.append((
+            name, evaluation.method, temperature, f"{metrics.recall[1]:.1f}", interval, *recalls,
+            f"{metrics.median_rank:g}", f"{metrics.mean_rank:.3f}", f"{metrics.mrr:.3f}",
+            *([f"{100 * (metrics.num_unlisted or 0) / metrics.num_queries:.1f} %"] if is_listed else []), seen,
+        ))  # fmt: skip
     print_columns(columns, rows)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from vtrcli.cli import options
-from vtrcli.cli.output import Column, count, print_columns, say, stdout
+from vtrcli.cli.output import Column, ProgressBar, count, print_columns, print_json, say, stdout
 from vtrcli.cli.settings import BARE_VALUE
 from vtrcli.errors import UsageError
 
@@ -114,6 +114,24 @@ def refuse_idle(context: typer.Context, *, file: Path | None, truth: Path | None
         idle.append((names, "with --truth", "the truth is a file, or that of a data set"))
     for names, beside, why in idle:
         options.refuse_typed(context, names, beside=beside, allowed=why, to_do="leave one of the two out")
+
+
+def answer_moments(
+    evaluate: Callable[..., MomentEvaluation],
+    files: dict[str, Path | None],
+    *,
+    json_output: bool,
+    quiet: bool,
+) -> None:
+    """Evaluate, write the files of `write_files`, print. Raises UsageError before the work for one of no layout."""
+    require_layout(files["save_moments"])
+    with ProgressBar(unit="videos", quiet=quiet, transient=True) as bar:
+        result = evaluate(on_progress=bar.update)
+    write_files(result, **files)
+    if json_output:
+        print_json("eval", result.to_json())
+    else:
+        print_moments(result, quiet=quiet)
 
 
 def write_files(

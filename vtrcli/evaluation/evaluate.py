@@ -23,6 +23,7 @@ from vtrcli.ranking.methods import (
 from vtrcli.ranking.metrics import (
     DEFAULT_NUM_BOOTSTRAP,
     Direction,
+    DirectionMetrics,
     Over,
     Ties,
 )
@@ -141,6 +142,16 @@ class EvaluationResult:
     def table(self) -> list[dict[str, Any]]:
         """One row per method and direction, the `results` of `vtr eval --json`; `pandas.DataFrame` takes it."""
         return [row for evaluation in self.evaluations for row in evaluation.to_json()]
+
+    def rows(self) -> list[tuple[Evaluation, DirectionMetrics]]:
+        """As people read them: text to video by every method, then video to text where it is defined."""
+        directions: tuple[Direction, ...] = ("t2v", "v2t")
+        return [
+            (evaluation, metrics)
+            for direction in directions
+            for evaluation in self.evaluations
+            if (metrics := evaluation.of(direction)) is not None
+        ]
 
     def protocol(self) -> dict[str, Any]:
         """What the numbers rest on (`vtrcli.evaluation.protocol`), with its `fingerprint`."""

@@ -36,15 +36,6 @@ def write_table(result: EvaluationResult, path: Path, *, metrics: Sequence[str] 
     write_whole(path, form(result, shown).encode())
 
 
-def _rows(result: EvaluationResult) -> list[tuple[Evaluation, DirectionMetrics]]:
-    return [
-        (evaluation, metrics)
-        for direction in _DIRECTIONS
-        for evaluation in result.evaluations
-        if (metrics := evaluation.of(direction)) is not None
-    ]
-
-
 def _cells(metrics: DirectionMetrics, shown: Sequence[str]) -> list[str]:
     """R@1 without its interval, R@5 ..., in per cent with one decimal; the others with as many as they need."""
     return [
@@ -96,7 +87,7 @@ def _latex(result: EvaluationResult, shown: Sequence[str]) -> str:
         f" & Method & {' & '.join(heads)} \\\\",
     ]
     before = None
-    for evaluation, metrics in _rows(result):
+    for evaluation, metrics in result.rows():
         if metrics.direction != before:
             lines.append("\\midrule")
         name = _DIRECTIONS[metrics.direction] if metrics.direction != before else ""
@@ -118,7 +109,7 @@ def _latex(result: EvaluationResult, shown: Sequence[str]) -> str:
 def _markdown(result: EvaluationResult, shown: Sequence[str]) -> str:
     heads = ["", "method", "R@1", "95 %", "R@5", "R@10", "MdR", "MnR", *shown]
     lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * (len(heads) - 2)]
-    for evaluation, metrics in _rows(result):
+    for evaluation, metrics in result.rows():
         first, *rest = _cells(metrics, shown)
         low, high = metrics.recall_ci95.get(1, (None, None))
         interval = "" if low is None else f"{low:.1f} to {high:.1f}"
