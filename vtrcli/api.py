@@ -62,7 +62,7 @@ def extract(
             `sampling`, one of these or of your own. None of them: the store's, else `Rate` with its defaults.
         prune: take videos whose files are gone from `videos` out of the store.
         **settings: device, precision, keep_frames, keep_size, renew_frames, num_workers, batch_size, timeout_seconds,
-            retry_failed, exclude, on_progress and the others of `vtrcli.extraction.extract.extract`, with its defaults.
+            retry_failed, exclude, part, on_progress and the others of `vtrcli.extraction.extract.extract`, as it says.
 
     Raises:
         UsageError: two ways of choosing frames.

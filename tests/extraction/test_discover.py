@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from vtrcli.errors import InputError
-from vtrcli.extraction.discover import discover
+from vtrcli.errors import InputError, UsageError
+from vtrcli.extraction.discover import Part, discover
 
 GIF = b"GIF89a" + bytes(20)
 
@@ -237,3 +239,48 @@ def test_a_download_waits_for_its_final_name(tmp_path: Path) -> None:
 def test_files_that_are_still_written_are_left_for_later(tmp_path: Path) -> None:
     paths = [touch(tmp_path / name) for name in ("a.mp4", "b.mp4")]
     assert [item.path for item in discover([tmp_path], not_yet={paths[0]}).candidates] == [paths[1]]
+
+
+@given(names=st.sets(st.text("abé/", min_size=1, max_size=8), max_size=30), of=st.integers(1, 7))
+def test_every_file_is_in_exactly_one_part_wherever_its_folder_is(names: set[str], of: int) -> None:
+    parts = [Part(number, of) for number in range(1, of + 1)]
+    for name in names:
+        owners = [
+            [part.has(root / f"v{name}.mp4", root) for part in parts] for root in (Path("/a"), Path("/mnt/b"))
+        ]
+        assert sum(owners[0]) == 1 and owners[0] == owners[1]
+
+
+def test_parts_are_of_about_one_size(tmp_path: Path) -> None:
+    sizes = [
+        sum(Part(number, 4).has(tmp_path / f"clip-{n:04d}.mp4", tmp_path) for n in range(1000))
+        for number in (1, 2, 3, 4)
+    ]
+    assert sum(sizes) == 1000
+    assert 200 < min(sizes) <= max(sizes) < 300
+
+
+def test_files_of_other_parts_are_counted_not_tried(tmp_path: Path) -> None:
+    for number in range(8):
+        touch(tmp_path / f"{number}.mp4")
+    found = [discover([tmp_path], part=Part(number, 3)) for number in (1, 2, 3)]
+    assert sorted(candidate.path.name for part in found for candidate in part.candidates) == [
+        f"{number}.mp4" for number in range(8)
+    ]
+    assert [part.num_others + len(part.candidates) for part in found] == [8, 8, 8]
+    assert [part.num_ignored for part in found] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("3", "--part 3; two whole numbers, such as 3/16; write `--part 3/16`"),
+        ("0/16", "--part 0/16; 1/N to N/N: the first of N parts to the last; write `--part 1/16`"),
+        ("17/16", "--part 17/16; 1/N to N/N: the first of N parts to the last; write `--part 16/16`"),
+        ("1/0", "--part 1/0; 1/N to N/N: the first of N parts to the last; write `--part 1/1`"),
+    ],
+)
+def test_what_is_no_part_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Part.parse(text)
+    assert str(caught.value) == message

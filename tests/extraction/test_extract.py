@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from tests.video.clips import numbered
 from tests.video_files import make_video
 from vtrcli.errors import InputError, NotFiniteError, StoreError, UsageError
 from vtrcli.extraction import pipeline
+from vtrcli.extraction.discover import Part
 from vtrcli.extraction.extract import ExtractResult, extract
 from vtrcli.store.config import BackboneInfo, create_config
 from vtrcli.store.failures import read_failures
@@ -238,6 +241,32 @@ def test_two_writers_that_choose_one_id_lose_neither_video(
     assert any("id 'clip0' belongs to" in note for note in result.warnings)
     again = run(videos, weights, tmp_path / "store")
     assert (again.num_skipped, again.num_extracted) == (4, 0)
+
+
+@pytest.mark.slow
+def test_parts_that_run_side_by_side_make_the_store_of_one_run(
+    videos: Path, weights: str, tmp_path: Path
+) -> None:
+    run(videos, weights, tmp_path / "one")
+    command = [sys.executable, "-m", "vtrcli", "extract", str(videos), "--store", str(tmp_path / "parts")]
+    command += ["--backbone", weights, "--device", "cpu", "--frames", "4", "--quiet"]
+    children = [subprocess.Popen([*command, "--part", f"{number}/3"]) for number in (1, 2, 3)]
+    assert sorted(child.wait(timeout=120) for child in children) == [0, 0, 5]  # broken.mp4 is of one part
+    assert features_of(tmp_path / "parts") == features_of(tmp_path / "one")
+    assert verify(tmp_path / "parts").problems == ()
+    again = run(videos, weights, tmp_path / "parts")
+    assert (again.num_extracted, again.num_skipped, len(again.known_failures)) == (0, 4, 1)
+
+
+def test_a_part_without_a_file_is_done_at_once(videos: Path, weights: str, tmp_path: Path) -> None:
+    names = sorted(path.name for path in videos.iterdir())
+    empty = next(
+        part
+        for part in (Part(number, 50) for number in range(1, 51))
+        if not any(part.has(videos / name, videos) for name in names)
+    )
+    result = run(videos, weights, tmp_path / "store", part=empty)
+    assert (result.num_found, result.num_extracted, result.failures) == (0, 0, [])
 
 
 def test_a_file_that_changes_after_planning_poisons_neither_itself_nor_its_twin(

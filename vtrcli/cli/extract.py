@@ -90,12 +90,18 @@ def command(
     exclude: list[str] | None = opt(
         "--exclude GLOB", "Pass over such files or folders: '*.gif', raw, 'raw/*.mov'; may be repeated."
     ),
+    part: str | None = opt(
+        "--part N/OF", "Only these of the files: run 1/16 to 16/16 on as many machines, into one store."
+    ),
     prune: bool = flag("--prune", "Take videos whose files are gone from PATH out of the store."),
     watch: bool = flag("--watch", "Go on: extract what is added or changed, until Ctrl-C."),
     json_output: bool = options.JSON,
     quiet: bool = options.QUIET,
 ) -> None:
     """Decode frames of videos and store their CLIP features. Run it again: only new or changed files are done."""
+    from vtrcli.extraction.discover import Part
+
+    own_part = None if part is None else Part.parse(part)
     paths, is_list = input_paths(videos)
     quiet_progress = quiet or (json_output and not sys.stderr.isatty())
 
@@ -127,6 +133,7 @@ def command(
                 may_be_empty=may_be_empty,
                 exclude=[anchored(pattern) for pattern in exclude or ()],
                 not_yet=not_yet,
+                part=own_part,
                 on_download=download_progress(quiet=quiet_progress),
                 on_plan=lambda plan: announce(plan, bar, quiet=quiet_progress),
                 on_progress=lambda progress: advance(progress, bar),

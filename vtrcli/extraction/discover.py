@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 import stat
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vtrcli.errors import InputError
+from vtrcli.errors import InputError, UsageError
 from vtrcli.files import as_on_disk, path_matcher
 from vtrcli.store.config import CONFIG_NAME, STORE_FOLDERS, is_store
+from vtrcli.store.roots import normal
 from vtrcli.video.files import (
     VIDEO_SUFFIXES,
     is_unfinished,
@@ -30,12 +32,53 @@ class Candidate:
     root: Path
 
 
+@dataclass(frozen=True)
+class Part:
+    """The files that are number `number`'s (1, 2, ...) where `of` runs share the work and never speak to each other.
+
+    A file's part is told by its path below the given folder alone (CRC-32, our choice): whatever else is there, and
+    wherever a machine mounts the folder. So a run that comes back later, or twice, has the same files.
+
+    Raises:
+        UsageError: numbers that are no part.
+    """
+
+    number: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of:
+            raise UsageError(
+                f"--part {self.number}/{self.of}",
+                allowed="1/N to N/N: the first of N parts to the last",
+                to_do=f"write `--part {min(max(self.number, 1), max(self.of, 1))}/{max(self.of, 1)}`",
+            )
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """`3/16`. Raises UsageError for anything else."""
+        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+        if match is None:
+            raise UsageError(
+                f"--part {text}", allowed="two whole numbers, such as 3/16", to_do="write `--part 3/16`"
+            )
+        return cls(int(match[1]), int(match[2]))
+
+    def has(self, path: Path, root: Path) -> bool:
+        """Whether a file below `root` is of this part."""
+        name = normal(path.relative_to(root).as_posix()).encode("utf-8", "surrogatepass")
+        return zlib.crc32(name) % self.of == self.number - 1
+
+
 @dataclass
 class Discovery:
     """What was found. `problems` holds (path, reason, detail) of things that could not even be looked at.
 
     `num_ignored` counts all files that were passed over; `num_unfinished` of them are downloads on their way,
-    `num_excluded` met a pattern of the user (files and whole folders).
+    `num_excluded` met a pattern of the user (files and whole folders). `num_others` are files of other parts.
     """
 
     candidates: list[Candidate] = field(default_factory=list)
@@ -43,6 +86,7 @@ class Discovery:
     num_ignored: int = 0
     num_unfinished: int = 0
     num_excluded: int = 0
+    num_others: int = 0
 
 
 def discover(
@@ -51,6 +95,7 @@ def discover(
     must_exist: bool = True,
     exclude: Sequence[str] = (),
     not_yet: Collection[Path] = (),
+    part: Part | None = None,
 ) -> Discovery:
     """Find the candidates below `paths`, each file once, in a fixed order.
 
@@ -63,6 +108,7 @@ def discover(
         exclude: patterns (`vtrcli.files.path_matcher`) of files and folders to pass over, as seen from the given
             folder unless they begin with `/`.
         not_yet: files that are still being written.
+        part: whose files are wanted; None for all.
 
     Raises:
         InputError: a path does not exist.
@@ -91,7 +137,9 @@ def discover(
             if entry in seen:
                 continue
             seen.add(entry)
-            if entry in not_yet:
+            if part is not None and not part.has(entry, root):
+                found.num_others += 1
+            elif entry in not_yet:
                 found.num_ignored += 1
             elif matchers and is_excluded(entry, root):
                 found.num_ignored += 1

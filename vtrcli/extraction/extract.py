@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vtrcli.errors import InputError, StoreError, VideoError
-from vtrcli.extraction.discover import Discovery, discover
+from vtrcli.extraction.discover import Discovery, Part, discover
 from vtrcli.extraction.pipeline import DecodeSettings, FailedVideo, FinishedVideo, run_pipeline
 from vtrcli.extraction.recognize import Rows, settle_ids
 from vtrcli.extraction.worklist import Job, Worklist, make_worklist
@@ -153,6 +153,7 @@ def extract(
     prune_missing: bool = False,
     exclude: Sequence[str] = (),
     not_yet: Collection[Path] = (),
+    part: Part | None = None,
     on_download: Callable[[int, int], None] | None = None,
     on_plan: Callable[[Announcement], None] = lambda plan: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -174,7 +175,8 @@ def extract(
         must_exist: False for a list of paths from elsewhere: a missing one is then a failure, not an error.
         prune_missing: take videos of `paths` whose files are gone out of the store in the end.
         may_be_empty: whether a folder without a video is fine: one that is watched may be filled later.
-        exclude, not_yet: patterns to pass over, and files that are still being written; see `discover`.
+        exclude, not_yet, part: patterns to pass over, files that are still being written, and which of several runs
+            this is that share the work; see `discover`.
 
     Raises:
         InputError: a path does not exist, or no video was found.
@@ -182,7 +184,7 @@ def extract(
         WeightsError: the backbone cannot be loaded.
     """
     started = time.monotonic()
-    found = discover(paths, must_exist=must_exist, exclude=exclude, not_yet=not_yet)
+    found = discover(paths, must_exist=must_exist, exclude=exclude, not_yet=not_yet, part=part)
     if not may_be_empty:
         require_something(found, paths)
     refuse_other_model(store, backbone)
@@ -297,7 +299,7 @@ def demo_warnings(paths: Iterable[str]) -> list[str]:
 
 def require_something(found: Discovery, paths: Sequence[Path]) -> None:
     """Raises InputError when there is no video at all."""
-    if not found.candidates and not found.problems:
+    if not (found.candidates or found.problems or found.num_others):
         others = f"{found.num_ignored:,} other file{'s' * (found.num_ignored != 1)}"
         excluded = f", {found.num_excluded:,} met by --exclude" * bool(found.num_excluded)
         raise InputError(
