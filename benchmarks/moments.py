@@ -35,7 +35,8 @@ from vtrcli.demo.corpus import write_corpus
 from vtrcli.extraction.extract import extract
 from vtrcli.model.backbone import DEMO_NAME
 from vtrcli.model.families import open_text_tower
-from vtrcli.moments.rule import RULE, Moment, MomentRule, find_moments, moments_of, shot_starts
+from vtrcli.moments.moment import Moment
+from vtrcli.moments.rule import RULE, MomentRule, find_moments, moments_of, shot_starts
 from vtrcli.searching.frames import pool_frame_scores
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.video.ffmpeg import ffmpeg_binary

@@ -166,3 +166,13 @@ def test_a_search_loads_neither_torch_nor_what_only_extraction_needs() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_query_and_a_result_load_no_numpy() -> None:
+    code = (
+        "import sys; from vtrcli.searching.query import Query, SearchSettings; "
+        "from vtrcli.searching.results import SearchResult; Query(text='a'), SearchSettings(); "
+        "print('numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

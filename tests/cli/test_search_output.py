@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from vtrcli.cli import search_output
-from vtrcli.moments.rule import Moment
+from vtrcli.moments.moment import Moment
 from vtrcli.searching.results import Hit
 
 

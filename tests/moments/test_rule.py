@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtrcli.moments.rule import RULE, Moment, find_moments, moments_of
+from vtrcli.moments.moment import Moment
+from vtrcli.moments.rule import RULE, find_moments, moments_of
 from vtrcli.store.reader import unit_rows
 
 TIMES = np.array([1.0, 3, 5, 7, 9])  # of a 10 s video

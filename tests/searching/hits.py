@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vtrcli.moments.rule import Moment
+from vtrcli.moments.moment import Moment
 from vtrcli.searching.results import Hit
 
 

@@ -14,7 +14,7 @@ from tests.searching.hits import make_hit
 from tests.video_files import make_video
 from vtrcli.errors import StoreError, VideoError
 from vtrcli.files import ABANDONED_SECONDS
-from vtrcli.moments.rule import Moment
+from vtrcli.moments.moment import Moment
 from vtrcli.searching.clips import MAX_CLIP_SECONDS, MIN_CLIP_SECONDS, clip_name, clip_span, save_clips
 from vtrcli.video.probe import probe
 

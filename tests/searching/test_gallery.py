@@ -18,7 +18,7 @@ from tests.searching.hits import make_hit
 from tests.store.stores import SHA256, make_config, make_record
 from tests.video_files import make_video
 from vtrcli.errors import StoreError
-from vtrcli.moments.rule import Moment
+from vtrcli.moments.moment import Moment
 from vtrcli.searching import gallery
 from vtrcli.searching.gallery import gallery_html, write_gallery
 from vtrcli.searching.results import Hit, SearchResult, Step

@@ -20,7 +20,7 @@ from tests.searching.hits import make_hit
 from tests.video.clips import frame_number, run_ffmpeg
 from tests.video.test_frame_numbers import VARIABLE, numbered_clip, pictures
 from vtrcli.errors import UsageError
-from vtrcli.moments.rule import Moment
+from vtrcli.moments.moment import Moment
 from vtrcli.searching.final_cut import fcpxml_text, xmeml_text
 from vtrcli.searching.interchange import CSV_COLUMNS, WRITERS, csv_text, edl_text, otio_text, write_timeline
 from vtrcli.searching.results import SearchResult, Step

@@ -22,7 +22,7 @@ from vtrcli.times import clock, time_span, time_spans
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from vtrcli.moments.rule import Moment
+    from vtrcli.moments.moment import Moment
     from vtrcli.searching.interchange import Kind
     from vtrcli.searching.results import Hit, SearchResult
     from vtrcli.searching.timeline import Timeline

@@ -27,7 +27,8 @@ from vtrcli.evaluation.moments import MomentInputs
 from vtrcli.evaluation.protocol import system_of_store
 from vtrcli.moments.files import Predictions
 from vtrcli.moments.metrics import CORPUS_AT, Task
-from vtrcli.moments.rule import Moment, find_moments, scores_and_shots
+from vtrcli.moments.moment import Moment
+from vtrcli.moments.rule import find_moments, scores_and_shots
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.store.texts import TextRows
 from vtrcli.text.streams import STREAMS

@@ -11,7 +11,8 @@ import numpy as np
 
 from vtrcli.errors import InputError, UsageError
 from vtrcli.milvus.reader import FoundVideo, MilvusIndex, VideoFrames
-from vtrcli.moments.rule import Moment, moments_of
+from vtrcli.moments.moment import Moment
+from vtrcli.moments.rule import moments_of
 from vtrcli.searching.encoding import QueryEncoder, nearest_frame, split_place
 from vtrcli.searching.query import MIN_RUN_SHORTLIST, Query, QueryVectors, SearchSettings
 from vtrcli.searching.results import Hit, SearchResult

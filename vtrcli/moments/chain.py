@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from vtrcli.moments.rule import Moment, moment_around
+from vtrcli.moments.moment import Moment
+from vtrcli.moments.rule import moment_around
 
 MAX_CELLS = 1 << 19  # frames of videos, filled up to one length, at a time
 _MILLISECONDS = 1000  # times are compared to the millisecond: float32 stamps are no better

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vtrcli.moments.moment import Moment
 from vtrcli.store.reader import unit_rows
 
 _DEVIATION_PER_STEP = 1 / (0.6745 * 2**0.5)  # of a Gaussian, from the median step between two draws
@@ -23,16 +24,6 @@ SPREAD_SHARE = 0.5  # leads that far of the way to what any two frames of the vi
 MIN_DISTANCE = 0.2  # and is at least this: any two frames of a real shot differ by up to 0.17 (ViT-B/32)
 SPREAD_FRAMES = 256  # as many frames, evenly spaced, tell how far any two differ
 _CHUNK_ROWS = 256  # as float32 at a time: a core's cache holds them, and BLAS wakes no threads for so few
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Times in seconds from the start of the video; `score` is the peak frame's, as it came in."""
-
-    start_seconds: float
-    peak_seconds: float
-    end_seconds: float
-    score: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ import numpy as np
 
 from vtrcli.errors import UsageError
 from vtrcli.moments.chain import best_chain, chain_moments, chain_scores
-from vtrcli.moments.rule import Moment, scores_and_shots
+from vtrcli.moments.moment import Moment
+from vtrcli.moments.rule import scores_and_shots
 from vtrcli.searching.query import Query, QueryVectors, SearchSettings
 from vtrcli.searching.results import Hit, Step
 from vtrcli.searching.scores import VideoScores, products, rounding_error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vtrcli.errors import VideoError
 from vtrcli.files import make_folder, remove_abandoned
-from vtrcli.moments.rule import Moment
+from vtrcli.moments.moment import Moment
 from vtrcli.searching.results import Hit
 from vtrcli.video.cut import cut_clip
 from vtrcli.video.probe import probe

@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from vtrcli.errors import UsageError
 from vtrcli.files import path_matcher
 from vtrcli.times import clock
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class VideoFacts(NamedTuple):
@@ -61,6 +62,8 @@ class Filters:
 
     def mask(self, facts: VideoFacts) -> np.ndarray:
         """bool [num_videos]: who passes."""
+        import numpy as np  # here, so that a query can be made and checked without it
+
         allowed = np.ones(len(facts.duration_seconds), bool)
         for _, bound in self._bounds(facts):
             allowed &= bound

@@ -18,7 +18,7 @@ from vtrcli import __version__
 from vtrcli.errors import StoreError, VideoError
 from vtrcli.files import write_whole
 from vtrcli.html import Html, document, join, picture_uri, shortened, tag
-from vtrcli.moments.rule import Moment
+from vtrcli.moments.moment import Moment
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.store.frames import frames_of, open_frame
 from vtrcli.store.reader import FeatureStore

@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vtrcli.errors import InputError, UsageError
 from vtrcli.searching.filters import Filters
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_QUERY_CHARACTERS = 10_000
 MAX_WEIGHT = 100.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vtrcli.errors import VideoError
-from vtrcli.moments.rule import Moment
+from vtrcli.moments.moment import Moment
 
 
 @dataclass(frozen=True)

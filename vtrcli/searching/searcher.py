@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vtrcli.errors import StoreError, UsageError
-from vtrcli.moments.rule import Moment, moments_of
+from vtrcli.moments.moment import Moment
+from vtrcli.moments.rule import moments_of
 from vtrcli.searching.bank import Bank, open_bank, score_bank
 from vtrcli.searching.encoding import CatalogPlaces, QueryEncoder, cache_folder
 from vtrcli.searching.filters import Filters, VideoFacts

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vtrcli.errors import VideoError
-from vtrcli.moments.rule import Moment
+from vtrcli.moments.moment import Moment
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.times import can_drop_frames, parse_timecode, timecode
 from vtrcli.video.files import VideoInfo
