@@ -3,6 +3,7 @@
     VtrError                     1  never raised itself
     ├── UsageError               2  options that contradict each other, a wrong key in vtr.toml
     ├── InputError               3  an input is missing, cannot be read or does not hold what it must
+    │   ├── NotFoundError        3  what is named is not there: a video or a store of a server
     │   └── VideoError           3  one video; carries the fixed `reason` word that failures.jsonl records
     ├── StoreError               4  feature store: missing, damaged, newer format, another backbone
     └── WeightsError             4  model weights or a run: missing, damaged, of another model
@@ -18,6 +19,7 @@ EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_SOME_FAILED = 5
 EXIT_INTERRUPTED = 130
+JSON_SCHEMA = 1  # of what --json prints and `vtr serve` answers
 
 
 class VtrError(Exception):
@@ -45,6 +47,10 @@ class InputError(VtrError):
     """An input file or value is missing, unreadable or does not hold what it must."""
 
     exit_code = 3
+
+
+class NotFoundError(InputError):
+    """Nothing goes by that name: a video of a store, a store of a server."""
 
 
 class VideoError(InputError):

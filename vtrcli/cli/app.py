@@ -156,11 +156,12 @@ def _register() -> None:
         milvus,
         models,
         search,
+        serve,
         store,
         train,
     )
 
-    for module in (extract, cache, train, eval, compare, search, demo, init, config):
+    for module in (extract, cache, train, eval, compare, search, serve, demo, init, config):
         app.command(module.NAME, cls=VtrCommand, epilog=module.EPILOG)(module.command)
     for group in (store, milvus, bank, models, datasets):
         app.add_typer(group.app, name=group.NAME, epilog=group.EPILOG)

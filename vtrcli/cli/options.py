@@ -158,7 +158,8 @@ def _store(given: Path | None) -> Path:
     return given or user_store()
 
 
-def _stores(given: list[Path] | None) -> list[Path]:
+def stores_or_default(given: list[Path] | None) -> list[Path]:
+    """The stores that were named, else the user's."""
     return given or [user_store()]
 
 
@@ -170,7 +171,7 @@ STORES: list[Path] = opt(
     "--store DIR",
     "Feature store; may be repeated, to search several of one backbone.",
     shown="the user's data folder",
-    callback=_stores,
+    callback=stores_or_default,
 )
 JSON: bool = flag("--json", "Print one JSON object instead of a table.")
 QUIET: bool = flag("--quiet, -q", "No progress and no remarks.")

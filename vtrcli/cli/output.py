@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vtrcli.errors import JSON_SCHEMA
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from vtrcli.errors import VtrError
 
 
-SCHEMA = 1  # of what --json prints
 PIPE_WIDTH = 200
 GAP = 2
 # A text that folds keeps so much room, so that it stays a text and not a column of syllables.
@@ -40,7 +41,7 @@ def printable(text: str) -> str:
 
 def print_json(command: str, body: dict[str, Any]) -> None:
     """One JSON object on stdout; ASCII, so that any file name survives any pipe."""
-    typer.echo(json.dumps({"schema": SCHEMA, "command": command, **body}, default=str))
+    typer.echo(json.dumps({"schema": JSON_SCHEMA, "command": command, **body}, default=str))
 
 
 def stdout(*, pipe_width: int = PIPE_WIDTH) -> Console:

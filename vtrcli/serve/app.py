@@ -1,0 +1,81 @@
+"""The application: every module's endpoints, the description, the page, and what an error looks like."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from vtrcli.errors import VtrError
+from vtrcli.serve import api
+from vtrcli.serve.endpoint import ApiResponse, Endpoint, error_response, route
+from vtrcli.serve.library import Library
+from vtrcli.serve.openapi import describe
+
+PAGE = Path(__file__).parent / "page"
+
+
+def make_app(library: Library) -> Starlette:
+    """What answers: `/api/…` and the page."""
+    endpoints = [*api.endpoints(library)]
+    endpoints.append(description(endpoints))
+    routes: list[BaseRoute] = [
+        *map(route, endpoints),
+        Route("/", _page),
+        Mount("/page", StaticFiles(directory=PAGE)),
+    ]
+    return Starlette(
+        routes=routes, exception_handlers={VtrError: _told, HTTPException: _refused, Exception: _bug}
+    )
+
+
+def description(endpoints: Sequence[Endpoint]) -> Endpoint:
+    """The address that describes the others, and itself."""
+    described: list[Endpoint] = []
+    own = Endpoint(
+        path="/api/openapi.json",
+        summary="This description (OpenAPI 3.1)",
+        answer=lambda asked, request: Response(
+            json.dumps(describe(described)), media_type="application/json"
+        ),
+    )
+    described += [*endpoints, own]
+    return own
+
+
+async def _page(request: Request) -> Response:
+    return FileResponse(PAGE / "index.html")
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    assert isinstance(error, VtrError)
+    return error_response(error)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses: no such address, another method."""
+    assert isinstance(error, HTTPException)
+    parts = {
+        "came_in": f"{request.method} {request.url.path[:200]}: {HTTPStatus(error.status_code).phrase.lower()}",
+        "allowed": "the addresses and methods of /api/openapi.json",
+        "to_do": "correct the address",
+    }
+    return ApiResponse({"error": parts}, status_code=error.status_code, headers=error.headers)
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    """A fault of vtr: the traceback goes to the log, never to the client."""
+    parts = {
+        "came_in": "an internal error",
+        "allowed": "none: this is a fault of vtr",
+        "to_do": "please report it with what the server printed",
+    }
+    return ApiResponse({"error": parts}, status_code=500)
