@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vtrcli.errors import InputError, UsageError, VideoError
 from vtrcli.files import replacing
-from vtrcli.video import graph
+from vtrcli.video import encode, graph
 from vtrcli.video.child import Patience, Session, Sessions
 from vtrcli.video.ffmpeg import NO_REASON, decode_failure, first_complaint
 from vtrcli.video.files import VideoInfo
@@ -186,7 +186,7 @@ def cut_clip(
         # here a folder that cannot be written shows, before ffmpeg takes it for the video's fault
         temporary.open("xb").close()
         command = partial(
-            graph.clip_command,
+            encode.clip_command,
             info,
             temporary,
             start_seconds=start_seconds,

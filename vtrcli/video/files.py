@@ -138,7 +138,8 @@ class VideoInfo:
     has_color_matrix: bool
     is_encrypted: bool
     stream: int = 0  # number of the video stream among all streams
-    has_sound: bool = False
+    sound_codec: str | None = None  # of its first sound, None without any
+    is_webm: bool = False  # a Matroska file that keeps to what browsers play
     base_rate: float | None = None  # frames per second that all of its times fit, as ffmpeg guesses it
     timecode: str | None = (
         None  # of its first picture, as the camera wrote it: 01:00:00:00, with ; drop-frame
@@ -154,6 +155,11 @@ class VideoInfo:
     num_pictures: int | None = None
     key_seconds: tuple[float, ...] = ()  # of its key frames, on the container's clock
     is_torn: bool = False  # what stands at its end cannot be read: it opens only when it is read like a pipe
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether it holds any sound."""
+        return self.sound_codec is not None
 
     @property
     def rate(self) -> float:
@@ -239,6 +245,11 @@ Family = Literal["video", "audio", "playlist", "photo"]
 def is_indexed(head: bytes) -> bool:
     """Whether these are the first bytes of one of the `SEEKABLE` containers."""
     return head.startswith(_INDEXED_MAGIC) or head[8:12] == b"AVI " or head[4:8] in _MP4_BOXES
+
+
+def is_webm(head: bytes) -> bool:
+    """Whether the first bytes of a file name its type WebM (RFC 9559: DocType, in the EBML header)."""
+    return head.startswith(_MATROSKA) and b"\x42\x82\x84webm" in head[:64]
 
 
 def matroska_end(head: bytes) -> int | None:

@@ -40,30 +40,10 @@ _SCALERS: dict[Interpolation, dict[str, Any]] = {
 _HDR_WHITE_NITS = 203
 # Stands for the file while ffmpeg-python handles it: that one cannot take a name that is not UTF-8.
 _PLACE = "<the file>"
-_TARGET_PLACE = "<the clip>"
 # What counts as the beginning of another recording in the same file (joined recordings, a broadcast encoder that
 # restarts): times that go back by this much, or forward by so much more than any drop-out lasts.
 RESTART_SECONDS = 1.0
 LEAP_SECONDS = 3600.0
-# Frames per second of a clip: players stumble over less, screens show no more.
-_MIN_CLIP_RATE, _MAX_CLIP_RATE = 1.0, 60.0
-_CLIP_THREADS = 2
-# Visually the source on a screen, at about 35 frames/s of 1080p on one core; plays everywhere, from its first bytes on.
-# Nothing of what the source says about itself (place, device, names) comes along.
-_CLIP_OPTIONS: dict[str, Any] = {
-    "f": "mp4",
-    "c:v": "libx264",
-    "preset": "veryfast",
-    "crf": 20,
-    "c:a": "aac",
-    "b:a": "128k",
-    "ac": 2,
-    "movflags": "+faststart",
-    "map_metadata": -1,
-    "map_metadata:s": -1,
-    "map_chapters": -1,
-}
-_YUV = ("yuv", "nv", "p0", "p2", "p4", "gray")
 _KEY_PACKETS = 64
 _KEY_PACKET_SECONDS = 30
 # The last packets are read from the key frame before this long before the stated end.
@@ -79,7 +59,7 @@ _TIMELINE = "setts=" + ":".join(
     for name, value in (("pts", "PTS"), ("dts", "DTS"))
 )
 _KEYS_ONLY = "noise=drop='not(key)'"
-_PROGRESS = ("-progress", "pipe:1", "-stats_period", "3600")
+PROGRESS = ("-progress", "pipe:1", "-stats_period", "3600")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,17 +121,17 @@ def probe_command(
     (framecrc), or all of them (`with_all`). `is_torn`: the file is read like a pipe.
     """
     listing = {"c": "copy", "flush_packets": 1}
-    head = _input(**{"t": _KEY_PACKET_SECONDS, "discard:v": "nokey"}, **_torn(is_torn))["V:0"]
+    head = input_of(**{"t": _KEY_PACKET_SECONDS, "discard:v": "nokey"}, **_torn(is_torn))["V:0"]
     outputs = []
     if with_head or not is_indexed:
         keys = {"bsf:v": _KEYS_ONLY, "frames:v": _KEY_PACKETS, "hash": "adler32"}
         outputs.append(ffmpeg.output(head, "pipe:1", f="framehash", **listing, **keys))
     if is_indexed:
         tail = {} if with_all else {"sseof": -_TAIL_SECONDS, "noaccurate_seek": None}
-        last = _input(**tail)["V"]
+        last = input_of(**tail)["V"]
         everything = {"copypriorss:v": 1, "copyinkf:v": None}
         outputs.append(ffmpeg.output(last, "pipe:1", f="framecrc", **listing, **everything))
-    return _command(path, ffmpeg.merge_outputs(*outputs), "-copyts")
+    return command(path, ffmpeg.merge_outputs(*outputs), "-copyts")
 
 
 def measure_command(info: VideoInfo) -> list[str]:
@@ -169,7 +149,7 @@ def packets_command(info: VideoInfo, *, first_seconds: float, last_seconds: floa
     """Lists the packets from the key frame before one time (where no index leads there, from the begin) to another."""
     span = {"t": f"{last_seconds:.6f}"}
     if info.can_seek and first_seconds > 0:
-        span = {"ss": _seek_time(info, first_seconds), "t": f"{last_seconds - first_seconds:.6f}"}
+        span = {"ss": seek_time(info, first_seconds), "t": f"{last_seconds - first_seconds:.6f}"}
     return _packet_listing(info, _TIMELINE, noaccurate_seek=None, **span)
 
 
@@ -177,13 +157,13 @@ def count_command(info: VideoInfo, *, keyframes: bool) -> list[str]:
     """Decodes everything and keeps nothing; ffmpeg's progress report ends with the number of frames, or key frames."""
     stream = _whole(info, 1).filter("select", "key") if keyframes else _whole(info, 1)
     output = ffmpeg.output(stream, "-", f="null", fps_mode="passthrough")
-    return _command(info.path, output, *_PROGRESS)
+    return command(info.path, output, *PROGRESS)
 
 
 def _packet_listing(info: VideoInfo, filters: str, **options: Any) -> list[str]:
-    stream = _input(**{"bsf:v": filters, **options, **_torn(info.is_torn)})[str(info.stream)]
+    stream = input_of(**{"bsf:v": filters, **options, **_torn(info.is_torn)})[str(info.stream)]
     copied = {"c": "copy", "copypriorss:v": 1, "copyinkf:v": None}
-    return _command(info.path, ffmpeg.output(stream, "pipe:1", f="framecrc", **copied), "-copyts")
+    return command(info.path, ffmpeg.output(stream, "pipe:1", f="framecrc", **copied), "-copyts")
 
 
 def linear_command(
@@ -198,7 +178,7 @@ def linear_command(
         stream = _counted_from(stream, info.zero_seconds)
     else:
         start_seconds = info.zero_seconds + first_seconds
-        stream = _grid(stream, start_seconds=start_seconds, rate=_rate(step_seconds))
+        stream = grid(stream, start_seconds=start_seconds, rate=_rate(step_seconds))
     return _raw_frames(info, _sized(stream, info, decoding), report)
 
 
@@ -212,11 +192,11 @@ def seek_command(
     """
     # An MP4's index tells all that reading ahead would find out; that costs 3 ms per input.
     options: dict[str, Any] = {"nofind_stream_info": None} if info.container == "mov" else {}
-    options |= {"noaccurate_seek": None, **_decoder(decoding.num_threads)}
+    options |= {"noaccurate_seek": None, **decoder(decoding.num_threads)}
     branches = []
     for target in targets_seconds:
-        source = _input(ss=_seek_time(info, target), **options)
-        branch = _grid(
+        source = input_of(ss=seek_time(info, target), **options)
+        branch = grid(
             source[str(info.stream)], start_seconds=info.zero_seconds + target, rate=str(MICROSECONDS)
         )
         branch = branch.filter("trim", end_frame=1).filter("setpts", f"PTS+{round(target * MICROSECONDS)}")
@@ -237,7 +217,7 @@ def keyframes_command(
         stream = _whole(info, decoding.num_threads).filter("select", "key")
     else:
         options = {"bsf:v": f"{_TIMELINE},{_KEYS_ONLY}", **_sparing(info), **_torn(info.is_torn)}
-        stream = _input(**options, **_decoder(decoding.num_threads))[str(info.stream)]
+        stream = input_of(**options, **decoder(decoding.num_threads))[str(info.stream)]
     if keep:
         kept, total = keep
         stream = stream.filter("select", f"gt(floor((n+1)*{kept}/{total}),floor(n*{kept}/{total}))")
@@ -248,69 +228,29 @@ def times_command(info: VideoInfo) -> list[str]:
     """Decodes everything and keeps nothing but the times, in microseconds: one line on standard output per frame."""
     stats = {"stats_enc_pre:v": "pipe:1", "stats_enc_pre_fmt:v": "{pts}"}
     options = {"f": "null", "fps_mode": "passthrough", "enc_time_base": f"1/{MICROSECONDS}"}
-    return _command(info.path, ffmpeg.output(_whole(info, 1), "-", **options, **stats), "-copyts")
+    return command(info.path, ffmpeg.output(_whole(info, 1), "-", **options, **stats), "-copyts")
 
 
 def picture_command(info: VideoInfo, *, seconds: float, longest_side: int, may_seek: bool) -> list[str]:
     """The frame on display at one time, whole and never enlarged, as a PPM on standard output."""
-    source = _beginning(info, seconds, may_seek=may_seek, num_threads=1)[str(info.stream)]
+    source = beginning(info, seconds, may_seek=may_seek, num_threads=1)[str(info.stream)]
     # The same grid as in `seek_command`.
-    stream = _grid(source, start_seconds=info.zero_seconds + seconds, rate=str(MICROSECONDS))
+    stream = grid(source, start_seconds=info.zero_seconds + seconds, rate=str(MICROSECONDS))
     stream = stream.filter("trim", end_frame=1)
-    share = _share(longest_side)
+    share = shrinking(longest_side)
     width, height = f"max(1,round(iw*sar*{share}))", f"max(1,round(ih*{share}))"
-    stream = _scaled(_narrowed(stream), info, width=width, height=height).filter("format", "rgb24")
-    return _command(info.path, ffmpeg.output(stream, "pipe:1", f="image2pipe", **{"c:v": "ppm"}), "-copyts")
+    stream = scaled(narrowed(stream), info, width=width, height=height).filter("format", "rgb24")
+    return command(info.path, ffmpeg.output(stream, "pipe:1", f="image2pipe", **{"c:v": "ppm"}), "-copyts")
 
 
-def clip_command(
-    info: VideoInfo,
-    target: str | os.PathLike[str],
-    *,
-    start_seconds: float,
-    duration_seconds: float,
-    longest_side: int,
-    may_seek: bool,
-    with_sound: bool,
-) -> list[str]:
-    """Writes an MP4 over `target`: H.264 in yuv420p with even sides, AAC for sound; progress on standard output.
-
-    Picture and sound come from one input, on one clock: the picture begins with the frame on display at the start,
-    which may have appeared long before; the sound begins exactly there, with silence where there is none yet.
-    """
-    source = _beginning(info, start_seconds, may_seek=may_seek, num_threads=_CLIP_THREADS)
-    rate = min(max(info.rate, _MIN_CLIP_RATE), _MAX_CLIP_RATE)
-    start = info.zero_seconds + start_seconds
-    stream = _grid(source[str(info.stream)], start_seconds=start, rate=f"{rate:g}")
-    stream = stream.filter("trim", duration=f"{duration_seconds:.6f}")
-    share = _share(longest_side)
-    width, height = f"max(2,2*round(iw*sar*{share}/2))", f"max(2,2*round(ih*{share}/2))"
-    stream = _scaled(_narrowed(stream), info, width=width, height=height, colors=_clip_colors(info))
-    streams = [stream.filter("format", "yuv420p").filter("setsar", 1)]
-    if with_sound:
-        sound = source["a:0"].filter("asetpts", f"PTS-({start:.6f}/TB)")
-        # async=1 fills gaps with silence and cuts what overlaps: the sound keeps its times.
-        sound = sound.filter("atrim", start=0, end=f"{duration_seconds:.6f}")
-        streams.append(sound.filter("aresample", **{"async": 1, "first_pts": 0}))
-    output = ffmpeg.output(*streams, _TARGET_PLACE, threads=_CLIP_THREADS, **_CLIP_OPTIONS)
-    command = _command(info.path, output, "-y", *_PROGRESS, "-copyts")
-    return [url(target) if argument == _TARGET_PLACE else argument for argument in command]
-
-
-def _clip_colors(info: VideoInfo) -> dict[str, str]:
-    """The source's own matrix where it has one (ffmpeg writes it down): another one costs as much as the encoder."""
-    is_kept = info.pixel_format.startswith(_YUV) and not info.is_hdr and not needs_matrix(info)
-    return {"out_range": "limited"} if is_kept else {"out_range": "limited", "out_color_matrix": "bt709"}
-
-
-def _beginning(info: VideoInfo, seconds: float, *, may_seek: bool, num_threads: int) -> Any:
+def beginning(info: VideoInfo, seconds: float, *, may_seek: bool, num_threads: int) -> Any:
     """An input that is read from the key frame before a time, or from its begin."""
     if may_seek:
-        return _input(ss=_seek_time(info, seconds), noaccurate_seek=None, **_decoder(num_threads))
-    return _input(**_clock(info), **_decoder(num_threads))
+        return input_of(ss=seek_time(info, seconds), noaccurate_seek=None, **decoder(num_threads))
+    return input_of(**_clock(info), **decoder(num_threads))
 
 
-def _seek_time(info: VideoInfo, seconds: float) -> str:
+def seek_time(info: VideoInfo, seconds: float) -> str:
     """What to seek to for the key frame before a time. AVI counts in frames, and the nearest one may come later."""
     if info.container == "avi":
         seconds = max(0.0, seconds - 0.499 / info.rate)
@@ -319,7 +259,7 @@ def _seek_time(info: VideoInfo, seconds: float) -> str:
 
 def _whole(info: VideoInfo, num_threads: int) -> Any:
     """The video stream from its begin."""
-    return _input(**_clock(info), **_decoder(num_threads))[str(info.stream)]
+    return input_of(**_clock(info), **decoder(num_threads))[str(info.stream)]
 
 
 def _clock(info: VideoInfo) -> dict[str, Any]:
@@ -334,7 +274,7 @@ def _torn(is_torn: bool) -> dict[str, Any]:
     return {"seekable": 0} if is_torn else {}
 
 
-def _share(longest_side: int) -> str:
+def shrinking(longest_side: int) -> str:
     """The factor that makes the longer side of a picture so long, or leaves a smaller picture as it is."""
     return f"min(1,{longest_side}/max(iw*sar,ih))"
 
@@ -346,15 +286,17 @@ def _sparing(info: VideoInfo) -> dict[str, Any]:
     return {"discard:v": "nokey"} if is_right else {}
 
 
-def _input(**options: Any) -> Any:
+def input_of(**options: Any) -> Any:
+    """The file, opened by the listed demuxers alone. `command` puts its name in."""
     return ffmpeg.input(_PLACE, protocol_whitelist="file", format_whitelist=DEMUXERS, **options)
 
 
-def _decoder(num_threads: int) -> dict[str, Any]:
+def decoder(num_threads: int) -> dict[str, Any]:
+    """Options of an input that is decoded."""
     return {"threads": num_threads, "max_pixels": MAX_PIXELS}
 
 
-def _grid(stream: Any, *, start_seconds: float, rate: str) -> Any:
+def grid(stream: Any, *, start_seconds: float, rate: str) -> Any:
     """Per slot k (output time k / rate) the frame on display at `start_seconds` + k / rate.
 
     `fps` with round=up gives a frame of time p the slot ceil((p - start) * rate) and lets a later frame of the
@@ -392,7 +334,7 @@ def _sized(stream: Any, info: VideoInfo, decoding: Decoding) -> Any:
     seen, whole = _seen(both[0], info, decoding).filter("pad", wide, high), both[1]
     if decoding.aspect == "pixels":
         whole = whole.filter("setsar", 1)
-    whole = _fitting(_narrowed(whole), info, width, height)
+    whole = _fitting(narrowed(whole), info, width, height)
     # Not vstack: that one forgets which time the decoder gave to a frame.
     over = ffmpeg.filter([seen, whole], "overlay", 0, high - height, format="rgb", eof_action="endall")
     return over.filter("format", "rgb24")
@@ -403,7 +345,7 @@ def _fitting(stream: Any, info: VideoInfo, width: int, height: int) -> Any:
     ratio, rounding = f"(iw*sar*{height}/(ih*{width}))", 0.02 + 1 / min(width, height)
     wide = f"if(gt({ratio},{1 - rounding}),{width},max(1,round({width}*{ratio})))"
     high = f"if(lt({ratio},{1 + rounding}),{height},max(1,round({height}/{ratio})))"
-    stream = _scaled(stream, info, width=wide, height=high).filter("format", "rgb24")
+    stream = scaled(stream, info, width=wide, height=high).filter("format", "rgb24")
     return stream.filter("pad", width, height, 0, 0, color="0x{:02x}{:02x}{:02x}".format(*FILL))
 
 
@@ -412,7 +354,7 @@ def _seen(stream: Any, info: VideoInfo, decoding: Decoding) -> Any:
     framing = framing_of(decoding.size)
     high, wide, scaler = framing.height, framing.width, _SCALERS[framing.interpolation]
     if framing.resize == "squash":
-        stream = _scaled(stream, info, width=str(wide), height=str(high), scaler=scaler)
+        stream = scaled(stream, info, width=str(wide), height=str(high), scaler=scaler)
         return stream.filter("format", "rgb24")
     if decoding.aspect == "pixels":  # whatever shape they are said to have
         stream = stream.filter("setsar", 1)
@@ -420,8 +362,8 @@ def _seen(stream: Any, info: VideoInfo, decoding: Decoding) -> Any:
     is_tall, whole = "lt(iw*sar,ih)", "trunc"
     if high != wide:
         is_tall, whole = f"lt(iw*sar*{high},ih*{wide})", "round"
-    stream = _scaled(
-        _narrowed(stream),
+    stream = scaled(
+        narrowed(stream),
         info,
         width=f"if({is_tall},{wide},min({MAX_ASPECT * wide},{whole}({high}*iw*sar/ih)))",
         height=f"if({is_tall},min({MAX_ASPECT * high},{whole}({wide}*ih/(iw*sar))),{high})",
@@ -435,14 +377,14 @@ def _seen(stream: Any, info: VideoInfo, decoding: Decoding) -> Any:
     return stream.filter("format", "rgb24").filter("crop", wide, high, x, y)
 
 
-def _narrowed(stream: Any) -> Any:
+def narrowed(stream: Any) -> Any:
     """The middle of a picture that is wider or taller than `MAX_ASPECT`."""
     return stream.filter(
         "crop", f"max(1,min(iw,{MAX_ASPECT}*ih/sar))", f"max(1,min(ih,{MAX_ASPECT}*iw*sar))", exact=1
     )
 
 
-def _scaled(
+def scaled(
     stream: Any,
     info: VideoInfo,
     *,
@@ -489,10 +431,11 @@ def _raw_frames(info: VideoInfo, stream: Any, report: str) -> list[str]:
         **{"stats_enc_pre:v": "pipe:2", "stats_enc_pre_fmt:v": report},
     )
     # copyts: times stay those of the file, or each input would count from a zero of its own.
-    return _command(info.path, output, "-copyts")
+    return command(info.path, output, "-copyts")
 
 
-def _command(path: str | os.PathLike[str], output: Any, *extra: str) -> list[str]:
+def command(path: str | os.PathLike[str], output: Any, *extra: str) -> list[str]:
+    """Program and arguments of a graph that ffmpeg-python wrote."""
     # level+info: the description of the input, and a tag that tells complaints from it.
     settings = ["-hide_banner", "-nostdin", "-nostats", "-v", "level+info", "-filter_complex_threads", "1"]
     arguments: list[str] = ffmpeg.get_args(output)

@@ -27,6 +27,7 @@ from vtrcli.video.files import (
     VideoInfo,
     check_file,
     is_indexed,
+    is_webm,
     looks_encrypted,
     matroska_end,
     read_head,
@@ -126,7 +127,7 @@ def probe(
         reason = open_failure(log, family, status)
         raise VideoError(reason, first_complaint(log) or NO_REASON, path=os.fspath(path))
     info = _with_packets(_parse(text, Path(path), num_bytes=num_bytes), first, last, are_all=with_all)
-    info = replace(info, is_torn=is_torn)
+    info = replace(info, is_torn=is_torn, is_webm=is_webm(head))
     segment_end = matroska_end(head)
     goes_on = segment_end is not None and segment_end < num_bytes  # another file was joined to this one
     if goes_on:
@@ -227,7 +228,7 @@ def _parse(text: str, path: Path, *, num_bytes: int) -> _Parsed:
         or "(encv /" in words
         or _is_marked(path, container_name, stream_id),
         stream=int(chosen["index"]),
-        has_sound=any(stream["kind"] == "Audio" for stream in streams),
+        sound_codec=next((_codec(stream["words"]) for stream in streams if stream["kind"] == "Audio"), None),
         base_rate=_exact_rate(float(base[1]) * (1000 if base[2] else 1)) if base else None,
         timecode=timecode[1] if timecode else None,
         reel=reel[1].strip() or None if reel else None,
@@ -246,9 +247,13 @@ def _is_picture(words: str) -> bool:
     return "(attached pic)" in words or "(timed thumbnails)" in words
 
 
+def _codec(words: str) -> str:
+    return words.split(" ", 1)[0].rstrip(",")
+
+
 def _rank(words: str) -> tuple[bool, bool, bool]:
     """As players choose among several tracks: one that can be shown, moving pictures before stills, the default one."""
-    codec = words.split(" ", 1)[0].rstrip(",")
+    codec = _codec(words)
     return (codec not in ("none", "unknown"), codec not in _STILLS, "(default)" in words)
 
 
