@@ -177,6 +177,21 @@ def read_regular(path: Path) -> str:
         return file.read()
 
 
+def unreadable(path: Path, cause: OSError) -> StoreError:
+    """The error for a file that the system does not let us read: it may be as sound as ever."""
+    if cause.errno in (errno.EMFILE, errno.ENFILE):
+        return StoreError(
+            f"{path} cannot be opened: too many open files",
+            allowed="a few dozen open files at least",
+            to_do="raise the limit (`ulimit -n 1024`), then run the same command again",
+        )
+    return StoreError(
+        f"{path} cannot be read: {cause.strerror or cause}",
+        allowed="a file that stays where it is and that you may read",
+        to_do="check the disk and the permissions, then run the same command again",
+    )
+
+
 def is_gone(path: str | os.PathLike[str]) -> bool:
     """Whether a file is surely not there. One that may not be looked at is."""
     try:

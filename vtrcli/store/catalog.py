@@ -17,9 +17,8 @@ from typing import overload
 
 import numpy as np
 
-from vtrcli.store.config import StoreConfig
+from vtrcli.store.config import SHARD_FOLDER, StoreConfig
 from vtrcli.store.maps import PartFile, Rows, allow_open_files
-from vtrcli.store.reader import SHARD_FOLDER
 
 FILES_PER_SHARD = 4  # itself, its mapping, and the same of a table derived from it
 # Tensors of the file, their types and the letters of their shapes.

@@ -16,10 +16,10 @@ import numpy as np
 
 from vtrcli.errors import StoreError
 from vtrcli.store.catalog import TENSORS, Catalog, PackedStrings, hashed, masked
-from vtrcli.store.config import INDEX_FOLDER, StoreConfig, read_config
+from vtrcli.store.config import INDEX_FOLDER, SHARD_FOLDER, StoreConfig, read_config
 from vtrcli.store.derived import read_kept, write_kept
 from vtrcli.store.maps import again_if_gone
-from vtrcli.store.reader import SHARD_FOLDER, check_offsets, is_compacted, open_shard_of, shard_paths
+from vtrcli.store.reader import check_offsets, is_compacted, open_shard_of, shard_paths
 from vtrcli.store.records import unsound_videos
 from vtrcli.store.roots import NO_ROOTS, Roots, read_roots
 from vtrcli.store.shard import DTYPES, Shard, TensorFile, text_crc32

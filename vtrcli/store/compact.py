@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.store.config import INDEX_FOLDER, delete_file, require_inside
+from vtrcli.store.config import INDEX_FOLDER, SHARD_FOLDER, delete_file, require_inside
 from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, FrameShard, frame_paths, frame_shard_bytes
-from vtrcli.store.reader import SHARD_FOLDER, FeatureStore, Location, shard_paths
+from vtrcli.store.reader import FeatureStore, Location, shard_paths
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.shard import Shard, damaged, shard_bytes
 from vtrcli.store.texts import BANK_NAME, open_texts, text_paths

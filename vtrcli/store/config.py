@@ -15,15 +15,15 @@ from typing import Any, Literal
 
 from vtrcli import files
 from vtrcli.errors import StoreError
-from vtrcli.files import read_regular, replacing, write_whole
+from vtrcli.files import read_regular, replacing, unreadable, write_whole
 from vtrcli.preprocessing import Framing, recorded_framing
-from vtrcli.store.maps import unreadable
 
 STORE_VERSION = 1
 CONFIG_NAME = "store.json"
 ENGLISH = "English"
+SHARD_FOLDER = "shards"
 INDEX_FOLDER = "index"  # of what is derived
-STORE_FOLDERS = frozenset({"shards", "frames", "text", INDEX_FOLDER})
+STORE_FOLDERS = frozenset({SHARD_FOLDER, "frames", "text", INDEX_FOLDER})
 # Which shape pixels were taken to have, in words.
 _SHAPES = {"display": "made square, as players show them", "pixels": "as they are stored"}
 # How the identity of a backbone begins that features are only said to be of: nobody could look at its weights.
@@ -153,7 +153,7 @@ def create_config(store: Path, config: StoreConfig) -> StoreConfig:
     """
     path = store / CONFIG_NAME
     if not path.exists():
-        make_folder(store / "shards")
+        make_folder(store / SHARD_FOLDER)
         text = (json.dumps(config.to_json(), indent=2) + "\n").encode()
         candidate = store / f".{CONFIG_NAME}-{secrets.token_hex(6)}"
         write_whole(candidate, text)
@@ -195,7 +195,7 @@ def writing(store: Path, config: StoreConfig) -> Iterator[None]:
 
 
 def _holds_anything(store: Path) -> bool:
-    return any((store / "shards").glob("*"))
+    return any((store / SHARD_FOLDER).glob("*"))
 
 
 def _remove_empty(store: Path, config: StoreConfig, *, keep_folder: bool) -> None:
@@ -203,7 +203,7 @@ def _remove_empty(store: Path, config: StoreConfig, *, keep_folder: bool) -> Non
     with contextlib.suppress(OSError):
         (store / CONFIG_NAME).unlink()
         try:
-            (store / "shards").rmdir()
+            (store / SHARD_FOLDER).rmdir()
         except OSError:
             create_config(store, config)
             return

@@ -20,8 +20,8 @@ import numpy as np
 from vtrcli.errors import StoreError
 from vtrcli.files import write_whole
 from vtrcli.store.catalog import Catalog
-from vtrcli.store.config import INDEX_FOLDER, MALFORMED, delete_file, make_folder
-from vtrcli.store.reader import NUMBER_DIGITS, SHARD_FOLDER, open_shard_of, shard_paths
+from vtrcli.store.config import INDEX_FOLDER, MALFORMED, SHARD_FOLDER, delete_file, make_folder
+from vtrcli.store.reader import NUMBER_DIGITS, open_shard_of, shard_paths
 from vtrcli.store.shard import DTYPES, Shard, TensorFile, open_tensors, tensor_bytes
 
 DERIVED_FORMAT = "vtr-derived"

@@ -7,7 +7,6 @@ Only what is scanned again and again is mapped: a mapped file that is cut short 
 from __future__ import annotations
 
 import contextlib
-import errno
 import mmap
 import os
 import weakref
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from vtrcli.errors import StoreError
+from vtrcli.files import unreadable
 
 # Of the descriptors that a process may have, the other half is left to pipes, decoders and whoever else opens files.
 SHARE_HELD = 0.5
@@ -176,21 +176,6 @@ def most_descriptors() -> int:
         return 2048  # what Windows' C library gives at most
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1 << 20 if soft == resource.RLIM_INFINITY else soft
-
-
-def unreadable(path: Path, cause: OSError) -> StoreError:
-    """The error for a file that the system does not let us read: it may be as sound as ever."""
-    if cause.errno in (errno.EMFILE, errno.ENFILE):
-        return StoreError(
-            f"{path} cannot be opened: too many open files",
-            allowed="a few dozen open files at least",
-            to_do="raise the limit (`ulimit -n 1024`), then run the same command again",
-        )
-    return StoreError(
-        f"{path} cannot be read: {cause.strerror or cause}",
-        allowed="a file that stays where it is and that you may read",
-        to_do="check the disk and the permissions, then run the same command again",
-    )
 
 
 def cut_short(path: Path) -> StoreError:

@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.store.config import StoreConfig, read_config
+from vtrcli.store.config import SHARD_FOLDER, StoreConfig, read_config
 from vtrcli.store.maps import again_if_gone, allow_open_files
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.roots import NO_ROOTS, Roots, read_roots
 from vtrcli.store.shard import Shard, are_valid_offsets, damaged, open_shard
 
-SHARD_FOLDER = "shards"
 # Of nanoseconds since 1970, which names of shards begin with: those of equal length sort by them.
 NUMBER_DIGITS = 20
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from vtrcli.errors import VideoError
 from vtrcli.files import TEMPORARY_PREFIX, is_abandoned, publish, staged
-from vtrcli.store.config import CONFIG_NAME, StoreConfig, create_config, make_folder
+from vtrcli.store.config import CONFIG_NAME, SHARD_FOLDER, StoreConfig, create_config, make_folder
 from vtrcli.store.failures import forget_failures
 from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, frame_shard_bytes
-from vtrcli.store.reader import NUMBER_DIGITS, SHARD_FOLDER, FeatureStore, is_compacted, shard_paths
+from vtrcli.store.reader import NUMBER_DIGITS, FeatureStore, is_compacted, shard_paths
 from vtrcli.store.records import VideoRecord, unsound_videos
 from vtrcli.store.shard import shard_bytes, tombstone_bytes
 
