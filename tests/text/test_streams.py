@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import string
+import unicodedata
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vtrcli.errors import UsageError
-from vtrcli.text.streams import STREAMS, HantaTagger, Tagger, TextStreams, load_tagger, split_streams
+from vtrcli.text.streams import (
+    STREAMS,
+    HantaTagger,
+    Tagger,
+    TextStreams,
+    load_tagger,
+    split_streams,
+    words_of,
+)
 
 TAGGER = HantaTagger()  # hypothesis takes no fixtures of pytest
 
@@ -179,3 +188,37 @@ def test_without_a_tagger_captions_stay_whole() -> None:
     streams = split_streams("a man rides a horse", load_tagger("none"))
     assert (streams.entity, streams.action) == ("a man rides a horse",) * 2
     assert not streams.has_entity and not streams.has_action
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("A Man rides a t-shirt!", [("Man", "entity"), ("rides", "action"), ("t-shirt", "entity")]),
+        ("Cafe\u0301 owners sing", [("Caf\u00e9", "entity"), ("owners", "entity"), ("sing", "action")]),
+        (
+            "\u0130zmir ferries and J\u030cs, a man runs",
+            [("ferries", "entity"), ("man", "entity"), ("runs", "action")],
+        ),
+    ],
+)
+def test_words_stand_where_they_are_found(
+    tagger: Tagger, caption: str, expected: list[tuple[str, str]]
+) -> None:
+    composed = unicodedata.normalize("NFC", caption)
+    found = [
+        (composed[word.start : word.end], word.stream) for word in words_of(caption, tagger) if word.stream
+    ]
+    assert found[-len(expected) :] == expected
+
+
+@given(st.text(max_size=60))
+def test_every_word_is_its_place_in_the_caption(caption: str) -> None:
+    """In lower case and composed; the places follow each other."""
+    composed = unicodedata.normalize("NFC", caption)
+    last = 0
+    for word in words_of(caption, load_tagger("none")):
+        assert last <= word.start <= word.end <= len(composed)
+        last = word.end
+        shown = unicodedata.normalize("NFC", composed[word.start : word.end].lower()).replace("’", "'")
+        if len(unicodedata.normalize("NFC", composed.lower())) == len(composed):
+            assert shown == word.text or "ς" in word.text + shown

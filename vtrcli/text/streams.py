@@ -40,16 +40,39 @@ class TextStreams:
     has_action: bool
 
 
+@dataclass(frozen=True)
+class Word:
+    """A word (or a sign) as the tagger saw it: characters `start` to before `end` of the caption in Unicode's composed
+    form (NFC), in lower case; the `stream` that it went to, None where that is the whole caption alone."""
+
+    text: str
+    start: int
+    end: int
+    stream: Stream | None
+
+
+def words_of(caption: str, tagger: Tagger) -> list[Word]:
+    """The words of a caption, each with its place and its stream; single letters go to none."""
+    lowered, origins = _lowered(unicodedata.normalize("NFC", caption))
+    found = list(_WORD.finditer(lowered.replace("’", "'")))
+    words = [match.group() for match in found]
+    tags = tagger.tag(words) if words else []
+    return [
+        Word(word, origins[match.start()], origins[match.end()], _STREAM_OF[tag] if _is_word(word) else None)
+        for match, word, tag in zip(found, words, tags, strict=True)
+    ]
+
+
 def split_streams(caption: str, tagger: Tagger) -> TextStreams:
     """`caption` as it stands, its nouns and its verbs in their order, as written but in lower case.
 
     Upper and lower case make no difference to the tags, as they make none to CLIP's tokenizer.
     Single letters are left out: MSR-VTT writes "a man s hat".
     """
-    words = _words(caption)
-    tags = tagger.tag(words) if words else []
-    entity = _chosen(words, tags, "noun")
-    action = _chosen(words, tags, "verb")
+    words = words_of(caption, tagger)
+    entity, action = (
+        " ".join(word.text for word in words if word.stream == stream) for stream in ("entity", "action")
+    )
     return TextStreams(
         fusion=caption,
         entity=entity or caption,
@@ -59,13 +82,18 @@ def split_streams(caption: str, tagger: Tagger) -> TextStreams:
     )
 
 
-def _words(caption: str) -> list[str]:
-    text = unicodedata.normalize("NFC", caption.lower()).replace("’", "'")
-    return _WORD.findall(text)
-
-
-def _chosen(words: list[str], tags: list[Tag], wanted: Tag) -> str:
-    return " ".join(word for word, tag in zip(words, tags, strict=True) if tag == wanted and _is_word(word))
+def _lowered(sentence: str) -> tuple[str, Sequence[int]]:
+    """A composed sentence in lower case, composed again; and for each character of that, and its end, which of the
+    sentence's it comes from: few scripts have a letter that is one character in one case and two in the other."""
+    lowered = unicodedata.normalize("NFC", sentence.lower())
+    if len(lowered) == len(sentence):
+        return lowered, range(len(sentence) + 1)
+    starts = [place for place, c in enumerate(sentence) if place == 0 or not unicodedata.combining(c)]
+    origins: list[int] = []
+    for start, stop in zip(starts, [*starts[1:], len(sentence)], strict=True):
+        length = len(unicodedata.normalize("NFC", sentence[start:stop].lower()))
+        origins += [min(start + place, stop - 1) for place in range(length)]
+    return lowered, [*origins, len(sentence)]
 
 
 def _is_word(word: str) -> bool:
@@ -73,6 +101,7 @@ def _is_word(word: str) -> bool:
 
 
 Tag = Literal["noun", "verb", "other"]
+_STREAM_OF: dict[Tag, Stream | None] = {"noun": "entity", "verb": "action", "other": None}
 TaggerName = Literal["hanta", "spacy", "none"]
 
 _SPACY_MODEL = "en_core_web_sm"
