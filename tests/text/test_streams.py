@@ -220,5 +220,5 @@ def test_every_word_is_its_place_in_the_caption(caption: str) -> None:
         assert last <= word.start <= word.end <= len(composed)
         last = word.end
         shown = unicodedata.normalize("NFC", composed[word.start : word.end].lower()).replace("’", "'")
-        if len(unicodedata.normalize("NFC", composed.lower())) == len(composed):
-            assert shown == word.text or "ς" in word.text + shown
+        if "İ" not in composed:  # of two characters in lower case, of which a word may have one
+            assert shown == word.text or "ς" in word.text + shown  # a sigma at the end of what is cut out

@@ -86,7 +86,7 @@ def _lowered(sentence: str) -> tuple[str, Sequence[int]]:
     """A composed sentence in lower case, composed again; and for each character of that, and its end, which of the
     sentence's it comes from: few scripts have a letter that is one character in one case and two in the other."""
     lowered = unicodedata.normalize("NFC", sentence.lower())
-    if len(lowered) == len(sentence):
+    if sentence.isascii():
         return lowered, range(len(sentence) + 1)
     starts = [place for place, c in enumerate(sentence) if place == 0 or not unicodedata.combining(c)]
     origins: list[int] = []
