@@ -88,3 +88,6 @@ class MaxSim(nn.Module):
     ) -> torch.Tensor:
         logits = self.logit_scale * self.scores(texts, videos)
         return contrastive_loss(logits, dsl_temperature=dsl_temperature, positives=positives)
+
+    def explain(self, text: torch.Tensor, stream_mask: torch.Tensor, frames: torch.Tensor) -> None:
+        """It does not tell."""

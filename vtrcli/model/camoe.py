@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -114,8 +115,7 @@ class Camoe(nn.Module):
         units = F.normalize(frames.float().masked_fill(~frame_mask.unsqueeze(-1), 0), dim=-1)
         experts = F.normalize(self.aggregator(units, frame_mask).float(), dim=-1)  # [V, E, D]
         if self.gate is not None and self.config.gate == "video":
-            gate = self.gate(masked_mean(units, frame_mask)).float().softmax(dim=-1)
-            experts = experts * gate.unsqueeze(-1)
+            experts = experts * self._video_gate(units, frame_mask).unsqueeze(-1)
         return experts.flatten(1)
 
     def text_vectors(self, texts: torch.Tensor, stream_mask: torch.Tensor) -> torch.Tensor:
@@ -128,13 +128,51 @@ class Camoe(nn.Module):
         units = F.normalize(texts.float(), dim=-1)
         if self.config.gate == "video":
             return units.flatten(1)
+        return (units * self._text_gate(units, stream_mask).unsqueeze(-1)).flatten(1)
+
+    def explain(
+        self, text: torch.Tensor, stream_mask: torch.Tensor, frames: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Text features [E, D] and bool [E], frame features [F, D] -> gate [E], frames' weights and scores [E, F].
+
+        All three aggregators make an expert's vector of a sum over frames, `sum_f weight_ef * part_ef`: of "mean" and
+        "se" a frame's part is the frame itself, of "attention" the frame and the projection of what the trunk made of
+        it, which has looked at the other frames too. A frame's score is the part's inner product with the text's unit
+        vector over the length of that sum, so that the expert's cosine is the weighted mean of the frames' scores. (It
+        is no cosine itself, and may pass 1: the sum of parts is shorter than they are.) Weights of "se" and
+        "attention" depend on the whole video: the parts say what each frame brought to this score, not what the score
+        would be without it.
+
+        Raises InputError for wrong shapes.
+        """
+        texts, masks = text.unsqueeze(0), stream_mask.unsqueeze(0)
+        frame_mask = torch.ones(1, len(frames), dtype=torch.bool, device=frames.device)
+        self._check("frames", frames.unsqueeze(0), frame_mask, ("V", "F", self.config.dim))
+        self._check("texts", texts, masks, ("Q", len(self.config.experts), self.config.dim))
+        units, words = F.normalize(frames.float(), dim=-1).unsqueeze(0), F.normalize(texts.float(), dim=-1)
+        aggregator: Any = self.aggregator
+        weights, parts = aggregator.parts(units, frame_mask)  # [1, F, E], [1, F, E, D]
+        with full_precision(units):
+            lengths = torch.einsum("vfe,vfed->ved", weights, parts)[0].norm(dim=-1, keepdim=True)  # [E, 1]
+            scores = torch.einsum("qed,vfed->ef", words, parts) / lengths.clamp(min=1e-12)
+        is_by_video = self.gate is not None and self.config.gate == "video"
+        gate = self._video_gate(units, frame_mask) if is_by_video else self._text_gate(words, masks)
+        return gate[0], weights[0].T, scores
+
+    def _video_gate(self, units: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
+        """Unit frames [V, F, D], zero outside bool [V, F] -> [V, E], with sum 1."""
+        assert self.gate is not None
+        gate: torch.Tensor = self.gate(masked_mean(units, frame_mask)).float().softmax(dim=-1)
+        return gate
+
+    def _text_gate(self, units: torch.Tensor, stream_mask: torch.Tensor) -> torch.Tensor:
+        """Unit streams [Q, E, D] and bool [Q, E] -> [Q, E], with sum 1 over those that the text has."""
         present = stream_mask | ~stream_mask.any(dim=1, keepdim=True)
         scores = torch.zeros_like(units[..., 0])
         if self.gate is not None:
             mean = (units * present.unsqueeze(-1)).sum(dim=1) / present.sum(dim=1, keepdim=True)
             scores = self.gate(mean).float()
-        gate = scores.masked_fill(~present, float("-inf")).softmax(dim=-1)  # [Q, E]
-        return (units * gate.unsqueeze(-1)).flatten(1)
+        return scores.masked_fill(~present, float("-inf")).softmax(dim=-1)
 
     @staticmethod
     def _check(name: str, tensor: torch.Tensor, mask: torch.Tensor, shape: tuple[int | str, ...]) -> None:
@@ -162,6 +200,11 @@ class MeanAggregator(nn.Module):
         """[V, F, D], bool [V, F] -> [V, E, D]."""
         return masked_mean(frames, frame_mask).unsqueeze(1).expand(-1, self.num_experts, -1)
 
+    def parts(self, frames: torch.Tensor, frame_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights [V, F, E] with sum 1 over F and parts [V, F, E, D], whose weighted sum `forward` is."""
+        weights = frame_mask / frame_mask.sum(dim=1, keepdim=True)
+        return weights.unsqueeze(-1).expand(-1, -1, self.num_experts), _each(frames, self.num_experts)
+
 
 class SqueezeExciteAggregator(nn.Module):
     """A weighted mean; each expert weighs a frame by what is in it and by what the whole video is about.
@@ -180,10 +223,19 @@ class SqueezeExciteAggregator(nn.Module):
 
     def forward(self, frames: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
         """[V, F, D], bool [V, F] -> [V, E, D]."""
+        return weighted_mean(frames, self._weights(frames, frame_mask))
+
+    def parts(self, frames: torch.Tensor, frame_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As of `MeanAggregator`."""
+        weights = self._weights(frames, frame_mask)
+        return weights.float(), _each(frames, weights.shape[-1])
+
+    def _weights(self, frames: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
         squeezed = masked_mean(frames, frame_mask).unsqueeze(1)
         hidden = torch.relu(self.from_frame(frames * self.scale) + self.from_video(squeezed * self.scale))
         weights = self.excite(hidden).sigmoid() * frame_mask.unsqueeze(-1)  # [V, F, E]
-        return weighted_mean(frames, weights / weights.sum(dim=1, keepdim=True))
+        normed: torch.Tensor = weights / weights.sum(dim=1, keepdim=True)
+        return normed
 
 
 class AttentionAggregator(nn.Module):
@@ -224,14 +276,24 @@ class AttentionAggregator(nn.Module):
 
     def forward(self, frames: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
         """[V, F, D], bool [V, F] -> [V, E, D]."""
+        hidden, weights = self._attended(frames, frame_mask)
+        pooled = torch.einsum("vfe,vfw->vew", weights.to(hidden.dtype), hidden)
+        return weighted_mean(frames, weights) + torch.einsum("vew,ewd->ved", pooled, self.projections)
+
+    def parts(self, frames: torch.Tensor, frame_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As of `MeanAggregator`; a part is the frame and the projection of the trunk's output for it."""
+        hidden, weights = self._attended(frames, frame_mask)
+        carried = torch.einsum("vfw,ewd->vfed", hidden, self.projections)
+        return weights.float(), frames.unsqueeze(2) + carried
+
+    def _attended(self, frames: torch.Tensor, frame_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The trunk's output [V, F, W], and each expert's weights over the frames, float32 [V, F, E] with sum 1."""
         hidden = self.enter(frames) + self.places(frame_mask) @ self.positions  # [V, F, W]
         for layer in self.layers:
             hidden = layer(hidden, src_key_padding_mask=~frame_mask)
         hidden = self.leave(hidden)
         scores = self.frame_scores(hidden).float().masked_fill(~frame_mask.unsqueeze(-1), float("-inf"))
-        weights = scores.softmax(dim=1)  # [V, F, E]
-        pooled = torch.einsum("vfe,vfw->vew", weights.to(hidden.dtype), hidden)
-        return weighted_mean(frames, weights) + torch.einsum("vew,ewd->ved", pooled, self.projections)
+        return hidden, scores.softmax(dim=1)
 
     def places(self, frame_mask: torch.Tensor) -> torch.Tensor:
         """bool [V, F] -> [V, F, P]: how much of each slot a frame takes; at most two neighbours, with sum 1.
@@ -255,6 +317,11 @@ def weighted_mean(frames: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """[V, F, D], [V, F, E] with sum 1 over F -> [V, E, D]."""
     with full_precision(frames):
         return torch.einsum("vfe,vfd->ved", weights.float(), frames)
+
+
+def _each(frames: torch.Tensor, num_experts: int) -> torch.Tensor:
+    """[V, F, D] -> [V, F, E, D], the same frame for every expert."""
+    return frames.unsqueeze(2).expand(-1, -1, num_experts, -1)
 
 
 def full_precision(tensor: torch.Tensor) -> AbstractContextManager[object]:

@@ -18,6 +18,7 @@ from vtrcli.model.camoe_config import CamoeConfig
 from vtrcli.model.train_settings import TrainSettings
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import nn
 
@@ -60,6 +61,31 @@ class HeadConfig(Protocol):
         """What `to_json` wrote. Raises UsageError for wrong keys and values."""
 
 
+@dataclass(frozen=True)
+class HeadExplanation:
+    """How a head comes to the score of one text and one video: parts that add up to it.
+
+    `gate` float32 [E], with sum 1; a stream that takes no part has 0. `frame_weights` float32 [E, F], each row with sum
+    1, and `frame_scores` float32 [E, F], in cosine units: of the frames that the head looked at. What a frame's score
+    is, the head's `explain` says.
+    """
+
+    gate: np.ndarray
+    frame_weights: np.ndarray
+    frame_scores: np.ndarray
+
+    @property
+    def expert_scores(self) -> np.ndarray:
+        """float32 [E]: the mean of the frames' scores by their weights."""
+        scores: np.ndarray = (self.frame_weights * self.frame_scores).sum(axis=1)
+        return scores
+
+    @property
+    def score(self) -> float:
+        """What search ranks by: the mean of the experts' scores by their gate."""
+        return float(self.gate @ self.expert_scores)
+
+
 class Head(Protocol):
     """A torch module on a backbone's features. The methods below `loss` are torch's own."""
 
@@ -94,6 +120,14 @@ class Head(Protocol):
         positives: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Scalar, of a whole batch, without autocast; `positives` as for `losses.contrastive_loss`."""
+
+    def explain(
+        self, text: torch.Tensor, stream_mask: torch.Tensor, frames: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+        """Of one text, features [E, D] and bool [E], and one video, features [F, D]: what a `HeadExplanation` holds.
+
+        None: this head's score has no such parts.
+        """
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """What is trained."""

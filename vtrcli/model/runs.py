@@ -25,10 +25,10 @@ from safetensors import SafetensorError, safe_open
 
 from vtrcli.errors import StoreError, UsageError, WeightsError
 from vtrcli.files import make_folder, replacing, write_whole
-from vtrcli.model.heads import HEADS, Head, HeadConfig, build_head
+from vtrcli.model.heads import HEADS, Head, HeadConfig, HeadExplanation, build_head
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.config import BackboneInfo
-from vtrcli.store.reader import FeatureStore, padded
+from vtrcli.store.reader import FeatureStore, padded, spread
 from vtrcli.store.texts import TextRows
 from vtrcli.text.streams import STREAMS
 
@@ -286,6 +286,18 @@ class TrainedRun:
         """float32 [num_texts, ...]."""
         columns = [STREAMS.index(expert) for expert in self.config.settings.experts]
         return encode_texts(self._head, rows.features[:, columns], rows.mask[:, columns], device=self._device)
+
+    def explain(self, rows: TextRows, features: np.ndarray) -> tuple[HeadExplanation | None, np.ndarray]:
+        """How the score of the first of some texts and one video, float [its frames, dim], comes about; and int64 [F],
+        the frames that the head looked at. None where this head cannot tell."""
+        import torch
+
+        chosen = spread(len(features), self.config.settings.num_frames)
+        columns = [STREAMS.index(expert) for expert in self.config.settings.experts]
+        given = rows.features[0, columns], rows.mask[0, columns], features[chosen]
+        with torch.inference_mode():
+            parts = self._head.explain(*(torch.from_numpy(array).to(self._device) for array in given))
+        return parts and HeadExplanation(*(part.float().cpu().numpy() for part in parts)), chosen
 
     def scores(self, texts: np.ndarray, videos: np.ndarray) -> np.ndarray:
         """float32 [num_texts, num_videos], of what `texts` and `videos` gave; for any head."""

@@ -147,7 +147,7 @@ class QueryEncoder:
 
     def _text(self, text: str) -> tuple[np.ndarray, bool]:
         def encoded() -> tuple[np.ndarray, bool]:
-            found = self._text_tower.encode_texts([text])
+            found = self.text_tower.encode_texts([text])
             return found.features[0], found.num_cut > 0
 
         return self._texts.get_or_put(text, encoded)
@@ -156,13 +156,14 @@ class QueryEncoder:
         def encoded() -> tuple[np.ndarray, bool]:
             from vtrcli.text.cache import encode_streams
 
-            rows, _ = encode_streams([text], run.tagger, self._text_tower)
+            rows, _ = encode_streams([text], run.tagger, self.text_tower)
             return np.ravel(run.heads.texts(rows)[0]), False
 
         return self._texts_by_run.get_or_put(text, encoded)[0]
 
     @cached_property
-    def _text_tower(self) -> Backbone:
+    def text_tower(self) -> Backbone:
+        """What encodes texts; loaded when it is asked for, and kept."""
         return self._tower("text")
 
     @cached_property

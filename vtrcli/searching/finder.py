@@ -46,6 +46,15 @@ class Finder:
         """Whether a score is the cosine of a video's best frame, and not something made of several."""
         return isinstance(self._space, FrameSpace) and self._space.pooling == "max"
 
+    @property
+    def scored_by(self) -> str:
+        """What makes a video's score: run, or the pooling of its frames (max, mean, softmax)."""
+        return self._space.pooling if isinstance(self._space, FrameSpace) else "run"
+
+    def score(self, vectors: QueryVectors, video: int) -> float:
+        """Of one video, uncorrected."""
+        return float(self._space.exact_scores(self._space.vector(vectors), [video])[0])
+
     def correction(self, options: SearchSettings) -> Correct | None:
         """What the options rank by; None for the plain scores."""
         bank_scores, method = self.bank_scores, options.method

@@ -56,6 +56,7 @@ class Searcher:
 
     Attributes:
         run: the run that ranks; None for plain CLIP.
+        encoder: makes vectors of queries.
 
     Args:
         run: a trained run that ranks instead of plain CLIP, its folder or what the searcher of another store read.
@@ -87,7 +88,7 @@ class Searcher:
         if run is not None and not isinstance(run, RunModel):
             run = RunModel(Path(run), source=store, backbone=backbone, device=device)
         self.run = run
-        self._encoder = QueryEncoder(
+        self.encoder = QueryEncoder(
             backbone,
             self._places,
             source=store,
@@ -120,7 +121,7 @@ class Searcher:
 
     def encode(self, query: Query) -> QueryVectors:
         """A query in the spaces of this store; raises as `QueryEncoder.encode`."""
-        return self._encoder.encode(query)
+        return self.encoder.encode(query)
 
     def search(
         self,
