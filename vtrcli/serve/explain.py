@@ -1,0 +1,42 @@
+"""`GET /api/explain`: why a video scores what it scores for a sentence; what is told is `searching.explain`'s."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+from starlette.requests import Request
+
+from vtrcli.searching.explain import explain
+from vtrcli.serve.api import Parameters, Text
+from vtrcli.serve.endpoint import Endpoint
+from vtrcli.serve.library import Library
+
+
+class Why(Parameters):
+    """A sentence and a video."""
+
+    q: Text = Field(description="The sentence: one alone, as a head reads it.")
+    id: str = Field(max_length=10_000, description="The video_id of a result.")
+    store: str | None = Field(
+        None, max_length=1000, description="Which store; the first where none is named."
+    )
+
+
+def endpoints(library: Library) -> list[Endpoint]:
+    """Why this result."""
+
+    def answer(asked: Why, request: Request) -> dict[str, Any]:
+        opened = library.store(asked.store)
+        found = explain(opened.searcher, asked.q, opened.video(asked.id))
+        return {"command": "explain", "store": opened.name, **found.to_json()}
+
+    return [
+        Endpoint(
+            path="/api/explain",
+            summary="Why a video scores what it scores for a sentence",
+            parameters=Why,
+            answer=answer,
+            errors=(404, 409),
+        )
+    ]
