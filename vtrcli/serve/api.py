@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.requests import Request
 
 from vtrcli import __version__
@@ -22,7 +22,7 @@ from vtrcli.searching.query import (
     SearchSettings,
 )
 from vtrcli.searching.results import SearchResult
-from vtrcli.serve.endpoint import JSON, Endpoint, encoded
+from vtrcli.serve.endpoint import JSON, Endpoint, Parameters, encoded
 from vtrcli.serve.library import Library, OpenedStore
 
 MAX_TOP_K = 200
@@ -30,12 +30,6 @@ MAX_TERMS = 20  # of one kind in a query
 
 Text = Annotated[str, Field(max_length=MAX_QUERY_CHARACTERS)]
 Texts = Annotated[list[Text], Field(max_length=MAX_TERMS)]
-
-
-class Parameters(BaseModel):
-    """What every address takes by these rules: no name that it does not know."""
-
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
 
 class Health(Parameters):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,6 +30,12 @@ from vtrcli.errors import (
 
 MAX_SHOWN = 200  # characters of a wrong value that an error repeats
 JSON = "application/json"
+
+
+class Parameters(BaseModel):
+    """What every address takes by these rules: no name that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,15 +8,17 @@ from pydantic import Field
 from starlette.requests import Request
 
 from vtrcli.searching.explain import explain
-from vtrcli.serve.api import Parameters, Text
-from vtrcli.serve.endpoint import Endpoint
+from vtrcli.searching.query import MAX_QUERY_CHARACTERS
+from vtrcli.serve.endpoint import Endpoint, Parameters
 from vtrcli.serve.library import Library
 
 
 class Why(Parameters):
     """A sentence and a video."""
 
-    q: Text = Field(description="The sentence: one alone, as a head reads it.")
+    q: str = Field(
+        max_length=MAX_QUERY_CHARACTERS, description="The sentence: one alone, as a head reads it."
+    )
     id: str = Field(max_length=10_000, description="The video_id of a result.")
     store: str | None = Field(
         None, max_length=1000, description="Which store; the first where none is named."
