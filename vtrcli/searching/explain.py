@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vtrcli.moments.rule import Moment
+from vtrcli.moments.moment import Moment
 from vtrcli.searching.query import Query
 from vtrcli.searching.scores import exact_products
 from vtrcli.store.reader import unit_rows
