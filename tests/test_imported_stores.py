@@ -16,7 +16,8 @@ from vtrcli.errors import InputError, StoreError
 from vtrcli.extraction.imports import import_features
 from vtrcli.searching.filters import Filters
 from vtrcli.searching.query import Query
-from vtrcli.searching.searcher import Searcher, StoresSearcher
+from vtrcli.searching.searcher import Searcher
+from vtrcli.searching.several import StoresSearcher
 from vtrcli.store.compact import compact, contents
 from vtrcli.store.exports import export_features
 from vtrcli.store.prune import prune

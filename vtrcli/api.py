@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from vtrcli.ranking.truth import Truth
     from vtrcli.searching.query import Query, SearchMethod, VideoScore
     from vtrcli.searching.results import SearchResult
-    from vtrcli.searching.searcher import Searcher, StoresSearcher
+    from vtrcli.searching.searcher import Searcher
+    from vtrcli.searching.several import StoresSearcher
     from vtrcli.text.streams import TaggerName
     from vtrcli.training.record import Display, TrainResult
     from vtrcli.video.graph import Aspect
@@ -445,7 +446,8 @@ def open_searcher(
 ) -> Searcher | StoresSearcher:
     """What answers many queries to a store (or several of one backbone). Arguments and errors as for `search`."""
     from vtrcli.searching.query import POOLING
-    from vtrcli.searching.searcher import Searcher, StoresSearcher
+    from vtrcli.searching.searcher import Searcher
+    from vtrcli.searching.several import StoresSearcher
 
     if run is not None and score is not None:
         raise UsageError(
@@ -491,10 +493,8 @@ def encode_texts(
 
 
 def _paths(given: AnyPath | Iterable[AnyPath]) -> list[Path]:
-    """One path or several."""
     return [Path(given)] if isinstance(given, (str, PathLike)) else [Path(path) for path in given]
 
 
 def _shown(value: object) -> str:
-    """A path, or what kind of thing it is."""
     return str(value) if isinstance(value, (str, PathLike)) else f"of type {type(value).__name__}"

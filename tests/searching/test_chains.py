@@ -16,7 +16,8 @@ from vtrcli.errors import InputError, UsageError
 from vtrcli.searching.chains import store_chains
 from vtrcli.searching.filters import Filters
 from vtrcli.searching.query import Query, QueryVectors, SearchSettings
-from vtrcli.searching.searcher import Searcher, StoresSearcher
+from vtrcli.searching.searcher import Searcher
+from vtrcli.searching.several import StoresSearcher
 from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.reader import FeatureStore, unit_rows
 

@@ -23,7 +23,8 @@ from vtrcli.searching import run as run_module
 from vtrcli.searching.filters import Filters
 from vtrcli.searching.query import Query, SearchSettings
 from vtrcli.searching.run import RunModel, run_id
-from vtrcli.searching.searcher import Searcher, StoresSearcher
+from vtrcli.searching.searcher import Searcher
+from vtrcli.searching.several import StoresSearcher
 from vtrcli.store.config import read_config
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.video.sampling import Uniform

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from vtrcli.milvus.searcher import MilvusSearcher
     from vtrcli.searching.interchange import Kind
     from vtrcli.searching.query import VideoScore
-    from vtrcli.searching.searcher import Searcher, StoresSearcher
+    from vtrcli.searching.searcher import Searcher
+    from vtrcli.searching.several import StoresSearcher
 
 NAME = "search"
 QUERY, RANKING, FILTERS, RESULTS = "Query", "Ranking", "Filters", "Results"  # panels of the help

@@ -1,7 +1,4 @@
-"""`Searcher`: one store, opened once, asked as often as you like; `StoresSearcher`: several, as if they were one.
-
-The use case behind `vtr search`.
-"""
+"""`Searcher`: one store, opened once, asked as often as you like. The use case behind `vtr search`."""
 
 from __future__ import annotations
 
@@ -22,14 +19,13 @@ from vtrcli.searching.encoding import CatalogPlaces, QueryEncoder, cache_folder
 from vtrcli.searching.filters import Filters, VideoFacts
 from vtrcli.searching.finder import Finder, Reranker, best_present
 from vtrcli.searching.frames import FrameSpace
-from vtrcli.searching.presence import Presence, each_once
+from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import MIN_RUN_SHORTLIST, POOLING, Query, QueryVectors, SearchSettings, VideoScore
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.searching.run import RerankSpace, RunModel, RunSpace
 from vtrcli.searching.scores import Space
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.catalog_file import open_catalog
-from vtrcli.store.config import what_differs
 from vtrcli.store.reader import require_videos
 from vtrcli.video.files import is_drawn
 
@@ -410,91 +406,3 @@ def _is_drawn(hit: Hit) -> bool:
         return is_drawn(hit.path)
     except (OSError, ValueError):
         return True
-
-
-class StoresSearcher:
-    """Ranks the videos of several stores by the same scores. A file that is in two of them is one result.
-
-    Args:
-        run, pooling: as for `Searcher`, for all of them.
-
-    Raises:
-        StoreError: as `Searcher`; stores of different backbones, whose scores cannot be compared.
-    """
-
-    def __init__(
-        self,
-        stores: Sequence[Path],
-        *,
-        run: Path | None = None,
-        pooling: VideoScore = POOLING,
-        device: str = "auto",
-        on_progress: Callable[[int, int], None] = lambda num_done, total: None,
-    ) -> None:
-        catalogs = [open_catalog(store) for store in stores]
-        first = catalogs[0]
-        for other in catalogs[1:]:
-            have, want = (catalog.config.backbone for catalog in (first, other))
-            differs = what_differs(have, want, first.config.preprocessing, other.config.preprocessing)
-            if have.sha256 != want.sha256 or differs:
-                raise StoreError(
-                    f"store {first.store} holds features of {have.name} (weights {have.sha256[:12]}), store "
-                    f"{other.store} of {want.name} (weights {want.sha256[:12]})"
-                    + (f": {differs}" if differs else ""),
-                    allowed="stores of one backbone: scores of different ones cannot be compared",
-                    to_do="search them one after the other",
-                )
-        model: Path | RunModel | None = run
-        self._searchers: list[Searcher] = []
-        for store in stores:
-            searcher = Searcher(
-                store, run=model, pooling=pooling, device=device, catalogs=catalogs, on_progress=on_progress
-            )
-            self._searchers.append(searcher)
-            model = searcher.run  # read once
-
-    def search(self, query: str | Query, options: SearchSettings | None = None) -> SearchResult:
-        """The best videos or moments of all the stores.
-
-        Raises:
-            As `Searcher.search`; UsageError for a correction: each store has a bank of its own.
-        """
-        options = options or SearchSettings()
-        if options.method is not None:
-            raise UsageError(
-                f"{options.method} over several stores",
-                allowed="a correction is made by the bank of one store",
-                to_do="leave it out, or search one store",
-            )
-        query = Query(text=query) if isinstance(query, str) else query
-        vectors = self._searchers[0].encode(query)
-        chains: Sequence[StoreChains | None] = [None] * len(self._searchers)
-        if query.then:
-            from vtrcli.searching.chains import store_chains
-
-            catalogs = [searcher.catalog for searcher in self._searchers]
-            chains = store_chains(catalogs, vectors, query.within_seconds)
-        results = [
-            searcher.search(query, options, vectors=vectors, chains=own)
-            for searcher, own in zip(self._searchers, chains, strict=True)
-        ]
-        ranked = sorted(
-            (
-                (searcher.catalog, hit)
-                for searcher, result in zip(self._searchers, results, strict=True)
-                for hit in result.hits
-            ),
-            key=lambda pair: -pair[1].ranked_by,
-        )
-        hits = itertools.islice(each_once(ranked), options.top_k)
-        found = tuple(replace(hit, rank=rank) for rank, hit in enumerate(hits, start=1))
-        notes = itertools.chain.from_iterable(result.notes for result in results)
-        return SearchResult(
-            query=query.describe(),
-            num_videos=sum(result.num_videos for result in results),
-            hits=found,
-            notes=tuple(note for note in dict.fromkeys(notes) if not (found and note.startswith(NO_RESULT))),
-            stores=tuple(str(searcher.catalog.store) for searcher in self._searchers),
-            run=results[0].run,
-            unread_scripts=vectors.unread_scripts,
-        )
