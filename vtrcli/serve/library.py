@@ -11,17 +11,22 @@ from vtrcli.searching.presence import Presence
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.config import CONFIG_NAME, is_store
+from vtrcli.store.state import store_state
 
 ChooseRun = Callable[[Path], Path | None]
 
 
 @dataclass(frozen=True)
 class OpenedStore:
-    """One store as it was when it was opened, or last looked at; it can be asked on when the store changes."""
+    """One store as it was when it was opened, or last looked at; it can be asked on when the store changes.
+
+    `state` is that of its files then, `vtrcli.store.state.store_state`.
+    """
 
     name: str
     path: Path
     searcher: Searcher
+    state: str
 
     @property
     def catalog(self) -> Catalog:
@@ -100,10 +105,19 @@ class Library:
     def _open(self, name: str) -> OpenedStore | VtrError:
         path = self.paths[name]
         try:
+            state = _state(path)  # before: what comes meanwhile is another one
             searcher = Searcher(path, run=self._choose_run(path), device=self._device)
         except VtrError as error:
             return error
-        return OpenedStore(name, path, searcher)
+        return OpenedStore(name, path, searcher, state)
+
+
+def _state(path: Path) -> str:
+    """Empty where there is no store, which opening it will tell."""
+    try:
+        return store_state(path)
+    except OSError:
+        return ""
 
 
 def store_folders(given: Sequence[Path]) -> list[Path]:
