@@ -13,6 +13,8 @@ from tests.store.stores import make_store
 from vtrcli.searching import frames as video_frames
 from vtrcli.searching.frames import SOFTMAX_LOGIT_TEMPERATURE, FramePooling, FrameSpace, pool_frame_scores
 from vtrcli.searching.query import VideoScore
+from vtrcli.searching.scores import best_videos
+from vtrcli.store.catalog import Catalog
 from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.reader import FeatureStore, unit_rows
 
@@ -63,6 +65,63 @@ def test_scores_equal_the_definition_however_they_are_asked_for(
     for column, text in enumerate(texts):
         numbers = [catalog.number_of[record.video_id] for record in shard.records]
         assert found[:, column] == pytest.approx(space.exact_scores(text, numbers), abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def large_catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    """60 videos of 1 to 9 frames, of which every fourth was superseded."""
+    folder, generator = tmp_path_factory.mktemp("large"), np.random.default_rng(0)
+    videos = {f"v{number:02d}": generator.normal(size=(1 + number * 7 % 9, 4)) for number in range(60)}
+    make_store(folder, videos)
+    make_store(folder, {name: generator.normal(size=(3, 4)) for name in list(videos)[::4]})
+    return open_catalog(folder)
+
+
+@given(
+    strip_rows=st.integers(1, 400),
+    num_queries=st.integers(2, 8),
+    pooling=st.sampled_from(["max", "mean", "softmax"]),
+    seed=st.integers(0, 999),
+)
+def test_queries_in_one_pass_have_the_results_of_each_alone(
+    strip_rows: int, num_queries: int, pooling: VideoScore, seed: int, large_catalog: Catalog
+) -> None:
+    """Bit for bit, however the frames are cut into strips."""
+    queries = list(unit_rows(np.random.default_rng(seed).normal(size=(num_queries, 4))))
+    allowed = np.ones(large_catalog.num_videos, bool)
+    alone = [FrameSpace(large_catalog, pooling=pooling).score(query) for query in queries]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(video_frames, "STRIP_ROWS", strip_rows)
+        together = FrameSpace(large_catalog, pooling=pooling).score_many(queries)
+    for one, shared in zip(alone, together, strict=True):
+        for top_k in (1, 5, 60):
+            expected, found = (best_videos(scores, top_k=top_k, allowed=allowed) for scores in (one, shared))
+            assert found[0] == expected[0] and found[1].tolist() == expected[1].tolist()
+
+
+def test_strips_hold_each_current_video_whole_and_once(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video_frames, "STRIP_ROWS", 4)
+    catalog = open_catalog(store.path)
+    strips = video_frames.video_strips(catalog)
+    assert len(strips) > 3
+    numbers = [number for strip in strips for number in range(strip.videos.start, strip.videos.stop)]
+    assert numbers == list(range(catalog.num_videos))
+    for strip in strips:
+        rows = catalog["start"][strip.videos], catalog["stop"][strip.videos]
+        assert (strip.first, strip.first + strip.num_rows) == (rows[0][0], rows[1][-1])
+
+
+@pytest.mark.parametrize(("sizes", "most"), [([1], 64), ([900], 16), ([1] * 300, 53), ([20_000], 1)])
+def test_what_a_pass_holds_does_not_grow_with_the_store(
+    sizes: list[int], most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video_frames, "MAX_PRODUCTS", 16_000)
+    monkeypatch.setattr(video_frames, "STRIP_ROWS", 100)
+    make_store(tmp_path, {f"v{number}": np.ones((size, 4)) for number, size in enumerate(sizes)})
+    space = FrameSpace(open_catalog(tmp_path), pooling="max")
+    assert space._most_together() == most
 
 
 def test_a_zero_vector_scores_zero_not_nan(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class StoreChains:
 
     def __init__(self, catalog: Catalog, queries: np.ndarray, within_seconds: float | None) -> None:
         self._catalog, self._queries, self._within = catalog, queries, within_seconds
-        self._cosines = np.stack([products(catalog.blocks, query) for query in queries], axis=1)
+        self._cosines = np.ascontiguousarray(products(catalog.blocks, queries).T)
         self._cosines *= catalog["inverse_norms"][:, None]
         if not np.isfinite(self._cosines.sum(dtype=np.float64)):
             raise not_finite(catalog.store)

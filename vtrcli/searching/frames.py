@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from vtrcli.searching.query import QueryVectors, VideoScore
-from vtrcli.searching.scores import VideoScores, exact_products, products, rounding_error
+from vtrcli.searching.scores import (
+    MAX_TOGETHER,
+    STRIP_ROWS,
+    Strip,
+    Together,
+    VideoScores,
+    exact_products,
+    rounding_error,
+    scan,
+)
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.reader import unit_rows
 from vtrcli.store.shard import Shard
@@ -18,7 +29,7 @@ from vtrcli.text.streams import STREAMS
 FramePooling = Literal["max", "softmax"]  # what can be made of the frames' scores alone
 # Of the softmax over a video's frames, on logits; the best of benchmarks/moments.py (docs/experiments.md).
 SOFTMAX_LOGIT_TEMPERATURE = 2.0
-MAX_PRODUCTS = 1 << 24  # of frames and queries at a time: 64 MB
+MAX_PRODUCTS = 1 << 24  # of frames, or of videos, and queries at a time: 64 MB
 
 
 def pool_frame_scores(
@@ -72,6 +83,28 @@ def range_edges(starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
     return np.asarray(np.stack([starts, stops], axis=1).ravel()[:-1] - starts[0])
 
 
+@dataclass(frozen=True)
+class VideoStrip(Strip):
+    """The frames of neighbouring videos, by their numbers; rows of no current video may lie between them."""
+
+    videos: slice
+
+
+def video_strips(catalog: Catalog) -> list[VideoStrip]:
+    """All current videos, in strips of about STRIP_ROWS frames; no video is cut in two."""
+    starts, stops = catalog["start"], catalog["stop"]
+    found = []
+    for number, block in enumerate(catalog.blocks):
+        first, last = np.searchsorted(catalog["video_shard"], [number, number + 1]).tolist()
+        origin = int(catalog.first_rows[number])
+        while first < last:
+            stop = int(np.searchsorted(starts[:last], starts[first] + STRIP_ROWS))
+            row, end = int(starts[first]), int(stops[stop - 1])
+            found.append(VideoStrip(block, slice(row - origin, end - origin), row, slice(first, stop)))
+            first = stop
+    return found
+
+
 class FrameSpace:
     """Videos by the cosines of their frames with the query, pooled to one score."""
 
@@ -79,18 +112,50 @@ class FrameSpace:
         self._catalog, self.pooling = catalog, pooling
         self.key = f"frames-{pooling}"
         self.logit_scale = catalog.config.backbone.logit_scale
+        self._score = Together(self.score_many, most=self._most_together())
 
     def vector(self, query: QueryVectors) -> np.ndarray:
         """float32 [dim]."""
         return query.clip
 
     def score(self, query: np.ndarray) -> VideoScores:
-        """float [dim] of length 1 -> scores."""
-        catalog, error = self._catalog, rounding_error(query)
-        frames = products(catalog.blocks, query)
-        frames *= catalog["inverse_norms"]
-        values = self._pool(frames, catalog["start"], catalog["stop"], catalog["mean_norms"])
-        return VideoScores(values, self._bound(error), lambda videos: self.exact_scores(query, videos))
+        """float [dim] of length 1 -> scores. Threads that ask at once share one pass over the frames."""
+        return self._score(query)
+
+    def score_many(self, queries: Sequence[np.ndarray]) -> list[VideoScores]:
+        """float [dim] of length 1 each -> their scores, in one pass over the frames.
+
+        The frames' scores are pooled strip by strip, so that only the videos' are ever held for all queries.
+        """
+        catalog, asked = self._catalog, np.stack(queries)
+        inverse_norms, mean_norms = catalog["inverse_norms"], catalog["mean_norms"]
+        starts, stops = catalog["start"], catalog["stop"]
+        values = np.empty((len(asked), catalog.num_videos), np.float32)
+
+        def pool(strip: VideoStrip, frames: np.ndarray) -> None:
+            frames *= inverse_norms[strip.first : strip.first + strip.num_rows]
+            videos = strip.videos
+            own = starts[videos] - strip.first, stops[videos] - strip.first, mean_norms[videos]
+            for row, scores in zip(values, frames, strict=True):
+                row[videos] = self._pool(scores, *own)
+
+        scan(self._strips, asked, pool)
+        return [self._found(query, row) for query, row in zip(queries, values, strict=True)]
+
+    def _found(self, query: np.ndarray, values: np.ndarray) -> VideoScores:
+        bound = self._bound(rounding_error(query))
+        return VideoScores(values, bound, lambda videos: self.exact_scores(query, videos))
+
+    @cached_property
+    def _strips(self) -> list[VideoStrip]:
+        return video_strips(self._catalog)
+
+    def _most_together(self) -> int:
+        """So many queries that neither the scores of all videos nor those of a strip's frames take much memory."""
+        catalog = self._catalog
+        longest = int((catalog["stop"] - catalog["start"]).max(initial=1))
+        most = MAX_PRODUCTS // max(catalog.num_videos, STRIP_ROWS + longest)
+        return max(1, min(MAX_TOGETHER, most))
 
     def bank_vectors(self, rows: TextRows) -> np.ndarray:
         """float32 [num_texts, dim] of length 1, of the whole captions."""

@@ -16,7 +16,14 @@ from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.model.heads import LOG_SCALE
 from vtrcli.model.runs import CONFIG, MODEL, RunConfig, damaged_run, read_config, require_run_fits
 from vtrcli.searching.query import QueryVectors
-from vtrcli.searching.scores import VideoScores, exact_products, products, rounding_error
+from vtrcli.searching.scores import (
+    MAX_TOGETHER,
+    Together,
+    VideoScores,
+    exact_products,
+    products,
+    rounding_error,
+)
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.config import BackboneInfo
 from vtrcli.store.derived import TableSpec, current_rows, derived_tables
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from vtrcli.text.streams import Tagger
 
 VECTORS = "vectors"
+MAX_SCORES = 1 << 24  # of videos and queries at a time: 64 MB
 
 
 class RunModel:
@@ -132,6 +140,8 @@ class RunSpace:
         self.key = model.key
         self.width = model.width
         self._blocks: list[np.ndarray] | None = None
+        most = MAX_SCORES // max(1, int(catalog["shard_videos"].sum()))
+        self._score = Together(self.score_many, most=max(1, min(MAX_TOGETHER, most)))
 
     @property
     def logit_scale(self) -> float:
@@ -153,10 +163,17 @@ class RunSpace:
         return query.ranking
 
     def score(self, query: np.ndarray) -> VideoScores:
-        """float [width] -> scores, in the units of `vtr eval`."""
+        """float [width] -> scores, in the units of `vtr eval`. Threads that ask at once share one pass."""
+        return self._score(query)
+
+    def score_many(self, queries: Sequence[np.ndarray]) -> list[VideoScores]:
+        """float [width] each -> their scores, in one pass over the vectors."""
         blocks, rows = self.prepare(), current_rows(self._catalog)
+        values = products(blocks, np.stack(queries))[:, rows]
+        return [self._found(query, row) for query, row in zip(queries, values, strict=True)]
+
+    def _found(self, query: np.ndarray, values: np.ndarray) -> VideoScores:
         error = rounding_error(query) * self.model.head.max_length
-        values = products(blocks, query)[rows]
         return VideoScores(values, error, lambda videos: self.exact_scores(query, videos))
 
     def exact_scores(self, query: np.ndarray, videos: Sequence[int]) -> np.ndarray:
