@@ -71,7 +71,7 @@ class Child:
 
     Lines of standard error that match `record_pattern` are collected in `records` (one tuple of groups each),
     everything else goes into a log of bounded length. On Linux no file that it writes may grow beyond
-    `max_file_bytes`: the default is that it writes none.
+    `max_file_bytes`: the default is that it writes none. There it also gives way to other programs, by `niceness`.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class Child:
         patience: Patience,
         record_pattern: re.Pattern[bytes] | None = None,
         max_file_bytes: int = 0,
+        niceness: int = 0,
     ) -> None:
         self.records: list[tuple[bytes, ...]] = []
         self._patience = patience
@@ -100,7 +101,7 @@ class Child:
                 allowed="as many processes, open files and as much memory as the workers need",
                 to_do="use fewer --workers, or raise the limits (`ulimit -a` shows them), then run it again",
             ) from cause
-        _limit(self._process.pid, max_file_bytes=max_file_bytes)
+        _limit(self._process.pid, max_file_bytes=max_file_bytes, niceness=niceness)
         _widen(self._process.stdout)
         self._drain_thread = threading.Thread(target=self._drain, daemon=True, name="ffmpeg-stderr")
         self._drain_thread.start()
@@ -140,6 +141,12 @@ class Child:
                     break
                 filled += count
         return filled
+
+    def read_some(self, limit_bytes: int) -> bytes:
+        """What standard output has now, up to `limit_bytes`; waits for it, and is empty only at the end."""
+        stream = self._process.stdout
+        with self._patience.waiting():
+            return b"" if stream is None else stream.read(limit_bytes) or b""
 
     def read_all(self, limit_bytes: int) -> bytes:
         """Standard output to its end, kept up to `limit_bytes`."""
@@ -226,6 +233,7 @@ class Session:
         *,
         record_pattern: re.Pattern[bytes] | None = None,
         max_file_bytes: int = 0,
+        niceness: int = 0,
     ) -> Iterator[Child]:
         """Starts a child and sees to its end. Raises ValueError after `close`."""
         with self._lock:
@@ -235,6 +243,7 @@ class Session:
                 patience=self.patience,
                 record_pattern=record_pattern,
                 max_file_bytes=max_file_bytes,
+                niceness=niceness,
             )
         try:
             with self._child as child:
@@ -338,8 +347,10 @@ def _end_with_us(pid: int, lifeline: int) -> None:
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def _limit(pid: int, *, max_file_bytes: int) -> None:
-    """Memory, size of files, no core dump; set from outside, because code between fork and exec is not thread-safe."""
+def _limit(pid: int, *, max_file_bytes: int, niceness: int) -> None:
+    """Memory, size of files, no core dump, how far it gives way; set from outside, because code between fork and exec
+    is not thread-safe.
+    """
     if sys.platform != "linux":
         return
     import resource
@@ -354,3 +365,6 @@ def _limit(pid: int, *, max_file_bytes: int) -> None:
             resource.prlimit(pid, kind, (value, value))
         except (ProcessLookupError, ValueError, PermissionError):
             continue  # already over, or a stricter limit is inherited
+    if niceness:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)

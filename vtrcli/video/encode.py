@@ -165,7 +165,9 @@ def remux_command(
     Times as in `transcode_command`. `sound`: options of an encoder, of which none copies it; None leaves it out.
     """
     begin = start_seconds if way == "seek" else max(0.0, start_seconds - NEAR_SECONDS)
-    source = graph.input_of(ss=graph.seek_time(info, begin), noaccurate_seek=None)
+    # Not even to 0: FLV would begin at its second key frame.
+    sought = {"ss": graph.seek_time(info, begin), "noaccurate_seek": None} if begin > 0 else {}
+    source = graph.input_of(**sought)
     streams = [source[str(info.stream)], *([] if sound is None else [source["a:0"]])]
     copied: dict[str, Any] = {"c:v": "copy"}
     if sound is not None:
