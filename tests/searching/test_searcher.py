@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,14 +22,16 @@ from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.evaluation.evaluate import EvaluationSettings, evaluate_inputs
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.extraction.extract import extract
+from vtrcli.model.backbone import Backbone, TextFeatures
 from vtrcli.model.families import open_tower
 from vtrcli.searching import run as run_module
+from vtrcli.searching.encoding import Towers
 from vtrcli.searching.filters import Filters
 from vtrcli.searching.query import Query, SearchSettings
 from vtrcli.searching.run import RunModel, run_id
 from vtrcli.searching.searcher import Searcher
 from vtrcli.searching.several import StoresSearcher
-from vtrcli.store.config import read_config
+from vtrcli.store.config import BackboneInfo, read_config
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.video.sampling import Uniform
 
@@ -383,3 +389,56 @@ def test_a_run_that_changes_while_it_is_read_is_refused(own_demo: Path) -> None:
     (run / "model.safetensors").write_bytes(body)
     with pytest.raises(WeightsError, match=" changed while it was read; a run that stays as it is; "):
         _ = model.heads
+
+
+class Watched:
+    """A tower that tells how many texts it was given at a time, and refuses to work on two threads at once."""
+
+    def __init__(self, tower: Backbone) -> None:
+        self.tower, self.sizes, self.alone = tower, [], threading.Lock()  # type: ignore[var-annotated]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tower, name)
+
+    def encode_texts(self, texts: list[str], **how: Any) -> TextFeatures:
+        assert self.alone.acquire(blocking=False), "two threads at once"
+        self.sizes.append(len(texts))
+        time.sleep(0.05)  # so long that others come meanwhile
+        try:
+            return self.tower.encode_texts(texts, **how)
+        finally:
+            self.alone.release()
+
+
+class WatchedTowers(Towers):
+    """Towers of which texts' are watched."""
+
+    watched: Watched | None = None
+
+    def open(self, backbone: BackboneInfo, tower: Any, **how: Any) -> Any:
+        if self.watched is None:
+            self.watched = Watched(super().open(backbone, tower, **how))
+        return self.watched
+
+
+@pytest.mark.parametrize("by_run", [False, True])
+def test_threads_share_the_tower_and_get_what_each_would_get_alone(own_demo: Path, by_run: bool) -> None:
+    """Vectors of a batch differ from those of a text alone by float32's last digits, which no result shows."""
+    run = next((own_demo / "runs").iterdir()) if by_run else None
+    queries = [Query(text=f"a shape of {number} colours", plus=("a circle",)) for number in range(7)]
+    queries[3] = Query(text="a red circle", then=("a green arrow",))
+    towers = WatchedTowers()
+    shared = Searcher(own_demo / "store", run=run, device="cpu", towers=towers)
+    with ThreadPoolExecutor(len(queries)) as pool:
+        together = [result.to_json() for result in pool.map(shared.search, queries)]
+    assert towers.watched is not None and max(towers.watched.sizes) >= 3
+    shutil.rmtree(own_demo / "store" / "index")
+    alone = Searcher(own_demo / "store", run=run, device="cpu")
+    for query, found in zip(queries, together, strict=True):
+        assert found == alone.search(query).to_json()
+
+
+def test_searchers_of_one_process_load_a_tower_once(demo: Path) -> None:
+    towers = Towers()
+    first, second = (Searcher(demo / "store", device="cpu", towers=towers).encoder for _ in range(2))
+    assert first.text_tower is second.text_tower

@@ -12,10 +12,10 @@ import json
 import math
 import os
 import struct
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -26,6 +26,7 @@ from vtrcli.model.families import open_tower
 from vtrcli.preprocessing import Size, framing_of
 from vtrcli.searching.query import Query, QueryVectors, Term
 from vtrcli.searching.run import RunModel
+from vtrcli.searching.scores import Together
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.config import INDEX_FOLDER, BackboneInfo
 from vtrcli.store.derived import keep_newest, read_kept, write_kept
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 MAX_NAMES_TO_COMPARE = 20_000
 QUERY_FORMAT = "vtr-query"
 MAX_QUERIES = 4096  # 2 kB each with ViT-B/32
+MAX_TEXTS_TOGETHER = 16  # more at a time cost hardly less each, and those at the end wait longer
 VECTOR, WAS_CUT = "vector", "was_cut"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 134_000_000
@@ -49,16 +51,48 @@ REDUCED_SIDE = 2048
 _ORIENTATION = 0x0112  # of EXIF
 
 
+class Towers:
+    """The towers of this process: each is loaded once, whoever asks for it, and computes on one thread at a time.
+
+    Attributes:
+        turn: held by the thread that computes. Towers take every core there is; two at once take longer than in turn.
+    """
+
+    def __init__(self) -> None:
+        self.turn = threading.RLock()
+        self._loaded: dict[tuple[BackboneInfo, str, str], Backbone] = {}
+
+    def open(
+        self,
+        backbone: BackboneInfo,
+        tower: Literal["text", "image"],
+        *,
+        device: str,
+        source: Path,
+        preprocessing: dict[str, Any] | None,
+    ) -> Backbone:
+        """The tower; raises as `open_tower`."""
+        key = (backbone, tower, device)
+        with self.turn:
+            if key not in self._loaded:
+                self._loaded[key] = open_tower(
+                    backbone, store=source, tower=tower, device=device, preprocessing=preprocessing
+                )
+            return self._loaded[key]
+
+
 class QueryEncoder:
     """Queries as unit vectors among frames and, with a run, as vectors of its space.
 
-    For a run a text is split into the run's streams, and an image is a video of one frame.
+    For a run a text is split into the run's streams, and an image is a video of one frame. New texts that several
+    threads ask for at once are encoded together.
 
     Args:
         backbone: what made the frames.
         source: the store, for messages.
         folder: where text vectors are kept.
         preprocessing: of the frames, as the store records it; None where it is not known.
+        towers: of other encoders, too; None for towers of its own.
     """
 
     def __init__(
@@ -71,14 +105,19 @@ class QueryEncoder:
         device: str,
         run: RunModel | None = None,
         preprocessing: dict[str, Any] | None = None,
+        towers: Towers | None = None,
     ) -> None:
-        self._preprocessing = preprocessing
+        self._preprocessing, self._towers = preprocessing, towers or Towers()
         self._backbone, self._places, self._run = backbone, places, run
         self._source, self._device = source, device
         self._texts = QueryCache(folder, model_id=backbone.sha256, width=backbone.dim)
+        self._encode_text = Together(self._encode_texts, most=MAX_TEXTS_TOGETHER)
         if run is not None:
             model_id = f"{backbone.sha256} {run.key} {run.config.tagger_id}"
             self._texts_by_run = QueryCache(folder, model_id=model_id, width=run.width)
+            self._encode_by_run: Together[str, tuple[np.ndarray, bool]] = Together(
+                lambda texts: self._encode_texts_by_run(run, texts), most=MAX_TEXTS_TOGETHER
+            )
 
     def encode(self, query: Query) -> QueryVectors:
         """The vectors of a query, and of the sentences of a chain; raises as `_encode_first`."""
@@ -128,9 +167,7 @@ class QueryEncoder:
         by_run = [
             (
                 term,
-                self._text_by_run(run, term.value)
-                if term in texts
-                else run.heads.of_frames([frames[term]])[0],
+                self._text_by_run(term.value) if term in texts else self._frames_by_run(run, frames[term]),
             )
             for term in query.terms
         ]
@@ -142,40 +179,46 @@ class QueryEncoder:
         """float [num_frames, dim]: those that a place in a video means, or the picture as one."""
         if term.kind == "like":
             return self._places.frames_at(term.value)
-        tower = self._image_tower
-        return tower.encode_images(read_image(Path(term.value), size=tower.preprocessing)[None])
+        with self._towers.turn:
+            tower = self._tower("image")
+            picture = read_image(Path(term.value), size=tower.preprocessing)
+            features: np.ndarray = tower.encode_images(picture[None])
+        return features
+
+    def _frames_by_run(self, run: RunModel, frames: np.ndarray) -> np.ndarray:
+        with self._towers.turn:
+            vector: np.ndarray = run.heads.of_frames([frames])[0]
+        return vector
 
     def _text(self, text: str) -> tuple[np.ndarray, bool]:
-        def encoded() -> tuple[np.ndarray, bool]:
-            found = self.text_tower.encode_texts([text])
-            return found.features[0], found.num_cut > 0
+        return self._texts.get_or_put(text, lambda: self._encode_text(text))
 
-        return self._texts.get_or_put(text, encoded)
+    def _encode_texts(self, texts: list[str]) -> list[tuple[np.ndarray, bool]]:
+        with self._towers.turn:
+            found = self.text_tower.encode_texts(texts)
+        return list(zip(found.features, found.was_cut.tolist(), strict=True))
 
-    def _text_by_run(self, run: RunModel, text: str) -> np.ndarray:
-        def encoded() -> tuple[np.ndarray, bool]:
-            from vtrcli.text.cache import encode_streams
+    def _text_by_run(self, text: str) -> np.ndarray:
+        return self._texts_by_run.get_or_put(text, lambda: self._encode_by_run(text))[0]
 
-            rows, _ = encode_streams([text], run.tagger, self.text_tower)
-            return np.ravel(run.heads.texts(rows)[0]), False
+    def _encode_texts_by_run(self, run: RunModel, texts: list[str]) -> list[tuple[np.ndarray, bool]]:
+        from vtrcli.text.cache import encode_streams
 
-        return self._texts_by_run.get_or_put(text, encoded)[0]
+        with self._towers.turn:
+            rows, _ = encode_streams(texts, run.tagger, self.text_tower)
+            return [(np.ravel(vector), False) for vector in run.heads.texts(rows)]
 
-    @cached_property
+    @property
     def text_tower(self) -> Backbone:
         """What encodes texts; loaded when it is asked for, and kept."""
         return self._tower("text")
 
-    @cached_property
-    def _image_tower(self) -> Backbone:
-        return self._tower("image")
-
     def _tower(self, tower: Literal["text", "image"]) -> Backbone:
-        return open_tower(
+        return self._towers.open(
             self._backbone,
-            store=self._source,
-            tower=tower,
+            tower,
             device=self._device,
+            source=self._source,
             preprocessing=self._preprocessing,
         )
 

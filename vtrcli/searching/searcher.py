@@ -15,7 +15,7 @@ from vtrcli.errors import StoreError, UsageError
 from vtrcli.moments.moment import Moment
 from vtrcli.moments.rule import moments_of
 from vtrcli.searching.bank import Bank, open_bank, score_bank
-from vtrcli.searching.encoding import CatalogPlaces, QueryEncoder, cache_folder
+from vtrcli.searching.encoding import CatalogPlaces, QueryEncoder, Towers, cache_folder
 from vtrcli.searching.filters import Filters, VideoFacts
 from vtrcli.searching.finder import Finder, Reranker, best_present
 from vtrcli.searching.frames import FrameSpace
@@ -50,6 +50,8 @@ class _Asked:
 class Searcher:
     """Ranks the videos of a store, or the moments in them, by queries.
 
+    Several threads may ask at once: they share one pass over the frames, and their texts one through the tower.
+
     Attributes:
         run: the run that ranks; None for plain CLIP.
         encoder: makes vectors of queries.
@@ -58,6 +60,7 @@ class Searcher:
         run: a trained run that ranks instead of plain CLIP, its folder or what the searcher of another store read.
         pooling: how the frames' cosines become a video's score, without a run.
         catalogs: of all stores that are searched together, this one's among them; --like may name their videos, too.
+        towers: of other searchers of this process, so that each is loaded once.
 
     Raises:
         StoreError: no store, a damaged one, one without videos, or one of another backbone than the run's.
@@ -72,6 +75,7 @@ class Searcher:
         pooling: VideoScore = POOLING,
         device: str = "auto",
         catalogs: Sequence[Catalog] = (),
+        towers: Towers | None = None,
         on_progress: Callable[[int, int], None] = lambda num_done, total: None,
     ) -> None:
         store = Path(store)
@@ -92,6 +96,7 @@ class Searcher:
             device=device,
             run=run,
             preprocessing=self.catalog.config.preprocessing,
+            towers=towers,
         )
         self._frames = FrameSpace(self.catalog, pooling=pooling)
         self._run: RunSpace | RerankSpace | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vtrcli.errors import StoreError, UsageError
+from vtrcli.searching.encoding import Towers
 from vtrcli.searching.presence import each_once
 from vtrcli.searching.query import POOLING, Query, SearchSettings, VideoScore
 from vtrcli.searching.results import SearchResult
@@ -54,10 +55,17 @@ class StoresSearcher:
                     to_do="search them one after the other",
                 )
         model: Path | RunModel | None = run
+        towers = Towers()
         self._searchers: list[Searcher] = []
         for store in stores:
             searcher = Searcher(
-                store, run=model, pooling=pooling, device=device, catalogs=catalogs, on_progress=on_progress
+                store,
+                run=model,
+                pooling=pooling,
+                device=device,
+                catalogs=catalogs,
+                towers=towers,
+                on_progress=on_progress,
             )
             self._searchers.append(searcher)
             model = searcher.run  # read once

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vtrcli.errors import NotFoundError, UsageError, VideoError, VtrError
+from vtrcli.searching.encoding import Towers
 from vtrcli.searching.presence import Presence
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.catalog import Catalog
@@ -77,6 +78,7 @@ class Library:
         device: str = "auto",
     ) -> None:
         self._device, self._choose_run = device, choose_run
+        self._towers = Towers()  # of all stores, also when one is opened again
         self.paths = dict(zip(unique_names(found := store_folders(stores)), found, strict=True))
         self._opened: dict[str, OpenedStore | VtrError] = {name: self._open(name) for name in self.paths}
 
@@ -106,7 +108,7 @@ class Library:
         path = self.paths[name]
         try:
             state = _state(path)  # before: what comes meanwhile is another one
-            searcher = Searcher(path, run=self._choose_run(path), device=self._device)
+            searcher = Searcher(path, run=self._choose_run(path), device=self._device, towers=self._towers)
         except VtrError as error:
             return error
         return OpenedStore(name, path, searcher, state)
