@@ -39,6 +39,9 @@ _NO_RENAME_OVER = frozenset((errno.EEXIST, errno.EPERM, errno.EACCES, errno.ENOT
 # A link could lead to any file of the user's, and a pipe keep us waiting.
 _APPEND_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _APPEND_FLAGS |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+# What a file system without locks answers; anything else means that another holds it.
+_NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP))
+LOCK_SECONDS, _LOCK_STEP_SECONDS = 10.0, 0.01
 LONGEST_SUFFIX = 16  # ".safetensors" and ".mp4": some writers choose the format by it
 
 
@@ -136,6 +139,54 @@ def append_lines(path: Path, lines: Iterable[str], *, error: type[VtrError] = St
             allowed="the store's folder must be writable and the disk must have room",
             to_do="free some space, then run the same command again",
         ) from cause
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, timeout_seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Hold the lock of a file, made for that alone: no thread and no process holds it at the same time.
+
+    It ends with its holder, killed or not. A file system without locks gives none.
+
+    Raises:
+        StoreError: the file cannot be made, or another holds its lock for longer than the limit.
+    """
+    try:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+        descriptor = os.open(path, flags, 0o644)
+    except OSError as cause:
+        raise StoreError(
+            f"cannot write {path}: {cause.strerror}",
+            allowed="the store's folder must be writable",
+            to_do="make it writable, then try again",
+        ) from cause
+    try:
+        until = time.monotonic() + timeout_seconds
+        while not _try_lock(descriptor):
+            if time.monotonic() > until:
+                raise StoreError(
+                    f"{path} is locked for more than {timeout_seconds:g} s",
+                    allowed="one writer at a time; each takes milliseconds",
+                    to_do="try again; if it stays so, end the process that hangs",
+                )
+            time.sleep(_LOCK_STEP_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)  # which gives the lock back
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as cause:
+        return cause.errno in _NO_LOCKS
+    return True
 
 
 def is_abandoned(path: Path) -> bool:

@@ -153,3 +153,16 @@ def test_a_file_is_read_once_for_all_splits(tmp_path: Path) -> None:
     assert captions.splits == ("train", "val")
     path.unlink()
     assert [captions.load(name).video_ids for name in captions.splits] == [("a",), ("b",)]
+
+
+def test_queries_with_windows_are_captions_of_their_videos(tmp_path: Path) -> None:
+    """QVHighlights' layout: a query that nothing of a video answers is no caption of it."""
+    wrong = {"qid": "b", "query": "a cat", "vid": "v", "relevant_windows": [], "wrong_windows": [[0, 1]]}
+    right = {"qid": "a", "query": "a dog", "vid": "v", "duration": 9.0, "relevant_windows": [[0, 2]]}
+    _jsonl(tmp_path, wrong)
+    with pytest.raises(InputError, match="none of its 1 queries has a window; a query is a caption"):
+        captions_file.OwnCaptions(tmp_path, format="jsonl").load("test")
+    (tmp_path / "captions.jsonl").write_text(f"{json.dumps(wrong)}\n{json.dumps(right)}\n")
+    for split in ("train", "test"):
+        loaded = captions_file.OwnCaptions(tmp_path, format="jsonl").load(split)
+        assert [(caption.video_id, caption.text) for caption in loaded.captions] == [("v", "a dog")]

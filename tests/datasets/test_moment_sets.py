@@ -160,3 +160,9 @@ def test_a_truth_of_any_layout_needs_no_name(tmp_path: Path) -> None:
     for name in ("a.csv", "a.txt", "own.jsonl", "qvh.jsonl"):
         truth = read_truth(tmp_path / name)
         assert (truth.video_ids, truth.texts, spans(truth)) == (("a.mp4",), ("a dog",), [[[0, 1]]]), name
+
+
+def test_ones_own_lines_may_be_in_qvhighlights_layout(tmp_path: Path) -> None:
+    write_lines(tmp_path / "moments.jsonl", [truth_row()])
+    truth, _ = load_moments("jsonl", tmp_path / "moments.jsonl")
+    assert truth.query_ids == read_truth(tmp_path / "moments.jsonl").query_ids and len(truth) == 1

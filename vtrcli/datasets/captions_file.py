@@ -2,6 +2,9 @@
 
 Columns or keys: `video_id`; `caption`, `sentence` or `text`; if wanted `split` (train, val, test) and `category`.
 Without a split column every row belongs to `test` and to `train`, so that a small collection can be tried at once.
+
+`jsonl` reads QVHighlights' layout too (`vid`, `query`, `relevant_windows`), as people's marks in `vtr serve` are kept:
+a query is a caption of its video. Rows without a window are no captions of it and are left out.
 """
 
 from __future__ import annotations
@@ -107,18 +110,37 @@ def _read_csv(path: Path) -> list[_Row]:
 
 def _read_jsonl(path: Path) -> list[_Row]:
     rows: list[_Row] = []
+    num_without = 0
     for entry in json_lines(read_text(path), path):
+        if is_moment_row(entry):
+            if entry.members().get("relevant_windows"):
+                rows.append(_row(entry, "query", video_key="vid"))
+            else:
+                num_without += 1
+            continue
         key = next((key for key in TEXT_KEYS if key in entry.members()), TEXT_KEYS[0])
         rows.append(_row(entry, key))
+    if num_without and not rows:
+        raise wrong(
+            path,
+            f"none of its {num_without:,} queries has a window",
+            allowed="a query is a caption of its video where something of that answers it",
+            to_do="mark something as right",
+        )
     return rows
 
 
-def _row(entry: Json, key: str) -> _Row:
-    video_id = entry["video_id"].string().strip()
+def is_moment_row(entry: Json) -> bool:
+    """Whether a line is in QVHighlights' layout."""
+    return "vid" in entry.members() and "video_id" not in entry.members()
+
+
+def _row(entry: Json, key: str, *, video_key: str = "video_id") -> _Row:
+    video_id = entry[video_key].string().strip()
     if not video_id:
         raise wrong(
             entry.path,
-            f"'video_id' of {entry.what} is empty",
+            f"{video_key!r} of {entry.what} is empty",
             allowed="every row names its video",
             to_do="fill it",
         )
@@ -153,7 +175,9 @@ INFOS = (
     DatasetInfo(
         name="jsonl",
         summary="your own captions, one JSON object per line",
-        files=("captions.jsonl: video_id, caption, and if wanted split and category",),
+        files=(
+            "captions.jsonl: video_id, caption, and if wanted split and category; or QVHighlights' layout",
+        ),
         source="yourself",
         splits=SPLITS,
         num_videos={},

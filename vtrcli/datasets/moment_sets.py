@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vtrcli.datasets.captions_file import FILES as OWN_FILES
-from vtrcli.datasets.captions_file import SPLITS, SPLITS_OF_UNSPLIT_ROWS, TEXT_KEYS
+from vtrcli.datasets.captions_file import SPLITS, SPLITS_OF_UNSPLIT_ROWS, TEXT_KEYS, is_moment_row
 from vtrcli.datasets.files import Json, find_file, json_lines, read_table, read_text, wrong
 from vtrcli.datasets.moments import MomentRow, MomentTruth, build_truth, read_moment_truth
 from vtrcli.errors import UsageError
@@ -81,8 +81,8 @@ def read_truth(path: Path) -> MomentTruth:
         return _own("csv", path, "test")
     if path.suffix.lower() == ".txt":
         return _charades(path)
-    first = next((line for line in read_text(path).split("\n") if line.strip()), "")
-    if '"video_id"' in first and '"vid"' not in first:
+    first = next(json_lines(read_text(path), path), None)
+    if first is not None and "video_id" in first.members() and not is_moment_row(first):
         return _own("jsonl", path, "test")
     return read_moment_truth(path)
 
@@ -161,6 +161,8 @@ def _own(name: str, annotations: Path, split: str) -> MomentTruth:
         )
     file = OWN_FILES["csv" if name == "csv" else "jsonl"]
     path = find_file(annotations, file) if annotations.is_dir() else annotations
+    if name == "jsonl" and any(map(is_moment_row, json_lines(read_text(path), path))):
+        return read_moment_truth(path)
     queries: dict[tuple[str, str], list[list[float]]] = {}
     where: dict[tuple[str, str], str] = {}
     durations: dict[str, float] = {}

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from vtrcli.errors import VtrError
-from vtrcli.serve import api, explain
+from vtrcli.serve import api, explain, marks
 from vtrcli.serve.endpoint import ApiResponse, Endpoint, error_response, route
 from vtrcli.serve.library import Library
 from vtrcli.serve.openapi import describe
@@ -25,7 +25,8 @@ PAGE = Path(__file__).parent / "page"
 
 def make_app(library: Library) -> Starlette:
     """What answers: `/api/…` and the page."""
-    endpoints = [*api.endpoints(library), *explain.endpoints(library)]
+    modules = (api, explain, marks)
+    endpoints = [endpoint for module in modules for endpoint in module.endpoints(library)]
     endpoints.append(description(endpoints))
     routes: list[BaseRoute] = [
         *map(route, endpoints),
