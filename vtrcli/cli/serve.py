@@ -28,6 +28,16 @@ def command(
     ),
     host: str = opt("--host", "Address to listen at.", default=HOST),
     port: int = opt("--port", "Port to listen at.", default=PORT, min=0, max=65535),
+    serve_token: str | None = opt(
+        "--token",
+        "What everyone who asks must have; better by VTR_SERVE_TOKEN, because all users see what stands in a command.",
+        shown="none here, made at another --host",
+    ),
+    allow_host: list[str] | None = opt(
+        "--allow-host NAME",
+        "A name of this server, such as its proxy's; may be repeated.",
+        shown="none",
+    ),
     run: str | None = opt(
         "--run RUN",
         "Rank with a trained run, or none for plain CLIP.",
@@ -38,11 +48,13 @@ def command(
 ) -> None:
     """Serve a page to search in, and a JSON API, until Ctrl-C."""
     require_serve()
+    from vtrcli.serve.access import access_at
     from vtrcli.serve.app import make_app
     from vtrcli.serve.library import Library
 
+    access = access_at(host, token=serve_token, allow_hosts=allow_host or ())
     library = Library(store, choose_run=lambda path: chosen_run(run, path, quiet=quiet), device=device)
-    serve(make_app(library), library, host, port, quiet=quiet)
+    serve(make_app(library, access=access), library, host, port, token=access.token, quiet=quiet)
 
 
 def require_serve() -> None:
@@ -59,12 +71,24 @@ def require_serve() -> None:
         ) from cause
 
 
-def serve(app: Any, library: Library, host: str, port: int, *, quiet: bool) -> None:
+def serve(app: Any, library: Library, host: str, port: int, *, token: str | None, quiet: bool) -> None:
     """Answer until Ctrl-C or SIGTERM."""
     import uvicorn
 
-    say(f"serving {', '.join(library.names)} at http://{host}:{port}/; Ctrl-C ends it", quiet=quiet)
+    from vtrcli.serve.connections import allow_connections, server_config
+
+    allow_connections()
+    link = address(host, port) + ("" if token is None else f"?token={token}")
+    say(f"serving {', '.join(library.names)} at {link}; Ctrl-C ends it", quiet=quiet and token is None)
     try:
-        uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)
+        uvicorn.Server(server_config(app, host=host, port=port)).run()
     except KeyboardInterrupt:
         say("no longer serving", quiet=quiet)
+
+
+def address(host: str, port: int) -> str:
+    """What a browser opens."""
+    import socket
+
+    name = socket.gethostname() if host in ("0.0.0.0", "::") else host
+    return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"

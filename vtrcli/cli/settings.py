@@ -46,7 +46,10 @@ WORDS_OR_PATHS = frozenset({"backbone", "run", "bank"})
 # What a file never decides: it may come with a folder that somebody else made.
 ONLY_TYPED = {
     "player": "it is a program that is run",
-    "token": "it is a secret, which a file that is passed on would give away",
+    **dict.fromkeys(
+        ("token", "serve_token"), "it is a secret, which a file that is passed on would give away"
+    ),
+    "allow_host": "it is who may ask a server",
     "report": "a file of that name is overwritten",
     "save_ranks": "a file of that name is overwritten",
     **dict.fromkeys(

@@ -4,38 +4,45 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from vtrcli.errors import VtrError
 from vtrcli.serve import api, explain, marks
+from vtrcli.serve.access import Access, access_at
 from vtrcli.serve.endpoint import ApiResponse, Endpoint, error_response, route
+from vtrcli.serve.guard import Guard
 from vtrcli.serve.library import Library
 from vtrcli.serve.openapi import describe
 
 PAGE = Path(__file__).parent / "page"
+_NO_SECRET = 'name="vtr-secret" content=""'
 
 
-def make_app(library: Library) -> Starlette:
-    """What answers: `/api/…` and the page."""
+def make_app(library: Library, *, access: Access | None = None) -> ASGIApp:
+    """What answers: `/api/…` and the page, to those who may ask; None: to this machine alone, without a token."""
+    access = access or access_at("127.0.0.1")
     modules = (api, explain, marks)
     endpoints = [endpoint for module in modules for endpoint in module.endpoints(library)]
     endpoints.append(description(endpoints))
     routes: list[BaseRoute] = [
         *map(route, endpoints),
-        Route("/", _page),
+        Route("/", partial(_page, secret=access.secret)),
         Mount("/page", StaticFiles(directory=PAGE)),
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes, exception_handlers={VtrError: _told, HTTPException: _refused, Exception: _bug}
     )
+    return Guard(app, access=access)
 
 
 def description(endpoints: Sequence[Endpoint]) -> Endpoint:
@@ -52,8 +59,10 @@ def description(endpoints: Sequence[Endpoint]) -> Endpoint:
     return own
 
 
-async def _page(request: Request) -> Response:
-    return FileResponse(PAGE / "index.html")
+async def _page(request: Request, *, secret: str) -> Response:
+    """The page, which alone is told the secret that every POST carries."""
+    body = (PAGE / "index.html").read_text(encoding="utf-8")
+    return HTMLResponse(body.replace(_NO_SECRET, _NO_SECRET.replace('""', f'"{secret}"')))
 
 
 async def _told(request: Request, error: Exception) -> Response:
