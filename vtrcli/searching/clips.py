@@ -26,6 +26,7 @@ def save_clips(
     hits: Sequence[Hit],
     folder: Path,
     *,
+    max_seconds: float = MAX_CLIP_SECONDS,
     on_progress: Callable[[int, int], None] = lambda num_done, total: None,
 ) -> list[tuple[Hit, Path | VideoError]]:
     """Cut the best moment of each hit into `folder` (made if needed), one MP4 after the other.
@@ -35,7 +36,7 @@ def save_clips(
     `01-pasta-0m12.4s.mp4`: rank, name of the video, where the moment starts. Nothing is overwritten: a name that is
     taken gets a number (`01-pasta-0m12.4s-2.mp4`).
 
-    A moment shorter than MIN_CLIP_SECONDS is widened within its video; of one longer than MAX_CLIP_SECONDS the part
+    A moment shorter than MIN_CLIP_SECONDS is widened within its video; of one longer than `max_seconds` the part
     around its peak is taken. A chain is cut from its first moment to its last, however long that is.
 
     Args:
@@ -51,7 +52,7 @@ def save_clips(
         try:
             hit.require_file()
             info = probe(hit.path)
-            most = math.inf if hit.chain else MAX_CLIP_SECONDS
+            most = math.inf if hit.chain else max_seconds
             start, end = clip_span(
                 hit.moment, info.duration_seconds, min_seconds=MIN_CLIP_SECONDS, max_seconds=most
             )

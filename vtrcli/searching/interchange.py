@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -179,7 +180,7 @@ def _otio_clip(cut: Cut, *, has_marker: bool) -> Any:
         "query": cut.query,
         "record_frame": cut.record_frame,
         "rank": hit.rank,
-        "score": round(float(hit.score), 4),
+        "score": None if math.isnan(hit.score) else round(float(hit.score), 4),
         "relevance": None if hit.relevance is None else round(float(hit.relevance), 2),
         "video_id": hit.video_id,
         "start_seconds": round(float(hit.moment.start_seconds), 3),
@@ -231,7 +232,7 @@ def _csv_row(timeline: Timeline, cut: Cut, mark: Mark) -> tuple[object, ...]:
         *(source.timecode(mark.first_frame), source.timecode(mark.after_frame)),
         *(rate_name(source.rate), mark.first_frame, mark.after_frame),
         *(f"{seconds:.3f}" for seconds in mark.seconds),
-        *(hit.rank, f"{hit.score:.4f}", relevance),
+        *(hit.rank, "" if math.isnan(hit.score) else f"{hit.score:.4f}", relevance),
     )
 
 

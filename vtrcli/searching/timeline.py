@@ -5,6 +5,7 @@ How the timeline is written, as an EDL, OTIO, FCPXML or CSV, is `vtrcli.searchin
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import unicodedata
@@ -253,7 +254,8 @@ def _moments(hit: Hit) -> tuple[Moment, ...]:
 def _marks(query: str, hit: Hit, spans: Spans) -> tuple[Mark, ...]:
     """One for the hit, or one for each moment of its chain."""
     relevance = "" if hit.relevance is None else f", relevance {hit.relevance:+.1f}"
-    remark = f"score {hit.score:.2f}{relevance}, rank {hit.rank}"
+    score = "" if math.isnan(hit.score) else f"score {hit.score:.2f}{relevance}, "  # picked by hand
+    remark = f"{score}rank {hit.rank}"
     if not hit.chain:
         return (_mark(hit.moment, spans[0], query, remark),)
     return tuple(

@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from vtrcli.errors import VtrError
-from vtrcli.serve import api, explain, marks
+from vtrcli.serve import api, explain, export, marks
 from vtrcli.serve.access import Access, access_at
 from vtrcli.serve.endpoint import ApiResponse, Endpoint, error_response, route
 from vtrcli.serve.guard import Guard
@@ -31,7 +31,7 @@ _NO_SECRET = 'name="vtr-secret" content=""'
 def make_app(library: Library, *, access: Access | None = None) -> ASGIApp:
     """What answers: `/api/…` and the page, to those who may ask; None: to this machine alone, without a token."""
     access = access or access_at("127.0.0.1")
-    modules = (api, explain, marks)
+    modules = (api, explain, marks, export)
     endpoints = [endpoint for module in modules for endpoint in module.endpoints(library)]
     endpoints.append(description(endpoints))
     routes: list[BaseRoute] = [
