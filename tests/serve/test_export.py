@@ -17,9 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from vtrcli.serve.app import make_app
 from vtrcli.serve.export import MAX_AT_ONCE, NOT_CUT, REPORT, disposition
-from vtrcli.serve.library import Library
 from vtrcli.video.probe import probe
 
 
@@ -124,7 +122,7 @@ def test_what_cannot_be_exported_is_told(client: TestClient, picks: list[Any]) -
 
 
 def test_no_more_exports_at_once_than_the_machine_takes(
-    library: Library, picks: list[Any], monkeypatch: pytest.MonkeyPatch
+    client: TestClient, picks: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And each gives its place back."""
     go_on, has_begun = threading.Event(), threading.Semaphore(0)
@@ -134,7 +132,6 @@ def test_no_more_exports_at_once_than_the_machine_takes(
         go_on.wait(30)
         raise KeyError
 
-    client = TestClient(make_app(library), base_url="http://127.0.0.1:8765", raise_server_exceptions=False)
     monkeypatch.setattr("vtrcli.serve.export.timeline_of", slow)
 
     def ask() -> Any:
