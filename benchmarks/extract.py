@@ -22,8 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.extraction.extract import extract
-from vtrcli.extraction.pipeline import DecodeSettings, run_pipeline
-from vtrcli.extraction.worklist import Job
+from vtrcli.extraction.pipeline import DecodeSettings, Job, run_pipeline
 from vtrcli.model.backbone import CPU_BATCH_SIZE, Backbone, FrameBatcher
 from vtrcli.model.families import load_backbone
 from vtrcli.store.records import file_state

@@ -15,6 +15,8 @@ prints and exits. Exit code 5 (finished, some videos failed) is a result, not an
 
 from __future__ import annotations
 
+from typing import Any
+
 EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_SOME_FAILED = 5
@@ -35,6 +37,16 @@ class VtrError(Exception):
 
     def __str__(self) -> str:
         return "; ".join(part for part in (self.came_in, self.allowed, self.to_do) if part)
+
+    def __reduce__(self) -> Any:
+        # Its constructor does not take `args`; it must come whole out of a worker process all the same.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[VtrError], args: tuple[object, ...], state: dict[str, Any]) -> VtrError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(VtrError):
@@ -88,6 +100,7 @@ VIDEO_FAILURE_REASONS: dict[str, str] = {
     "decoder-crashed": "ffmpeg must not crash",
     "not-finite": "features must be finite",
     "wrong-shape": "features are a row of numbers per frame, as wide as the store's",
+    "worker-died": "the process that works at a video must survive it",
     "bug": "vtr must decode it or say why it cannot: this is a fault of vtr, please report it with the traceback",
 }
 

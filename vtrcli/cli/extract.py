@@ -93,6 +93,10 @@ def command(
     part: str | None = opt(
         "--part N/OF", "Only these of the files: run 1/16 to 16/16 on as many machines, into one store."
     ),
+    ray: str | None = opt(
+        "--ray ADDRESS",
+        "Let a Ray cluster do the work: auto, HOST:PORT, or local for one of this machine.",
+    ),
     prune: bool = flag("--prune", "Take videos whose files are gone from PATH out of the store."),
     watch: bool = flag("--watch", "Go on: extract what is added or changed, until Ctrl-C."),
     json_output: bool = options.JSON,
@@ -134,6 +138,7 @@ def command(
                 exclude=[anchored(pattern) for pattern in exclude or ()],
                 not_yet=not_yet,
                 part=own_part,
+                ray=ray,
                 on_download=download_progress(quiet=quiet_progress),
                 on_plan=lambda plan: announce(plan, bar, quiet=quiet_progress),
                 on_progress=lambda progress: advance(progress, bar),
@@ -218,11 +223,10 @@ def input_paths(videos: list[Path] | None) -> tuple[list[Path], bool]:
 
 def announce(plan: Announcement, bar: ProgressBar, *, quiet: bool) -> None:
     """What is about to be done, and where; and the bar, before the first video is done."""
-    backbone = plan.backbone
     parts = [
         f"{count(plan.work.num_to_do, 'video')}, {byte_size(plan.work.num_bytes)}",
         plan.sampling.describe() + (", pixels as stored" if plan.aspect == "pixels" else ""),
-        f"{model_name(backbone.info.name)} on {backbone.device}, {backbone.precision}",
+        f"{model_name(plan.backbone)} on {plan.place}",
         f"store {home_relative(plan.store)}",
     ]
     say(" · ".join(parts), quiet=quiet)

@@ -4,40 +4,39 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vtrcli.errors import InputError, StoreError, VideoError
 from vtrcli.extraction.discover import Discovery, Part, discover
-from vtrcli.extraction.pipeline import DecodeSettings, FailedVideo, FinishedVideo, run_pipeline
+from vtrcli.extraction.pipeline import DecodeSettings, Job
 from vtrcli.extraction.recognize import Rows, settle_ids
-from vtrcli.extraction.worklist import Job, Worklist, make_worklist
+from vtrcli.extraction.worker import Assignment, Keeper, Outcome, Worker
+from vtrcli.extraction.worklist import Worklist, make_worklist
 from vtrcli.model.backbone import (
     DEMO_NAME,
     Backbone,
     Description,
     Precision,
-    choose_device,
-    default_batch_size,
-    fast_precisions,
 )
-from vtrcli.model.families import describe_backbone, is_published, load_backbone
+from vtrcli.model.families import describe_backbone, is_published
 from vtrcli.preprocessing import KEEP_SIZE
 from vtrcli.store.compact import merge_small
 from vtrcli.store.config import CONFIG_NAME, StoreConfig, create_config, read_config, writing
 from vtrcli.store.failures import Failure, append_failure, make_failure, read_failures
 from vtrcli.store.prune import prune
 from vtrcli.store.reader import FeatureStore
-from vtrcli.store.records import VideoRecord
 from vtrcli.store.roots import add_roots, move_roots
-from vtrcli.store.writer import StoreWriter, remove_videos
-from vtrcli.video.files import VideoInfo, is_drawn
+from vtrcli.store.writer import remove_videos
+from vtrcli.video.files import is_drawn
 from vtrcli.video.graph import Aspect
 from vtrcli.video.sampling import Sampling
+
+if TYPE_CHECKING:
+    from vtrcli.extraction.cluster import Cluster
 
 MAX_WORKERS = 16
 
@@ -123,13 +122,14 @@ class ExtractResult:
 
 @dataclass(frozen=True)
 class Announcement:
-    """What a run is about to do, for the line that tells it."""
+    """What a run is about to do, for the line that tells it: `backbone` is a name, `place` where it computes."""
 
     store: Path
     work: Worklist
     sampling: Sampling
     aspect: Aspect
-    backbone: Backbone
+    backbone: str
+    place: str
 
 
 def extract(
@@ -154,6 +154,7 @@ def extract(
     exclude: Sequence[str] = (),
     not_yet: Collection[Path] = (),
     part: Part | None = None,
+    ray: str | None = None,
     on_download: Callable[[int, int], None] | None = None,
     on_plan: Callable[[Announcement], None] = lambda plan: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -177,6 +178,7 @@ def extract(
         may_be_empty: whether a folder without a video is fine: one that is watched may be filled later.
         exclude, not_yet, part: patterns to pass over, files that are still being written, and which of several runs
             this is that share the work; see `discover`.
+        ray: a cluster's address whose processes do the work (`vtrcli.extraction.cluster`); None: this one does.
 
     Raises:
         InputError: a path does not exist, or no video was found.
@@ -204,14 +206,7 @@ def extract(
         )
         run = _Run(store, config, found, work, on_progress)
         if work.jobs:
-            loaded = load_backbone(
-                backbone,
-                device=device,
-                precision=store_precision(before, device) if precision == "auto" else precision,
-                towers="image",
-            )
-            on_plan(Announcement(store, work, sampling, aspect, loaded))
-            settings = DecodeSettings(
+            decoding = DecodeSettings(
                 sampling=sampling,
                 input_size=described.preprocessing,
                 num_workers=num_workers or min(os.cpu_count() or 1, MAX_WORKERS),
@@ -219,7 +214,18 @@ def extract(
                 keep_size=kept_size,
                 aspect=aspect,
             )
-            run.decode(loaded, settings, batch_size or default_batch_size(loaded.device), before=before)
+            todo = Assignment(
+                store=store.absolute(),
+                config=config,
+                backbone=backbone,
+                device=device,
+                precision=precision,
+                decoding=decoding,
+                batch_size=batch_size,
+            )
+            with closing(run.workers(todo, before, ray, num_decoders=num_workers)) as workers:
+                on_plan(Announcement(store, work, sampling, aspect, described.info.name, workers.place))
+                run.decode(workers, before)
         run.copy_known()
         run.settle(before)
         if prune_missing:
@@ -261,23 +267,19 @@ def store_config(
     )
 
 
-def store_precision(store: FeatureStore, device: str) -> Precision:
-    """That of most of its videos where the device is made for it, else `auto`."""
-    counts = Counter(at.record.precision for at in store.videos.values())
-    usual = counts.most_common(1)[0][0] if counts else None
-    return next((each for each in fast_precisions(choose_device(device)) if each == usual), "auto")
-
-
-def precision_warnings(started: str, ended: str, before: FeatureStore) -> list[str]:
-    """Remarks where a run's features do not all have the precision that the store's others have."""
+def precision_warnings(started: Sequence[str], used: Sequence[str], before: FeatureStore) -> list[str]:
+    """Remarks where a run's features do not all have the precision that it began with, or that the store's have."""
     found = []
-    if started != ended:
-        found.append(f"features overflow in {started}: from the first that did the run computed in {ended}")
-    others = {at.record.precision for at in before.videos.values()} - {None, ended}
+    later = [precision for precision in used if precision not in started]
+    if later:
+        found.append(
+            f"features overflow in {', '.join(started)}: from the first that did the run computed in {later[-1]}"
+        )
+    others = {at.record.precision for at in before.videos.values()} - {None, *used}
     if others:
         found.append(
-            f"these videos were computed in {ended}, others of the store in {', '.join(sorted(map(str, others)))}: "
-            "their features differ by rounding (cosine 0.9999)"
+            f"these videos were computed in {', '.join(used)}, others of the store in "
+            f"{', '.join(sorted(map(str, others)))}: their features differ by rounding (cosine 0.9999)"
         )
     return found
 
@@ -333,8 +335,8 @@ class _Run:
         )
         self.written: dict[str, str] = {}
         self._store, self._config, self._work = store, config, work
-        self._writer = StoreWriter(store, backbone_sha256=config.backbone.sha256, config=config)
         self._root_names: dict[str, str] | None = None
+        self._keeper = Keeper(store, config, self._place_roots)
         self._on_progress = on_progress
         self._num_done = len(work.new_failures)
         for failure in work.moved_failures:
@@ -342,31 +344,28 @@ class _Run:
         for failure in work.new_failures:
             self._fail(failure)
 
-    def decode(
-        self, backbone: Backbone, settings: DecodeSettings, batch_size: int, *, before: FeatureStore
-    ) -> None:
-        """Run the pipeline; whatever ends it, what is finished is written."""
-        started = backbone.precision
-        outcomes = run_pipeline(
-            self._work.jobs,
-            encode=backbone.encode_images,
-            batch_size=batch_size,
-            settings=settings,
-            on_frames=self._count_frames,
-        )
-        try:
+    def workers(
+        self, assignment: Assignment, before: FeatureStore, ray: str | None, *, num_decoders: int | None
+    ) -> Worker | Cluster:
+        """Who does the jobs: this process, or those of a cluster."""
+        if ray is None:
+            return Worker(assignment, self._keeper, before)
+        from vtrcli.extraction.cluster import Cluster
+
+        return Cluster(ray, assignment, self._place_roots(), num_decoders=num_decoders)
+
+    def decode(self, workers: Worker | Cluster, before: FeatureStore) -> None:
+        """Do the jobs, and note how they ended; whatever ends the run, what is finished is written."""
+        started, precisions = workers.precisions, dict[str, None]()
+        with closing(workers.extract(self._work.jobs, self._count_frames)) as outcomes:
             for outcome in outcomes:
-                self._num_done += 1
-                if isinstance(outcome, FailedVideo):
-                    self._fail_job(outcome.job, outcome.error)
-                else:
-                    self._keep(outcome, backbone.precision)
+                self._note(outcome)
                 self._report()
-        finally:
-            outcomes.close()
-            self._writer.flush()
-        self.result.precision = backbone.precision
-        self.result.warnings += precision_warnings(started, backbone.precision, before)
+                if outcome.precision is not None:
+                    precisions[outcome.precision] = None
+        used = tuple(precisions) or started
+        self.result.precision = used[-1]
+        self.result.warnings += precision_warnings(started, used, before)
 
     def copy_known(self) -> None:
         """Give files of known content the rows of it: moved or touched ones, and those that are there twice."""
@@ -387,8 +386,8 @@ class _Run:
             if at is not None:
                 about = at.record
                 content = job.content or about.content
-                record = self._record(job, about, content, about.warnings, about.precision)
-                rows.copy(at, record, self._writer)
+                record = self._keeper.record(job, about, content, about.warnings, about.precision)
+                rows.copy(at, record, self._keeper.writer)
                 self.written[job.video_id] = str(job.path)
                 self.result.num_copied += not is_refreshed
             elif not is_refreshed and job.rows_of in twins:
@@ -398,7 +397,7 @@ class _Run:
                 self.result.warnings.append(
                     f"{job.path}: what it was a copy of changed meanwhile; run again to do this file"
                 )
-        self._writer.flush()
+        self._keeper.writer.flush()
 
     def settle(self, before: FeatureStore) -> None:
         """Take out what others replaced, and give every file that was written an id of its own.
@@ -409,19 +408,18 @@ class _Run:
         if self._work.removed:
             remove_videos(self._store, self._work.removed)
         if self.written:
-            self.result.warnings += settle_ids(self._store, self.written, before, self._writer)
+            self.result.warnings += settle_ids(self._store, self.written, before, self._keeper.writer)
 
-    def _keep(self, video: FinishedVideo, precision: str) -> None:
-        record = self._record(video.job, video.info, video.content, video.warnings, precision)
-        try:
-            require_unchanged(video.job)
-            self._writer.add(record, video.features, video.timestamps, jpegs=video.jpegs)
-        except VideoError as error:
-            self._fail_job(video.job, error)
+    def _note(self, outcome: Outcome) -> None:
+        """Count a job that ended."""
+        self._num_done += 1
+        job = outcome.job
+        if outcome.error is not None:
+            self._fail_job(job, outcome.error)
             return
-        self.written[video.job.video_id] = str(video.job.path)
+        self.written[job.video_id] = str(job.path)
         self.result.num_extracted += 1
-        self.result.warnings += [f"{video.job.path}: {warning}" for warning in video.warnings]
+        self.result.warnings += [f"{job.path}: {warning}" for warning in outcome.warnings]
 
     def _fail_job(self, job: Job, error: VideoError) -> None:
         self._fail(make_failure(job.path, error.reason, error.detail, state=job.state))
@@ -431,37 +429,6 @@ class _Run:
         create_config(self._store, self._config)  # see StoreWriter: it may have been taken away
         append_failure(self._store, failure)
         self.result.failures.append(failure)
-
-    def _record(
-        self,
-        job: Job,
-        about: VideoRecord | VideoInfo,
-        content: str | None,
-        warnings: tuple[str, ...],
-        precision: str | None,
-    ) -> VideoRecord:
-        """The store's record of a file that is done now. `about`: the decoder's word on the picture, or an earlier
-        record of the same content."""
-        names = self._place_roots()
-        return VideoRecord(
-            video_id=job.video_id,
-            path=str(job.path),
-            num_bytes=job.state.num_bytes,
-            mtime_ns=job.state.mtime_ns,
-            fingerprint=job.state.fingerprint,
-            duration_seconds=about.duration_seconds,
-            width=about.width,
-            height=about.height,
-            codec=about.codec,
-            extracted_at=time.time(),
-            warnings=warnings,
-            content=content,
-            inode=job.state.inode,
-            ctime_ns=job.state.ctime_ns,
-            root=names.get(job.root, job.root) if job.root else None,
-            relative_path=job.relative_path,
-            precision=precision,
-        )
 
     def _place_roots(self) -> dict[str, str]:
         """Make the run's folders roots of the store, before the first row that names one; returns their names there."""
@@ -478,15 +445,3 @@ class _Run:
     def _report(self) -> None:
         num_failed = len(self.result.failures) - len(self.result.known_failures)
         self._on_progress(Progress(self._work.num_to_do, self._num_done, num_failed, self.result.num_frames))
-
-
-def require_unchanged(job: Job) -> None:
-    """Raises VideoError (`changed`) when the file is no longer the one that the worklist saw."""
-    try:
-        status = os.stat(job.path)
-        is_same = (status.st_size, status.st_mtime_ns) == (job.state.num_bytes, job.state.mtime_ns)
-        is_same = is_same and job.state.inode in (None, status.st_ino)
-    except OSError:
-        is_same = False
-    if not is_same:
-        raise VideoError("changed", "it changed or vanished while it was read", path=str(job.path))

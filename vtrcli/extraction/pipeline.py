@@ -17,11 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import VideoError, VtrError
-from vtrcli.extraction.worklist import Job
 from vtrcli.model.backbone import FrameBatcher
 from vtrcli.preprocessing import Size
 from vtrcli.store.frames import FrameJpegs, encode_whole
-from vtrcli.store.records import file_content
+from vtrcli.store.records import FileState, file_content
 from vtrcli.video.child import Sessions
 from vtrcli.video.files import VideoInfo
 from vtrcli.video.graph import Aspect, Keeping
@@ -44,6 +43,25 @@ class DecodeSettings:
     timeout_seconds: float | None
     keep_size: int | None  # short side of the whole pictures that are kept; None for none
     aspect: Aspect = "display"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to decode, or to be given features that are known.
+
+    Attributes:
+        content: its SHA-256 where it was read.
+        rows_of: names the content whose rows it gets instead of being decoded, see `content_key`.
+        root, relative_path: the root that holds it, and the path below that.
+    """
+
+    path: Path
+    video_id: str
+    state: FileState
+    content: str | None = None
+    rows_of: str | None = None
+    root: str | None = None
+    relative_path: str | None = None
 
 
 @dataclass

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vtrcli.extraction.discover import Candidate, Discovery
+from vtrcli.extraction.pipeline import Job
 from vtrcli.extraction.recognize import (
     File,
     Stored,
@@ -35,25 +36,6 @@ from vtrcli.store.records import FileState, VideoRecord, file_state, place_of
 from vtrcli.store.roots import Root, Roots, below, joined, normal
 
 MAX_NEW_ROOTS = 8  # a list of files from many folders gets one root that holds them all
-
-
-@dataclass(frozen=True)
-class Job:
-    """One file to decode, or to be given features that are known.
-
-    Attributes:
-        content: its SHA-256 where it was read.
-        rows_of: names the content whose rows it gets instead of being decoded, see `content_key`.
-        root, relative_path: the root that holds it, and the path below that.
-    """
-
-    path: Path
-    video_id: str
-    state: FileState
-    content: str | None = None
-    rows_of: str | None = None
-    root: str | None = None
-    relative_path: str | None = None
 
 
 @dataclass

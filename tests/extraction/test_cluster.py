@@ -1,0 +1,217 @@
+"""`vtr extract --ray`: worker processes of a real cluster on this machine, killed, or killed by what they read."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.extraction.test_kill import contents
+from tests.store.stores import make_config
+from tests.video_files import make_video
+from vtrcli import __version__
+from vtrcli.errors import UsageError, WeightsError
+from vtrcli.extraction.cluster import Cluster, RemoteWorker
+from vtrcli.extraction.extract import extract, store_config
+from vtrcli.extraction.pipeline import DecodeSettings
+from vtrcli.extraction.worker import Assignment
+from vtrcli.model.families import describe_backbone
+from vtrcli.store.config import create_config
+from vtrcli.store.failures import read_failures
+from vtrcli.store.reader import FeatureStore
+from vtrcli.store.verify import verify
+from vtrcli.video.ffmpeg import ffmpeg_binary
+from vtrcli.video.sampling import Uniform
+
+SAMPLING = Uniform(num_frames=4)
+MARK = "VTR_TEST_OF_CLUSTER"
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cluster") / "videos"
+    folder.mkdir()
+    for number in range(24):
+        make_video(folder / f"clip{number:02d}.mp4", seconds=2.0, hue=15 * number, size="320x240", fps=25)
+    (folder / "broken.mp4").write_bytes(b"this is no video")
+    return folder
+
+
+@pytest.fixture
+def assignment(tmp_path: Path) -> Assignment:
+    """That of a store of the demo's backbone."""
+    described = describe_backbone("demo")
+    config = store_config(described, SAMPLING)
+    create_config(tmp_path / "store", config)
+    return Assignment(
+        store=tmp_path / "store",
+        config=config,
+        backbone="demo",
+        device="cpu",
+        precision="float32",
+        decoding=DecodeSettings(
+            sampling=SAMPLING,
+            input_size=described.preprocessing,
+            num_workers=1,
+            timeout_seconds=None,
+            keep_size=None,
+        ),
+        batch_size=None,
+    )
+
+
+def command(videos: Path, store: Path) -> list[str]:
+    return [
+        *(
+            sys.executable,
+            "-m",
+            "vtrcli",
+            "extract",
+            str(videos),
+            "--store",
+            str(store),
+            "--backbone",
+            "demo",
+        ),
+        *(
+            "--device",
+            "cpu",
+            "--precision",
+            "float32",
+            "--fps",
+            "12",
+            "--ray",
+            "local",
+            "--workers",
+            "1",
+            "--quiet",
+        ),
+    ]
+
+
+def workers_of(mark: str) -> Iterator[int]:
+    """Process ids of the workers of the run whose environment holds the mark."""
+    for process in Path("/proc").iterdir():
+        try:
+            is_worker = process.name.isdecimal() and b"RemoteWorker" in (process / "cmdline").read_bytes()
+            if is_worker and f"{MARK}={mark}".encode() in (process / "environ").read_bytes():
+                yield int(process.name)
+        except OSError:
+            continue
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by /proc")
+def test_two_workers_one_killed_in_the_middle_make_the_store_of_one_run(videos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    subprocess.run([part for part in command(videos, tmp_path / "one") if part not in ("--ray", "local")])
+    store, mark = tmp_path / "two", str(tmp_path)
+    with subprocess.Popen(
+        [*command(videos, store), "--json"], env={**os.environ, MARK: mark}, stdout=subprocess.PIPE
+    ) as run:
+        while not list((store / "shards").glob("*")):
+            assert run.poll() is None, "it ended before a worker could be killed"
+            time.sleep(0.02)
+        first = sorted(workers_of(mark))
+        assert len(first) == 2
+        os.kill(first[0], signal.SIGKILL)
+        printed, _ = run.communicate(timeout=180)
+    assert run.returncode == 5  # broken.mp4
+    assert json.loads(printed)["num_extracted"] == 24
+    assert contents(store) == contents(tmp_path / "one")
+    assert verify(store).problems == ()
+    assert [failure.reason for failure in read_failures(store, ()).values()] == ["not-a-video"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell script as ffmpeg")
+def test_a_video_that_kills_its_worker_costs_that_video(videos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    deadly = tmp_path / "ffmpeg"
+    deadly.write_text(
+        f'#!/bin/sh\ncase "$*" in *clip07*) kill -9 $PPID;; esac\nexec "{ffmpeg_binary()}" "$@"\n'
+    )
+    deadly.chmod(0o755)
+    environment = {**os.environ, "VTR_FFMPEG": str(deadly)}
+    run = subprocess.run(command(videos, tmp_path / "store"), env=environment, timeout=180)
+    assert run.returncode == 5
+    failures = {Path(path).name: failure for path, failure in read_failures(tmp_path / "store", ()).items()}
+    assert {name: failure.reason for name, failure in failures.items()} == {
+        "broken.mp4": "not-a-video",
+        "clip07.mp4": "worker-died",
+    }
+    assert failures["clip07.mp4"].detail.startswith("3 workers died at it: ")
+    assert len(FeatureStore(tmp_path / "store").videos) == 23
+
+
+@pytest.mark.slow
+def test_what_ends_a_worker_ends_the_run_in_its_own_words(videos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    environment = {**os.environ, "VTR_FFMPEG": str(tmp_path / "no-ffmpeg")}
+    run = subprocess.run(
+        command(videos, tmp_path / "store"), env=environment, timeout=180, capture_output=True, text=True
+    )
+    assert run.returncode == 3
+    assert f"{tmp_path / 'no-ffmpeg'}" in run.stderr and "Traceback" not in run.stderr
+
+
+def test_a_worker_of_another_version_is_refused(assignment: Assignment) -> None:
+    with pytest.raises(UsageError) as caught:
+        RemoteWorker(assignment, {}, "0.0.9").start()
+    assert str(caught.value).endswith(
+        ", vtr 0.0.9 where the run was started; one version in the whole cluster; install it there"
+    )
+
+
+def test_a_worker_that_does_not_see_the_store_is_refused(assignment: Assignment) -> None:
+    (assignment.store / "store.json").unlink()
+    with pytest.raises(UsageError) as caught:
+        RemoteWorker(assignment, {}, __version__).start()
+    assert str(caught.value).endswith(
+        "is not the store of this run; videos and a store that every machine sees under the same paths; "
+        "mount them there"
+    )
+
+
+def test_a_worker_with_other_weights_is_refused(assignment: Assignment, tmp_path: Path) -> None:
+    other = make_config(dim=128)
+    create_config(tmp_path / "other", other)
+    with pytest.raises(WeightsError) as caught:
+        RemoteWorker(replace(assignment, store=tmp_path / "other", config=other), {}, __version__).start()
+    assert str(caught.value).endswith("; the same weights on every machine; copy the file there")
+
+
+def test_without_ray_the_extra_is_named(assignment: Assignment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError) as caught:
+        Cluster("auto", assignment, {})
+    assert (
+        str(caught.value)
+        == '--ray auto without Ray; the extra of that name; install it: pip install "vtrcli[ray]"'
+    )
+
+
+def test_where_nothing_listens_nobody_waits_for_minutes(videos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    with pytest.raises(UsageError) as caught:
+        extract(
+            [videos],
+            store=tmp_path / "s",
+            backbone="demo",
+            sampling=SAMPLING,
+            device="cpu",
+            ray="127.0.0.1:1",
+        )
+    assert str(caught.value) == (
+        "--ray 127.0.0.1:1: [Errno 111] Connection refused; auto, HOST:PORT, ray://HOST:PORT, or local for this "
+        "machine alone; start a cluster with `ray start --head`, and name its address"
+    )
+    assert not (tmp_path / "s").exists()
