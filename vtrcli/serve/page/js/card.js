@@ -18,10 +18,10 @@ export const nameOf = (result) => splitPath(result.path || result.video_id)[0];
 
 /**
  * @param {Result} result
- * @param {{best: number, store: string | null, onPlay: (result: Result, start: number, end: number | null) => void}} options
- *   best: the highest score of the list, for bars where there is no relevance; store: the tab it was found in
+ * @param {{best: number, root: string, store: string | null, onPlay: (result: Result, start: number, end: number | null) => void}} options
+ *   best: the highest score of the list, for bars where there is no relevance; root: the folder that all are in; store: the tab it was found in
  */
-export function makeCard(result, { best, store, onPlay }) {
+export function makeCard(result, { best, root, store, onPlay }) {
   const [name, folder] = splitPath(result.path || result.video_id);
   const trouble = result.missing ? "missing" : result.replaced ? "replaced" : null;
   const steps = result.chain ?? [result];
@@ -61,7 +61,7 @@ export function makeCard(result, { best, store, onPlay }) {
         })
       : null,
     h("p", { class: "name", title: result.path || result.video_id }, name),
-    h("p", { class: "folder" }, folder, twins(result)),
+    h("p", { class: "folder", title: folder }, folder.slice(root.length).replace(/^[/\\]/, ""), twins(result)),
     h("div", { class: "foot" }, score(result, word, best), h("menu", { class: "actions", "aria-label": `Actions for ${name}` })),
   );
   return card;
@@ -77,7 +77,7 @@ function frame(url) {
 /** @param {Result} result */
 function twins(result) {
   const number = result.twins?.length;
-  return number ? h("span", { class: "twins", title: result.twins.join("\n") }, ` · same file ${number} more ${number > 1 ? "times" : "time"}`) : null;
+  return number ? h("span", { class: "twins", title: result.twins.join("\n") }, `same file ${number} more ${number > 1 ? "times" : "time"}`) : null;
 }
 
 /** "strong", "good", "weak"; null where nothing tells. @param {Result} result */

@@ -26,3 +26,15 @@ export function splitPath(path) {
   const cut = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1;
   return [path.slice(cut) || path, path.slice(0, Math.max(cut - 1, 0))];
 }
+
+/** The longest folder that all of these are in or under; "" where there is none. @param {string[]} folders */
+export function commonFolder(folders) {
+  const parts = folders.map((folder) => folder.split(/(?<=[/\\])/));
+  const [first = []] = parts;
+  let number = 0;
+  while (number < first.length && parts.every((other) => trimmed(other[number]) === trimmed(first[number]))) number += 1;
+  return first.slice(0, number).join("").replace(/[/\\]$/, "");
+}
+
+/** @param {string | undefined} part */
+const trimmed = (part) => part?.replace(/[/\\]$/, "");

@@ -2,6 +2,7 @@
 // them, and only one of them is in the order of the Tab key.
 
 import { keyOf, makeCard } from "./card.js";
+import { commonFolder, splitPath } from "./format.js";
 
 const FOCUSABLE = "button, a[href], input, select, [role=slider]";
 
@@ -22,11 +23,12 @@ export function createGrid(list, { onPlay, onCard, onLeaveTop }) {
   function show(found, store, { isMore, query }) {
     results = isMore ? [...results, ...found] : found;
     const best = Math.max(...results.map((result) => result.score));
+    const root = commonFolder(results.map((result) => splitPath(result.path || result.video_id)[1]));
     const kept = isMore ? new Map(cards) : new Map();
     for (const result of found) {
       // The same moment of another query has another strip: what is kept is the picture, which is what would flicker.
       const key = keyOf(result);
-      const card = makeCard(result, { best, store, onPlay });
+      const card = makeCard(result, { best, root, store, onPlay });
       keepPictures(cards.get(key), card);
       card.dataset.key = `${query}\n${key}`;
       onCard(result, card, /** @type {HTMLElement} */ (card.querySelector(".actions")));

@@ -313,6 +313,7 @@ function viewSwitch() {
   return h("fieldset", { class: "segments" }, h("legend", { class: "sr" }, "What is ranked"), option("1", "Moments"), option("0", "Videos"));
 }
 
+byId("help-button").append(icon("help"));
 listenToKeys({
   focusSearch: query.focus,
   clearSearch: () => change({ q: "" }, false),
