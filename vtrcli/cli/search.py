@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,15 +13,17 @@ from vtrcli.cli import options
 from vtrcli.cli.options import arg, flag, opt, to_bytes, to_seconds, to_timestamp
 from vtrcli.cli.output import ProgressBar, anchored, say
 from vtrcli.cli.search_output import Output, read_lines
-from vtrcli.cli.settings import chosen_run
+from vtrcli.cli.settings import chosen_run, runs_folder, tell_run
 from vtrcli.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from vtrcli.milvus.searcher import MilvusSearcher
     from vtrcli.searching.interchange import Kind
-    from vtrcli.searching.query import VideoScore
+    from vtrcli.searching.query import Query, VideoScore
+    from vtrcli.searching.results import SearchResult
     from vtrcli.searching.searcher import Searcher
     from vtrcli.searching.several import StoresSearcher
+    from vtrcli.serve.client import Server
 
 NAME = "search"
 QUERY, RANKING, FILTERS, RESULTS = "Query", "Ranking", "Filters", "Results"  # panels of the help
@@ -113,6 +115,7 @@ def command(
     edl: Path | None = opt("--edl FILE", "As an EDL: for Avid, and whatever else reads one.", RESULTS),
     csv: Path | None = opt("--csv FILE", "As a table of markers, with in and out points.", RESULTS),
     missing: bool = flag("--missing", "Also show videos whose file is gone.", RESULTS),
+    no_server: bool = flag("--no-server", "Work alone, also where `vtr serve` runs for the store."),
     device: str = options.DEVICE,
     json_output: bool = options.JSON,
     quiet: bool = options.QUIET,
@@ -192,22 +195,51 @@ def command(
         open_player=open_player,
         quiet=quiet,
     )
-    opened: Any = (
-        open_stores(folders, run, score=score, device=device, quiet=quiet)
-        if milvus is None
-        else open_milvus(milvus, run, token, prefix, milvus_timeout, device=device, quiet=quiet)
-    )
-    with opened as searcher:
+    with ExitStack() as stack:
+        server = None
+        is_usual = score is None or (score == "max" and run in (None, "none"))  # else no server answers so
+        if milvus is None and is_usual and not no_server:
+            server = running_server(folders, run if score is None else "none", device=device)
+            stack.callback(server.close if server else lambda: None)
+
+        @cache
+        def searcher() -> Searcher | StoresSearcher | MilvusSearcher:
+            opened: Any = (
+                open_stores(folders, run, score=score, device=device, quiet=quiet)
+                if milvus is None
+                else open_milvus(milvus, run, token, prefix, milvus_timeout, device=device, quiet=quiet)
+            )
+            return stack.enter_context(opened)  # type: ignore[no-any-return]
+
+        @cache
+        def tell_choice(server: Server) -> None:
+            chosen = server.welcome.run
+            tell_run(None if chosen is None else Path(chosen), server.welcome.note, quiet=quiet)
+
+        def answer(asked: Query) -> SearchResult:
+            found = None if server is None else server.search(asked, how)
+            if server is None or found is None:
+                return searcher().search(asked, how)
+            tell_choice(server)
+            return found
+
         if queries is None:
-            output.one(searcher.search(asked, how))
+            output.one(answer(asked))
         else:
-            output.many(read_lines(queries), lambda line: searcher.search(ask(text=line), how))
+            output.many(read_lines(queries), lambda line: answer(ask(text=line)))
 
 
 def _shown(uri: str) -> str:
     from vtrcli.milvus.server import shown
 
     return shown(uri)
+
+
+def running_server(stores: Sequence[Path], run: str | None, *, device: str) -> Server | None:
+    """A server that answers as `open_stores` does here, if there is one."""
+    from vtrcli.serve.client import greet
+
+    return greet(stores, run=run, runs=runs_folder(Path.cwd()), device=device)
 
 
 @contextmanager

@@ -50,11 +50,13 @@ def command(
     require_serve()
     from vtrcli.serve.access import access_at
     from vtrcli.serve.app import make_app
+    from vtrcli.serve.door import open_door
     from vtrcli.serve.library import Library
 
     access = access_at(host, token=serve_token, allow_hosts=allow_host or ())
     library = Library(store, choose_run=lambda path: chosen_run(run, path, quiet=quiet), device=device)
-    serve(make_app(library, access=access), library, host, port, token=access.token, quiet=quiet)
+    with open_door(library):
+        serve(make_app(library, access=access), library, host, port, token=access.token, quiet=quiet)
 
 
 def require_serve() -> None:

@@ -285,9 +285,14 @@ def chosen_run(
     from vtrcli.store.config import read_config
 
     run, why = newest_fitting_run(runs_folder(Path.cwd()), store, backbone or read_config(store).backbone)
+    tell_run(run, why, quiet=quiet)
+    return run
+
+
+def tell_run(run: Path | None, why: str | None, *, quiet: bool) -> None:
+    """Why the newest run of all does not rank, if so."""
     if why is not None:
         say(f"note: {why}: {'plain CLIP' if run is None else f'run {run}'} ranks", quiet=quiet)
-    return run
 
 
 class VtrCommand(TyperCommand):

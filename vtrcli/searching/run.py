@@ -55,7 +55,7 @@ class RunModel:
         require_run_fits(run, self.config, source, backbone)
         self.run, self._device = run, device
         self._states = _file_states(run)
-        self.key = f"run-{run_id(run)}"
+        self.key = run_key(run)
         self.head = self.config.head
         self.width = math.prod(self.head.text_shape)
 
@@ -109,6 +109,11 @@ class RunModel:
                 to_do="install that version",
             )
         return tagger
+
+
+def run_key(run: Path) -> str:
+    """Names what is derived by a run. Raises as `run_id`."""
+    return f"run-{run_id(run)}"
 
 
 def run_id(run: Path) -> str:

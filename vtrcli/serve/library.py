@@ -77,7 +77,7 @@ class Library:
         choose_run: ChooseRun = lambda store: None,
         device: str = "auto",
     ) -> None:
-        self._device, self._choose_run = device, choose_run
+        self.device, self._choose_run = device, choose_run
         self._towers = Towers()  # of all stores, also when one is opened again
         self.paths = dict(zip(unique_names(found := store_folders(stores)), found, strict=True))
         self._opened: dict[str, OpenedStore | VtrError] = {name: self._open(name) for name in self.paths}
@@ -108,7 +108,7 @@ class Library:
         path = self.paths[name]
         try:
             state = _state(path)  # before: what comes meanwhile is another one
-            searcher = Searcher(path, run=self._choose_run(path), device=self._device, towers=self._towers)
+            searcher = Searcher(path, run=self._choose_run(path), device=self.device, towers=self._towers)
         except VtrError as error:
             return error
         return OpenedStore(name, path, searcher, state)
