@@ -8,6 +8,8 @@ import { createGrid } from "./grid.js";
 import { watchHealth } from "./health.js";
 import { createInside } from "./inside.js";
 import { addCardKey, listenToKeys } from "./keys.js";
+import { createMarks } from "./marks.js";
+import { createPicks } from "./picks.js";
 import { takePictures } from "./pictures.js";
 import { closePlayer, openMoment, playAll } from "./player.js";
 import { createQuery } from "./query.js";
@@ -16,6 +18,7 @@ import * as shown from "./states.js";
 import { format, inWords, isAsking, numFilters, parse, parsePlace, place } from "./state.js";
 import { createTabs } from "./tabs.js";
 import { switchTheme } from "./theme.js";
+import { createWhy } from "./why.js";
 
 const SETTLED_MILLISECONDS = 1500; // typing after such a pause is another entry of the browser's history
 
@@ -312,6 +315,9 @@ function viewSwitch() {
     h("label", {}, h("input", { type: "radio", name: "view", value, onchange: () => change({ moments: value }, false) }), h("span", {}, text));
   return h("fieldset", { class: "segments" }, h("legend", { class: "sr" }, "What is ranked"), option("1", "Moments"), option("0", "Videos"));
 }
+
+createMarks(page, createPicks(page));
+createWhy(page);
 
 byId("help-button").append(icon("help"));
 listenToKeys({
