@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 MAX_NAMES_TO_COMPARE = 20_000
 QUERY_FORMAT = "vtr-query"
 MAX_QUERIES = 4096  # 2 kB each with ViT-B/32
+SWEEP_SHARE = 64  # so many texts among MAX_QUERIES have the folder counted: it holds 2 per cent more at times
 MAX_TEXTS_TOGETHER = 16  # more at a time cost hardly less each, and those at the end wait longer
 VECTOR, WAS_CUT = "vector", "was_cut"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -360,11 +361,16 @@ class QueryCache:
         return vector, file.metadata.get(WAS_CUT) == "1"
 
     def put(self, text: str, vector: np.ndarray, *, was_cut: bool) -> None:
-        """Keep a vector; the oldest go when there are too many."""
+        """Keep a vector; the oldest go when there are too many.
+
+        Counting thousands of files takes longer than a search: one text in so many does it, whoever asks for it.
+        """
         tensors, metadata = {VECTOR: vector.astype("<f4")}, {WAS_CUT: str(int(was_cut))}
-        write_kept(self._path(text), tensors, file_format=QUERY_FORMAT, metadata=metadata)
-        with contextlib.suppress(OSError, StoreError):
-            keep_newest(self._folder, MAX_QUERIES)
+        path = self._path(text)
+        write_kept(path, tensors, file_format=QUERY_FORMAT, metadata=metadata)
+        if int(path.stem, 16) % max(1, MAX_QUERIES // SWEEP_SHARE) == 0:
+            with contextlib.suppress(OSError, StoreError):
+                keep_newest(self._folder, MAX_QUERIES)
 
     def _path(self, text: str) -> Path:
         key = json.dumps([self._model_id, text]).encode()

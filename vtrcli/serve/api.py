@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 from starlette.requests import Request
+from starlette.responses import Response
 
 from vtrcli import __version__
 from vtrcli.errors import VtrError
@@ -21,7 +22,7 @@ from vtrcli.searching.query import (
     SearchMethod,
     SearchSettings,
 )
-from vtrcli.searching.results import SearchResult
+from vtrcli.serve.batching import Client, Searches, search_for
 from vtrcli.serve.endpoint import JSON, Endpoint, Parameters, encoded
 from vtrcli.serve.library import Library, OpenedStore
 
@@ -65,8 +66,13 @@ class Search(Parameters):
 def endpoints(library: Library) -> list[Endpoint]:
     """Search and health."""
 
-    def search(asked: Search, request: Request) -> dict[str, Any]:
-        return answered(library.store(asked.store), to_query(asked), to_settings(asked))
+    searches = Searches()
+
+    async def search(asked: Search, request: Request) -> dict[str, Any] | Response:
+        def work(client: Client) -> dict[str, Any]:
+            return answered(library.store(asked.store), to_query(asked), to_settings(asked), client)
+
+        return await searches.run(work, request.receive)
 
     def health(asked: Health, request: Request) -> dict[str, Any]:
         return health_of(library)
@@ -117,10 +123,10 @@ def to_settings(asked: Search) -> SearchSettings:
     )
 
 
-def answered(opened: OpenedStore, query: Query, settings: SearchSettings) -> dict[str, Any]:
+def answered(opened: OpenedStore, query: Query, settings: SearchSettings, client: Client) -> dict[str, Any]:
     """Ask the store; the keys of `vtr search --json` and the addresses of what a page shows."""
     started = time.monotonic()
-    result = found(opened, query, settings)
+    result = search_for(client, opened.searcher, query, settings)
     body = result.to_json()
     for row in body["results"]:
         at = f"/api/videos/{encoded(row['video_id'])}"
@@ -133,11 +139,6 @@ def answered(opened: OpenedStore, query: Query, settings: SearchSettings) -> dic
         "next_page_token": None,
         "seconds": round(time.monotonic() - started, 4),
     }
-
-
-def found(opened: OpenedStore, query: Query, settings: SearchSettings) -> SearchResult:
-    """The one place where a store is asked."""
-    return opened.searcher.search(query, settings)
 
 
 def health_of(library: Library) -> dict[str, Any]:

@@ -160,8 +160,9 @@ def _query(model: type[BaseModel], query: str) -> dict[str, Any]:
             "a query that is no UTF-8", allowed="names and values, percent-encoded", to_do="encode them"
         ) from None
     given: dict[str, Any] = {}
+    fields = {field.alias or key: field for key, field in model.model_fields.items()}
     for name, value in pairs:
-        field = model.model_fields.get(name)
+        field = fields.get(name)
         if field is not None and get_origin(field.annotation) in (list, tuple):
             given.setdefault(name, []).append(value)
         elif name in given:
