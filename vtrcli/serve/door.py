@@ -22,7 +22,6 @@ from vtrcli.searching.query import Query, SearchSettings
 from vtrcli.searching.results import SearchResult
 from vtrcli.searching.run import run_key
 from vtrcli.searching.several import StoresSearcher
-from vtrcli.serve.api import found
 from vtrcli.serve.client import (
     MAX_SOCKET_PATH,
     MISUNDERSTOOD,
@@ -153,7 +152,7 @@ class Door:
                 raise Refused("another run ranks")
         welcome = Welcome(version=__version__, states=states, run=run, note=note)
         if len(opened) == 1:
-            return partial(found, opened[0]), welcome
+            return opened[0].searcher.search, welcome
         return self._of_several(opened).search, welcome
 
     def _run(self, greeting: Greeting, opened: OpenedStore) -> tuple[str | None, str | None]:
