@@ -217,6 +217,14 @@ class FrameShard:
         header = self._file.rows("jpeg")[start : start + 30].tobytes()
         return 1 + int.from_bytes(header[24:27], "little"), 1 + int.from_bytes(header[27:30], "little")
 
+    def image(self, video_id: str, number: int) -> bytes:
+        """One encoded image of a video; KeyError when the video is not in this shard, IndexError when it has fewer."""
+        start, stop = self._file.rows("offsets")[self._numbers[video_id] :][:2].tolist()
+        if not 0 <= number < stop - start:
+            raise IndexError(number)
+        left, right = self._file.rows("byte_offsets")[start + number :][:2].tolist()
+        return self._file.rows("jpeg")[left:right].tobytes()
+
     def images(self, video_id: str) -> list[bytes]:
         """The encoded images of one video's frames; KeyError when it is not in this shard."""
         number = self._numbers[video_id]

@@ -132,6 +132,10 @@ class Stream:
         head, self._head = self._head, b""
         return head or self._child.read_some(PIECE_BYTES)
 
+    def is_whole(self) -> bool:
+        """After the end: whether ffmpeg came to it by itself, and found nothing that stopped it."""
+        return self._child.wait() == 0
+
     def kill(self) -> None:
         """Ends ffmpeg."""
         self._session.close()
