@@ -65,6 +65,16 @@ class NotFoundError(InputError):
     """Nothing goes by that name: a video of a store, a store of a server."""
 
 
+class BusyError(VtrError):
+    """There is too much to do at this moment: come again after so many seconds."""
+
+    exit_code = 3
+
+    def __init__(self, came_in: str, *, allowed: str, to_do: str, retry_after_seconds: int) -> None:
+        super().__init__(came_in, allowed=allowed, to_do=to_do)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class VideoError(InputError):
     """One video cannot be used. `reason` is one of the fixed words in `VIDEO_FAILURE_REASONS`."""
 

@@ -22,17 +22,21 @@ from vtrcli.serve.access import Access, access_at
 from vtrcli.serve.endpoint import ApiResponse, Endpoint, error_response, route
 from vtrcli.serve.guard import Guard
 from vtrcli.serve.library import Library
+from vtrcli.serve.media import Media, thumbnail_folder
 from vtrcli.serve.openapi import describe
+from vtrcli.serve.thumbnails import Thumbnails
 
 PAGE = Path(__file__).parent / "page"
 _NO_SECRET = 'name="vtr-secret" content=""'
 
 
-def make_app(library: Library, *, access: Access | None = None) -> ASGIApp:
+def make_app(library: Library, *, access: Access | None = None, media: Media | None = None) -> ASGIApp:
     """What answers: `/api/…` and the page, to those who may ask; None: to this machine alone, without a token."""
     access = access or access_at("127.0.0.1")
     modules = (api, explain, marks, export)
     endpoints = [endpoint for module in modules for endpoint in module.endpoints(library)]
+    media = media or Media(library, thumbnails=Thumbnails(thumbnail_folder()))
+    endpoints += media.endpoints()
     endpoints.append(description(endpoints))
     routes: list[BaseRoute] = [
         *map(route, endpoints),

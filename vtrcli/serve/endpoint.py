@@ -20,6 +20,7 @@ from starlette.types import Scope
 
 from vtrcli.errors import (
     JSON_SCHEMA,
+    BusyError,
     NotFoundError,
     StoreError,
     UsageError,
@@ -75,6 +76,8 @@ class ApiResponse(Response):
 def error_response(error: VtrError, *, headers: Mapping[str, str] | None = None) -> ApiResponse:
     """The three parts of an error, with its status."""
     parts = {"came_in": error.came_in, "allowed": error.allowed, "to_do": error.to_do}
+    if isinstance(error, BusyError):
+        headers = {"Retry-After": str(error.retry_after_seconds), **(headers or {})}
     return ApiResponse({"error": parts}, status_code=status_of(error), headers=headers)
 
 
@@ -84,6 +87,8 @@ def status_of(error: VtrError) -> int:
         return 409 if error.reason == "changed" else 404
     if isinstance(error, NotFoundError):
         return 404
+    if isinstance(error, BusyError):
+        return 503
     return 409 if isinstance(error, (StoreError, WeightsError)) else 400
 
 

@@ -102,7 +102,10 @@ class FileBytes(Response):
             self.status_code = 304
             del self.headers["content-length"]
             begin = end
-        elif asked.get("if-range", self.headers["etag"]) in (self.headers["etag"], self.headers["last-modified"]):
+        elif asked.get("if-range", self.headers["etag"]) in (
+            self.headers["etag"],
+            self.headers["last-modified"],
+        ):
             try:
                 part = wanted_range(asked.get("range"), end)
             except ValueError:
@@ -142,6 +145,4 @@ def _outside(header: str, num_bytes: int) -> ApiResponse:
         "allowed": f"the file has {num_bytes:,} bytes",
         "to_do": "ask for a part of it",
     }
-    return ApiResponse(
-        {"error": parts}, status_code=416, headers={"Content-Range": f"bytes */{num_bytes}"}
-    )
+    return ApiResponse({"error": parts}, status_code=416, headers={"Content-Range": f"bytes */{num_bytes}"})

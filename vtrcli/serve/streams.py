@@ -58,7 +58,9 @@ class Streams:
             self._starting[how.kind] -= 1
         running = self._running[how.kind]
         response = StreamResponse(
-            stream, read=partial(to_thread.run_sync, stream.read, limiter=self._threads), on_end=running.remove
+            stream,
+            read=partial(to_thread.run_sync, stream.read, limiter=self._threads),
+            on_end=running.remove,
         )
         running.append(response)
         return response
@@ -83,7 +85,11 @@ class StreamResponse(Response):
     """Hands a stream on as it is made; ends it with the connection."""
 
     def __init__(
-        self, stream: Stream, *, read: Callable[[], Awaitable[bytes]], on_end: Callable[[StreamResponse], None]
+        self,
+        stream: Stream,
+        *,
+        read: Callable[[], Awaitable[bytes]],
+        on_end: Callable[[StreamResponse], None],
     ) -> None:
         self.status_code, self.background, self.body = 200, None, b""
         self._stream, self._read, self._on_end = stream, read, on_end
