@@ -32,7 +32,10 @@ from vtrcli.serve.app import make_app
 from vtrcli.serve.file_bytes import PIECE_BYTES, FileBytes, wanted_range
 from vtrcli.serve.library import Library
 from vtrcli.serve.media import Media
+from vtrcli.serve.streams import Streams
 from vtrcli.serve.thumbnails import Kept, Thumbnails, jpeg, width_for
+from vtrcli.video.encode import encoder_names
+from vtrcli.video.playback import playback
 from vtrcli.video.probe import probe
 from vtrcli.video.sampling import Uniform
 
@@ -314,17 +317,42 @@ def test_too_many_at_once_are_told_to_come_again(
     answer = second.getresponse()
     assert (answer.status, answer.headers["retry-after"]) == (503, "2")
     assert b"too many videos are being converted" in answer.read()
-    # Repacking has a limit of its own; and who takes nothing makes room.
+    # Repacking has a limit of its own.
     second.request("GET", f"{ROOT}/m/stream")
     repacked = second.getresponse()
     assert (repacked.status, repacked.headers["X-VTR-Kind"]) == (200, "remux")
     repacked.read()
-    monkeypatch.setattr(streams, "YIELD_SECONDS", 0.0)
-    second.request("GET", f"{ROOT}/old/stream?start=19")
-    instead = second.getresponse()
-    assert instead.status == 200
-    for each in (running, instead, first, second):
+    for each in (running, repacked, first, second):
         each.close()
+
+
+def test_a_viewer_who_takes_nothing_gives_way(served_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "YIELD_SECONDS", 0.2)
+    info = probe(served_folder / "videos" / "old.avi")
+    how = playback(info, encoders=encoder_names())
+    taken: list[int] = []
+
+    async def stuck(message: Any) -> None:
+        taken.append(len(message.get("body", b"")))
+        if len(taken) == 2:
+            await anyio.sleep_forever()
+
+    async def stay() -> Any:
+        await anyio.sleep_forever()
+
+    async def main() -> None:
+        running = Streams({"transcode": 1})
+        first = await running.open(info, how, start_seconds=0.0)
+        async with anyio.create_task_group() as group:
+            group.start_soon(first, {"type": "http"}, stay, stuck)
+            second = await running.open(info, how, start_seconds=1.0)
+            assert running.num_running <= 2 and len(taken) == 2
+        assert running.num_running == 1  # the first has ended, without saying that it is whole
+        second.end()
+        await second({"type": "http"}, stay, stuck)
+        assert running.num_running == 0
+
+    anyio.run(main)
 
 
 def test_a_stream_says_what_is_wrong(asked: TestClient) -> None:
@@ -391,7 +419,7 @@ def test_a_picture_is_made_once_for_all_who_ask(media: Media, monkeypatch: pytes
     thumbnails = media._thumbnails
     monkeypatch.setattr(thumbnails, "_made", make)
     opened = media._library.store()
-    futures = [thumbnails.get(opened, 0, 1.0, 160) for _ in range(20)]
+    futures = [thumbnails.get(opened.catalog, 0, 1.0, 160, file=Path) for _ in range(20)]
     go_on.set()
     assert {future.result(10) for future in futures} == {b"\xff\xd8\xff\xd9"}
     assert len(made) == 1

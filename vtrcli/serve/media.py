@@ -159,13 +159,15 @@ class Media:
     async def _thumbnail(self, asked: Pictured, request: Request) -> Response:
         opened = self._library.store(asked.store)
         video, width = opened.video(asked.id), width_for(asked.width)
-        key = key_of(opened, video, asked.t, width)
+        key = key_of(opened.catalog, video, asked.t, width)
         is_known = asked.v is not None and asked.v.strip('"') == key
         age = "max-age=31536000, immutable" if is_known else "max-age=600"
         headers = {"ETag": f'"{key}"', "Cache-Control": f"private, {age}"}
         if f'"{key}"' in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
-        making = self._thumbnails.get(opened, video, asked.t, width)
+        making = self._thumbnails.get(
+            opened.catalog, video, asked.t, width, file=lambda: opened.file(asked.id)
+        )
         picture = await asyncio.shield(asyncio.wrap_future(making))
         return Response(picture, media_type="image/jpeg", headers=headers)
 

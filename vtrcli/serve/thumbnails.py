@@ -19,7 +19,7 @@ import numpy as np
 
 from vtrcli.errors import BusyError, StoreError, VideoError, VtrError
 from vtrcli.files import remove_abandoned, write_whole
-from vtrcli.serve.library import OpenedStore
+from vtrcli.store.catalog import Catalog
 from vtrcli.store.frames import FRAME_FOLDER, FrameShard, is_whole, open_frame
 from vtrcli.video.cut import frame_at
 
@@ -43,11 +43,10 @@ def width_for(asked: int) -> int:
     return next((width for width in WIDTHS if width >= asked), WIDTHS[-1])
 
 
-def key_of(opened: OpenedStore, video: int, seconds: float, width: int) -> str:
+def key_of(catalog: Catalog, video: int, seconds: float, width: int) -> str:
     """What names a picture: another file, time, width or way of making it has another key."""
-    catalog = opened.catalog
     state = [int(catalog[name][video]) for name in ("num_bytes", "mtime_ns", "fingerprint")]
-    told = f"{_VERSION} {catalog.ids[video]!r} {state} {round(seconds, 2)} {width} {opened.path}"
+    told = f"{_VERSION} {catalog.ids[video]!r} {state} {round(seconds, 2)} {width} {catalog.store}"
     return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
 
@@ -66,8 +65,10 @@ class Thumbnails:
         self._makers = ThreadPoolExecutor(NUM_MAKERS, thread_name_prefix="thumbnail")
         self._shards: OrderedDict[Path, tuple[int, FrameShard]] = OrderedDict()
 
-    def get(self, opened: OpenedStore, video: int, seconds: float, width: int) -> Future[bytes]:
-        """A JPEG; may be there already.
+    def get(
+        self, catalog: Catalog, video: int, seconds: float, width: int, *, file: Callable[[], Path]
+    ) -> Future[bytes]:
+        """A JPEG of a video of a store; may be there already. `file` is asked for the video's where it is needed.
 
         The future raises VideoError where the file is gone or gives no picture. It belongs to all who ask: do not
         cancel it.
@@ -75,7 +76,7 @@ class Thumbnails:
         Raises:
             BusyError: too many are waiting.
         """
-        key = key_of(opened, video, seconds, width)
+        key = key_of(catalog, video, seconds, width)
         with self._lock:
             running = self._making.get(key)
             if running is not None:
@@ -87,7 +88,9 @@ class Thumbnails:
                     to_do="try again in a moment",
                     retry_after_seconds=RETRY_SECONDS,
                 )
-            future = self._makers.submit(self._got, key, lambda: self._made(opened, video, seconds, width))
+            future = self._makers.submit(
+                self._got, key, lambda: self._made(catalog, video, seconds, width, file)
+            )
             self._making[key] = future
         future.add_done_callback(lambda done: self._forget(key))
         return future
@@ -109,30 +112,30 @@ class Thumbnails:
             self._kept.write(key, picture)
         return picture
 
-    def _made(self, opened: OpenedStore, video: int, seconds: float, width: int) -> bytes:
-        near = self._kept_frame(opened, video, seconds, width, within=NEAR_SECONDS)
+    def _made(
+        self, catalog: Catalog, video: int, seconds: float, width: int, file: Callable[[], Path]
+    ) -> bytes:
+        near = self._kept_frame(catalog, video, seconds, width, within=NEAR_SECONDS)
         if near is not None:
             return near
         try:
-            path = opened.file(opened.catalog.ids[video])
             return jpeg(
-                frame_at(path, seconds, longest_side=2 * width, timeout_seconds=TIMEOUT_SECONDS), width
+                frame_at(file(), seconds, longest_side=2 * width, timeout_seconds=TIMEOUT_SECONDS), width
             )
         except VideoError as error:
             # A file that is gone, or broken there, may have left frames; another file is another video.
             far = None
             if error.reason != "changed":
-                far = self._kept_frame(opened, video, seconds, width, within=float("inf"))
+                far = self._kept_frame(catalog, video, seconds, width, within=float("inf"))
             if far is None:
                 raise
             return far
 
     def _kept_frame(
-        self, opened: OpenedStore, video: int, seconds: float, width: int, *, within: float
+        self, catalog: Catalog, video: int, seconds: float, width: int, *, within: float
     ) -> bytes | None:
         """From the frame that the store keeps nearest to a time, if one is so near. No damage is an error."""
-        catalog = opened.catalog
-        path = opened.path / FRAME_FOLDER / catalog.shard_names[int(catalog["video_shard"][video])]
+        path = catalog.store / FRAME_FOLDER / catalog.shard_names[int(catalog["video_shard"][video])]
         try:
             shard = self._shard(path)
             video_id = catalog.ids[video]
