@@ -29,7 +29,7 @@ def test_what_is_wrong_is_told_in_three_parts(client: TestClient) -> None:
         "schema": 1,
         "error": {
             "came_in": "topk is no parameter here",
-            "allowed": "like, method, min_relevance, missing, moments, not, per_video, plus, q, store, then, "
+            "allowed": "image, like, method, min_relevance, missing, moments, not, per_video, plus, q, store, then, "
             "top_k, within",
             "to_do": "did you mean top_k?",
         },

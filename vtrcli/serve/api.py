@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -24,6 +26,7 @@ from vtrcli.searching.query import (
 )
 from vtrcli.serve.batching import Client, Searches, search_for
 from vtrcli.serve.endpoint import JSON, Endpoint, Parameters, encoded
+from vtrcli.serve.images import Images
 from vtrcli.serve.library import Library, OpenedStore
 
 MAX_TOP_K = 200
@@ -50,6 +53,7 @@ class Search(Parameters):
         None, description="The most seconds from one of these moments to the next."
     )
     like: Texts = Field([], description="Must look like this video, ID, or its frame at a time, ID@SECONDS.")
+    image: Texts = Field([], description="Must look like this picture, an id that POST /api/images answered.")
     moments: bool = Field(False, description="Rank moments instead of videos.")
     top_k: int = Field(TOP_K, ge=1, le=MAX_TOP_K, description="How many results.")
     per_video: int = Field(PER_VIDEO, ge=1, le=MAX_TOP_K, description="Moments of one video at most.")
@@ -63,14 +67,19 @@ class Search(Parameters):
     )
 
 
-def endpoints(library: Library) -> list[Endpoint]:
+def endpoints(library: Library, images: Images) -> list[Endpoint]:
     """Search and health."""
 
     searches = Searches()
 
     async def search(asked: Search, request: Request) -> dict[str, Any] | Response:
         def work(client: Client) -> dict[str, Any]:
-            return answered(library.store(asked.store), to_query(asked), to_settings(asked), client)
+            opened = library.store(asked.store)
+            files = [images.file(image, opened.catalog.config.framing) for image in asked.image]
+            body = answered(opened, to_query(asked, files), to_settings(asked), client)
+            for file, image in zip(files, asked.image, strict=True):  # where it lies is nobody's concern
+                body["query"] = body["query"].replace(str(file), image)
+            return body
 
         return await searches.run(work, request.receive)
 
@@ -98,12 +107,13 @@ def endpoints(library: Library) -> list[Endpoint]:
     ]
 
 
-def to_query(asked: Search) -> Query:
+def to_query(asked: Search, images: Sequence[Path] = ()) -> Query:
     """Raises InputError or UsageError for what is no query."""
     return Query(
         text=asked.q,
         plus=tuple(asked.plus),
         minus=tuple(asked.minus),
+        images=tuple(images),
         like=tuple(asked.like),
         then=tuple(asked.then),
         within_seconds=asked.within,

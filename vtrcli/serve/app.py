@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -17,10 +18,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from vtrcli.errors import VtrError
-from vtrcli.serve import api, explain, export, marks
+from vtrcli.preprocessing import Framing
+from vtrcli.serve import api, explain, export, images, marks
 from vtrcli.serve.access import Access, access_at
 from vtrcli.serve.endpoint import ApiResponse, Endpoint, error_response, route
-from vtrcli.serve.guard import Guard
+from vtrcli.serve.guard import Guard, Limits
 from vtrcli.serve.library import Library
 from vtrcli.serve.media import Media, thumbnail_folder
 from vtrcli.serve.openapi import describe
@@ -33,8 +35,9 @@ _NO_SECRET = 'name="vtr-secret" content=""'
 def make_app(library: Library, *, access: Access | None = None, media: Media | None = None) -> ASGIApp:
     """What answers: `/api/…` and the page, to those who may ask; None: to this machine alone, without a token."""
     access = access or access_at("127.0.0.1")
-    modules = (api, explain, marks, export)
-    endpoints = [endpoint for module in modules for endpoint in module.endpoints(library)]
+    uploads = images.Images(_framings(library))
+    endpoints = [*api.endpoints(library, uploads), *images.endpoints(uploads)]
+    endpoints += [endpoint for module in (explain, marks, export) for endpoint in module.endpoints(library)]
     media = media or Media(library, thumbnails=Thumbnails(thumbnail_folder()))
     endpoints += media.endpoints()
     endpoints.append(description(endpoints))
@@ -46,7 +49,15 @@ def make_app(library: Library, *, access: Access | None = None, media: Media | N
     app = Starlette(
         routes=routes, exception_handlers={VtrError: _told, HTTPException: _refused, Exception: _bug}
     )
-    return Guard(app, access=access)
+    limits = Limits(body_bytes_at={images.PATH: images.MAX_UPLOAD_BYTES})
+    return Guard(app, access=access, limits=limits)
+
+
+def _framings(library: Library) -> Iterator[Framing]:
+    """The sizes that the towers of the stores take; one that cannot be opened is not searched either."""
+    for name in library.names:
+        with suppress(VtrError):
+            yield library.store(name).catalog.config.framing
 
 
 def description(endpoints: Sequence[Endpoint]) -> Endpoint:

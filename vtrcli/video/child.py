@@ -82,6 +82,7 @@ class Child:
         record_pattern: re.Pattern[bytes] | None = None,
         max_file_bytes: int = 0,
         niceness: int = 0,
+        memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self.records: list[tuple[bytes, ...]] = []
         self._patience = patience
@@ -101,7 +102,7 @@ class Child:
                 allowed="as many processes, open files and as much memory as the workers need",
                 to_do="use fewer --workers, or raise the limits (`ulimit -a` shows them), then run it again",
             ) from cause
-        _limit(self._process.pid, max_file_bytes=max_file_bytes, niceness=niceness)
+        _limit(self._process.pid, max_file_bytes=max_file_bytes, niceness=niceness, memory_bytes=memory_bytes)
         _widen(self._process.stdout)
         self._drain_thread = threading.Thread(target=self._drain, daemon=True, name="ffmpeg-stderr")
         self._drain_thread.start()
@@ -347,7 +348,7 @@ def _end_with_us(pid: int, lifeline: int) -> None:
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def _limit(pid: int, *, max_file_bytes: int, niceness: int) -> None:
+def _limit(pid: int, *, max_file_bytes: int, niceness: int, memory_bytes: int) -> None:
     """Memory, size of files, no core dump, how far it gives way; set from outside, because code between fork and exec
     is not thread-safe.
     """
@@ -356,7 +357,7 @@ def _limit(pid: int, *, max_file_bytes: int, niceness: int) -> None:
     import resource
 
     limits = (
-        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_FSIZE, max_file_bytes),
         (resource.RLIMIT_CORE, 0),
     )
