@@ -1,0 +1,51 @@
+"""Chromium by Playwright, before the demo's store as `vtr serve` serves it. Without either the tests are skipped, aloud."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser import FLAGS, NAMES
+from tests.serve.browser.served import Served, Visit, serving, visiting
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of them take more than a few seconds."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One for all; each visit has a profile of its own."""
+    api = pytest.importorskip("playwright.sync_api", reason="the page's tests need playwright")
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        pytest.skip(f"no browser ({', '.join(NAMES)}) on this machine")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def served(demo: Path) -> Iterator[Served]:
+    """The demo's store. Nothing may stop it: a test that needs to has its own."""
+    with serving(demo / "store") as one:
+        yield one
+
+
+@pytest.fixture
+def visit(browser: Browser, served: Served) -> Iterator[Visit]:
+    """The page at its start, 1280 x 800, light."""
+    with visiting(browser, served.url) as one:
+        yield one.go()
