@@ -1,4 +1,4 @@
-"""Chromium by Playwright, before the demo's store as `vtr serve` serves it. Without either the tests are skipped, aloud."""
+"""Chromium by Playwright, before the demo's store as `vtr serve` serves it; without either, skipped aloud."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server in a child process, as people start it, and a look at its page that forgets nothing that went wrong there."""
+"""A server in a child process, as people start it, and a visit to its page that notes all that goes wrong there."""
 
 from __future__ import annotations
 

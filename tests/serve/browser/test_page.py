@@ -108,7 +108,8 @@ def focused_card(visit: Visit) -> int:
 
 def test_only_one_card_is_in_the_order_of_the_tab_key(visit: Visit) -> None:
     visit.ask("a red circle")
-    tabbable = "[...document.querySelectorAll('#results .card')].filter(card => card.querySelector('[tabindex=\"0\"]')).length"
+    cards = "[...document.querySelectorAll('#results .card')]"
+    tabbable = f"{cards}.filter(card => card.querySelector('[tabindex=\"0\"]')).length"
     assert visit.page.evaluate(tabbable) == 1
     visit.cards.nth(3).locator(".play").focus()
     assert visit.page.evaluate(tabbable) == 1
