@@ -51,6 +51,7 @@ NOT_RUN = {
     r"vtr eval --(save-ranks|bank|temperature|moments|trec)": "a name",
     r"vtr search --milvus \S+": "a name",
     r"vtr milvus push .* http://host.*": "needs a Milvus server; a local file is tried below",
+    r"vtr serve.*": "answers until Ctrl-C; tests/serve ask it",
     r"make .*|git clone .*": "what .ci/run does, with this test among it",
     r"pip install .*|pipx .*|uv .*": NEEDS_NETWORK,
     r"vtr models (pull|check) ViT.*": NEEDS_NETWORK,
@@ -133,11 +134,28 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("a", "b"):
         run(home, f"vtr eval --save-ranks {name}.json", exit_code=0)
     write_moments(folder)
+    write_marks(folder)
     write_runs(home, folder)
     lines = "".join(f"a clip of thing {number}\n" for number in range(30))
     for name in ("captions.txt", "questions.txt"):
         (folder / name).write_text(lines)
     return home
+
+
+def write_marks(folder: Path) -> None:
+    """What somebody marked in `vtr serve`, of the demo's own captions."""
+    from vtrcli.serve.marks import change_marks
+
+    with open(folder / "captions.csv", newline="") as file:
+        rows = list({row["video_id"]: row for row in csv.DictReader(file)}.values())
+    for row in rows[:24]:
+        change_marks(
+            folder / "films.store",
+            query=row["caption"],
+            video_id=row["video_id"],
+            duration_seconds=None,
+            changes=[((0.0, 1.0), "right")],
+        )
 
 
 def write_runs(home: Path, folder: Path) -> None:
