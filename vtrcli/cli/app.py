@@ -153,6 +153,7 @@ def _register() -> None:
         demo,
         eval,
         extract,
+        mcp,
         milvus,
         models,
         search,
@@ -161,7 +162,7 @@ def _register() -> None:
         train,
     )
 
-    for module in (extract, cache, train, eval, compare, search, serve, demo, init, config):
+    for module in (extract, cache, train, eval, compare, search, serve, mcp, demo, init, config):
         app.command(module.NAME, cls=VtrCommand, epilog=module.EPILOG)(module.command)
     for group in (store, milvus, bank, models, datasets):
         app.add_typer(group.app, name=group.NAME, epilog=group.EPILOG)

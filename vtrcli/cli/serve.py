@@ -43,6 +43,11 @@ def command(
         "Rank with a trained run, or none for plain CLIP.",
         shown="the newest beside vtr.toml",
     ),
+    allow_cut: Path | None = opt(
+        "--allow-cut DIR",
+        "Let programs at /mcp cut clips into this folder; they need the token.",
+        shown="nothing is written",
+    ),
     device: str = options.DEVICE,
     quiet: bool = options.QUIET,
 ) -> None:
@@ -54,23 +59,45 @@ def command(
     from vtrcli.serve.library import Library
 
     access = access_at(host, token=serve_token, allow_hosts=allow_host or ())
+    require_cut_folder(allow_cut)
+    if allow_cut is not None and access.token is None:
+        raise UsageError(
+            "--allow-cut without a token",
+            allowed="programs that write need one",
+            to_do="set VTR_SERVE_TOKEN, or use `vtr mcp --allow-cut`, which needs none",
+        )
     library = Library(store, choose_run=lambda path: chosen_run(run, path, quiet=quiet), device=device)
     with open_door(library):
-        serve(make_app(library, access=access), library, host, port, token=access.token, quiet=quiet)
+        serve(
+            make_app(library, access=access, clips=allow_cut),
+            library,
+            host,
+            port,
+            token=access.token,
+            quiet=quiet,
+        )
 
 
-def require_serve() -> None:
-    """Raises UsageError where the packages of the extra are not installed."""
-    try:
-        import pydantic  # noqa: F401
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ModuleNotFoundError as cause:
+def require_cut_folder(folder: Path | None) -> None:
+    """Raises UsageError for a folder that is not there: one that was misspelled must not be made."""
+    if folder is not None and not folder.is_dir():
         raise UsageError(
-            f"vtr {NAME} needs {cause.name}, which is not installed",
-            allowed="starlette, uvicorn and pydantic",
+            f"--allow-cut {folder}", allowed="a folder that is there", to_do=f"make it first: mkdir {folder}"
+        )
+
+
+def require_serve(name: str = NAME) -> None:
+    """Raises UsageError where the packages of the extra are not installed."""
+    from importlib.util import find_spec
+
+    packages = ("mcp", "pydantic", "starlette", "uvicorn")
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise UsageError(
+            f"vtr {name} needs {missing[0]}, which is not installed",
+            allowed=", ".join(packages),
             to_do='pip install "vtrcli[serve]"',
-        ) from cause
+        )
 
 
 def serve(app: Any, library: Library, host: str, port: int, *, token: str | None, quiet: bool) -> None:

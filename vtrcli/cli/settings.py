@@ -51,6 +51,7 @@ ONLY_TYPED = {
     ),
     "allow_host": "it is who may ask a server",
     "report": "a file of that name is overwritten",
+    "allow_cut": "it lets programs write into a folder",
     "save_ranks": "a file of that name is overwritten",
     **dict.fromkeys(
         ("save_similarities", "save_moments", "save_run", "save_qrels", "save_mteb", "table"),

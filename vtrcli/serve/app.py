@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from vtrcli.errors import VtrError
 from vtrcli.preprocessing import Framing
-from vtrcli.serve import api, explain, export, images, marks
+from vtrcli.serve import api, explain, export, images, marks, mcp
 from vtrcli.serve.access import Access, access_at
 from vtrcli.serve.endpoint import ApiResponse, Endpoint, error_response, route
 from vtrcli.serve.guard import Guard, Limits
@@ -32,8 +32,17 @@ PAGE = Path(__file__).parent / "page"
 _NO_SECRET = 'name="vtr-secret" content=""'
 
 
-def make_app(library: Library, *, access: Access | None = None, media: Media | None = None) -> ASGIApp:
-    """What answers: `/api/…` and the page, to those who may ask; None: to this machine alone, without a token."""
+def make_app(
+    library: Library,
+    *,
+    access: Access | None = None,
+    media: Media | None = None,
+    clips: Path | None = None,
+) -> ASGIApp:
+    """What answers: `/api/…`, `/mcp` and the page, to those who may ask; None: to this machine alone, without a token.
+
+    `clips` is the folder that tools may cut clips into; all of `/mcp` needs the token then.
+    """
     access = access or access_at("127.0.0.1")
     uploads = images.Images(_framings(library))
     endpoints = [*api.endpoints(library, uploads), *images.endpoints(uploads)]
@@ -41,16 +50,22 @@ def make_app(library: Library, *, access: Access | None = None, media: Media | N
     media = media or Media(library, thumbnails=Thumbnails(thumbnail_folder()))
     endpoints += media.endpoints()
     endpoints.append(description(endpoints))
+    tools = mcp.http_app(mcp.make_server(library, clips=clips))
     routes: list[BaseRoute] = [
         *map(route, endpoints),
+        *tools.routes,
         Route("/", partial(_page, secret=access.secret)),
         Mount("/page", StaticFiles(directory=PAGE)),
     ]
     app = Starlette(
-        routes=routes, exception_handlers={VtrError: _told, HTTPException: _refused, Exception: _bug}
+        routes=routes,
+        exception_handlers={VtrError: _told, HTTPException: _refused, Exception: _bug},
+        lifespan=tools.router.lifespan_context,
     )
     limits = Limits(body_bytes_at={images.PATH: images.MAX_UPLOAD_BYTES})
-    return Guard(app, access=access, limits=limits)
+    # Tools that only read need no secret: programs have none, and the guard has asked for host, origin and token.
+    programs = frozenset({mcp.PATH}) if clips is None else frozenset()
+    return Guard(app, access=access, limits=limits, programs=programs)
 
 
 def _framings(library: Library) -> Iterator[Framing]:
