@@ -186,7 +186,7 @@ def test_what_is_no_id_of_the_store_reaches_no_file(library: Library, tmp_path: 
         (
             "cut_clip",
             {"video_id": "a", "start_seconds": 0, "end_seconds": 9000},
-            "a clip of 9000 s; at most 600 s",
+            "a clip from 0 s to 9000 s; it ends after its start, and at most 600 s later",
         ),
     ],
 )

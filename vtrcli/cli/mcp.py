@@ -7,7 +7,6 @@ from pathlib import Path
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
 from vtrcli.cli.output import say
-from vtrcli.cli.serve import require_cut_folder, require_serve
 from vtrcli.cli.settings import chosen_run
 
 NAME = "mcp"
@@ -36,8 +35,8 @@ def command(
 
     It is started by that program, not by hand.
     """
-    require_serve("mcp")
-    require_cut_folder(allow_cut)
+    options.require_serve(NAME)
+    options.require_cut_folder(allow_cut)
     from vtrcli.serve.door import open_door
     from vtrcli.serve.library import Library
     from vtrcli.serve.mcp import make_server

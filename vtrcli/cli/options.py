@@ -228,6 +228,28 @@ def require_folder_of(path: Path | None) -> None:
         )
 
 
+def require_cut_folder(folder: Path | None) -> None:
+    """Raises UsageError for a folder that is not there: one that was misspelled must not be made."""
+    if folder is not None and not folder.is_dir():
+        raise UsageError(
+            f"--allow-cut {folder}", allowed="a folder that is there", to_do=f"make it first: mkdir {folder}"
+        )
+
+
+def require_serve(command: str) -> None:
+    """Raises UsageError where the packages of the extra are not installed."""
+    from importlib.util import find_spec
+
+    packages = ("mcp", "pydantic", "starlette", "uvicorn")
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise UsageError(
+            f"vtr {command} needs {missing[0]}, which is not installed",
+            allowed=", ".join(packages),
+            to_do='pip install "vtrcli[serve]"',
+        )
+
+
 def require_ending(path: Path | None, *, option: str, endings: tuple[str, ...]) -> None:
     """Raise UsageError for a file that is written and is not called what it is: often one that was to be read."""
     if path is not None and path.suffix.lower() not in endings:

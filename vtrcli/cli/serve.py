@@ -52,14 +52,14 @@ def command(
     quiet: bool = options.QUIET,
 ) -> None:
     """Serve a page to search in, and a JSON API, until Ctrl-C."""
-    require_serve()
+    options.require_serve(NAME)
     from vtrcli.serve.access import access_at
     from vtrcli.serve.app import make_app
     from vtrcli.serve.door import open_door
     from vtrcli.serve.library import Library
 
     access = access_at(host, token=serve_token, allow_hosts=allow_host or ())
-    require_cut_folder(allow_cut)
+    options.require_cut_folder(allow_cut)
     if allow_cut is not None and access.token is None:
         raise UsageError(
             "--allow-cut without a token",
@@ -75,28 +75,6 @@ def command(
             port,
             token=access.token,
             quiet=quiet,
-        )
-
-
-def require_cut_folder(folder: Path | None) -> None:
-    """Raises UsageError for a folder that is not there: one that was misspelled must not be made."""
-    if folder is not None and not folder.is_dir():
-        raise UsageError(
-            f"--allow-cut {folder}", allowed="a folder that is there", to_do=f"make it first: mkdir {folder}"
-        )
-
-
-def require_serve(name: str = NAME) -> None:
-    """Raises UsageError where the packages of the extra are not installed."""
-    from importlib.util import find_spec
-
-    packages = ("mcp", "pydantic", "starlette", "uvicorn")
-    missing = [package for package in packages if find_spec(package) is None]
-    if missing:
-        raise UsageError(
-            f"vtr {name} needs {missing[0]}, which is not installed",
-            allowed=", ".join(packages),
-            to_do='pip install "vtrcli[serve]"',
         )
 
 

@@ -24,11 +24,11 @@ from starlette.applications import Starlette
 
 from vtrcli import __version__
 from vtrcli.errors import UsageError, VideoError, VtrError
+from vtrcli.moments.moment import Moment
 from vtrcli.searching.clips import save_clips
 from vtrcli.searching.filters import Filters
 from vtrcli.searching.query import MAX_QUERY_CHARACTERS, MAX_SENTENCES, Query, SearchSettings
 from vtrcli.searching.results import Hit
-from vtrcli.serve.export import MAX_CLIP_SECONDS, Picked, hit_of
 from vtrcli.serve.library import Library
 from vtrcli.times import clock, time_span
 from vtrcli.video.cut import frame_at
@@ -36,6 +36,7 @@ from vtrcli.video.cut import frame_at
 PATH = "/mcp"
 MAX_TOP_K, TOP_K = 50, 10  # what a model reads
 MAX_TERMS = 8
+MAX_CLIP_SECONDS = 600.0
 PICTURE_SIDE, MAX_PICTURE_SIDE, MIN_PICTURE_SIDE = 640, 1280, 64
 MAX_AT_ONCE = 2  # decoders; others wait for their turn,
 WAIT_SECONDS = 30.0  # so long
@@ -215,21 +216,15 @@ def make_server(library: Library, *, clips: Path | None = None) -> MCPServer[Any
             video_id: VideoId, start_seconds: Seconds, end_seconds: Seconds, store: StoreName = None
         ) -> Annotated[CallToolResult, Cut]:
             """Write a part of a video as an MP4 into the folder that the user allowed. Overwrites nothing."""
-            if end_seconds - start_seconds > MAX_CLIP_SECONDS:
+            if not 0 < end_seconds - start_seconds <= MAX_CLIP_SECONDS:
                 raise UsageError(
-                    f"a clip of {end_seconds - start_seconds:g} s",
-                    allowed=f"at most {MAX_CLIP_SECONDS:g} s",
-                    to_do="cut a shorter one",
+                    f"a clip from {start_seconds:g} s to {end_seconds:g} s",
+                    allowed=f"it ends after its start, and at most {MAX_CLIP_SECONDS:g} s later",
+                    to_do="set start and end again",
                 )
-            picked = Picked(
-                id=video_id,
-                start_seconds=start_seconds,
-                end_seconds=end_seconds,
-                query="",
-                score=None,
-                store=store,
-            )
-            hit = hit_of(library, picked, 1)
+            path = library.store(store).file(video_id)
+            part = Moment(start_seconds, start_seconds, end_seconds, 0.0)
+            hit = Hit(rank=1, video_id=video_id, path=str(path), score=0.0, moments=(part,), is_missing=False)
             with _turn(turns):
                 [(_, made)] = save_clips([hit], folder, max_seconds=MAX_CLIP_SECONDS)
             if isinstance(made, VideoError):
