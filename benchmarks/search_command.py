@@ -6,6 +6,9 @@ The store holds made-up features (benchmarks/synthetic.py), the backbone is ViT-
 several rounds: `import torch` alone; a query that was never asked; one that was; the same ranking as rclip does it
 (re-created here: every vector a float32 blob in SQLite, all read into memory, one product, a full sort in Python),
 which needs the query's vector and so no model at all. Everything is a process of its own.
+
+`--server`: instead, what a new process costs where `vtr serve` runs for the store, beside the same alone: a query that
+was never asked, and one that was.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +52,16 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "vtr-search-bench")
+    parser.add_argument("--server", action="store_true")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     weights = make_weights(options.work / "vit-b-32.safetensors")
     store = options.work / f"store-{options.videos}"
     write_store(store, backbone_info(str(weights)), num_videos=options.videos, num_frames=NUM_FRAMES)
+    if options.server:
+        measure_first(store)
+        with_server(store, options.rounds)
+        return
     database = write_database(options.work / f"rclip-{options.videos}.sqlite", store)
     np.save(options.work / "query.npy", np.ones(DIM, np.float32) / DIM**0.5)
     measure_first(store)
@@ -69,8 +79,38 @@ def main() -> None:
     report(alternate(commands, options.rounds))
 
 
-def search(store: Path, query: str) -> list[str]:
-    return [sys.executable, "-m", "vtrcli", "search", query, "--store", str(store), "--device", "cpu"]
+def search(store: Path, query: str, *more: str) -> list[str]:
+    command = [sys.executable, "-m", "vtrcli", "search", query, "--store", str(store), "--device", "cpu"]
+    return [*command, *more]
+
+
+def with_server(store: Path, num_rounds: int) -> None:
+    """The four ways in turn."""
+    commands = {
+        "by a server, a new query": search(store, "a man cooking {}", "--run", "none"),
+        "alone, a new query": search(store, "a man cooking {}", "--run", "none", "--no-server"),
+        "by a server, asked before": search(store, "a man cooking", "--run", "none"),
+        "alone, asked before": search(store, "a man cooking", "--run", "none", "--no-server"),
+        "vtr --version": [sys.executable, "-m", "vtrcli", "--version"],
+    }
+    with served(store):
+        alternate(commands, 1)  # the server's tower is loaded, and the files are in memory
+        for name, values in alternate(commands, num_rounds).items():
+            print(f"{name:28} median {statistics.median(values):5.2f} s   min {min(values):5.2f}")
+
+
+@contextmanager
+def served(store: Path) -> Iterator[None]:
+    """`vtr serve` in a process of its own, until the block ends."""
+    command = [sys.executable, "-m", "vtrcli", "serve", "--store", str(store), "--device", "cpu"]
+    process = subprocess.Popen([*command, "--run", "none", "--port", "0"], stderr=subprocess.PIPE)
+    try:
+        assert process.stderr is not None
+        print(process.stderr.readline().decode().strip())
+        yield
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 def measure_first(store: Path) -> None:

@@ -52,6 +52,7 @@ NOT_RUN = {
     r"vtr search --milvus \S+": "a name",
     r"vtr milvus push .* http://host.*": "needs a Milvus server; a local file is tried below",
     r"vtr serve.*": "answers until Ctrl-C; tests/serve ask it",
+    r"vtr mcp.*": "a program starts it and talks to it; tests/serve/test_mcp.py does",
     r"make .*|git clone .*": "what .ci/run does, with this test among it",
     r"pip install .*|pipx .*|uv .*": NEEDS_NETWORK,
     r"vtr models (pull|check) ViT.*": NEEDS_NETWORK,
