@@ -18,9 +18,10 @@ from vtrcli.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from vtrcli.milvus.searcher import MilvusSearcher
+    from vtrcli.searching.explain import Explanation
     from vtrcli.searching.interchange import Kind
     from vtrcli.searching.query import Query, VideoScore
-    from vtrcli.searching.results import SearchResult
+    from vtrcli.searching.results import Hit, SearchResult
     from vtrcli.searching.searcher import Searcher
     from vtrcli.searching.several import StoresSearcher
     from vtrcli.serve.client import Server
@@ -105,6 +106,11 @@ def command(
         RESULTS,
         shown="mpv, vlc, … whichever is there",
     ),
+    explain: bool = flag(
+        "--explain",
+        "Say why the best result is one: its words, gate, experts and frames. For a sentence in one store.",
+        RESULTS,
+    ),
     clips: Path | None = opt("--clips DIR", "Cut the moments into MP4 files there.", RESULTS),
     gallery: Path | None = opt("--gallery FILE", "Write a page with pictures and times.", RESULTS),
     xml: Path | None = opt(
@@ -167,6 +173,17 @@ def command(
     text = " ".join(query) if query else None
     if queries is None:
         asked = ask(text=text)  # what is wrong with it is said before anything is loaded
+        is_sentence = asked.is_one_text and not asked.then
+        if explain and (not is_sentence or len(folders) > 1 or milvus is not None or paths_only or null):
+            raise UsageError(
+                f"--explain of {asked.describe()!r}"
+                if not is_sentence
+                else "--explain of several stores or of paths",
+                allowed="one sentence alone, one store, the table or --json",
+                to_do="leave the other parts out",
+            )
+    elif explain:
+        raise UsageError("--explain with --queries", allowed="it is for one query", to_do="leave one out")
     elif text is not None:
         raise UsageError(
             "a query beside --queries", allowed="one of them", to_do="add the query as a line of the file"
@@ -224,9 +241,17 @@ def command(
             return found
 
         if queries is None:
-            output.one(answer(asked))
+            why = (lambda hits: explain_best(searcher(), asked.terms[0].value, hits)) if explain else None
+            output.one(answer(asked), explain=why)
         else:
             output.many(read_lines(queries), lambda line: answer(ask(text=line)))
+
+
+def explain_best(opened: Any, sentence: str, hits: Sequence[Hit]) -> Explanation | None:
+    """Why the first hit of a `Searcher` is one; None without any."""
+    from vtrcli.searching.explain import explain
+
+    return explain(opened, sentence, opened.catalog.number_of[hits[0].video_id]) if hits else None
 
 
 def _shown(uri: str) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from vtrcli.moments.moment import Moment
+    from vtrcli.searching.explain import Explanation
     from vtrcli.searching.interchange import Kind
     from vtrcli.searching.results import Hit, SearchResult
     from vtrcli.searching.timeline import Timeline
@@ -46,8 +47,11 @@ class Output:
     open_player: bool
     quiet: bool
 
-    def one(self, result: SearchResult) -> None:
-        """The answer to one query. Exit code 5 when a clip could not be cut, or a moment is on no timeline."""
+    def one(
+        self, result: SearchResult, *, explain: Callable[[Sequence[Hit]], Explanation | None] | None = None
+    ) -> None:
+        """The answer to one query, and why its first hit is one. Exit code 5 when a clip could not be cut, or a moment
+        is on no timeline."""
         for note in result.notes:
             say(f"note: {note}", quiet=self.quiet)
         run = result.run
@@ -55,14 +59,20 @@ class Output:
             say(f"ranked by {short_path(run)} (--run none: plain CLIP)", quiet=self.quiet, dim=True)
         saved = None if self.clips is None else save_hits(result.hits, self.clips, quiet=self.quiet)
         timeline = make_timeline([result], self.timelines, quiet=self.quiet) if self.timelines else None
+        why = None if explain is None else explain(result.hits)
         if self.json_output:
             made: dict[str, Any] = {} if saved is None else {"clips": saved}
             made |= {} if timeline is None else {"timeline": timeline.to_json()}
+            made |= {} if why is None else {"explanation": why.to_json()}
             print_json("search", {**result.to_json(), **made})
         elif self.path_end is not None:
             print_paths(result.hits, end=self.path_end)
         else:
             print_table(result.hits)
+            if why is not None:
+                from vtrcli.cli.explain import print_explanation
+
+                print_explanation(why)
         if self.gallery is not None:
             make_gallery([result], self.gallery, self.stores, quiet=self.quiet)
         if self.open_player:
