@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,12 +85,19 @@ def blocks(num_rows: int, *, num_frames: int) -> Iterator[np.ndarray]:
 
 
 def write_store(
-    path: Path, info: BackboneInfo, *, num_videos: int, num_frames: int, num_distinct: int | None = None
+    path: Path,
+    info: BackboneInfo,
+    *,
+    num_videos: int,
+    num_frames: int,
+    num_distinct: int | None = None,
+    files: Path | None = None,
 ) -> None:
-    """A store of made-up videos; their files do not exist. Kept if it is there.
+    """A store of made-up videos. Kept if it is there.
 
     Args:
         num_distinct: so many videos are drawn and come again and again: enough where only time counts.
+        files: a folder in which each video has a file, which is empty but has a size; None: their files do not exist.
     """
     if (path / "complete").exists():
         return
@@ -107,9 +115,20 @@ def write_store(
                 batches = [*batches[: None if num_distinct else 0], maker.videos(1024, num_frames)]
             batch = batches[turn % len(batches)]
         video_id = f"holiday-{number // 1000:03d}/clip-{number:07d}"
-        writer.add(record(video_id), batch[number % 1024], np.arange(num_frames) + 0.5)
+        made = record(video_id)
+        if files is not None:
+            made = with_file(made, files / f"{video_id}.mp4")
+        writer.add(made, batch[number % 1024], np.arange(num_frames) + 0.5)
     writer.flush()
     (path / "complete").touch()
+
+
+def with_file(made: VideoRecord, path: Path) -> VideoRecord:
+    """The record of a file that is there, with a hole where a video would be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as file:
+        file.truncate(made.num_bytes)
+    return replace(made, path=str(path), mtime_ns=path.stat().st_mtime_ns)
 
 
 def record(video_id: str) -> VideoRecord:
