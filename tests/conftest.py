@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 # Models in tests are tiny: a second thread costs more than it brings, ten times more on a busy machine.
@@ -68,6 +69,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
     run_demo(folder, num_videos=24, epochs=2, num_workers=1)
     return folder
+
+
+@pytest.fixture
+def own_demo(demo: Path, tmp_path: Path) -> Path:
+    """A copy of the store and the run, without what was derived. The videos stay where they are."""
+    for name in ("store", "runs"):
+        shutil.copytree(demo / name, tmp_path / name, ignore=shutil.ignore_patterns("index"))
+    return tmp_path
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,3 +91,20 @@ def test_an_error_of_a_search_is_that_of_its_client() -> None:
 
     with pytest.raises(ValueError, match="mine"):
         asyncio.run(run())
+
+
+@pytest.mark.parametrize("has_run", [False, True])
+def test_a_warm_library_has_its_tower_and_its_run_before_the_first_query(
+    own_demo: Path, has_run: bool
+) -> None:
+    run = next((own_demo / "runs").iterdir()) if has_run else None
+    library = Library([own_demo / "store", own_demo / "none"], choose_run=lambda path: run, device="cpu")
+    library.warm()  # the second store is none: that is told when it is asked
+    towers = library._towers._loaded
+    assert [tower for _, tower, _ in towers] == ["text"]
+    searcher = library.store("store").searcher
+    assert has_run == (searcher.run is not None and "heads" in vars(searcher.run))
+    kept = own_demo / "store" / "index" / "queries"
+    assert not kept.exists()  # nobody asked
+    searcher.search("a red circle")
+    assert len(towers) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,7 @@ def command(
             to_do="set VTR_SERVE_TOKEN, or use `vtr mcp --allow-cut`, which needs none",
         )
     library = Library(store, choose_run=lambda path: chosen_run(run, path, quiet=quiet), device=device)
+    threading.Thread(target=library.warm, name="vtr-warm").start()
     with open_door(library):
         serve(
             make_app(library, access=access, clips=allow_cut),

@@ -209,6 +209,12 @@ class QueryEncoder:
             rows, _ = encode_streams(texts, run.tagger, self.text_tower)
             return [(np.ravel(vector), False) for vector in run.heads.texts(rows)]
 
+    def warm(self) -> None:
+        """Load what a text needs that was never asked, and use it once; raises as `_encode_first`."""
+        self._encode_text("a video")
+        if self._run is not None:
+            self._encode_by_run("a video")
+
     @property
     def text_tower(self) -> Backbone:
         """What encodes texts; loaded when it is asked for, and kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,16 @@ class Library:
         if isinstance(opened, VtrError):
             raise type(opened)(opened.came_in, allowed=opened.allowed, to_do=opened.to_do)
         return opened
+
+    def warm(self) -> None:
+        """Load the text towers, which takes seconds, before the first query asks for them.
+
+        Where one cannot be loaded, the query that needs it will tell.
+        """
+        for opened in list(self._opened.values()):
+            if isinstance(opened, OpenedStore):
+                with contextlib.suppress(VtrError):
+                    opened.searcher.encoder.warm()
 
     def _open(self, name: str) -> OpenedStore | VtrError:
         path = self.paths[name]
