@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from vtrcli.errors import UsageError, VideoError, VtrError
+from vtrcli.errors import BusyError, UsageError, VideoError, VtrError
 from vtrcli.moments.moment import Moment
 from vtrcli.searching.clips import clip_name, save_clips
 from vtrcli.searching.interchange import WRITERS, check_files, edl_notes
@@ -34,7 +34,7 @@ from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import MAX_QUERY_CHARACTERS
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.searching.timeline import timeline_of
-from vtrcli.serve.endpoint import JSON, ApiResponse, Endpoint, Parameters
+from vtrcli.serve.endpoint import JSON, Endpoint, Parameters
 from vtrcli.serve.library import Library
 
 MAX_MOMENTS = 500
@@ -86,7 +86,12 @@ def endpoints(library: Library) -> list[Endpoint]:
     def export(asked: Export, request: Request) -> Response:
         with ExitStack() as stack:
             if not slots.acquire(blocking=False):
-                return busy()
+                raise BusyError(
+                    f"{MAX_AT_ONCE} exports are being made",
+                    allowed=f"{MAX_AT_ONCE} at once",
+                    to_do="try again when one of them is done",
+                    retry_after_seconds=RETRY_SECONDS,
+                )
             stack.callback(slots.release)
             hits = [hit_of(library, picked, rank) for rank, picked in enumerate(asked.moments, start=1)]
             queries = [picked.query.strip() or "picked moments" for picked in asked.moments]
@@ -106,16 +111,6 @@ def endpoints(library: Library) -> list[Endpoint]:
             errors=(404, 409, 503),
         )
     ]
-
-
-def busy() -> Response:
-    """More exports at once than this machine should make."""
-    parts = {
-        "came_in": f"{MAX_AT_ONCE} exports are being made",
-        "allowed": f"{MAX_AT_ONCE} at once",
-        "to_do": "try again when one of them is done",
-    }
-    return ApiResponse({"error": parts}, status_code=503, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
 def hit_of(library: Library, picked: Picked, rank: int) -> Hit:

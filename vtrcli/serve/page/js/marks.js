@@ -204,7 +204,7 @@ export function createMarks(page, picks) {
         "span",
         { class: "marker-verdicts" },
         markButton(h("button", { type: "button", class: "button", "aria-keyshortcuts": "y" }, icon("check"), "Right"), "right", () => selected),
-        markButton(h("button", { type: "button", class: "button", "aria-keyshortcuts": "n" }, icon("close"), "Wrong"), "wrong", () => selected),
+        markButton(h("button", { type: "button", class: "button", "aria-keyshortcuts": "x" }, icon("close"), "Wrong"), "wrong", () => selected),
         picks.button(() => selected),
       ),
       h("ul", { class: "marker-list", "aria-label": "Marks in this video" }),
@@ -267,7 +267,7 @@ export function createMarks(page, picks) {
       "[": () => nudge(last, -1),
       "]": () => nudge(last, 1),
       y: () => mark(id, start, stop, "right"),
-      n: () => mark(id, start, stop, "wrong"),
+      x: () => mark(id, start, stop, "wrong"),
       u: undo,
     };
     if (!Object.hasOwn(keys, event.key)) return;
@@ -277,7 +277,7 @@ export function createMarks(page, picks) {
   });
   listKey(["i", "o"], "in the player: set start and end of a mark");
   listKey(["[", "]"], "in the player: move the end that was set last by 0.1 s");
-  listKey(["y", "n", "u"], "in the player: mark as right, as wrong, undo");
+  listKey(["y", "x", "u"], "in the player: mark as right, as wrong, undo");
 
   // --- on the cards ---
 
@@ -297,7 +297,7 @@ export function createMarks(page, picks) {
     if (result && sentence()) mark(result.video_id, result.start_seconds, result.end_seconds, verdict);
   };
   page.addCardKey("y", "mark as right", byKey("right"));
-  page.addCardKey("n", "mark as wrong", byKey("wrong"));
+  page.addCardKey("x", "mark as wrong", byKey("wrong"));
   page.addCardKey("u", "undo the last mark", undo);
 }
 

@@ -210,7 +210,7 @@ function stored() {
 }
 
 /** As the player takes it. @param {Pick} pick @returns {any} */
-const asResult = (pick) => ({ store: pick.store, video_id: pick.id, path: pick.path, start_seconds: pick.start, end_seconds: pick.end, peak_seconds: (pick.start + pick.end) / 2, moments: [] });
+const asResult = (pick) => ({ tab: pick.store, store: null, video_id: pick.id, path: pick.path, start_seconds: pick.start, end_seconds: pick.end, peak_seconds: (pick.start + pick.end) / 2, moments: [] });
 
 /** @param {Blob} blob @param {string} name */
 function save(blob, name) {
