@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import stat
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.cli.runner import run
-from tests.store.stores import make_store
+from tests.store.stores import make_record, make_store
 from vtrcli.model.runs import newest_fitting_run
 from vtrcli.searching.query import Query, SearchSettings
 from vtrcli.serve import client
@@ -24,6 +29,8 @@ from vtrcli.serve.client import Welcome, greet, made, packed, socket_path
 from vtrcli.serve.door import Door, open_door
 from vtrcli.serve.library import Library
 from vtrcli.store.config import read_config
+from vtrcli.store.reader import FeatureStore
+from vtrcli.store.writer import StoreWriter
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no Unix sockets")
 
@@ -83,7 +90,12 @@ def asked(*arguments: str, alone: bool = False) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("name", QUESTIONS)
+FAST = ("json", "then", "another score", "no such video", "too long")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in QUESTIONS]
+)
 def test_the_output_is_that_of_a_search_alone(here: Path, name: str) -> None:
     with serving(here) as door:
         together = asked(*QUESTIONS[name])
@@ -93,6 +105,7 @@ def test_the_output_is_that_of_a_search_alone(here: Path, name: str) -> None:
         assert door.num_answers == (0 if name in ALONE else 1)
 
 
+@pytest.mark.slow
 def test_pages_timelines_and_pictures_are_the_same_files(here: Path, demo: Path, tmp_path: Path) -> None:
     video = sorted((demo / "videos").iterdir())[0]
     made_files = []
@@ -116,6 +129,7 @@ def test_many_queries_go_over_one_connection_and_one_that_is_none_costs_itself(h
     assert ["error" in line for line in lines] == [False, True, False]
 
 
+@pytest.mark.slow
 def test_a_server_without_a_run_answers_for_plain_clip(here: Path) -> None:
     with serving(here, run=None) as door:
         assert asked("a red circle", "--run", "none", "--json")[0] == 0
@@ -127,6 +141,7 @@ def test_a_server_without_a_run_answers_for_plain_clip(here: Path) -> None:
         assert door.num_answers == 2
 
 
+@pytest.mark.slow
 def test_several_stores_are_asked_as_one(here: Path, tmp_path: Path) -> None:
     shutil.copytree(here / "store", tmp_path / "copy")
     words = ["search", "a red circle", "--store", "store", "--store", str(tmp_path / "copy"), "--json"]
@@ -324,8 +339,6 @@ def test_a_run_that_was_trained_on_is_another_one(here: Path) -> None:
 
 
 def test_a_store_that_is_not_served_and_one_that_is_none_have_no_server(here: Path, tmp_path: Path) -> None:
-    import numpy as np
-
     other = make_store(tmp_path / "other", {"a": np.eye(4)})
     with serving(here):
         assert greet([other], run=None, runs=tmp_path, device="auto") is None
@@ -359,6 +372,7 @@ def test_values_come_back_as_they_went(here: Path) -> None:
             made(kind, wrong)
 
 
+@pytest.mark.slow
 def test_the_newest_run_is_chosen_as_alone(here: Path) -> None:
     """A newer run that does not fit is told of, as alone."""
     broken = here / "runs" / "newer"
@@ -374,3 +388,55 @@ def test_the_newest_run_is_chosen_as_alone(here: Path) -> None:
             assert "ranks" in together[2].splitlines()[0]
     finally:
         shutil.rmtree(broken)
+
+
+def test_what_extract_added_is_seen(here: Path, tmp_path: Path) -> None:
+    """By the server, or by the client alone where the server has not read it yet."""
+    shutil.copytree(here / "store", tmp_path / "store")
+    shutil.copytree(here / "runs", tmp_path / "runs")
+    words = ["search", "a red circle", "--store", str(tmp_path / "store"), "-k", "99", "--json"]
+    with serving(tmp_path):
+        before = json.loads(run(*words).stdout)["num_videos"]
+        store = FeatureStore(tmp_path / "store")
+        writer = StoreWriter(store.path, backbone_sha256=store.config.backbone.sha256)
+        rows = store.features(next(iter(store.videos)))
+        writer.add(make_record("added", duration_seconds=99.0), rows, np.arange(len(rows)) + 0.5)
+        writer.flush()
+        after = run(*words)
+        assert after.exit_code == 0, after.stderr
+        assert json.loads(after.stdout)["num_videos"] == before + 1
+        assert after.stdout == run(*words, "--no-server").stdout
+
+
+@pytest.mark.slow
+def test_a_server_that_is_stopped_or_killed_costs_a_second_and_no_answer(here: Path) -> None:
+    """A process of its own: asked, stopped, going on, killed."""
+    words = ["search", "a red circle", "--store", "store", "--json"]
+    alone = run(*words, "--no-server").stdout
+    command = [sys.executable, "-m", "vtrcli", "serve", "--store", "store", "--port", "0", "--device", "auto"]
+    server = subprocess.Popen(command, cwd=here, stderr=subprocess.PIPE, env=dict(os.environ))
+    try:
+        assert server.stderr is not None and b"serving" in server.stderr.readline()
+        assert answered(here)
+        server.send_signal(signal.SIGSTOP)
+        started = time.monotonic()
+        assert not answered(here)
+        assert time.monotonic() - started < 5
+        assert run(*words).stdout == alone
+        server.send_signal(signal.SIGCONT)
+        assert wait_until(lambda: answered(here))
+        server.kill()
+        server.wait()
+        assert socket_path(here / "store").exists()
+        assert not answered(here)
+        assert run(*words).stdout == alone
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 20.0) -> bool:
+    end = time.monotonic() + seconds
+    while not (done := is_so()) and time.monotonic() < end:
+        time.sleep(0.2)
+    return done

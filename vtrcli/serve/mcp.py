@@ -7,7 +7,6 @@ Videos are named by the ids of a store, never by a path. Titles and texts of too
 from __future__ import annotations
 
 import base64
-import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from vtrcli.searching.filters import Filters
 from vtrcli.searching.query import MAX_QUERY_CHARACTERS, MAX_SENTENCES, Query, SearchSettings
 from vtrcli.searching.results import Hit
 from vtrcli.serve.library import Library
+from vtrcli.serve.thumbnails import Thumbnails, jpeg, width_for
 from vtrcli.times import clock, time_span
 from vtrcli.video.cut import frame_at
 
@@ -125,7 +125,7 @@ def make_server(library: Library, *, clips: Path | None = None) -> MCPServer[Any
     server: MCPServer[Any] = MCPServer(
         "vtr", title="Video search", instructions=INSTRUCTIONS, version=__version__, log_level="WARNING"
     )
-    turns = threading.BoundedSemaphore(MAX_AT_ONCE)
+    turns, pictures = threading.BoundedSemaphore(MAX_AT_ONCE), Thumbnails(None)
 
     @server.tool(title="Search videos", annotations=READS)
     @_told
@@ -180,14 +180,24 @@ def make_server(library: Library, *, clips: Path | None = None) -> MCPServer[Any
         ] = PICTURE_SIDE,
         store: StoreName = None,
     ) -> CallToolResult:
-        """See the frame of a video at a time, as a picture. Beyond the end it is the last frame."""
-        path = library.store(store).file(video_id)
-        with _turn(turns):
-            pixels = frame_at(path, seconds, longest_side=longest_side)
-        height, width = pixels.shape[:2]
-        words = f"{_printed(path.name)} at {clock(seconds)}, {width} x {height} pixels"
-        picture = ImageContent(type="image", data=_jpeg(pixels), mime_type="image/jpeg")
-        return CallToolResult(content=[picture, TextContent(type="text", text=words)])
+        """See the frame of a video at a time, as a picture. Beyond the end it is the last frame. Where the file is
+        gone, the nearest frame that the store has kept, if it has."""
+        opened = library.store(store)
+        video = opened.video(video_id)
+        name = _printed(Path(opened.catalog.paths[video] or video_id).name)
+        try:
+            path = opened.file(video_id)
+            with _turn(turns):
+                picture = jpeg(frame_at(path, seconds, longest_side=longest_side), longest_side)
+        except VideoError:
+            width = width_for(longest_side)
+            kept = pictures.get(opened.catalog, video, seconds, width, file=lambda: opened.file(video_id))
+            picture, name = kept.result(), f"{name}, whose file is gone: a frame that was kept,"
+        image = ImageContent(
+            type="image", data=base64.b64encode(picture).decode("ascii"), mime_type="image/jpeg"
+        )
+        words = TextContent(type="text", text=f"{name} at {clock(seconds)}")
+        return CallToolResult(content=[image, words])
 
     @server.tool(title="List stores", annotations=READS)
     @_told
@@ -313,11 +323,3 @@ def _both(words: str, body: BaseModel) -> CallToolResult:
     return CallToolResult(
         content=[TextContent(type="text", text=words)], structured_content=body.model_dump(mode="json")
     )
-
-
-def _jpeg(pixels: Any) -> str:
-    from PIL import Image
-
-    body = io.BytesIO()
-    Image.fromarray(pixels).save(body, "JPEG", quality=85)
-    return base64.b64encode(body.getvalue()).decode("ascii")
