@@ -55,10 +55,11 @@ QUESTIONS: dict[str, list[str]] = {
     "no such video": ["--like", "none.mp4"],
     "not a word": ["é" * 30, "--json"],
     "too long": ["a red circle " * 60, "--json"],
+    "why": ["a red circle", "--explain"],
     "beside a store": ["a red circle", "--no-server", "--json"],
 }
 ALONE = {"another score", "another device", "a method without a bank", "no such picture", "no such video"}
-ALONE |= {"beside a store", "plain CLIP"}
+ALONE |= {"beside a store", "plain CLIP", "why"}
 
 
 @contextmanager

@@ -215,7 +215,7 @@ def command(
     with ExitStack() as stack:
         server = None
         is_usual = score is None or (score == "max" and run in (None, "none"))  # else no server answers so
-        if milvus is None and is_usual and not no_server:
+        if milvus is None and is_usual and not (no_server or explain):
             server = running_server(folders, run if score is None else "none", device=device)
             stack.callback(server.close if server else lambda: None)
 
