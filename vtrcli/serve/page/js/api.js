@@ -81,6 +81,9 @@ export function videoUrl(id, store, parameters = [], part = "") {
 export const thumbnailUrl = (id, store, seconds, width) =>
   videoUrl(id, store, [["t", Math.round(seconds * 100) / 100], ["width", width]], "/thumbnail");
 
+/** The first videos of a store. @param {string} store @param {number} topK */
+export const videos = (store, topK) => getJson(`/api/videos?${queryString([["store", store], ["top_k", topK]])}`);
+
 /** Facts of a video; with the query's parameters its moments, too. @param {string} id @param {string | null} store @param {[string, any][]} parameters */
 export const videoFacts = (id, store, parameters = [], signal = undefined) =>
   getJson(videoUrl(id, store, parameters.filter(([name]) => name !== "store")), signal);

@@ -231,7 +231,7 @@ function showIdle() {
   const store = storeNow();
   if (store === null) showInstead([]);
   else if (store.error) showInstead(shown.error(store.error, "This store cannot be read"));
-  else showInstead(store.num_videos ? shown.start(store, (changes) => change(changes, false)) : shown.emptyStore(store));
+  else showInstead(store.num_videos ? shown.start(store, (changes) => change(changes, false), open) : shown.emptyStore(store));
 }
 
 /** @param {string[]} notes */
@@ -259,7 +259,7 @@ function showHealth(found) {
   byId("indexing").hidden = !progress;
   byId("indexing").replaceChildren(...(progress ?? []));
   if (!isAsking(state)) {
-    if (JSON.stringify(before) !== JSON.stringify(store)) showIdle();
+    if (JSON.stringify({ ...before, progress: null }) !== JSON.stringify({ ...store, progress: null })) showIdle();
   } else if (before && before.num_videos !== store?.num_videos && !state.open) refresh();
   attached.forEach((addition) => addition.health?.(health));
 }

@@ -1,5 +1,6 @@
 // What stands where results would be: what can be asked, an empty store, nothing found, an error in its three parts.
 
+import { browse } from "./browse.js";
 import { h } from "./dom.js";
 import { count } from "./format.js";
 
@@ -10,8 +11,11 @@ const CHAIN = { q: "a man opens a door", then: ["he sits down"] };
 
 /** @typedef {Record<string, any>} Store a store's row of /api/health */
 
-/** @param {Store} store @param {(change: Record<string, any>) => void} ask */
-export function start(store, ask) {
+/**
+ * @param {Store} store @param {(change: Record<string, any>) => void} ask
+ * @param {(id: string, start: number, end: number | null) => void} onPlay
+ */
+export function start(store, ask, onPlay) {
   const isDemo = store.backbone === "demo";
   const chain = isDemo ? DEMO_CHAIN : CHAIN;
   const example = (/** @type {Record<string, any>} */ change, /** @type {string} */ text) =>
@@ -28,10 +32,10 @@ export function start(store, ask) {
     h(
       "p",
       { class: "quiet" },
-      "A picture finds what looks like it: drop one here or paste it. ",
-      h("kbd", {}, "?"),
-      " shows the keys.",
+      "A picture finds what looks like it: drop one here, paste it, or choose it at the right of the field.",
+      h("span", { class: "with-keys" }, " ", h("kbd", {}, "?"), " shows the keys."),
     ),
+    browse(/** @type {any} */ (store), onPlay),
   ];
 }
 
