@@ -123,14 +123,18 @@ class Visit:
 
     def settle(self) -> None:
         """Until nothing is asked any more."""
-        self.page.wait_for_function(
-            "document.querySelector('#results').getAttribute('aria-busy') === 'false'"
-        )
+        self.until("document.querySelector('#results').getAttribute('aria-busy') === 'false'")
+
+    def until(self, condition: str, argument: object = None) -> None:
+        """Until this JavaScript is true. (Playwright's own wait_for_function evaluates texts in the page, which the
+        page's policy forbids.)"""
+        end = time.monotonic() + WAIT_MILLISECONDS / 1000
+        while not self.page.evaluate(condition, argument):
+            assert time.monotonic() < end, f"not in time: {condition} {argument or ''}"
+            self.page.wait_for_timeout(20)
 
     def wait_for_title(self, words: str) -> None:
-        self.page.wait_for_function(
-            "words => document.title.replaceAll(/\\s+/g, ' ').startsWith(words)", arg=words
-        )
+        self.until("words => document.title.replaceAll(/\\s+/g, ' ').startsWith(words)", words)
 
     def names(self) -> list[str]:
         return self.page.locator("#results .card .name").all_inner_texts()

@@ -83,7 +83,7 @@ const page = {
   results: () => grid.results(),
   resultAt: grid.resultAt,
   state: () => state,
-  store: () => storeNow()?.name ?? null,
+  store: () => state.store || (storeNow()?.name ?? null),
 };
 
 // --- what the page does ---
@@ -230,8 +230,9 @@ function showIdle() {
   showNotes([]);
   const store = storeNow();
   if (store === null) showInstead([]);
+  else if (shown.isEmpty(store)) showInstead(shown.emptyStore(store));
   else if (store.error) showInstead(shown.error(store.error, "This store cannot be read"));
-  else showInstead(store.num_videos ? shown.start(store, (changes) => change(changes, false), open) : shown.emptyStore(store));
+  else showInstead(shown.start(store, (changes) => change(changes, false), open));
 }
 
 /** @param {string[]} notes */

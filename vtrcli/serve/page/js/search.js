@@ -17,9 +17,9 @@ export function createSearch({ onAnswer, onError, onBusy }) {
 
   /** @param {import("./state.js").State} state @param {string | null} token */
   async function ask(state, token) {
+    timer = 0;
     controller.abort();
     const own = (controller = new AbortController());
-    onBusy(true);
     try {
       const answer = await search(parameters(state), { token, signal: own.signal });
       if (own !== controller) return;
@@ -28,7 +28,7 @@ export function createSearch({ onAnswer, onError, onBusy }) {
     } catch (error) {
       if (own === controller) onError(/** @type {Error} */ (error), state);
     } finally {
-      if (own === controller) onBusy(false);
+      if (own === controller && !timer) onBusy(false);
     }
   }
 
@@ -37,6 +37,7 @@ export function createSearch({ onAnswer, onError, onBusy }) {
     start(state, { isTyping = false } = {}) {
       clearTimeout(timer);
       next = null;
+      onBusy(true);
       if (isTyping) timer = setTimeout(ask, WAIT_MILLISECONDS, state, null);
       else ask(state, null);
     },
@@ -45,11 +46,13 @@ export function createSearch({ onAnswer, onError, onBusy }) {
       if (next === null) return;
       const { state, token } = next;
       next = null;
+      onBusy(true);
       ask(state, token);
     },
     hasMore: () => next !== null,
     stop() {
       clearTimeout(timer);
+      timer = 0;
       controller.abort();
       controller = new AbortController();
       next = null;

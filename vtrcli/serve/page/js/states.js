@@ -39,6 +39,9 @@ export function start(store, ask, onPlay) {
   ];
 }
 
+/** A store that waits for its first video is no error to who looks at it. @param {Store} store */
+export const isEmpty = (store) => !store.num_videos && (!store.error || store.error.came_in.endsWith("holds no video yet"));
+
 /** @param {Store} store */
 export function emptyStore(store) {
   return [
