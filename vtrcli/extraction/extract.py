@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from vtrcli.preprocessing import KEEP_SIZE
 from vtrcli.store.compact import merge_small
 from vtrcli.store.config import CONFIG_NAME, StoreConfig, create_config, read_config, writing
 from vtrcli.store.failures import Failure, append_failure, make_failure, read_failures
+from vtrcli.store.progress import ProgressFile
 from vtrcli.store.prune import prune
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.roots import add_roots, move_roots
@@ -192,7 +193,7 @@ def extract(
     refuse_other_model(store, backbone)
     described = describe_backbone(backbone, progress=on_download)
     config = store_config(described, sampling, aspect)
-    with writing(store, config):
+    with writing(store, config), ExitStack() as cleanup:
         before = FeatureStore(store)
         standing = read_failures(store, (at.record for at in before.videos.values()), keep_gone=True)
         kept_size = keep_size if keep_frames or renew_frames else None
@@ -205,6 +206,8 @@ def extract(
             renew_frames=renew_frames,
         )
         run = _Run(store, config, found, work, on_progress)
+        if work.num_to_do:
+            cleanup.callback(run.others.end)
         if work.jobs:
             decoding = DecodeSettings(
                 sampling=sampling,
@@ -338,6 +341,7 @@ class _Run:
         self._root_names: dict[str, str] | None = None
         self._keeper = Keeper(store, config, self._place_roots)
         self._on_progress = on_progress
+        self.others = ProgressFile(store)
         self._num_done = len(work.new_failures)
         for failure in work.moved_failures:
             append_failure(store, failure)
@@ -445,3 +449,4 @@ class _Run:
     def _report(self) -> None:
         num_failed = len(self.result.failures) - len(self.result.known_failures)
         self._on_progress(Progress(self._work.num_to_do, self._num_done, num_failed, self.result.num_frames))
+        self.others.tell(self._num_done, self._work.num_to_do, num_failed)
