@@ -26,7 +26,8 @@ from vtrcli.searching.bank import open_bank
 from vtrcli.searching.query import NUM_RERANKED, Query, QueryVectors, SearchSettings
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.reader import FeatureStore
-from vtrcli.text.cache import build_bank, encode_streams
+from vtrcli.text.cache import build_bank
+from vtrcli.text.encode import encode_streams
 from vtrcli.text.streams import load_tagger
 from vtrcli.training.record import read_metrics
 

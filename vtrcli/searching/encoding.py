@@ -94,6 +94,7 @@ class QueryEncoder:
         folder: where text vectors are kept.
         preprocessing: of the frames, as the store records it; None where it is not known.
         towers: of other encoders, too; None for towers of its own.
+        keeps: write the vectors of texts there; False: remember them as long as this encoder is used.
     """
 
     def __init__(
@@ -107,15 +108,16 @@ class QueryEncoder:
         run: RunModel | None = None,
         preprocessing: dict[str, Any] | None = None,
         towers: Towers | None = None,
+        keeps: bool = True,
     ) -> None:
         self._preprocessing, self._towers = preprocessing, towers or Towers()
         self._backbone, self._places, self._run = backbone, places, run
         self._source, self._device = source, device
-        self._texts = QueryCache(folder, model_id=backbone.sha256, width=backbone.dim)
+        self._texts = QueryCache(folder, model_id=backbone.sha256, width=backbone.dim, keeps=keeps)
         self._encode_text = Together(self._encode_texts, most=MAX_TEXTS_TOGETHER)
         if run is not None:
             model_id = f"{backbone.sha256} {run.key} {run.config.tagger_id}"
-            self._texts_by_run = QueryCache(folder, model_id=model_id, width=run.width)
+            self._texts_by_run = QueryCache(folder, model_id=model_id, width=run.width, keeps=keeps)
             self._encode_by_run: Together[str, tuple[np.ndarray, bool]] = Together(
                 lambda texts: self._encode_texts_by_run(run, texts), most=MAX_TEXTS_TOGETHER
             )
@@ -203,7 +205,7 @@ class QueryEncoder:
         return self._texts_by_run.get_or_put(text, lambda: self._encode_by_run(text))[0]
 
     def _encode_texts_by_run(self, run: RunModel, texts: list[str]) -> list[tuple[np.ndarray, bool]]:
-        from vtrcli.text.cache import encode_streams
+        from vtrcli.text.encode import encode_streams
 
         with self._towers.turn:
             rows, _ = encode_streams(texts, run.tagger, self.text_tower)
@@ -336,11 +338,14 @@ class QueryCache:
     Args:
         folder: where the files lie (`cache_folder` for a store).
         model_id: names the weights (and the tagger) that make the vectors.
+        keeps: write there. Who searches as people type would write a file for every letter: False remembers the texts
+            asked for last instead.
     """
 
-    def __init__(self, folder: Path, *, model_id: str, width: int) -> None:
+    def __init__(self, folder: Path, *, model_id: str, width: int, keeps: bool = True) -> None:
         self._folder = folder
         self._model_id, self._width = model_id, width
+        self._remembered: dict[str, tuple[np.ndarray, bool]] | None = None if keeps else {}
 
     def get_or_put(self, text: str, encode: Callable[[], tuple[np.ndarray, bool]]) -> tuple[np.ndarray, bool]:
         """As `get`; what was not asked before is encoded, and kept."""
@@ -352,9 +357,11 @@ class QueryCache:
 
     def get(self, text: str) -> tuple[np.ndarray, bool] | None:
         """float32 [width] and whether CLIP had to cut the text; None when it was not asked before."""
+        if known := (self._remembered or {}).get(text):
+            return known
         path = self._path(text)
         kept = read_kept(path, file_format=QUERY_FORMAT, made_from={}, read=self._read)
-        if kept is not None:
+        if kept is not None and self._remembered is None:
             with contextlib.suppress(OSError):  # what is asked again stays longest
                 path.touch()
         return kept
@@ -371,6 +378,11 @@ class QueryCache:
 
         Counting thousands of files takes longer than a search: one text in so many does it, whoever asks for it.
         """
+        if self._remembered is not None:
+            if len(self._remembered) >= MAX_QUERIES:
+                self._remembered = {}
+            self._remembered[text] = vector.astype(np.float32), was_cut
+            return
         tensors, metadata = {VECTOR: vector.astype("<f4")}, {WAS_CUT: str(int(was_cut))}
         path = self._path(text)
         write_kept(path, tensors, file_format=QUERY_FORMAT, metadata=metadata)

@@ -187,7 +187,7 @@ def _read(
     searcher: Searcher, run: RunModel, sentence: str
 ) -> tuple[tuple[Word, ...], dict[Stream, str], TextRows]:
     """The words of a sentence, the text of each stream, and their features as a search has them."""
-    from vtrcli.text.cache import encode_streams
+    from vtrcli.text.encode import encode_streams
 
     streams = split_streams(sentence, run.tagger)
     rows, _ = encode_streams([sentence], run.tagger, searcher.encoder.text_tower)

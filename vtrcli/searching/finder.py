@@ -41,6 +41,10 @@ class Finder:
         relevant = allowed & self._relevant(scores, options)
         return best_present(scores, presence, top_k=top_k, allowed=relevant, correct=self.correction(options))
 
+    def depth(self, options: SearchSettings) -> int:
+        """How many videos the list of results may hold."""
+        return self._catalog.num_videos
+
     @property
     def scores_best_frame(self) -> bool:
         """Whether a score is the cosine of a video's best frame, and not something made of several."""
@@ -87,6 +91,10 @@ class Reranker(Finder):
     ) -> None:
         super().__init__(catalog, space, bank_scores)
         self._first = first
+
+    def depth(self, options: SearchSettings) -> int:
+        """As many as are ranked anew: what follows is in another order."""
+        return max(options.top_k, options.num_reranked)
 
     def best(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,10 +23,10 @@ from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import MIN_RUN_SHORTLIST, POOLING, Query, QueryVectors, SearchSettings, VideoScore
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.searching.run import RerankSpace, RunModel, RunSpace
-from vtrcli.searching.scores import Space
+from vtrcli.searching.scores import Space, exact_products
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.catalog_file import open_catalog
-from vtrcli.store.reader import require_videos
+from vtrcli.store.reader import require_videos, unit_rows
 from vtrcli.video.files import is_drawn
 
 if TYPE_CHECKING:
@@ -38,13 +38,16 @@ NO_RESULT = "no result: "  # how a remark on nothing found begins
 
 @dataclass(frozen=True)
 class _Asked:
-    """One search: what is asked, and among which videos, bool [num_videos]."""
+    """One search: what is asked, among which videos, bool [num_videos], and which of its answers are wanted: those from
+    number `first` to `last`."""
 
     query: Query
     vectors: QueryVectors
     options: SearchSettings
     allowed: np.ndarray
     presence: Presence
+    first: int
+    last: int
 
 
 class Searcher:
@@ -54,6 +57,7 @@ class Searcher:
 
     Attributes:
         run: the run that ranks; None for plain CLIP.
+        pooling: how the frames' cosines become a video's score where none does.
         encoder: makes vectors of queries.
 
     Args:
@@ -61,6 +65,7 @@ class Searcher:
         pooling: how the frames' cosines become a video's score, without a run.
         catalogs: of all stores that are searched together, this one's among them; --like may name their videos, too.
         towers: of other searchers of this process, so that each is loaded once.
+        keeps_queries: write the vectors of texts into the store, for other processes; they are read in any case.
 
     Raises:
         StoreError: no store, a damaged one, one without videos, or one of another backbone than the run's.
@@ -76,9 +81,12 @@ class Searcher:
         device: str = "auto",
         catalogs: Sequence[Catalog] = (),
         towers: Towers | None = None,
+        keeps_queries: bool = True,
         on_progress: Callable[[int, int], None] = lambda num_done, total: None,
     ) -> None:
         store = Path(store)
+        self.pooling = pooling
+        self._as_made: dict[str, Any] = {"device": device, "towers": towers, "keeps_queries": keeps_queries}
         self.catalog = next((known for known in catalogs if known.store == store), None) or open_catalog(
             store
         )
@@ -97,6 +105,7 @@ class Searcher:
             run=run,
             preprocessing=self.catalog.config.preprocessing,
             towers=towers,
+            keeps=keeps_queries,
         )
         self._frames = FrameSpace(self.catalog, pooling=pooling)
         self._run: RunSpace | RerankSpace | None = None
@@ -109,6 +118,22 @@ class Searcher:
     def prepare_bank(self) -> None:
         """Compute what the captions of the bank score on all videos, and on their best frames."""
         _ = self.finder, self._frame_finder
+
+    def pooled(self, pooling: VideoScore) -> Searcher:
+        """The same, with videos scored in another way, without a run."""
+        return Searcher(self.catalog.store, pooling=pooling, catalogs=[self.catalog], **self._as_made)
+
+    def warm_up(self) -> None:
+        """Load what the first query would wait for: the text tower, the bank's scores, the features' pages in memory.
+
+        Raises:
+            WeightsError, StoreError: the tower cannot be loaded; damaged features.
+        """
+        _ = self.encoder.text_tower
+        self.prepare_bank()
+        self.search(Query(text="anything"), SearchSettings(top_k=1))
+        if self._run is not None:
+            self.search(Query(text="anything"), SearchSettings(top_k=1, moments=True))
 
     def run_vectors(self) -> np.ndarray | None:
         """The run's vectors, float16 [num_videos, width] in the order of the catalogue; None for plain CLIP.
@@ -131,12 +156,17 @@ class Searcher:
         *,
         vectors: QueryVectors | None = None,
         chains: StoreChains | None = None,
+        first: int = 0,
+        number: int | None = None,
     ) -> SearchResult:
         """The best videos or moments for a sentence, or another query; for one with `then`, the best chains of moments.
 
         Args:
             vectors: the query as the searcher of another store of the same backbone and run encoded it.
             chains: those of this store, on one scale with those of others.
+            first, number: how many of the best to leave out, and how many to answer (None: `top_k`). All pages of one
+                list together are that list; where a run ranks a shortlist, `top_k` decides its length and the list ends
+                with it.
 
         Raises:
             InputError, UsageError: a query that cannot be used.
@@ -148,7 +178,8 @@ class Searcher:
         vectors = vectors or self.encode(query)
         allowed = self._allowed(query, options.filters)
         presence = Presence(self.catalog, show_missing=options.missing)
-        asked = _Asked(query, vectors, options, allowed, presence)
+        last = first + (options.top_k if number is None else number)
+        asked = _Asked(query, vectors, options, allowed, presence, first, last)
         if query.then:
             hits, remarks = self._chain_hits(asked, chains)
         else:
@@ -209,9 +240,11 @@ class Searcher:
 
     def _video_hits(self, asked: _Asked) -> list[Hit]:
         options = asked.options
+        num_videos = min(asked.last, self.finder.depth(options))
         videos, exact = self.finder.best(
-            asked.vectors, asked.allowed, options, asked.presence, top_k=options.top_k
+            asked.vectors, asked.allowed, options, asked.presence, top_k=num_videos
         )
+        ranked = enumerate(zip(videos, exact, strict=True), start=1)
         return [
             self._hit(
                 asked,
@@ -221,7 +254,7 @@ class Searcher:
                 self.moments(video, asked.vectors.clip)[: options.per_video],
                 self.finder,
             )
-            for rank, (video, score) in enumerate(zip(videos, exact, strict=True), start=1)
+            for rank, (video, score) in itertools.islice(ranked, asked.first, None)
         ]
 
     def _moment_hits(self, asked: _Asked) -> list[Hit]:
@@ -230,7 +263,7 @@ class Searcher:
         A run ranks whole videos: there the moments of its best videos are ranked by their frames.
         """
         options, frame_finder = asked.options, self._frame_finder
-        finder, num_videos, shortlist = frame_finder, options.top_k, options
+        finder, num_videos, shortlist = frame_finder, asked.last, options
         if self._run is not None:
             finder = self.finder
             num_videos = max(MIN_RUN_SHORTLIST, options.top_k)
@@ -247,13 +280,13 @@ class Searcher:
         )
         order = np.argsort(-values, kind="stable").tolist()
         least = options.min_relevance
-        # One after the other: a hit looks for its file, and only `top_k` are wanted.
+        # One after the other: a hit looks for its file, and only some are wanted.
         hits = (
             self._hit(asked, 0, found[n][1], found[n][0].score, [found[n][0]], frame_finder) for n in order
         )
         relevant = (hit for hit in hits if least is None or (hit.relevance or 0.0) >= least)
-        best = itertools.islice(relevant, options.top_k)
-        return [replace(hit, rank=rank) for rank, hit in enumerate(best, start=1)]
+        best = itertools.islice(relevant, asked.first, asked.last)
+        return [replace(hit, rank=rank) for rank, hit in enumerate(best, start=asked.first + 1)]
 
     def _chain_hits(self, asked: _Asked, chains: StoreChains | None) -> tuple[list[Hit], list[str]]:
         """One chain of moments per video, and why there is none. With a run, in the best videos of each sentence."""
@@ -270,8 +303,9 @@ class Searcher:
                 best = self.finder.best(vectors, has_chain, options, asked.presence, top_k=MIN_RUN_SHORTLIST)
                 chosen[best[0]] = True
             has_chain &= chosen
-        videos, exact = best_present(scores, asked.presence, top_k=options.top_k, allowed=has_chain)
-        ranked = enumerate(zip(videos, exact.tolist(), strict=True), start=1)
+        videos, exact = best_present(scores, asked.presence, top_k=asked.last, allowed=has_chain)
+        videos = videos[asked.first :]
+        ranked = enumerate(zip(videos, exact[asked.first :].tolist(), strict=True), start=asked.first + 1)
         found = (self._hit(asked, rank, video, score, [], None) for rank, (video, score) in ranked)
         hits = list(map(chain_hit, found, (chains.steps(video, query.sentences) for video in videos)))
         is_none = not hits and allowed.any() and not has_chain.any()
@@ -336,6 +370,10 @@ class Searcher:
         if options.method in ("dsl", "inverted-softmax"):
             note += "; it helps where they describe most of the videos, else it costs 2 to 3 points of R@1"
         return [note]
+
+    def frame_scores(self, video: int, clip_vector: np.ndarray) -> np.ndarray:
+        """float32 [num_frames]: the cosines of a video's frames with a vector of length 1."""
+        return exact_products(unit_rows(self.catalog.features(video)), clip_vector)
 
     def moments(self, video: int, clip_vector: np.ndarray) -> list[Moment]:
         """The moments of one video, best first."""

@@ -48,13 +48,16 @@ class NewerFormatError(StoreError):
 class TensorFile:
     """A safetensors file, open. No tensor is read before it is asked for.
 
+    Args:
+        file: it, where it is open already; its name may be gone.
+
     Raises:
         StoreError: the file cannot be opened, or is not a whole safetensors file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, file: PartFile | None = None) -> None:
         self.path = path
-        self._file = PartFile(path)
+        self._file = file or PartFile(path)
         self.num_bytes, self.mtime_ns = self._file.num_bytes, self._file.mtime_ns
         try:
             if self.num_bytes < 8:

@@ -202,7 +202,7 @@ def load_frame_set(
     max_tokens: int | None = None,
     on_progress: Callable[[int, int], None] = lambda num_done, total: None,
 ) -> FrameSet:
-    """Split and tokenize a split's captions, as `text.cache.encode_streams` does; no frame is read yet."""
+    """Split and tokenize a split's captions, as `text.encode.encode_streams` does; no frame is read yet."""
     limit = tuned.info.context_length if max_tokens is None else max_tokens
     length = min(limit, tuned.info.context_length) if tuned.is_causal else tuned.info.context_length
     tokens = np.zeros((len(split.captions), len(experts), length), np.int32)
