@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.responses import Response
 from starlette.testclient import TestClient
 from starlette.types import Message
 
-from vtrcli.searching.query import Query, SearchSettings
-from vtrcli.serve.batching import CLOSED, Client, HasLeftError, Searches, search_for
+from vtrcli.searching.query import Query
+from vtrcli.serve.batching import CLOSED, Client, HasLeftError, Searches, encode_for
 from vtrcli.serve.library import Library
 
 
@@ -75,11 +76,11 @@ def test_a_search_whose_client_left_while_it_waited_is_not_begun() -> None:
 def test_a_search_whose_client_leaves_meanwhile_goes_no_further_than_its_vector(library: Library) -> None:
     searcher = library.store().searcher
     client = Client()
-    query, settings = Query(text="a red circle"), SearchSettings()
-    assert search_for(client, searcher, query, settings).hits == searcher.search(query, settings).hits
+    query = Query(text="a red circle")
+    assert np.array_equal(encode_for(client, searcher, query).clip, searcher.encode(query).clip)
     client.has_left = True
     with pytest.raises(HasLeftError):
-        search_for(client, searcher, query, settings)
+        encode_for(client, searcher, query)
 
 
 def test_an_error_of_a_search_is_that_of_its_client() -> None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
 import threading
+import time
+import webbrowser
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
-from vtrcli.cli.output import say
+from vtrcli.cli.output import count, home_relative, model_name, say, short_path
 from vtrcli.cli.settings import chosen_run
-from vtrcli.errors import UsageError
+from vtrcli.errors import UsageError, VtrError
 
 if TYPE_CHECKING:
     from vtrcli.serve.library import Library
 
 NAME = "serve"
 EPILOG = "Example: [bold]vtr serve --store films.store[/bold], then open the address that it prints"
-HOST, PORT = "127.0.0.1", 8765
+HOST = "127.0.0.1"
 
 
 def command(
@@ -28,7 +34,13 @@ def command(
         callback=options.stores_or_default,
     ),
     host: str = opt("--host", "Address to listen at.", default=HOST),
-    port: int = opt("--port", "Port to listen at.", default=PORT, min=0, max=65535),
+    port: int | None = opt(
+        "--port",
+        "Port to listen at; 0 is any free one.",
+        min=0,
+        max=65535,
+        shown="8765, or the next free one",
+    ),
     serve_token: str | None = opt(
         "--token",
         "What everyone who asks must have; better by VTR_SERVE_TOKEN, because all users see what stands in a command.",
@@ -49,6 +61,9 @@ def command(
         "Let programs at /mcp cut clips into this folder; they need the token.",
         shown="nothing is written",
     ),
+    open_page: bool | None = opt(
+        "--open/--no-open", "Open the page in your browser.", shown="where you sit at this machine's desktop"
+    ),
     device: str = options.DEVICE,
     quiet: bool = options.QUIET,
 ) -> None:
@@ -58,6 +73,7 @@ def command(
     from vtrcli.serve.app import make_app
     from vtrcli.serve.door import open_door
     from vtrcli.serve.library import Library
+    from vtrcli.serve.listening import PORT, listen
 
     access = access_at(host, token=serve_token, allow_hosts=allow_host or ())
     options.require_cut_folder(allow_cut)
@@ -67,37 +83,75 @@ def command(
             allowed="programs that write need one",
             to_do="set VTR_SERVE_TOKEN, or use `vtr mcp --allow-cut`, which needs none",
         )
-    library = Library(store, choose_run=lambda path: chosen_run(run, path, quiet=quiet), device=device)
-    threading.Thread(target=library.warm, name="vtr-warm").start()
-    with open_door(library):
-        serve(
-            make_app(library, access=access, clips=allow_cut),
-            library,
-            host,
-            port,
-            token=access.token,
+    with listen(host, port) as listening:
+        started = time.monotonic()
+        library = Library(store, choose_run=lambda path: chosen_run(run, path, quiet=quiet), device=device)
+        library.warm()
+        tell_stores(library, quiet=quiet)
+        app = make_app(library, access=access, clips=allow_cut)
+        number = listening.getsockname()[1]
+        if port is None and number != PORT:
+            say(f"port {PORT} is in use: {number} is taken instead", quiet=quiet)
+        link = address(host, number) + ("" if access.token is None else f"?token={access.token}")
+        library.watch()
+        with open_door(library):
+            ready = f"ready in {time.monotonic() - started:.1f} s"
+            say(f"{ready}: {link} (Ctrl-C ends it)", quiet=quiet and access.token is None)
+            serve(app, listening, link if wants_page(open_page) else None, quiet=quiet)
+
+
+def tell_stores(library: Library, *, quiet: bool) -> None:
+    """A line per tab.
+
+    Raises:
+        StoreError, WeightsError: why the first cannot be opened, where there is no store at all to serve, or to be
+            filled while it is served.
+    """
+    from vtrcli.store.config import is_store
+
+    is_any = any(map(is_store, library.paths.values()))
+    for name, path in library.paths.items():
+        try:
+            catalog, run = library.store(name).catalog, library.store(name).searcher.run
+        except VtrError as error:
+            if not is_any:
+                raise
+            say(f"note: {name} cannot be searched: {error}", quiet=quiet)
+            continue
+        ranked = "plain CLIP" if run is None else f"run {short_path(str(run.run))}"
+        backbone = model_name(catalog.config.backbone.name)
+        say(
+            f"{name}: {count(catalog.num_videos, 'video')} · {backbone} · {ranked} · {home_relative(path)}",
             quiet=quiet,
         )
 
 
-def serve(app: Any, library: Library, host: str, port: int, *, token: str | None, quiet: bool) -> None:
-    """Answer until Ctrl-C or SIGTERM."""
+def serve(app: Any, listening: socket.socket, link: str | None, *, quiet: bool) -> None:
+    """Answer until Ctrl-C or SIGTERM; `link` is opened in the browser."""
     import uvicorn
 
     from vtrcli.serve.connections import allow_connections, server_config
 
     allow_connections()
-    link = address(host, port) + ("" if token is None else f"?token={token}")
-    say(f"serving {', '.join(library.names)} at {link}; Ctrl-C ends it", quiet=quiet and token is None)
-    try:
-        uvicorn.Server(server_config(app, host=host, port=port)).run()
-    except KeyboardInterrupt:
-        say("no longer serving", quiet=quiet)
+    if link is not None:
+        threading.Thread(target=webbrowser.open, args=(link,), daemon=True).start()
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(server_config(app)).run(sockets=[listening])
+    say("no longer serving", quiet=quiet)
+
+
+def wants_page(asked: bool | None) -> bool:
+    """Whether to open the page: as asked, else where somebody sits at a desktop of this machine."""
+    if asked is not None:
+        return asked
+    is_far = any(name in os.environ for name in ("SSH_CONNECTION", "SSH_TTY"))
+    has_desktop = sys.platform in ("darwin", "win32") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    return sys.stderr.isatty() and has_desktop and not is_far
 
 
 def address(host: str, port: int) -> str:
     """What a browser opens."""
-    import socket
-
     name = socket.gethostname() if host in ("0.0.0.0", "::") else host
     return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"

@@ -123,13 +123,13 @@ class Searcher:
         """The same, with videos scored in another way, without a run."""
         return Searcher(self.catalog.store, pooling=pooling, catalogs=[self.catalog], **self._as_made)
 
-    def warm_up(self) -> None:
+    def warm(self) -> None:
         """Load what the first query would wait for: the text tower, the bank's scores, the features' pages in memory.
 
         Raises:
             WeightsError, StoreError: the tower cannot be loaded; damaged features.
         """
-        _ = self.encoder.text_tower
+        self.encoder.warm()
         self.prepare_bank()
         self.search(Query(text="anything"), SearchSettings(top_k=1))
         if self._run is not None:

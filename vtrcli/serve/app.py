@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from vtrcli.errors import VtrError
 from vtrcli.preprocessing import Framing
-from vtrcli.serve import api, explain, export, images, marks, mcp
+from vtrcli.serve import api, explain, export, health, images, marks, mcp, videos
 from vtrcli.serve.access import Access, access_at
 from vtrcli.serve.endpoint import ApiResponse, Endpoint, error_response, route
 from vtrcli.serve.guard import Guard, Limits
@@ -45,10 +45,11 @@ def make_app(
     """
     access = access or access_at("127.0.0.1")
     uploads = images.Images(_framings(library))
-    endpoints = [*api.endpoints(library, uploads), *images.endpoints(uploads)]
-    endpoints += [endpoint for module in (explain, marks, export) for endpoint in module.endpoints(library)]
     media = media or Media(library, thumbnails=Thumbnails(thumbnail_folder()))
-    endpoints += media.endpoints()
+    endpoints = [*api.endpoints(library, uploads), *images.endpoints(uploads)]
+    endpoints += [*videos.endpoints(library, uploads, media.facts), *media.endpoints()]
+    for module in (explain, marks, export, health):
+        endpoints += module.endpoints(library)
     endpoints.append(description(endpoints))
     tools = mcp.http_app(mcp.make_server(library, clips=clips))
     routes: list[BaseRoute] = [

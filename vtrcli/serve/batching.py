@@ -20,8 +20,7 @@ from anyio.to_thread import run_sync
 from starlette.responses import Response
 from starlette.types import Receive
 
-from vtrcli.searching.query import Query, SearchSettings
-from vtrcli.searching.results import SearchResult
+from vtrcli.searching.query import Query, QueryVectors
 from vtrcli.searching.searcher import Searcher
 
 # As many as the guard lets in: a file that is sent or a picture that is made has threads elsewhere.
@@ -81,8 +80,8 @@ async def _watch(client: Client, receive: Receive) -> None:
     client.has_left = True
 
 
-def search_for(client: Client, searcher: Searcher, query: Query, settings: SearchSettings) -> SearchResult:
-    """`Searcher.search` for a client that may leave: looked at between the tower and the frames."""
+def encode_for(client: Client, searcher: Searcher, query: Query) -> QueryVectors:
+    """`Searcher.encode` for a client that may leave: looked at between the tower and the frames."""
     vectors = searcher.encode(query)
     client.require()
-    return searcher.search(query, settings, vectors=vectors)
+    return vectors

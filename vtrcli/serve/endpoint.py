@@ -120,6 +120,12 @@ def encoded(value: str) -> str:
     return urllib.parse.quote(value, safe="", errors="surrogatepass")
 
 
+def links(store: str, video_id: str, seconds: float) -> dict[str, str]:
+    """Where a video's facts are, and its picture at a time."""
+    at, named = f"/api/videos/{encoded(video_id)}", f"store={encoded(store)}"
+    return {"thumbnail": f"{at}/thumbnail?t={seconds:g}&{named}", "video": f"{at}?{named}"}
+
+
 def route(endpoint: Endpoint) -> Route:
     """What Starlette calls."""
 
@@ -189,7 +195,7 @@ def checked(model: type[BaseModel], given: Mapping[str, Any]) -> BaseModel:
             near = difflib.get_close_matches(name, known, n=1)
             raise UsageError(
                 f"{_shown(name)} is no parameter here",
-                allowed=", ".join(known),
+                allowed=", ".join(known) or "no parameters",
                 to_do=f"did you mean {near[0]}?" if near else "leave it out",
             ) from None
         if first["type"] == "missing":

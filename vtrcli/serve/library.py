@@ -1,21 +1,37 @@
-"""The stores of one server, opened once and kept warm. Knows nothing of HTTP."""
+"""The stores of one server, opened once, kept warm, and looked at again and again. Knows nothing of HTTP.
+
+What `vtr extract` adds and `vtr store compact` rewrites is seen a second later. A store that changed is opened anew
+beside the old one, which answers until then; whoever holds the old one can go on with it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from vtrcli.errors import NotFoundError, UsageError, VideoError, VtrError
 from vtrcli.searching.encoding import Towers
 from vtrcli.searching.presence import Presence
+from vtrcli.searching.query import VideoScore
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.catalog import Catalog
-from vtrcli.store.config import CONFIG_NAME, is_store
+from vtrcli.store.config import CONFIG_NAME, MALFORMED, is_store
+from vtrcli.store.frames import frame_paths
+from vtrcli.store.records import VideoRecord
+from vtrcli.store.shard import TensorFile, damaged
 from vtrcli.store.state import store_state
 
 ChooseRun = Callable[[Path], Path | None]
+LOOK_SECONDS = 1.0
+LOOK_SHARE = (
+    0.02  # of the time at most; a store of thousands of shards on a slow disk is looked at less often
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +45,7 @@ class OpenedStore:
     path: Path
     searcher: Searcher
     state: str
+    _by_score: dict[VideoScore, Searcher] = field(default_factory=dict)
 
     @property
     def catalog(self) -> Catalog:
@@ -46,6 +63,57 @@ class OpenedStore:
             )
         return number
 
+    @cached_property
+    def sorted_ids(self) -> list[str]:
+        """Of all videos."""
+        return sorted(self.catalog.ids.all())
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether pictures of its videos are kept."""
+        return bool(frame_paths(self.path))
+
+    def seconds(self, video: int) -> float:
+        """How long a video is; where nobody knows, the time of its last frame."""
+        known = self.catalog.duration(video)
+        return round(float(self.catalog.timestamps(video)[-1]) if known is None else known, 3)
+
+    def record(self, video: int) -> VideoRecord:
+        """All that the store knows of a video, also when another process has deleted its shard meanwhile.
+
+        Raises:
+            StoreError: the shard is damaged.
+        """
+        shard, position = (int(self.catalog[name][video]) for name in ("video_shard", "video_position"))
+        file = self.catalog.files[shard]
+        try:
+            rows = json.loads(TensorFile(file.path, file=file).metadata["videos"])
+            return VideoRecord.from_json(rows[position])
+        except MALFORMED as cause:
+            raise damaged(file.path, f"the video list cannot be read ({cause})") from cause
+
+    def file_state(self, video: int) -> str:
+        """`there`, `missing`, `replaced`, or `none` where no file is known."""
+        return Presence(self.catalog, show_missing=True).state(video)
+
+    def scored_by(self, score: VideoScore | None) -> Searcher:
+        """The searcher, or one whose frames become a video's score in another way.
+
+        Raises:
+            UsageError: with a run, which scores whole videos.
+        """
+        if score is None or (self.searcher.run is None and score == self.searcher.pooling):
+            return self.searcher
+        if self.searcher.run is not None:
+            raise UsageError(
+                f"score {score} with run {self.searcher.run.run}",
+                allowed="a run scores whole videos",
+                to_do="leave it out, or serve with --run none",
+            )
+        if score not in self._by_score:
+            self._by_score[score] = self.searcher.pooled(score)
+        return self._by_score[score]
+
     def file(self, video_id: str) -> Path:
         """The file of a video, which is there and still the one that was extracted.
 
@@ -55,7 +123,7 @@ class OpenedStore:
         """
         video = self.video(video_id)
         path = self.catalog.paths[video]
-        state = Presence(self.catalog, show_missing=True).state(video)
+        state = self.file_state(video)
         if state == "replaced":
             raise VideoError("changed", "it is not the file that was extracted", path=path)
         if state != "there":
@@ -69,6 +137,7 @@ class Library:
     Args:
         stores: folders of stores, or folders that hold some.
         choose_run: the run that ranks in a store, None for plain CLIP; may raise.
+        look_seconds: from one look at the stores to the next, once they are watched.
     """
 
     def __init__(
@@ -77,11 +146,14 @@ class Library:
         *,
         choose_run: ChooseRun = lambda store: None,
         device: str = "auto",
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        self.device, self._choose_run = device, choose_run
+        self.device, self._choose_run, self._look_seconds = device, choose_run, look_seconds
         self._towers = Towers()  # of all stores, also when one is opened again
         self.paths = dict(zip(unique_names(found := store_folders(stores)), found, strict=True))
+        self._states: dict[str, str] = {}
         self._opened: dict[str, OpenedStore | VtrError] = {name: self._open(name) for name in self.paths}
+        self._refreshing, self._over = threading.Lock(), threading.Event()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -106,23 +178,54 @@ class Library:
         return opened
 
     def warm(self) -> None:
-        """Load the text towers, which takes seconds, before the first query asks for them.
-
-        Where one cannot be loaded, the query that needs it will tell.
-        """
+        """Load what first queries would wait for. Where that cannot be, the query that needs it will tell."""
         for opened in list(self._opened.values()):
-            if isinstance(opened, OpenedStore):
-                with contextlib.suppress(VtrError):
-                    opened.searcher.encoder.warm()
+            _warm(opened)
+
+    def refresh(self) -> None:
+        """Open the stores anew that changed since they were opened, and those that are there only now."""
+        with self._refreshing:
+            for name, path in self.paths.items():
+                if _state(path) != self._states[name]:
+                    opened = self._open(name)
+                    _warm(opened)
+                    self._opened[name] = opened
+
+    def watch(self) -> None:
+        """Look at the stores from time to time, until `close`."""
+        threading.Thread(target=self._watch, name="stores", daemon=True).start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._over.set()
+
+    def _watch(self) -> None:
+        pause = self._look_seconds
+        while not self._over.wait(pause):
+            started = time.thread_time()
+            self.refresh()
+            pause = max(self._look_seconds, (time.thread_time() - started) / LOOK_SHARE)
 
     def _open(self, name: str) -> OpenedStore | VtrError:
         path = self.paths[name]
+        state = self._states[name] = _state(path)  # before: what comes meanwhile is another one
         try:
-            state = _state(path)  # before: what comes meanwhile is another one
-            searcher = Searcher(path, run=self._choose_run(path), device=self.device, towers=self._towers)
+            searcher = Searcher(
+                path,
+                run=self._choose_run(path),
+                device=self.device,
+                towers=self._towers,
+                keeps_queries=False,
+            )
         except VtrError as error:
             return error
         return OpenedStore(name, path, searcher, state)
+
+
+def _warm(opened: OpenedStore | VtrError) -> None:
+    if isinstance(opened, OpenedStore):
+        with contextlib.suppress(VtrError):
+            opened.searcher.warm()
 
 
 def _state(path: Path) -> str:
