@@ -370,14 +370,17 @@ def test_what_plays_as_it_is_can_be_converted_all_the_same(asked: TestClient, tm
     assert probe(tmp_path / "a.mp4").codec == "h264"
 
 
-def test_how_a_video_is_played(media: Media) -> None:
+def test_how_a_video_is_played(media: Media, asked: TestClient) -> None:
     opened = media._library.store()
     assert media.facts(opened, "m") == {
         "url": "/api/videos/m/stream?store=store",
         "kind": "remux",
         "reason": "browsers do not open matroska files",
         "type": "video/x-matroska",
+        "duration_seconds": 2.0,
     }
+    told = asked.get(f"{MP4}/media").json()
+    assert (told["schema"], told["kind"], told["reason"]) == (1, "direct", None)
     assert media.facts(opened, "a b&é")["url"] == f"{MP4}/file?store=store"
 
 

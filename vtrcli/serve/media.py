@@ -76,7 +76,7 @@ class Media:
         self._probers = CapacityLimiter(_NUM_PROBERS)
 
     def facts(self, opened: OpenedStore, video_id: str) -> dict[str, Any]:
-        """The keys of `media` in the answer about a video: `url`, `kind`, `reason` and the file's `type`.
+        """How a video is played: `url`, `kind`, `reason`, the file's `type` and `duration_seconds`.
 
         Never fails: what is gone or broken is of kind "none", with the reason.
 
@@ -89,7 +89,13 @@ class Media:
             raise
         except VtrError as error:
             reason = error.detail if isinstance(error, VideoError) else error.came_in
-            return {"url": None, "kind": "none", "reason": reason, "type": None}
+            return {
+                "url": None,
+                "kind": "none",
+                "reason": reason,
+                "type": None,
+                "duration_seconds": None,
+            }
         part = {"direct": "file", "none": None}.get(how.kind, "stream")
         at = f"/api/videos/{encoded(video_id)}/{part}?store={encoded(opened.name)}"
         return {
@@ -97,11 +103,19 @@ class Media:
             "kind": how.kind,
             "reason": how.reason or None,
             "type": media_type(info),
+            "duration_seconds": info.duration_seconds,
         }
 
     def endpoints(self) -> list[Endpoint]:
         """The file, the stream and the picture of a video."""
         return [
+            Endpoint(
+                path="/api/videos/{id}/media",
+                summary="How a video is played: which address, and why",
+                parameters=Video,
+                answer=self._how,
+                errors=(404, 409),
+            ),
             Endpoint(
                 path="/api/videos/{id}/file",
                 summary="The file of a video, whole or a range of it",
@@ -127,6 +141,11 @@ class Media:
                 errors=(404, 409, 503),
             ),
         ]
+
+    async def _how(self, asked: Video, request: Request) -> dict[str, Any]:
+        opened = self._library.store(asked.store)
+        found = await to_thread.run_sync(lambda: self.facts(opened, asked.id), limiter=self._probers)
+        return {"command": "media", "store": opened.name, **found}
 
     async def _file(self, asked: Video, request: Request) -> Response:
         opened = self._library.store(asked.store)

@@ -11,7 +11,7 @@ import { addCardKey, listenToKeys } from "./keys.js";
 import { createMarks } from "./marks.js";
 import { createPicks } from "./picks.js";
 import { takePictures } from "./pictures.js";
-import { closePlayer, openMoment, playAll } from "./player.js";
+import { attachPlayer, closePlayer, openMoment, playAll } from "./player.js";
 import { createQuery } from "./query.js";
 import { createSearch } from "./search.js";
 import * as shown from "./states.js";
@@ -85,6 +85,8 @@ const page = {
   state: () => state,
   store: () => state.store || (storeNow()?.name ?? null),
 };
+
+attachPlayer(page);
 
 // --- what the page does ---
 
