@@ -96,7 +96,7 @@ _VIDEO_ENCODERS: tuple[tuple[Container, dict[str, Any]], ...] = (
     ("mp4", {"c:v": "libopenh264", "b:v": "2500k", "maxrate": "4M", "profile:v": "high"}),
     ("webm", {"c:v": "libvpx", "deadline": "realtime", "cpu-used": 8, "b:v": "2M", "auto-alt-ref": 0}),
 )
-_SOUND_ENCODERS: dict[Container, tuple[dict[str, Any], ...]] = {"mp4": (_AAC,), "webm": (_OPUS, _VORBIS)}
+_SOUND_ENCODERS: dict[Container, tuple[dict[str, Any], ...]] = {"mp4": (_AAC,), "webm": (_VORBIS, _OPUS)}
 
 
 def clip_command(
@@ -158,7 +158,7 @@ def transcode_command(
 
 
 def remux_command(
-    info: VideoInfo, *, start_seconds: float, way: Way, container: Container, sound: dict[str, Any] | None
+    info: VideoInfo, *, start_seconds: float, way: Way, sound: dict[str, Any] | None
 ) -> list[str]:
     """Repacks the pictures of a video as they are, from the key frame before a time to its end, for standard output.
 
@@ -172,11 +172,8 @@ def remux_command(
     copied: dict[str, Any] = {"c:v": "copy"}
     if sound is not None:
         copied |= sound or {"c:a": "copy"}
-    if sound == {} and info.sound_codec == "aac":
-        copied["bsf:a"] = "aac_adtstoasc"  # of transport streams; others pass
-    form = _FRAGMENTS if container == "mp4" else _CLUSTERS
     shift = f"{STREAM_LEAD_SECONDS - info.zero_seconds:.6f}"
-    output = ffmpeg.output(*streams, "pipe:1", output_ts_offset=shift, **form, **copied, **_SILENT)
+    output = ffmpeg.output(*streams, "pipe:1", output_ts_offset=shift, **_FRAGMENTS, **copied, **_SILENT)
     return graph.command(info.path, output, "-copyts")
 
 

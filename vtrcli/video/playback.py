@@ -21,23 +21,22 @@ from vtrcli.video.files import VideoInfo
 
 Kind = Literal["direct", "remux", "transcode", "none"]
 
-# Per codec the pixel formats that are decoded everywhere; and the container that its pictures are repacked into.
-_PICTURES: dict[str, tuple[frozenset[str], Container]] = {
-    "h264": (frozenset(["yuv420p", "yuvj420p"]), "mp4"),
-    "vp8": (frozenset(["yuv420p", "yuva420p"]), "webm"),
-    "vp9": (frozenset(["yuv420p", "yuva420p", "yuv420p10le"]), "webm"),
-    "av1": (frozenset(["yuv420p", "yuv420p10le"]), "webm"),
+# Per codec the pixel formats that are decoded everywhere.
+_PIXELS = {
+    "h264": frozenset(["yuv420p", "yuvj420p"]),
+    "vp8": frozenset(["yuv420p", "yuva420p"]),
+    "vp9": frozenset(["yuv420p", "yuva420p", "yuv420p10le"]),
+    "av1": frozenset(["yuv420p", "yuv420p10le"]),
 }
-# Sound in files, and what of it can be repacked for Media Source Extensions (which know no MP3 in MP4).
 _SOUNDS: dict[Container, frozenset[str]] = {
     "mp4": frozenset(["aac", "mp3", "opus", "flac"]),
     "webm": frozenset(["opus", "vorbis"]),
 }
-_COPIED: dict[Container, frozenset[str]] = {
-    "mp4": frozenset(["aac", "opus", "flac"]),
-    "webm": frozenset(["opus", "vorbis"]),
-}
-_MP4_SOUND_NAMES = {"aac": "mp4a.40.2", "opus": "opus", "flac": "flac"}
+# What Media Source Extensions take in MP4. (In WebM blocks of all tracks have to be in order of time, which ffmpeg
+# does not see to with Opus.) The sound of other containers does not tell in time what its decoder has to know.
+_REPACKED = frozenset(["h264", "vp9", "av1"])
+_COPIED = {"aac": "mp4a.40.2", "opus": "opus", "flac": "flac"}
+_COPIED_FROM = frozenset(["mov", "matroska", "flv"])
 _MEDIA_TYPES = {
     "mov": "video/mp4",
     "matroska": "video/x-matroska",
@@ -89,14 +88,10 @@ def playback(info: VideoInfo, *, encoders: frozenset[str], convert: bool = False
         reason = _why_not_file(info)
         if reason is None and not convert:
             return Playback(kind="direct")
-        repacked = _repacked(info, encoders)
-        if repacked is not None and not convert:
-            return Playback(
-                kind="remux",
-                reason=reason or "",
-                container=repacked,
-                keeps_sound=info.sound_codec in _COPIED[repacked],
-            )
+        keeps_sound = info.sound_codec in _COPIED and info.container in _COPIED_FROM
+        is_heard = not info.has_sound or keeps_sound or encode.sound_encoder("mp4", encoders) is not None
+        if not convert and is_heard and _can_be_repacked(info):
+            return Playback(kind="remux", reason=reason or "", container="mp4", keeps_sound=keeps_sound)
     chosen = encode.encoders_of(encoders)
     if chosen is None:
         return Playback(kind="none", reason=f"{reason}, and this ffmpeg has no encoder that they do play")
@@ -189,8 +184,8 @@ class _Made:
 
 def _attempts(info: VideoInfo, how: Playback, start_seconds: float) -> Iterator[tuple[list[str], _Made]]:
     names = encode.encoder_names()
-    if how.kind == "remux" and how.container is not None:
-        yield _remuxed(info, how, how.container, start_seconds, names)
+    if how.kind == "remux":
+        yield _remuxed(info, how, start_seconds, names)
     encoders = encode.encoders_of(names)
     if encoders is None:
         return
@@ -204,9 +199,9 @@ def _attempts(info: VideoInfo, how: Playback, start_seconds: float) -> Iterator[
 
 
 def _remuxed(
-    info: VideoInfo, how: Playback, container: Container, start_seconds: float, names: frozenset[str]
+    info: VideoInfo, how: Playback, start_seconds: float, names: frozenset[str]
 ) -> tuple[list[str], _Made]:
-    encoder = encode.sound_encoder(container, names)
+    encoder = encode.sound_encoder("mp4", names)
     sound: dict[str, Any] | None = None
     codec = None
     if info.has_sound and how.keeps_sound:
@@ -217,10 +212,9 @@ def _remuxed(
         info,
         start_seconds=start_seconds,
         way="seek" if info.can_seek else "near",
-        container=container,
         sound=sound,
     )
-    return command, _Made(container=container, video=info.codec, sound=codec)
+    return command, _Made(container="mp4", video=info.codec, sound=codec)
 
 
 def _encoded(encoders: Encoders, *, with_sound: bool) -> _Made:
@@ -252,26 +246,26 @@ def _head_of(child: Child, made: _Made) -> bytes:
 
 def _type_of(info: VideoInfo, made: _Made, head: bytes) -> str:
     """RFC 6381's name of what is in a stream."""
-    if made.container == "webm":
+    depth = "10" if info.pixel_format == "yuv420p10le" else "08"
+    if made.video == "vp9":
+        video = f"vp09.{'02' if depth == '10' else '00'}.40.{depth}"
+    elif made.video == "av1":
+        video = f"av01.0.08M.{depth}"
+    elif made.video == "h264":
+        # AVCDecoderConfigurationRecord (ISO 14496-15): version, profile, compatibility, level.
+        at = head.find(b"avcC")
+        video = f"avc1.{head[at + 5 : at + 8].hex() if at >= 0 else '640028'}"
+    else:
         video = made.video
-        depth = "10" if info.pixel_format.endswith("10le") and made.video == info.codec else "08"
-        if made.video == "av1":
-            video = f"av01.0.08M.{depth}"
-        elif made.video == "vp9":
-            video = f"vp09.{'02' if depth == '10' else '00'}.40.{depth}"
-        return f'video/webm; codecs="{", ".join(filter(None, (video, made.sound)))}"'
-    # AVCDecoderConfigurationRecord (ISO 14496-15): version, profile, compatibility, level.
-    at = head.find(b"avcC")
-    profile = head[at + 5 : at + 8].hex() if at >= 0 else "640028"
-    sound = None if made.sound is None else _MP4_SOUND_NAMES[made.sound]
-    return f'video/mp4; codecs="{", ".join(filter(None, (f"avc1.{profile}", sound)))}"'
+    sound = made.sound if made.sound is None else _COPIED.get(made.sound, made.sound)
+    return f'video/{made.container}; codecs="{", ".join(filter(None, (video, sound)))}"'
 
 
 def _why_not_pictures(info: VideoInfo) -> str | None:
-    known = _PICTURES.get(info.codec)
+    known = _PIXELS.get(info.codec)
     if known is None:
         return f"browsers do not play {info.codec}"
-    if info.pixel_format not in known[0]:
+    if info.pixel_format not in known:
         return f"browsers do not play {info.codec} with {info.pixel_format} pixels"
     return None
 
@@ -290,14 +284,7 @@ def _why_not_file(info: VideoInfo) -> str | None:
     return None if is_heard else f"browsers do not play {info.sound_codec} sound"
 
 
-def _repacked(info: VideoInfo, encoders: frozenset[str]) -> Container | None:
-    """The container for its pictures; None where these cannot be repacked."""
-    if info.is_counted or info.has_restarts or info.is_torn:
-        return None
-    if not info.can_seek and info.container not in _NEAR:
-        return None
-    container = _PICTURES[info.codec][1]
-    if container == "webm" and info.rotation_degrees:  # which says nothing of turning
-        return None
-    is_heard = info.sound_codec is None or info.sound_codec in _COPIED[container]
-    return container if is_heard or encode.sound_encoder(container, encoders) else None
+def _can_be_repacked(info: VideoInfo) -> bool:
+    if info.codec not in _REPACKED or info.is_counted or info.has_restarts or info.is_torn:
+        return False
+    return info.can_seek or info.container in _NEAR

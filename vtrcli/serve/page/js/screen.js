@@ -70,10 +70,14 @@ export class Screen {
       this.tell({ came_in: `${this.reason}, and this browser takes no stream instead`, to_do: "use another browser" }, true);
       return;
     }
+    this.stream?.close();
+    this.kind = convert ? "transcode" : this.kind;
     this.stream = new Stream(this.video, {
       url: (start) => videoUrl(id, store, [["start", start.toFixed(3)], ...(convert ? /** @type {[string, any][]} */ ([["convert", 1]]) : [])], "/stream"),
       duration: this.duration || null,
       onTold: (told, isFinal) => this.tell(told, isFinal),
+      // What was repacked is refused: then it is encoded.
+      onRefused: convert ? null : () => this.playStream(true, this.video.currentTime || seconds),
     });
     this.video.currentTime = seconds;
     this.stream.start(seconds);

@@ -18,14 +18,16 @@ export const canStream = () => Boolean(Source);
 export class Stream {
   /**
    * @param {HTMLVideoElement} video
-   * @param {{url: (seconds: number) => string, duration: number | null, onTold: (told: Told | null, isFinal: boolean) => void}} options
-   *   onTold: what keeps it waiting, or ended it; null when it goes on
+   * @param {{url: (seconds: number) => string, duration: number | null, onTold: (told: Told | null, isFinal: boolean) => void,
+   *   onRefused: (() => void) | null}} options
+   *   onTold: what keeps it waiting, or ended it; null when it goes on; onRefused: the browser does not take what comes
    */
-  constructor(video, { url, duration, onTold }) {
+  constructor(video, { url, duration, onTold, onRefused }) {
     this.video = video;
     this.url = url;
     this.duration = duration;
     this.onTold = onTold;
+    this.onRefused = onRefused;
     this.source = new /** @type {any} */ (Source)();
     /** @type {SourceBuffer | null} */
     this.buffer = null;
@@ -38,7 +40,12 @@ export class Stream {
     /** @type {Promise<void>} */
     this.opened = new Promise((resolve) => this.source.addEventListener("sourceopen", () => resolve(), { once: true }));
     this.opened.then(() => URL.revokeObjectURL(object));
-    this.onSeeking = () => this.isThere(video.currentTime) || this.start(video.currentTime);
+    this.asked = -1; // from where the running answer was asked for; below 0: none is running
+    this.onSeeking = () => {
+      const to = video.currentTime;
+      const isComing = this.asked >= 0 && to >= this.asked - 0.1 && to <= Math.max(this.edge(0), this.asked) + GAP;
+      if (!this.isThere(to) && !isComing) this.start(to);
+    };
     video.addEventListener("seeking", this.onSeeking);
   }
 
@@ -46,16 +53,20 @@ export class Stream {
   async start(seconds) {
     this.run.abort();
     const run = (this.run = new AbortController());
+    this.asked = seconds;
     await this.opened;
     try {
       while (!run.signal.aborted) {
+        this.asked = seconds;
         const next = await this.take(seconds, run.signal);
-        if (next === null) return;
+        if (next === null) break;
         seconds = next;
       }
+      if (!run.signal.aborted) this.asked = -1;
     } catch (error) {
       if (run.signal.aborted || this.isClosed) return;
-      this.onTold({ came_in: "the browser cannot play what the server made of this video", to_do: /** @type {Error} */ (error).message }, true);
+      if (this.onRefused) this.onRefused();
+      else this.onTold({ came_in: "this browser cannot play the video", to_do: "use another one, or a player" }, true);
     }
   }
 
