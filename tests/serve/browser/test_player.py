@@ -25,6 +25,8 @@ SECONDS = 30
 # A colour that changes with time, and a pattern: a picture tells its time to about 0.1 s, and which way up it is.
 SOURCE = f"testsrc2=size=320x240:rate=25:duration={SECONDS},hue=H=2*PI*t/{SECONDS}"
 SOUND = ("-f", "lavfi", "-i", f"sine=frequency=440:duration={SECONDS}")
+# What the page asks beside the player is not looked at here.
+FACTS = r"status of 404 .*/api/videos/[^/]*\?moments"
 # Name -> options of the encoder, kind.
 KINDS = {
     "direct.mp4": (["-c:v", "libx264", "-bf", "2", "-c:a", "aac"], "direct"),
@@ -85,6 +87,7 @@ def kinds(videos: Path) -> Iterator[Served]:
 @pytest.fixture
 def there(browser: Browser, kinds: Served) -> Iterator[Visit]:
     with visiting(browser, kinds.url) as one:
+        one.expected.append(FACTS)
         yield one.go()
 
 
