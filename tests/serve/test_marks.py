@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 import vtrcli as vtr
 from vtrcli.datasets.moments import read_moment_truth
 from vtrcli.errors import InputError, StoreError
+from vtrcli.files import locked
 from vtrcli.serve.marks import RIGHT, WRONG, Verdict, change_marks, moments_file, read_rows
 from vtrcli.store.compact import compact
 from vtrcli.store.reader import FeatureStore
@@ -63,6 +66,7 @@ CHANGES = st.lists(
 )
 
 
+@settings(max_examples=15)  # each writes three files, to the disk
 @given(CHANGES, CHANGES)
 def test_what_a_change_says_takes_it_back(first: list[Any], then: list[Any]) -> None:
     """Whatever was there, and in whatever order windows change."""
@@ -178,25 +182,27 @@ def test_a_file_that_cannot_be_read_is_never_written_over(tmp_path: Path, text: 
 
 
 def _mark_many(store: Path, number: int) -> None:
-    for step in range(10):
+    for step in range(3):
         mark(store, step, step + 0.5, query=f"query {number}")
         mark(store, number, number + 0.25 + step / 100)
 
 
-def test_two_servers_and_two_tabs_lose_nothing(tmp_path: Path) -> None:
-    processes = [
-        multiprocessing.get_context("spawn").Process(target=_mark_many, args=(tmp_path, number))
-        for number in range(2)
+@pytest.mark.parametrize("num_servers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_two_servers_and_two_tabs_lose_nothing(tmp_path: Path, num_servers: int) -> None:
+    new_process = multiprocessing.get_context("spawn").Process
+    processes = [new_process(target=_mark_many, args=(tmp_path, number)) for number in range(num_servers)]
+    threads = [
+        threading.Thread(target=_mark_many, args=(tmp_path, number))
+        for number in range(num_servers, num_servers + 3)
     ]
-    threads = [threading.Thread(target=_mark_many, args=(tmp_path, number)) for number in (2, 3)]
     for one in (*processes, *threads):
         one.start()
     for one in (*processes, *threads):
         one.join(60)
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert [process.exitcode for process in processes] == [0] * num_servers
     rows = {row["query"]: row for row in read_rows(tmp_path)}
-    assert len(rows) == 5 and len(rows[QUERY][RIGHT]) == 40
-    assert all(len(rows[f"query {number}"][RIGHT]) == 10 for number in range(4))
+    assert len(rows.pop(QUERY)[RIGHT]) == 3 * (num_servers + 3)
+    assert [len(row[RIGHT]) for row in rows.values()] == [3] * (num_servers + 3)
 
 
 @pytest.fixture
@@ -269,3 +275,31 @@ def test_evaluation_and_training_take_the_file(own_store: Path, tmp_path: Path) 
     assert config["dataset"] == "jsonl"
     # Some videos are kept for validation; what was marked as wrong is in neither part.
     assert 0 < config["num_train_texts"] <= 12 and config["num_train_videos"] + config["num_val_videos"] <= 12
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from vtrcli.files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_that_another_process_holds_is_waited_for_and_told(tmp_path: Path) -> None:
+    """And one whose holder was killed is free."""
+    path = tmp_path / ".lock"
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+    with pytest.raises(StoreError) as caught, locked(path, timeout_seconds=0.05):
+        raise AssertionError("two hold it")
+    assert str(caught.value) == (
+        f"{path} is locked for more than 0.05 s; one writer at a time; each takes milliseconds; "
+        "try again; if it stays so, end the process that hangs"
+    )
+    holder.kill()
+    holder.wait(30)
+    holder.stdout.close()
+    with locked(path, timeout_seconds=5):
+        pass
