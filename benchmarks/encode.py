@@ -25,7 +25,8 @@ import torch
 
 from vtrcli.model.backbone import Backbone, Precision, normalised_pixels
 from vtrcli.model.clip.converted import ClipConfig
-from vtrcli.model.clip.model import ClipBackbone, clip_model_module, pad_tokens, save_converted, tokenize
+from vtrcli.model.clip.model import ClipBackbone, clip_model_module, pad_tokens, save_converted
+from vtrcli.model.clip.tokens import tokenize
 from vtrcli.model.families import load_backbone
 
 VIT_B32 = ClipConfig(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vtrcli.datasets.registry import DATASETS, check_dataset, load_split, text_limit
-from vtrcli.model.clip.model import tokenize
+from vtrcli.model.clip.tokens import tokenize
 
 
 @pytest.mark.parametrize("name", ["msrvtt-1ka", "msrvtt-7k", "msrvtt-full", "msvd", "didemo", "activitynet"])

@@ -18,8 +18,10 @@ from torch import nn
 
 from vtrcli.errors import UsageError
 from vtrcli.model.backbone import (
+    Backbone,
     Description,
     ModelEntry,
+    NeedsTorch,
     TextFeatures,
     normalised_pixels,
     require_frames,
@@ -143,6 +145,9 @@ class ToyFamily:
 
     def load(self, name: str, *, device: str, precision: str, towers: str, **_: object) -> ToyBackbone:
         return ToyBackbone(device, "float32" if precision == "auto" else precision)
+
+    def query_tower(self, name: str, *, sha256: str | None = None) -> Backbone:
+        raise NeedsTorch("it has no transformer")
 
     def load_trainable(self, name: str, **_: object) -> ToyBackbone:
         raise UsageError(

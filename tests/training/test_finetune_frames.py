@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.store.stores import make_config, make_record
 from tests.training.toy_frames import WORDS, make_toy_frames
 from vtrcli.errors import StoreError
-from vtrcli.model.clip.model import tokenize
+from vtrcli.model.clip.tokens import tokenize
 from vtrcli.model.families import load_trainable
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.store.config import create_config

@@ -28,7 +28,8 @@ from torch.nn import functional
 from tools.demo_backbone.data import GEOMETRY_DIM, TrainingBatch, draw_batch
 from vtrcli.model.backbone import cpu_has_bfloat16, normalised_pixels
 from vtrcli.model.clip.converted import preprocessing
-from vtrcli.model.clip.model import clip_model_module, pad_tokens, save_converted, tokenize
+from vtrcli.model.clip.model import clip_model_module, pad_tokens, save_converted
+from vtrcli.model.clip.tokens import tokenize
 
 # The arguments of clip.model.CLIP; its loaders find them again from the shapes (heads = width / 64).
 SIZES: dict[str, int] = {

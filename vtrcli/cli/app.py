@@ -189,6 +189,11 @@ def main() -> None:
     results (a full disk) is an error.
     """
     _open_streams()
+    if os.environ.get("VTR_DEBUG"):
+        import logging
+
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("vtrcli").setLevel(logging.INFO)
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup

@@ -47,6 +47,10 @@ class TextFeatures:
         return int(self.was_cut.sum())
 
 
+class NeedsTorch(Exception):
+    """Why a text tower cannot be computed in NumPy; torch does it then."""
+
+
 class Backbone(Protocol):
     """One loaded model, or one tower of it; `families.load_backbone` gives it."""
 
@@ -139,6 +143,12 @@ class Family(Protocol):
         sha256: str | None = None,
     ) -> Backbone:
         """The backbone, on a device of this machine; `sha256` finds weights whose file has gone."""
+
+    def query_tower(self, name: str, *, sha256: str | None = None) -> Backbone:
+        """Its text tower in NumPy, on the CPU in float32, for a few texts at a time and without torch.
+
+        Raises NeedsTorch where `load` has to do it.
+        """
 
     def load_trainable(
         self, name: str, *, device: str, sha256: str | None = None, from_scratch: bool = False
@@ -326,6 +336,26 @@ def batches_by_length(lengths: Sequence[int], batch_size: int | None) -> Iterato
     for members in groups:
         for start in range(0, len(members), size):
             yield members[start : start + size]
+
+
+def encode_rows(
+    rows: Sequence[tuple[Sequence[int], bool]],
+    encode: Callable[[np.ndarray], np.ndarray],
+    *,
+    dim: int,
+    batch_size: int | None,
+) -> TextFeatures:
+    """Token ids of texts, and which were cut, through a tower: int64 [batch, longest], zeros behind shorter ones ->
+    float32 [batch, dim]. With a `batch_size` each batch is filled up to it with its first row."""
+    features = np.zeros((len(rows), dim), np.float32)
+    for chosen in batches_by_length([len(ids) for ids, _ in rows], batch_size):
+        length = max(len(rows[index][0]) for index in chosen)
+        tokens = np.zeros((max(len(chosen), batch_size or 0), length), np.int64)
+        for place, index in enumerate(chosen):
+            tokens[place, : len(rows[index][0])] = rows[index][0]
+        tokens[len(chosen) :] = tokens[0]
+        features[chosen] = encode(tokens)[: len(chosen)]
+    return TextFeatures(features=features, was_cut=np.array([was_cut for _, was_cut in rows], bool))
 
 
 def default_batch_size(device: str) -> int:

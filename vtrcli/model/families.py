@@ -241,6 +241,19 @@ def _is_listed(name: str) -> bool:
     return is_published(name) or _listed(name) is not None
 
 
+def load_query_tower(name: str, *, device: str = "auto", sha256: str | None = None) -> Backbone:
+    """The text tower for a few texts: in NumPy where that is possible, since torch takes longer to import than a query
+    to encode; in torch where a device is named, and for towers of other kinds. Raises as `load_backbone`."""
+    from vtrcli.model.backbone import NeedsTorch
+
+    if device in ("auto", "cpu"):
+        try:
+            return family_of(name).query_tower(name, sha256=sha256)
+        except NeedsTorch as why:
+            _LOG.info("the text tower of %s is computed by torch: %s", name, why)
+    return load_backbone(name, device=device, towers="text", sha256=sha256)
+
+
 def open_text_tower(store: FeatureStore, *, device: str) -> Backbone:
     """The text tower that belongs to a store's features; raises as `open_tower`."""
     config = store.config
@@ -257,11 +270,12 @@ def open_tower(
     made_by: BackboneInfo,
     *,
     store: Path,
-    tower: Literal["text", "image"],
+    tower: Literal["query", "text", "image"],
     device: str,
     preprocessing: dict[str, Any] | None = None,
 ) -> Backbone:
-    """One tower of the backbone that made the features of `store`; `preprocessing` is what the store records.
+    """One tower of the backbone that made the features of `store`; `preprocessing` is what the store records. "query":
+    that of texts, for a few at a time (`load_query_tower`).
 
     Raises:
         WeightsError: it cannot be loaded; nobody knows the backbone of imported features.
@@ -274,7 +288,10 @@ def open_tower(
             to_do="ask with --like VIDEO, or import under a --backbone of `vtr models list`",
         )
     try:
-        backbone = load_backbone(made_by.name, sha256=made_by.sha256, device=device, towers=tower)
+        if tower == "query":
+            backbone = load_query_tower(made_by.name, device=device, sha256=made_by.sha256)
+        else:
+            backbone = load_backbone(made_by.name, sha256=made_by.sha256, device=device, towers=tower)
     except WeightsError as error:
         if not os.path.isabs(made_by.name) or os.path.exists(made_by.name):
             raise

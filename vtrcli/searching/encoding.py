@@ -66,7 +66,7 @@ class Towers:
     def open(
         self,
         backbone: BackboneInfo,
-        tower: Literal["text", "image"],
+        tower: Literal["query", "image"],
         *,
         device: str,
         source: Path,
@@ -220,9 +220,9 @@ class QueryEncoder:
     @property
     def text_tower(self) -> Backbone:
         """What encodes texts; loaded when it is asked for, and kept."""
-        return self._tower("text")
+        return self._tower("query")
 
-    def _tower(self, tower: Literal["text", "image"]) -> Backbone:
+    def _tower(self, tower: Literal["query", "image"]) -> Backbone:
         return self._towers.open(
             self._backbone,
             tower,

@@ -26,7 +26,9 @@ from vtrcli.store.roots import NO_ROOTS, Roots
 SHARD_FORMAT = "vtr-shard"
 VIDEOS_CRC32, REMOVED_CRC32 = "videos_crc32", "removed_crc32"
 MAX_HEADER_BYTES = 100 * 1024 * 1024
+BFLOAT16 = np.dtype([("bfloat16", "<u2")])  # of weights; NumPy computes in none
 DTYPES: dict[str, np.dtype[Any]] = {
+    "BF16": BFLOAT16,
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
     "F64": np.dtype("<f8"),
@@ -106,6 +108,21 @@ class TensorFile:
         """A tensor, read whole."""
         dtype, shape, start, end = self._entry(name)
         return self._file.read(self._data_start + start, end - start).view(dtype).reshape(shape)
+
+    def mapped(self) -> dict[str, np.ndarray] | None:
+        """All tensors, of one mapping, read-only; None where the system maps none. For weights, whose files stay whole:
+        one that is cut short under its reader ends the process."""
+        whole = self._file.mapped()
+        return (
+            None
+            if whole is None
+            else {
+                name: np.frombuffer(
+                    whole, dtype, count=math.prod(shape), offset=self._data_start + start
+                ).reshape(shape)
+                for name, (dtype, shape, start, _) in self._tensors.items()
+            }
+        )
 
     def require(self, name: str, dtype: str, shape: tuple[int | None, ...]) -> tuple[int, ...]:
         """The shape of a tensor; None in `shape` allows any size.

@@ -19,18 +19,16 @@ from safetensors.torch import save_file
 
 from tests.model.tiny_clip import random_state_dict, tiny_state_dict, write_tiny_clip
 from vtrcli.errors import InputError, WeightsError
+from vtrcli.model.byte_pairs import clip_file
 from vtrcli.model.clip.converted import ClipConfig, read_header
 from vtrcli.model.clip.model import (
-    _load,
     clip_model_module,
-    clip_tokenizer,
     content_sha256,
-    cut_text,
     load_clip,
     pad_tokens,
     save_converted,
-    tokenize,
 )
+from vtrcli.model.clip.tokens import clip_tokenizer, cut_text, tokenize
 from vtrcli.model.families import load_backbone
 
 
@@ -127,7 +125,7 @@ def test_the_tokenizer_is_made_once_per_process():
 
 def test_a_missing_module_says_what_to_install():
     with pytest.raises(WeightsError) as error:
-        _load("nothing")
+        clip_file("nothing")
     assert str(error.value) == (
         "clip/nothing.py was not found; the package clip-anytorch 2.6 or later must be installed; "
         "run: python -m pip install 'clip-anytorch>=2.6'"

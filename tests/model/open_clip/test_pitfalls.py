@@ -22,6 +22,7 @@ from vtrcli.model.backbone import normalised_pixels
 from vtrcli.model.families import describe_backbone, load_backbone
 from vtrcli.model.open_clip import model as towers
 from vtrcli.model.open_clip.folder import ModelFolder
+from vtrcli.model.open_clip.tokens import TextReader
 from vtrcli.preprocessing import Preprocessing
 
 Folders = Callable[[str], Path]
@@ -161,9 +162,9 @@ def no_scale(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_template(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = towers.TextReader.row
+    row = TextReader.row
     monkeypatch.setattr(
-        towers.TextReader,
+        TextReader,
         "row",
         lambda self, text, limit=None: row(self, f"This is a photo of {text}.", limit),
     )

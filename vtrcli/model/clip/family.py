@@ -39,7 +39,7 @@ from vtrcli.model.clip.download import KnownModel, download, file_sha256
 if TYPE_CHECKING:
     from vtrcli.model.clip.finetune import TrainableClip
     from vtrcli.model.clip.model import ClipBackbone
-
+    from vtrcli.model.text_tower import TextBackbone
 
 DEMO_WEIGHTS = Path(__file__).parents[2] / "demo" / "demo_clip.safetensors"
 CONVERTED_SUFFIX = ".vtr.safetensors"
@@ -117,6 +117,26 @@ class ClipFamily:
             device=device,
             precision=chosen,
             towers=towers,
+        )
+
+    def query_tower(self, name: str, *, sha256: str | None = None) -> TextBackbone:
+        """Any that is converted."""
+        from vtrcli.model.clip.tokens import cut_text, token_limit, tokenize
+        from vtrcli.model.text_tower import TextBackbone, TextShape, TextTower, mapped_tensors
+
+        path = find_weights(name, sha256=sha256)
+        header = read_header(path)
+        config = header.config
+        tensors = {
+            key: tensor
+            for key, tensor in mapped_tensors(path).items()
+            if key != "logit_scale" and not key.startswith("visual.")
+        }
+        return TextBackbone(
+            TextTower(TextShape(heads=config.transformer_heads), tensors),
+            describe(header, name=lasting_name(name)),
+            row=lambda text, limit: tokenize(text, context_length=token_limit(limit, config.context_length)),
+            cut=cut_text,
         )
 
     def load_trainable(

@@ -17,13 +17,11 @@ from vtrcli.model.clip.converted import describe, read_header
 from vtrcli.model.clip.model import (
     ClipBackbone,
     clip_model_module,
-    cut_text,
     load_clip,
     recast_clip,
     save_converted,
-    token_limit,
-    tokenize,
 )
+from vtrcli.model.clip.tokens import cut_text, token_limit, tokenize
 from vtrcli.model.layers import layers_of, prepare_layers
 from vtrcli.store.config import BackboneInfo
 

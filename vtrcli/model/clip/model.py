@@ -1,7 +1,7 @@
 """CLIP in torch: made of clip-anytorch's definition, filled from a converted file, written as one, and asked.
 
-`import clip` fails on a current Python (it wants pkg_resources and torchvision), but `clip/model.py` and
-`clip/simple_tokenizer.py` need neither. They are loaded by their place on disk; the package's `__init__` never runs.
+`import clip` fails on a current Python (it wants pkg_resources and torchvision), but `clip/model.py` needs neither. It
+is loaded by its place on disk; the package's `__init__` never runs.
 
 Nothing is initialised and the file is mapped, so that only the tensors asked for are ever touched; the tower
 that is left out stays on the meta device. Reading other people's formats is left to formats.py.
@@ -14,12 +14,10 @@ times faster than always computing 77 positions.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,11 +34,12 @@ from vtrcli.model.backbone import (
     Description,
     TextFeatures,
     Towers,
-    batches_by_length,
+    encode_rows,
     normalised_pixels,
     require_finite,
     require_frames,
 )
+from vtrcli.model.byte_pairs import clip_file
 from vtrcli.model.clip.converted import (
     FORMAT,
     VERSION,
@@ -50,6 +49,7 @@ from vtrcli.model.clip.converted import (
     infer_config,
     read_header,
 )
+from vtrcli.model.clip.tokens import cut_text, token_limit, tokenize
 
 
 class _WithoutInitialisation(TorchFunctionMode):
@@ -143,32 +143,9 @@ def _dtype(key: str, tensor: torch.Tensor, *, norms: frozenset[str], dtype: torc
     return dtype
 
 
-@cache
 def clip_model_module() -> ModuleType:
     """`clip.model`: the one definition of CLIP (imports torch)."""
-    return _load("model")
-
-
-@cache
-def clip_tokenizer() -> Any:
-    """CLIP's byte-pair tokenizer; made once per process, because reading its vocabulary takes 0.1 s."""
-    return _load("simple_tokenizer").SimpleTokenizer()
-
-
-def _load(module_name: str) -> ModuleType:
-    package = importlib.util.find_spec("clip")  # finds the folder, executes nothing
-    for folder in (package.submodule_search_locations or []) if package else []:
-        path = Path(folder) / f"{module_name}.py"
-        spec = importlib.util.spec_from_file_location(f"vtrcli.model.clip_{module_name}", path)
-        if path.is_file() and spec and spec.loader:
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            return module
-    raise WeightsError(
-        f"clip/{module_name}.py was not found",
-        allowed="the package clip-anytorch 2.6 or later must be installed",
-        to_do="run: python -m pip install 'clip-anytorch>=2.6'",
-    )
+    return clip_file("model")
 
 
 # Not weights: build_model skips the first three, the mask is made anew.
@@ -254,12 +231,6 @@ def _own_memory(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
 
 
-_START, _END = "<|startoftext|>", "<|endoftext|>"
-# 75 tokens never reach so far in written language; it bounds the tokenizer, whose time grows with the
-# square of a word's length.
-_MAX_CHARACTERS = 4096
-
-
 class ClipBackbone:
     """One loaded CLIP, or one tower of it. See `vtrcli.model.backbone.Backbone`."""
 
@@ -298,14 +269,12 @@ class ClipBackbone:
             raise InputError("one text", allowed="a list of texts", to_do="pass [text]")
         length = token_limit(max_tokens, self.info.context_length)
         rows = [tokenize(text, context_length=length) for text in texts]
-        features = np.zeros((len(rows), self.info.dim), np.float32)
-        for chosen in batches_by_length([len(ids) for ids, _ in rows], batch_size):
-            tokens = pad_tokens([rows[index][0] for index in chosen])
-            missing = 0 if batch_size is None else batch_size - len(chosen)
-            tokens = torch.cat([tokens, tokens[:1].expand(missing, -1)])
-            features[chosen] = self.encode_tokens(tokens).cpu().numpy()[: len(chosen)]
-        require_finite(features, name=self.info.name, precision=self.precision)
-        return TextFeatures(features=features, was_cut=np.array([was_cut for _, was_cut in rows], bool))
+
+        def encode(tokens: np.ndarray) -> np.ndarray:
+            found: np.ndarray = self.encode_tokens(torch.from_numpy(tokens)).cpu().numpy()
+            return require_finite(found, name=self.info.name, precision=self.precision)
+
+        return encode_rows(rows, encode, dim=self.info.dim, batch_size=batch_size)
 
     @torch.inference_mode()
     def encode_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -324,33 +293,6 @@ class ClipBackbone:
                 allowed=f"this needs the {tower} tower",
                 to_do=f"load the backbone with towers='both' or towers='{tower}'",
             )
-
-
-def tokenize(text: str, *, context_length: int) -> tuple[list[int], bool]:
-    """Token ids with start and end token, at most `context_length`, and whether the text had to be cut."""
-    tokenizer = clip_tokenizer()
-    ids = tokenizer.encode(text[:_MAX_CHARACTERS])
-    was_cut = len(ids) > context_length - 2 or len(text) > _MAX_CHARACTERS
-    return [tokenizer.encoder[_START], *ids[: context_length - 2], tokenizer.encoder[_END]], was_cut
-
-
-def token_limit(max_tokens: int | None, context_length: int) -> int:
-    """The tokens of a text that are read, start and end included: the wanted number as far as the model goes."""
-    return context_length if max_tokens is None else min(max_tokens, context_length)
-
-
-def cut_text(text: str, max_tokens: int | None) -> str:
-    """See `Backbone.cut_text`."""
-    if max_tokens is None or not tokenize(text, context_length=max_tokens)[1]:
-        return text
-    kept: list[str] = []
-    left = max_tokens - 2
-    for word in text[:_MAX_CHARACTERS].split():  # white space always ends a token
-        left -= len(clip_tokenizer().encode(word))
-        if left < 0:
-            break
-        kept.append(word)
-    return " ".join(kept)
 
 
 def pad_tokens(rows: Sequence[Sequence[int]]) -> torch.Tensor:

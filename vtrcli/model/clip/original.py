@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 from vtrcli.model.backbone import Original
+from vtrcli.model.byte_pairs import clip_file
 from vtrcli.model.clip.converted import ClipConfig, preprocessing
 from vtrcli.model.clip.download import KnownModel
 from vtrcli.model.clip.formats import read_state_dict
-from vtrcli.model.clip.model import checked_state, clip_model_module, clip_tokenizer, save_converted
+from vtrcli.model.clip.model import checked_state, clip_model_module, save_converted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -74,7 +75,7 @@ def _cropped(picture: Image.Image, size: int) -> np.ndarray:
 
 def _all_tokens(texts: Sequence[str], context_length: int) -> torch.Tensor:
     """int64 [num_texts, context_length], as `clip.tokenize` with `truncate=True`."""
-    tokenizer = clip_tokenizer()
+    tokenizer = clip_file("simple_tokenizer").SimpleTokenizer()
     start, end = tokenizer.encoder["<|startoftext|>"], tokenizer.encoder["<|endoftext|>"]
     tokens = torch.zeros(len(texts), context_length, dtype=torch.long)
     for row, text in enumerate(texts):

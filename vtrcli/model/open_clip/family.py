@@ -25,6 +25,7 @@ from vtrcli.model.open_clip.hub import PUBLISHED, PublishedModel, fetch, fetched
 if TYPE_CHECKING:
     from vtrcli.model.open_clip.finetune import TrainableOpenClip
     from vtrcli.model.open_clip.model import OpenClipBackbone
+    from vtrcli.model.text_tower import TextBackbone
 
 
 class OpenClipFamily:
@@ -53,9 +54,18 @@ class OpenClipFamily:
     ) -> OpenClipBackbone:
         """One or both towers."""
         from vtrcli.model.open_clip.model import load
+        from vtrcli.model.open_clip.tokens import TextReader
 
         chosen = choose_precision(precision, device=device, towers=towers)
-        return load(_folder(name), self.describe(name), device=device, precision=chosen, towers=towers)
+        return load(
+            _folder(name), self.describe(name), TextReader, device=device, precision=chosen, towers=towers
+        )
+
+    def query_tower(self, name: str, *, sha256: str | None = None) -> TextBackbone:
+        """Where the architecture has nothing that model/text_tower.py does not know; needs no open_clip either."""
+        from vtrcli.model.open_clip.query import query_tower
+
+        return query_tower(_folder(name), self.describe(name))
 
     def load_trainable(
         self, name: str, *, device: str, sha256: str | None = None, from_scratch: bool = False

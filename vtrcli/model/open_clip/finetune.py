@@ -21,7 +21,6 @@ from vtrcli.model.layers import Layers, layers_of, prepare_layers
 from vtrcli.model.open_clip.folder import CONFIG_NAME, WEIGHTS_NAMES, ModelFolder
 from vtrcli.model.open_clip.model import (
     OpenClipBackbone,
-    TextReader,
     empty_tower,
     fill_tower,
     image_features,
@@ -30,6 +29,7 @@ from vtrcli.model.open_clip.model import (
     require_open_clip,
     text_features,
 )
+from vtrcli.model.open_clip.tokens import TextReader
 from vtrcli.store.config import BackboneInfo
 
 TOWERS = {"image": "visual", "text": "text"}

@@ -26,7 +26,7 @@ from vtrcli.model.backbone import (
     Description,
     TextFeatures,
     Towers,
-    batches_by_length,
+    encode_rows,
     normalised_pixels,
     require_finite,
     require_frames,
@@ -40,17 +40,26 @@ _NOT_OF_THE_TEXT_TOWER = frozenset(
     " final_ln_after_pool act_kwargs norm_kwargs".split()
 )
 _SCALES = ("logit_scale", "logit_bias")
-# No model reads so far; it bounds the tokenizer, whose time grows with the square of a word's length.
-_MAX_CHARACTERS = 4096
 
 
 def load(
-    folder: ModelFolder, described: Description, *, device: str, precision: str, towers: Towers
+    folder: ModelFolder,
+    described: Description,
+    read_texts: Callable[[ModelFolder], Any],
+    *,
+    device: str,
+    precision: str,
+    towers: Towers,
 ) -> OpenClipBackbone:
-    """One or both towers; of the weights only the tensors of these are read. Raises WeightsError."""
+    """One or both towers; of the weights only the tensors of these are read; `read_texts` is tokens.TextReader.
+
+    Raises WeightsError.
+    """
     require_open_clip(whole=towers != "text")
-    if towers == "image":
-        _require_texts(folder)
+    if towers == "image":  # told before frames are extracted that none could search
+        if not read_tower(folder, "text"):
+            raise unusable(folder.path, f"{folder.weights.name} holds no text tower")
+        read_texts(folder)
     dtype = torch_dtype(precision)
     image, text = (
         None
@@ -61,18 +70,11 @@ def load(
     return OpenClipBackbone(
         image,
         text,
-        TextReader(folder) if text is not None else None,
+        read_texts(folder) if text is not None else None,
         described,
         device=device,
         precision=precision,
     )
-
-
-def _require_texts(folder: ModelFolder) -> None:
-    """Raises WeightsError where texts cannot be encoded: told before frames are extracted that none could search."""
-    if not read_tower(folder, "text"):
-        raise unusable(folder.path, f"{folder.weights.name} holds no text tower")
-    TextReader(folder)
 
 
 def require_open_clip(*, whole: bool) -> None:
@@ -101,7 +103,7 @@ def require_open_clip(*, whole: bool) -> None:
 
 @cache
 def open_clip_file(name: str) -> ModuleType:
-    """`open_clip.transformer` or `open_clip.tokenizer` without the rest of the package.
+    """`open_clip.transformer` without the rest of the package.
 
     They run under a package name of their own; `utils`, which asks for torchvision, is stood in for by what they use.
     """
@@ -257,110 +259,6 @@ def _first(found: Any) -> torch.Tensor:
     return features
 
 
-class _BytePairs:
-    """open_clip's own tokenizer: CLIP's vocabulary; zeros behind the end."""
-
-    def __init__(self, folder: ModelFolder) -> None:
-        self._tokenizer = open_clip_file("tokenizer").SimpleTokenizer(
-            **(folder.text.get("tokenizer_kwargs") or {})
-        )
-
-    def __call__(self, text: str, limit: int) -> tuple[list[int], bool]:
-        """Ids with start and end, at most `limit`, and whether the text was cut."""
-        ids = self._tokenizer.encode(text[:_MAX_CHARACTERS])
-        start, end = self._tokenizer.sot_token_id, self._tokenizer.eot_token_id
-        return [start, *ids[: limit - 2], end], len(ids) > limit - 2 or len(text) > _MAX_CHARACTERS
-
-    def padded(self, ids: list[int], length: int) -> list[int]:
-        """`ids` made as long as that."""
-        return ids + [0] * (length - len(ids))
-
-
-class _TokenizerJson:
-    """The folder's tokenizer.json, read by the package tokenizers alone: importing transformers, which reads the same
-    file by the same package, takes longer than a query."""
-
-    def __init__(self, folder: ModelFolder) -> None:
-        if importlib.util.find_spec("tokenizers") is None:
-            raise WeightsError(
-                f"the tokenizer of {folder.path} needs the package tokenizers, which is not installed",
-                allowed="models with open_clip's own tokenizer do without",
-                to_do=f"run: {INSTALL}",
-            )
-        from tokenizers import Tokenizer
-
-        told, kwargs = folder.tokenizer_config, folder.text.get("tokenizer_kwargs") or {}
-        try:
-            self._clean = open_clip_file("tokenizer").get_clean_fn(kwargs.get("clean", "whitespace"))
-            self._tokenizer = Tokenizer.from_file(str(folder.path / "tokenizer.json"))
-            self._pad_id = self._id(told, "pad_token")
-            self._zeroed = self._id(told, "sep_token") if kwargs.get("strip_sep_token") else None
-        except Exception as error:  # tokenizers' own are bare Exceptions
-            raise unusable(folder.path, f"its tokenizer cannot be loaded ({error})") from error
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        # Gemma's tokenizers pad in front where nothing else is told.
-        side = "left" if str(told.get("tokenizer_class")).startswith("Gemma") else "right"
-        self._pads_left = told.get("padding_side", side) == "left"
-
-    def __call__(self, text: str, limit: int) -> tuple[list[int], bool]:
-        """As `_BytePairs`; what stands at the ends is the tokenizer's own affair."""
-        words = self._tokenizer.encode(self._clean(text[:_MAX_CHARACTERS]), add_special_tokens=False)
-        room = limit - self._tokenizer.num_special_tokens_to_add(False)
-        was_cut = len(words) > room or len(text) > _MAX_CHARACTERS
-        words.truncate(max(room, 0))
-        ids = self._tokenizer.post_process(words).ids
-        return [0 if token == self._zeroed else token for token in ids], was_cut
-
-    def padded(self, ids: list[int], length: int) -> list[int]:
-        """As `_BytePairs.padded`."""
-        padding = [self._pad_id] * (length - len(ids))
-        return padding + ids if self._pads_left else ids + padding
-
-    def _id(self, told: dict[str, Any], kind: str) -> int:
-        token = told.get(kind)
-        word = token.get("content") if isinstance(token, dict) else token
-        number = self._tokenizer.token_to_id(word) if isinstance(word, str) else None
-        if number is None:
-            raise ValueError(f"its files tell no {kind}")
-        return int(number)
-
-
-class TextReader:
-    """Texts -> token ids as the model of a folder was trained to read them."""
-
-    def __init__(self, folder: ModelFolder) -> None:
-        self._tokens = _TokenizerJson(folder) if folder.tokenizer_files else _BytePairs(folder)
-        self._is_causal, self._context_length = folder.is_causal, folder.context_length
-        vocabulary = int(folder.text.get("vocab_size", 49408))
-        highest = max(self._tokens("a photo of a dog", folder.context_length)[0])
-        if highest >= vocabulary:
-            raise unusable(
-                folder.path,
-                f"its tokenizer does not fit: it gives token {highest} of a vocabulary of {vocabulary}",
-            )
-
-    def row(self, text: str, max_tokens: int | None = None) -> tuple[list[int], bool]:
-        """Token ids, and whether the text was cut; as long as the context unless attention looks back alone."""
-        context = self._context_length
-        ids, was_cut = self._tokens(text, context if max_tokens is None else min(max_tokens, context))
-        return ids if self._is_causal else self._tokens.padded(ids, context), was_cut
-
-    def cut(self, text: str, max_tokens: int | None) -> str:
-        """See `Backbone.cut_text`."""
-        if not self.row(text, max_tokens)[1]:
-            return text
-        words = text[:_MAX_CHARACTERS].split()
-        low, high = 0, len(words)  # so many fit; so many might
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self.row(" ".join(words[:middle]), max_tokens)[1]:
-                high = middle - 1
-            else:
-                low = middle
-        return " ".join(words[:low])
-
-
 class OpenClipBackbone:
     """One loaded model, or one tower of it. See `vtrcli.model.backbone.Backbone`."""
 
@@ -368,7 +266,7 @@ class OpenClipBackbone:
         self,
         image: Any,
         text: Any,
-        texts: TextReader | None,
+        texts: Any,
         described: Description,
         *,
         device: str,
@@ -396,15 +294,11 @@ class OpenClipBackbone:
             raise InputError("one text", allowed="a list of texts", to_do="pass [text]")
         reader = self._reader()
         rows = [reader.row(text, max_tokens) for text in texts]
-        features = np.zeros((len(rows), self.info.dim), np.float32)
-        for chosen in batches_by_length([len(ids) for ids, _ in rows], batch_size):
-            length = max(len(rows[index][0]) for index in chosen)
-            tokens = torch.zeros(max(len(chosen), batch_size or 0), length, dtype=torch.long)
-            for place, index in enumerate(chosen):
-                tokens[place, : len(rows[index][0])] = torch.tensor(rows[index][0])
-            tokens[len(chosen) :] = tokens[0]
-            features[chosen] = self._finite(self.encode_tokens(tokens))[: len(chosen)]
-        return TextFeatures(features=features, was_cut=np.array([was_cut for _, was_cut in rows], bool))
+
+        def encode(tokens: np.ndarray) -> np.ndarray:
+            return self._finite(self.encode_tokens(torch.from_numpy(tokens)))
+
+        return encode_rows(rows, encode, dim=self.info.dim, batch_size=batch_size)
 
     @torch.inference_mode()
     def encode_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -415,9 +309,8 @@ class OpenClipBackbone:
         """See `Backbone.cut_text`."""
         return self._reader().cut(text, max_tokens)
 
-    def _reader(self) -> TextReader:
-        reader: TextReader = self._required(self._texts, "text")
-        return reader
+    def _reader(self) -> Any:
+        return self._required(self._texts, "text")
 
     def _finite(self, features: torch.Tensor) -> np.ndarray:
         found: np.ndarray = features.cpu().numpy()
