@@ -71,7 +71,7 @@ def test_relevance_is_the_score_on_the_scale_of_the_bank(store: Path) -> None:
     hits = searcher.search(Query(text="two shapes meet"), SearchSettings(top_k=24)).hits
     for hit in hits:
         assert hit.relevance == pytest.approx((hit.score - bank.mean()) / bank.std(), abs=2e-3)
-    least = sorted(hit.relevance or 0.0 for hit in hits)[-4]
+    least = sorted(hit.relevance or 0.0 for hit in hits)[-4] - 1e-6  # a moment's may differ in its last digit
     for moments in (False, True):
         options = SearchSettings(top_k=24, min_relevance=least, moments=moments, per_video=1)
         assert len(searcher.search(Query(text="two shapes meet"), options).hits) == 4

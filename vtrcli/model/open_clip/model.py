@@ -307,10 +307,12 @@ class OpenClipBackbone:
 
     def cut_text(self, text: str, max_tokens: int | None) -> str:
         """See `Backbone.cut_text`."""
-        return self._reader().cut(text, max_tokens)
+        cut: str = self._reader().cut(text, max_tokens)
+        return cut
 
     def _reader(self) -> Any:
-        return self._required(self._texts, "text")
+        reader: Any = self._required(self._texts, "text")
+        return reader
 
     def _finite(self, features: torch.Tensor) -> np.ndarray:
         found: np.ndarray = features.cpu().numpy()
