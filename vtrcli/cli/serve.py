@@ -61,6 +61,18 @@ def command(
         "Let programs at /mcp cut clips into this folder; they need the token.",
         shown="nothing is written",
     ),
+    thumbnails: int | None = opt(
+        "--thumbnails MB",
+        "How much of the pictures that were made is kept in the user's cache folder; 0 keeps none.",
+        min=0,
+        shown="256",
+    ),
+    max_conversions: int | None = opt(
+        "--max-conversions N",
+        "How many videos that browsers do not play are encoded at once.",
+        min=1,
+        shown="half the cores, at least 2",
+    ),
     open_page: bool | None = opt(
         "--open/--no-open", "Open the page in your browser.", shown="where you sit at this machine's desktop"
     ),
@@ -74,6 +86,7 @@ def command(
     from vtrcli.serve.door import open_door
     from vtrcli.serve.library import Library
     from vtrcli.serve.listening import PORT, listen
+    from vtrcli.serve.media import open_media
 
     access = access_at(host, token=serve_token, allow_hosts=allow_host or ())
     options.require_cut_folder(allow_cut)
@@ -88,7 +101,8 @@ def command(
         library = Library(store, choose_run=lambda path: chosen_run(run, path, quiet=quiet), device=device)
         library.warm()
         tell_stores(library, quiet=quiet)
-        app = make_app(library, access=access, clips=allow_cut)
+        media = open_media(library, thumbnail_megabytes=thumbnails, max_streams=max_conversions)
+        app = make_app(library, access=access, media=media, clips=allow_cut)
         number = listening.getsockname()[1]
         if port is None and number != PORT:
             say(f"port {PORT} is in use: {number} is taken instead", quiet=quiet)

@@ -24,9 +24,8 @@ from vtrcli.serve.access import Access, access_at
 from vtrcli.serve.endpoint import ApiResponse, Endpoint, error_response, route
 from vtrcli.serve.guard import Guard, Limits
 from vtrcli.serve.library import Library
-from vtrcli.serve.media import Media, thumbnail_folder
+from vtrcli.serve.media import Media, open_media
 from vtrcli.serve.openapi import describe
-from vtrcli.serve.thumbnails import Thumbnails
 
 PAGE = Path(__file__).parent / "page"
 _NO_SECRET = 'name="vtr-secret" content=""'
@@ -45,7 +44,7 @@ def make_app(
     """
     access = access or access_at("127.0.0.1")
     uploads = images.Images(_framings(library))
-    media = media or Media(library, thumbnails=Thumbnails(thumbnail_folder()))
+    media = media or open_media(library)
     endpoints = [*api.endpoints(library, uploads), *images.endpoints(uploads)]
     endpoints += [*videos.endpoints(library, uploads, media.facts), *media.endpoints()]
     for module in (explain, marks, export, health):

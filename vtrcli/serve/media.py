@@ -19,7 +19,7 @@ from vtrcli.serve.endpoint import Endpoint, Parameters, encoded
 from vtrcli.serve.file_bytes import FileBytes
 from vtrcli.serve.library import Library, OpenedStore
 from vtrcli.serve.streams import Streams
-from vtrcli.serve.thumbnails import WIDTHS, Thumbnails, key_of, width_for
+from vtrcli.serve.thumbnails import CACHE_BYTES, WIDTHS, Thumbnails, key_of, width_for
 from vtrcli.video.encode import STREAM_LEAD_SECONDS, encoder_names
 from vtrcli.video.files import VideoInfo, check_file
 from vtrcli.video.playback import Playback, media_type, playback
@@ -218,8 +218,12 @@ class Probed:
         return info
 
 
-def thumbnail_folder() -> Path:
-    """Where pictures are kept: in the user's cache folder."""
+def open_media(
+    library: Library, *, thumbnail_megabytes: int | None = None, max_streams: int | None = None
+) -> Media:
+    """With pictures kept in the user's cache folder, up to a size (0: none; None: `CACHE_BYTES`)."""
     import platformdirs
 
-    return platformdirs.user_cache_path("vtr", appauthor=False) / "thumbnails"
+    folder = platformdirs.user_cache_path("vtr", appauthor=False) / "thumbnails"
+    max_bytes = CACHE_BYTES if thumbnail_megabytes is None else thumbnail_megabytes << 20
+    return Media(library, thumbnails=Thumbnails(folder, max_bytes=max_bytes), max_streams=max_streams)
