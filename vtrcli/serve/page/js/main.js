@@ -180,7 +180,7 @@ function showAnswer(answer, asked, isMore) {
   const unit = asked.then.length ? "sequence" : asked.moments === "1" ? "moment" : "video";
   const found = `${count(number, unit)}${search.hasMore() ? " so far" : ""}`;
   const among = `of ${count(answer.num_videos, "video")}, ${Math.max(1, Math.round(answer.seconds * 1000))} ms`;
-  byId("count").replaceChildren(number ? found : "", h("span", { class: "quiet" }, number ? ` ${among}` : ""));
+  showCount(...(number ? [found, h("span", { class: "quiet" }, ` ${among}`)] : []));
   page.announce(number ? found : "Nothing found");
   showNotes(number ? answer.notes : []);
   showInstead(
@@ -197,6 +197,12 @@ function showAnswer(answer, asked, isMore) {
   showResultTools();
 }
 
+/** @param {...(string | Node)} content nothing where other words are the page's heading */
+function showCount(...content) {
+  byId("count").hidden = !content.length;
+  byId("count").replaceChildren(...content);
+}
+
 function showResultTools() {
   const results = grid.results();
   attached.forEach((addition) => addition.results?.(results, byId("result-tools")));
@@ -211,7 +217,7 @@ function showError(error) {
   grid.clear();
   showResultTools();
   byId("more").hidden = true;
-  byId("count").replaceChildren();
+  showCount();
   showNotes([]);
   const parts = error instanceof ApiError ? error.parts : { came_in: error.message, allowed: "an answer of the server", to_do: "load the page again" };
   showInstead(shown.error(parts, error instanceof ApiError && error.status < 500 ? "This cannot be answered" : "The server could not answer"));
@@ -228,7 +234,7 @@ function showInstead(content) {
 /** Nothing is asked for. */
 function showIdle() {
   byId("more").hidden = true;
-  byId("count").replaceChildren();
+  showCount();
   showNotes([]);
   const store = storeNow();
   if (store === null) showInstead([]);
