@@ -220,3 +220,13 @@ def test_a_correction_without_a_bank_is_no_fault_of_the_server(client: TestClien
     answer = client.get("/api/search?q=a&method=nnn")
     assert answer.status_code == 409
     assert "vtr bank build" in answer.json()["error"]["to_do"]
+
+
+@pytest.mark.parametrize("kind", [{}, {"moments": 1}, {"then": "a circle"}])
+def test_pages_of_a_run_are_its_long_answer_too(demo: Path, kind: dict[str, Any]) -> None:
+    library = Library([demo / "store"], choose_run=lambda path: next((demo / "runs").iterdir()), device="cpu")
+    with TestClient(make_app(library), base_url="http://127.0.0.1:8765") as client:
+        rows = all_pages(client, {"q": "a red circle", "top_k": 5, **kind})
+        whole = client.get("/api/search", params={"q": "a red circle", "top_k": 200, **kind}).json()
+    assert whole["run"] == str(next((demo / "runs").iterdir()))
+    assert rows == whole["results"]
