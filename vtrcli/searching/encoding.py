@@ -43,7 +43,6 @@ MAX_NAMES_TO_COMPARE = 20_000
 QUERY_FORMAT = "vtr-query"
 MAX_QUERIES = 4096  # 2 kB each with ViT-B/32
 SWEEP_SHARE = 64  # so many texts among MAX_QUERIES have the folder counted: it holds 2 per cent more at times
-MAX_TEXTS_TOGETHER = 16  # more at a time cost hardly less each, and those at the end wait longer
 VECTOR, WAS_CUT = "vector", "was_cut"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 134_000_000
@@ -114,12 +113,12 @@ class QueryEncoder:
         self._backbone, self._places, self._run = backbone, places, run
         self._source, self._device = source, device
         self._texts = QueryCache(folder, model_id=backbone.sha256, width=backbone.dim, keeps=keeps)
-        self._encode_text = Together(self._encode_texts, most=MAX_TEXTS_TOGETHER)
+        self._encode_text = Together(self._encode_texts)
         if run is not None:
             model_id = f"{backbone.sha256} {run.key} {run.config.tagger_id}"
             self._texts_by_run = QueryCache(folder, model_id=model_id, width=run.width, keeps=keeps)
             self._encode_by_run: Together[str, tuple[np.ndarray, bool]] = Together(
-                lambda texts: self._encode_texts_by_run(run, texts), most=MAX_TEXTS_TOGETHER
+                lambda texts: self._encode_texts_by_run(run, texts)
             )
 
     def encode(self, query: Query) -> QueryVectors:
