@@ -3,9 +3,11 @@
     python benchmarks/search_command.py [--videos 100000] [--work DIR]
 
 The store holds made-up features (benchmarks/synthetic.py), the backbone is ViT-B/32 with random weights. In turn,
-several rounds: `import torch` alone; a query that was never asked; one that was; the same ranking as rclip does it
-(re-created here: every vector a float32 blob in SQLite, all read into memory, one product, a full sort in Python),
-which needs the query's vector and so no model at all. Everything is a process of its own.
+several rounds: `import torch` alone; a query that was never asked, its text tower in NumPy and, as it was, in torch;
+one that was asked; `--help`; the same ranking as rclip does it (re-created here: every vector a float32 blob in SQLite,
+all read into memory, one product, a full sort in Python), which needs the query's vector and so no model at all.
+Everything is a process of its own. Seconds, seconds of processors, and the most memory of its own (Linux: without mapped files).
+The store's videos are not there, so `--missing` keeps a search from looking for all of them.
 
 `--server`: instead, what a new process costs where `vtr serve` runs for the store, beside the same alone: a query that
 was never asked, and one that was.
@@ -14,6 +16,7 @@ was never asked, and one that was.
 from __future__ import annotations
 
 import argparse
+import os
 import sqlite3
 import statistics
 import subprocess
@@ -32,6 +35,17 @@ from vtrcli.model.families import backbone_info
 from vtrcli.store.catalog_file import open_catalog
 
 NUM_FRAMES = 12
+# The way before the tower in NumPy: torch, whatever the device.
+BY_TORCH = """
+import os, sys
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from vtrcli.model import families
+families.load_query_tower = lambda name, *, device, sha256: families.load_backbone(
+    name, device=device, towers="text", sha256=sha256
+)
+from vtrcli.cli.app import main
+main()
+"""
 RANK_LIKE_RCLIP = """
 import sqlite3, sys, numpy as np
 vectors, names = [], []
@@ -68,9 +82,13 @@ def main() -> None:
     commands = {
         "import torch": [sys.executable, "-c", "import torch"],
         "vtr search, a new query": search(store, "a man cooking {}"),
+        "the same, its text tower in torch": [
+            sys.executable, "-c", BY_TORCH, *search(store, "a man cooking {}")[3:]
+        ],
         "vtr search, asked before": search(store, "a man cooking"),
         "vtr search --moments, asked before": [*search(store, "a man cooking"), "--moments"],
         "vtr search --path '*00.mp4', asked before": [*search(store, "a man cooking"), "--path", "*00.mp4"],
+        "vtr --help": [sys.executable, "-m", "vtrcli", "--help"],
         "as rclip ranks, without a model": [
             sys.executable, "-c", RANK_LIKE_RCLIP, str(database), str(options.work / "query.npy")
         ],
@@ -139,24 +157,50 @@ def write_database(path: Path, store: Path) -> Path:
     return path
 
 
-def alternate(commands: dict[str, list[str]], num_rounds: int) -> dict[str, list[float]]:
-    """Seconds of each command, all in turn; a {} in a command becomes something new each time."""
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
+Cost = tuple[float, float, float]  # seconds, seconds of processors, MB of its own
+
+
+def alternate(commands: dict[str, list[str]], num_rounds: int) -> dict[str, list[Cost]]:
+    """What each command costs, all in turn; a {} in a command becomes something new each time."""
+    costs: dict[str, list[Cost]] = {name: [] for name in commands}
     for _ in range(num_rounds):
         for name, command in commands.items():
-            words = [word.replace("{}", str(time.time_ns())) for word in command]
-            started = time.perf_counter()
-            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-            seconds[name].append(time.perf_counter() - started)
-    return seconds
+            costs[name].append(cost([word.replace("{}", str(time.time_ns())) for word in command]))
+    return costs
 
 
-def report(seconds: dict[str, list[float]]) -> None:
-    base = statistics.median(seconds["import torch"])
-    for name, values in seconds.items():
-        median = statistics.median(values)
+def cost(command: list[str]) -> Cost:
+    """Of one run. Its memory is looked at every 2 ms."""
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        most = 0.0
+        while True:
+            done, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if done:
+                break
+            most = max(most, own_megabytes(process.pid))
+            time.sleep(0.002)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command} ended with {process.returncode}")
+    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime, most
+
+
+def own_megabytes(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon:")), 0.0)
+
+
+def report(costs: dict[str, list[Cost]]) -> None:
+    print(f"{'':44}{'median, s':>12}{'least, s':>12}{'processor, s':>14}{'own MB':>10}")
+    for name, rows in costs.items():
+        seconds, processor, memory = ([row[column] for row in rows] for column in range(3))
         print(
-            f"{name:44} median {median:6.2f} s   min {min(values):6.2f}   {median - base:+6.2f} s over import torch"
+            f"{name:44}{statistics.median(seconds):12.2f}{min(seconds):12.2f}{statistics.median(processor):14.2f}"
+            f"{max(memory):10.0f}"
         )
 
 

@@ -15,7 +15,6 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -147,6 +146,8 @@ class HantaTagger:
     """
 
     def __init__(self) -> None:
+        from importlib.metadata import version  # 30 ms, which every command would pay that names a tagger
+
         module: Any = importlib.import_module("HanTa.HanoverTagger")
         self._tagger = module.HanoverTagger(str(Path(module.__file__).with_name("morphmodel_en.pgz")))
         self.id = f"hanta-{version('HanTa')}-en"
