@@ -6,8 +6,8 @@ The store holds made-up features (benchmarks/synthetic.py), the backbone is ViT-
 several rounds: `import torch` alone; a query that was never asked, its text tower in NumPy and, as it was, in torch;
 one that was asked; `--help`; the same ranking as rclip does it (re-created here: every vector a float32 blob in SQLite,
 all read into memory, one product, a full sort in Python), which needs the query's vector and so no model at all.
-Everything is a process of its own. Seconds, seconds of processors, and the most memory of its own (Linux: without mapped files).
-The store's videos are not there, so `--missing` keeps a search from looking for all of them.
+Everything is a process of its own. Seconds, seconds of processors, and the most memory of its own (Linux: without
+mapped files). The store's videos are not there, so `--missing` keeps a search from looking for all of them.
 
 `--server`: instead, what a new process costs where `vtr serve` runs for the store, beside the same alone: a query that
 was never asked, and one that was.
@@ -113,7 +113,8 @@ def with_server(store: Path, num_rounds: int) -> None:
     }
     with served(store):
         alternate(commands, 1)  # the server's tower is loaded, and the files are in memory
-        for name, values in alternate(commands, num_rounds).items():
+        for name, rows in alternate(commands, num_rounds).items():
+            values = [seconds for seconds, _, _ in rows]
             print(f"{name:28} median {statistics.median(values):5.2f} s   min {min(values):5.2f}")
 
 
