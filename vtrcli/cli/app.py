@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from vtrcli.cli import init
 from vtrcli.cli.output import home_relative, say, say_error
 from vtrcli.cli.settings import VtrCommand, find_settings, load_settings, option_kinds, usage_error
+from vtrcli.cli.values import take_quickly
 from vtrcli.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, InputError, UsageError, VtrError
 
 # Who asks for these wants no remarks.
@@ -27,6 +28,10 @@ QUIET_FLAGS = frozenset({"--quiet", "-q", "--help", "-h"})
 
 class VtrGroup(TyperGroup):
     """Loads `vtr.toml` for its commands and ends the program with the error's line and exit code."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options of `vtr` itself."""
+        return take_quickly(super().get_params(ctx))
 
     def resolve_command(self, ctx: Any, args: Any) -> Any:
         """Find the command, and load the settings for it; `vtr init` mends a broken file and so reads none."""

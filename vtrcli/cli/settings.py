@@ -27,6 +27,7 @@ from typer._click.exceptions import UsageError as ParseError
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from vtrcli.cli.output import home_relative, say
+from vtrcli.cli.values import take_quickly
 from vtrcli.errors import InputError, UsageError, VtrError
 from vtrcli.text_files import decode_text
 
@@ -308,6 +309,10 @@ class VtrCommand(TyperCommand):
                 parameter.envvar = parameter.envvar or environment_name(parameter.name or "")
                 # The same rule for every option: said once, in `vtr --help`.
                 parameter.show_envvar = False  # type: ignore[attr-defined]
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters, --help among them."""
+        return take_quickly(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the options; an error of the parser knows whose they are.
