@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import webbrowser
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,7 @@ def command(
         )
     with listen(host, port) as listening:
         started = time.monotonic()
-        library = Library(store, choose_run=lambda path: chosen_run(run, path, quiet=quiet), device=device)
+        library = Library(store, choose_run=run_chooser(run, quiet=quiet), device=device)
         library.warm()
         tell_stores(library, quiet=quiet)
         media = open_media(library, thumbnail_megabytes=thumbnails, max_streams=max_conversions)
@@ -112,6 +113,18 @@ def command(
             ready = f"ready in {time.monotonic() - started:.1f} s"
             say(f"{ready}: {link} (Ctrl-C ends it)", quiet=quiet and access.token is None)
             serve(app, listening, link if wants_page(open_page) else None, quiet=quiet)
+
+
+def run_chooser(run: str | None, *, quiet: bool) -> Callable[[Path], Path | None]:
+    """As `chosen_run`; what it says of a store is said once, however often that is opened."""
+    told: set[Path] = set()
+
+    def choose(store: Path) -> Path | None:
+        is_told = store in told
+        told.add(store)
+        return chosen_run(run, store, quiet=quiet or is_told)
+
+    return choose
 
 
 def tell_stores(library: Library, *, quiet: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -203,7 +204,10 @@ class Library:
         pause = self._look_seconds
         while not self._over.wait(pause):
             started = time.thread_time()
-            self.refresh()
+            try:
+                self.refresh()
+            except Exception:  # the stores as they were answer on, and the next change is another try
+                logging.getLogger(__name__).exception("a store that changed could not be opened anew")
             pause = max(self._look_seconds, (time.thread_time() - started) / LOOK_SHARE)
 
     def _open(self, name: str) -> OpenedStore | VtrError:
