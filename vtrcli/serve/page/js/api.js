@@ -7,7 +7,7 @@ import { encoded, queryString } from "./url.js";
  * @typedef {Moment & {rank: number, video_id: string, path: string | null, score: number, relevance: number | null,
  *   missing: boolean, replaced: boolean, twins: string[], store: string | null, moments: Moment[], word?: string | null,
  *   chain: (Moment & {query: string})[] | null, thumbnail: string, video: string, strip?: number[] | null,
- *   duration_seconds?: number | null}} Result
+ *   duration_seconds?: number | null, tab?: string | null}} Result a picked one names its store's tab
  * @typedef {{results: Result[], notes: string[], num_videos: number, next_page_token: string | null, seconds: number}} Answer
  */
 

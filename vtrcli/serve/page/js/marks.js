@@ -6,7 +6,7 @@ import { byId, h, icon, iconButton } from "./dom.js";
 import { clock, count, span, splitPath } from "./format.js";
 import { listKey } from "./keys.js";
 import { onPicture } from "./picks.js";
-import * as player from "./player.js";
+import { stayAt } from "./player.js";
 import { queryString } from "./url.js";
 
 const SAME = 0.5; // a mark is that of a result when they share at least this much of what both cover
@@ -44,15 +44,18 @@ export function createMarks(page, picks) {
     return isMore ? "" : [q, ...then].map((text) => text.trim().split(/\s+/).join(" ")).filter(Boolean).join(", then ");
   }
 
+  /** As the address has it: which one is the first is known only when the server has said how it is. */
+  const store = () => page.state().store || null;
+
   async function load() {
     const q = sentence();
-    const key = `${page.store()}\n${q}`;
+    const key = `${store()}\n${q}`;
     if (key === loadedFor) return;
     loadedFor = key;
     marks = new Map();
     if (q) {
       try {
-        const found = await getJson(`/api/annotations?${queryString([["q", q], ["store", page.store()]])}`);
+        const found = await getJson(`/api/annotations?${queryString([["q", q], ["store", store()]])}`);
         if (key !== loadedFor) return;
         file = found.file;
         for (const row of found.annotations) keep(row);
@@ -76,7 +79,7 @@ export function createMarks(page, picks) {
 
   /** @param {string} id @param {Change[]} changes @param {string} said */
   async function change(id, changes, said) {
-    const body = { q: sentence(), id, store: page.store(), changes, who: name() || null };
+    const body = { q: sentence(), id, store: store(), changes, who: name() || null };
     if (!body.q || !changes.length) return;
     try {
       const answer = await (await postJson("/api/annotations", body)).json();
@@ -240,7 +243,7 @@ export function createMarks(page, picks) {
   function nudge(which, way) {
     if (!selected) return;
     set(which, selected[which] + way * NUDGE_SECONDS);
-    showTime(selected[which]);
+    stayAt(selected[which]);
   }
 
   function showSelected() {
@@ -316,17 +319,8 @@ const isSpan = (mark, start, end) => Math.abs(mark.start - start) < 0.001 && Mat
 /** To milliseconds, as they are kept. @param {number} seconds */
 const round = (seconds) => Math.round(seconds * 1000) / 1000;
 
-const video = () => /** @type {HTMLVideoElement | null} */ (byId("player-stage").querySelector("video"));
-
-/** The time that is shown, on the video's own clock. */
-const playedSeconds = () => /** @type {any} */ (player).playedSeconds?.() ?? video()?.currentTime ?? 0;
-
-/** Show a time, and stay there to look at it. @param {number} seconds */
-function showTime(seconds) {
-  video()?.pause();
-  if (/** @type {any} */ (player).seekTo) /** @type {any} */ (player).seekTo(seconds);
-  else if (video()) /** @type {HTMLVideoElement} */ (video()).currentTime = seconds;
-}
+/** The time that is shown. */
+const playedSeconds = () => byId("player-stage").querySelector("video")?.currentTime ?? 0;
 
 function name() {
   try {

@@ -165,10 +165,10 @@ export function createPicks(page) {
 
   page.attach({
     card(/** @type {import("./api.js").Result} */ result, /** @type {HTMLElement} */ card) {
-      const pick = ofResult(result);
-      const button = pickButton(iconButton("pick", "Pick for the list", () => {}), () => pick);
+      const button = pickButton(iconButton("pick", "Pick for the list", () => {}), () => ofResult(result));
       onPicture(card).append(h("li", {}, button));
     },
+    health: show, // which store it is that results are of
   });
   page.addCardKey("p", "pick for the list", (/** @type {HTMLElement} */ card) => {
     const result = page.resultAt(card);

@@ -46,10 +46,16 @@ export function playAll(results) {
   const store = page?.store() ?? null;
   const shown = results
     .filter((result) => !result.missing && !result.replaced)
-    .flatMap((result) => (result.chain ?? [result]).map((moment) => ({ store, id: result.video_id, start: moment.start_seconds, end: moment.end_seconds })));
+    .flatMap((result) => (result.chain ?? [result]).map((moment) => ({ store: result.tab ?? store, id: result.video_id, start: moment.start_seconds, end: moment.end_seconds })));
   if (!shown.length) return;
   list = { shown, at: 0 };
   show(list.shown[0]);
+}
+
+/** Show a time of the video that is open, and stay there. @param {number} seconds */
+export function stayAt(seconds) {
+  screen?.video.pause();
+  screen?.seek(seconds);
 }
 
 export function closePlayer() {
