@@ -27,24 +27,19 @@ def results(page: Page) -> None:
     page.hover("#results .card:nth-child(2) .strip", position={"x": 60, "y": 10})
 
 
-def sequences(page: Page) -> None:
-    """One thing after the other."""
-    page.wait_for_selector("#results .card.chain")
-
-
 def playing(page: Page) -> None:
     """A moment in the player, with the others of its video."""
-    page.locator("#results .card").nth(1).locator(".play").first.click()
+    page.locator("#results .card").first.locator(".play").first.click()
     page.wait_for_selector("#player[open] video")
     page.wait_for_timeout(1500)
     page.evaluate("document.querySelector('#player video')?.pause()")
 
 
+PURPLE = "?q=a%20purple%20diamond%20on%20a%20dotted%20pale%20green%20carpet"
 PICTURES = (
-    ("serve-results", "?q=a%20yellow%20star", "light", (1280, 800), results),
-    ("serve-sequences", "?q=a%20red%20circle&then=a%20green%20arrow", "dark", (1280, 800), sequences),
-    ("serve-phone", "?q=a%20purple%20heart", "dark", (390, 844), results),
-    ("serve-player", "?q=a%20yellow%20star", "light", (1280, 800), playing),
+    ("serve-results", PURPLE, "light", (1280, 800), results),
+    ("serve-player", PURPLE, "dark", (1280, 800), playing),
+    ("serve-phone", "?q=a%20blue%20heart", "dark", (390, 844), results),
 )
 
 
