@@ -173,8 +173,8 @@ def test_seeking_in_a_conversion_begins_anew_there_on_the_same_clock(there: Visi
     assert box is not None
     there.page.mouse.click(box["x"] + box["width"] * 0.1, box["y"] + box["height"] / 2)
     there.page.wait_for_function(
-        "(() => { const v = document.querySelector('#player video');"
-        " return v.currentTime > 2.5 && v.currentTime < 8 && v.readyState > 2 && !v.seeking })()"
+        "() => { const v = document.querySelector('#player video');"
+        " return v.currentTime > 2.5 && v.currentTime < 8 && v.readyState > 2 && !v.seeking }"
     )
     seconds, pixels = picture(there)
     assert_same_picture(videos / "old.avi", seconds, pixels)
@@ -224,8 +224,10 @@ def test_play_all_goes_from_one_to_the_next(there: Visit) -> None:
             arg=start,
         )
     there.page.get_by_text("That was all").wait_for()
-    there.page.get_by_role("button", name="Again").click()
-    there.page.wait_for_function("document.querySelector('#player .title').textContent.startsWith('1 of 3')")
+    there.page.get_by_role("button", name="Again", exact=True).click()
+    there.page.wait_for_function(
+        "() => document.querySelector('#player .title').textContent.startsWith('1 of 3')"
+    )
     assert title.inner_text().startswith("1 of 3")
 
 
@@ -251,10 +253,10 @@ def test_keys(there: Visit) -> None:
     press("m")
     assert state()[1] != muted
     press("r")
-    there.page.wait_for_function("document.querySelector('#player video').currentTime >= 5")
+    there.page.wait_for_function("() => document.querySelector('#player video').currentTime >= 5")
     assert not state()[0]
     press("Escape")
-    there.page.wait_for_function("!document.querySelector('#player').open")
+    there.page.wait_for_function("() => !document.querySelector('#player').open")
     assert there.page.locator("#player video").count() == 0
 
 

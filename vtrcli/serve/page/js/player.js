@@ -104,12 +104,7 @@ function put(shown) {
   video.addEventListener("dblclick", fullscreen);
   parts.stage.classList.add("waits");
   shown.play();
-  shown.ready.then(() => {
-    if (shown !== screen) return;
-    parts.how.textContent = { remux: "repacked", transcode: "converted" }[shown.kind] ?? "";
-    parts.how.title = shown.reason;
-    draw();
-  });
+  shown.ready.then(() => shown === screen && draw());
   watch(shown);
 }
 
@@ -143,7 +138,7 @@ function step(by) {
     const to = list.at + by;
     if (to < 0) return;
     if (to >= list.shown.length) {
-      screen?.video.pause();
+      screen?.pause();
       const again = list.shown;
       tell({ came_in: "That was all", to_do: count(again.length) }, true, { label: "Again", act: () => restart(again) });
       return;
@@ -265,7 +260,7 @@ function toggle() {
   if (!screen) return;
   if (screen.video.ended) screen.seek(screen.moment.start);
   if (screen.video.paused) screen.play();
-  else screen.video.pause();
+  else screen.pause();
 }
 
 function mute() {
@@ -345,6 +340,8 @@ function draw() {
   setIcon(parts.play, video.paused ? "play" : "pause", video.paused ? "Play" : "Pause");
   setIcon(parts.sound, video.muted ? "silent" : "sound", video.muted ? "Sound on" : "Sound off");
   parts.title.textContent = `${list ? `${list.at + 1} of ${list.shown.length} · ` : ""}${splitPath(moment.id)[0]}${moment.end === null ? "" : ` · ${span(moment.start, moment.end)}`}`;
+  parts.how.textContent = { remux: "repacked", transcode: "converted" }[screen.kind] ?? "";
+  parts.how.title = screen.reason;
   parts.previous.disabled = list ? list.at === 0 : !neighbour(-1);
   parts.next.disabled = list ? false : !neighbour(1);
   parts.again.hidden = moment.end === null;

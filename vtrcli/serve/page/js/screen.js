@@ -23,6 +23,7 @@ export class Screen {
     this.kind = "";
     this.reason = "";
     this.isClosed = false;
+    this.isWanted = false; // to play; what comes instead of a refused file goes on by itself
     this.ready = this.load();
   }
 
@@ -81,6 +82,7 @@ export class Screen {
     });
     this.video.currentTime = seconds;
     this.stream.start(seconds);
+    if (this.isWanted) this.play();
   }
 
   /** @param {Told | null} told @param {boolean} isFinal */
@@ -93,7 +95,13 @@ export class Screen {
     this.video.currentTime = Math.max(0, this.duration ? Math.min(seconds, Math.max(0, this.duration - 0.05)) : seconds);
   }
 
+  pause() {
+    this.isWanted = false;
+    this.video.pause();
+  }
+
   async play() {
+    this.isWanted = true;
     try {
       await this.video.play();
     } catch (error) {
