@@ -188,7 +188,7 @@ function tell(told, final, button = null) {
   parts.stage.classList.toggle("told", told !== null);
   if (!told) return;
   parts.told.replaceChildren(
-    h("p", { class: "said" }, capital(told.came_in)),
+    h("p", { class: "said" }, capital(told.came_in.match(/: [a-z-]+: (.+)$/)?.[1] ?? told.came_in)), // the title has the name
     told.to_do ? h("p", {}, capital(told.to_do)) : "",
     final && button ? h("button", { type: "button", class: "button", onclick: button.act }, button.label) : "",
   );
