@@ -99,7 +99,7 @@ def main() -> None:
 
 def search(store: Path, query: str, *more: str) -> list[str]:
     command = [sys.executable, "-m", "vtrcli", "search", query, "--store", str(store), "--device", "cpu"]
-    return [*command, *more]
+    return [*command, "--missing", *more]
 
 
 def with_server(store: Path, num_rounds: int) -> None:
