@@ -6,29 +6,19 @@ The bytes collect in FILE.part beside the target, which gets its name only when 
 from __future__ import annotations
 
 import hashlib
-import http.client
-import ssl
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from vtrcli.errors import WeightsError
 from vtrcli.model.backbone import Progress
 
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
 TIMEOUT_SECONDS = 30.0
 _CHUNK_BYTES = 1 << 20
 _RANGE_NOT_SATISFIABLE = 416
-
-_NETWORK_ERRORS = (
-    urllib.error.URLError,
-    http.client.HTTPException,
-    TimeoutError,
-    ConnectionError,
-    ssl.SSLError,
-)
-
 
 _BASE_URL = "https://openaipublic.azureedge.net/clip/models"
 
@@ -64,6 +54,10 @@ def download(
 
     Raises WeightsError when there is no network, or what came is not the published file.
     """
+    from http.client import HTTPException  # with urllib 30 ms, which a query would pay that downloads nothing
+    from ssl import SSLError
+    from urllib.error import URLError
+
     part = target.with_name(f"{target.name}.part")
     while True:
         num_before = _size(part)
@@ -71,7 +65,7 @@ def download(
             if _fetch(model.url, part, progress=progress, timeout_seconds=timeout_seconds):
                 break
             problem = "the connection broke"
-        except _NETWORK_ERRORS as error:
+        except (URLError, HTTPException, TimeoutError, ConnectionError, SSLError) as error:
             problem = str(getattr(error, "reason", "") or error)
         except OSError as error:
             raise WeightsError(
@@ -99,6 +93,10 @@ def file_sha256(path: Path) -> str:
 
 def _fetch(url: str, part: Path, *, progress: Progress | None, timeout_seconds: float) -> bool:
     """Get what is still missing of `part`; False when the connection broke before the end."""
+    import http.client
+    import urllib.error
+    import urllib.request
+
     num_there = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={num_there}-"} if num_there else {})
     try:
@@ -119,7 +117,7 @@ def _size(path: Path) -> int:
 
 
 def _copy(
-    response: http.client.HTTPResponse,
+    response: HTTPResponse,
     file: BinaryIO,
     num_there: int,
     num_bytes: int,

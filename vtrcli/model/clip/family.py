@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from filelock import FileLock
-
 from vtrcli.errors import UsageError, WeightsError
 from vtrcli.model.backbone import (
     DEMO_NAME,
@@ -393,6 +391,8 @@ def _size_and_time(file: Path) -> tuple[int, int] | None:
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
     """One process at a time downloads or converts into `target`."""
+    from filelock import FileLock
+
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{target}.lock")
