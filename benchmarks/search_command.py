@@ -125,7 +125,9 @@ def served(store: Path) -> Iterator[None]:
     process = subprocess.Popen([*command, "--run", "none", "--port", "0"], stderr=subprocess.PIPE)
     try:
         assert process.stderr is not None
-        print(process.stderr.readline().decode().strip())
+        for line in iter(process.stderr.readline, b""):
+            if line.startswith(b"ready"):
+                break
         yield
     finally:
         process.terminate()
