@@ -42,6 +42,7 @@ def command(
     from vtrcli.serve.mcp import make_server
 
     library = Library(store, choose_run=lambda path: chosen_run(run, path, quiet=quiet), device=device)
+    library.watch()
     say(f"MCP on stdin and stdout for {', '.join(library.names)}; the end of stdin ends it", quiet=quiet)
     with open_door(library):
         make_server(library, clips=allow_cut).run("stdio")
