@@ -29,7 +29,6 @@ from vtrcli.serve import endpoint as endpoint_module
 from vtrcli.serve import guard as guard_module
 from vtrcli.serve import images as images_module
 from vtrcli.serve import library as library_module
-from vtrcli.serve import media as media_module
 from vtrcli.serve import picture as picture_module
 from vtrcli.serve.access import Access, access_at
 from vtrcli.serve.app import PAGE, make_app
@@ -381,12 +380,6 @@ LINES = [
 SLOW = {"decoded in a child", "with limits", "requests at once limited"}
 
 
-@pytest.fixture
-def no_thumbnails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(media_module, "thumbnail_folder", lambda: tmp_path)
-
-
-@pytest.mark.usefixtures("no_thumbnails")
 @pytest.mark.parametrize(
     "line",
     [
@@ -399,7 +392,6 @@ def test_it_holds(line: Line, library: Library, demo: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_thumbnails")
 @pytest.mark.parametrize("line", [pytest.param(line, id=line.what) for line in LINES])
 def test_it_fails_without_its_guard(
     line: Line, library: Library, demo: Path, monkeypatch: pytest.MonkeyPatch
