@@ -294,6 +294,9 @@ class TextBackbone:
 
     device, precision = "cpu", "float32"
 
+    # More at a time take OpenBLAS' own threads, which cost four times the processor time (docs/experiments.md).
+    texts_at_once = 2
+
     def __init__(
         self,
         tower: TextTower,
