@@ -211,7 +211,7 @@ function build() {
   const previous = button("previous", "Previous result", () => step(-1));
   const next = button("next", "Next result", () => step(1));
   const sound = button("sound", "Sound off", mute);
-  const again = h("button", { type: "button", class: "again", onclick: repeat }, icon("again"), h("span", {}, "This moment again"));
+  const again = h("button", { type: "button", class: "again", "aria-label": "This moment again", title: "This moment again", onclick: repeat }, icon("again"), h("span", {}, "This moment again"));
   const full = button("full", "Full screen", fullscreen);
   const close = iconButton("close", "Close", closePlayer);
   const time = h("span", { class: "now" });
@@ -219,7 +219,7 @@ function build() {
   const how = h("span", { class: "how" });
   const told = h("div", { class: "told-box", role: "status", hidden: true });
   stage.replaceChildren(
-    h("header", { class: "over-top" }, title, how, close),
+    h("div", { class: "over-top" }, title, how, close),
     h("span", { class: "spinner", "aria-hidden": "true" }),
     told,
     h("div", { class: "controls" }, scrub, h("div", { class: "buttons" }, play, previous, next, sound, time, again, full)),
