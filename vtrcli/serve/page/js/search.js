@@ -11,6 +11,7 @@ export const WAIT_MILLISECONDS = 60; // about half the time between two keys of 
  */
 export function createSearch({ onAnswer, onError, onBusy }) {
   let timer = 0;
+  let keyAt = -Infinity;
   let controller = new AbortController();
   /** @type {{state: import("./state.js").State, token: string} | null} */
   let next = null;
@@ -38,7 +39,10 @@ export function createSearch({ onAnswer, onError, onBusy }) {
       clearTimeout(timer);
       next = null;
       onBusy(true);
-      if (isTyping) timer = setTimeout(ask, WAIT_MILLISECONDS, state, null);
+      // The first key after a pause asks at once; those of a burst wait for each other.
+      const isBurst = isTyping && performance.now() - keyAt < 3 * WAIT_MILLISECONDS;
+      if (isTyping) keyAt = performance.now();
+      if (isBurst) timer = setTimeout(ask, WAIT_MILLISECONDS, state, null);
       else ask(state, null);
     },
     /** The next page, if there is one and it is not on its way. */
