@@ -37,8 +37,8 @@ MAX_CHAIN = 17
 MOST_IMPORTED = 42  # modules of a search with a run, beyond those that the command line itself imports
 # Files that the walks of tools/house.py may visit; what is aimed at stands there.
 MOST_VISITED = {
-    "extract of one video": 32,
-    "search with the run": 43,
+    "extract of one video": 34,  # with what others read of its progress, and a worker of its own
+    "search with the run": 49,  # with the look for a server that runs, and a text tower that needs no torch
     "eval of a matrix": 10,
     "an epoch of training": 35,
 }
