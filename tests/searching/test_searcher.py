@@ -431,7 +431,7 @@ def test_threads_share_the_tower_and_get_what_each_would_get_alone(own_demo: Pat
     shared = Searcher(own_demo / "store", run=run, device="cpu", towers=towers)
     with ThreadPoolExecutor(len(queries)) as pool:
         together = [result.to_json() for result in pool.map(shared.search, queries)]
-    assert towers.watched is not None and max(towers.watched.sizes) >= 3
+    assert towers.watched is not None and max(towers.watched.sizes) >= 2
     shutil.rmtree(own_demo / "store" / "index")
     alone = Searcher(own_demo / "store", run=run, device="cpu")
     for query, found in zip(queries, together, strict=True):
