@@ -231,8 +231,8 @@ def _silent(connection: socket.socket) -> None:
         (["nothing"], bool),
         (["nothing"], _silent),
         ([], _silent),
-        (["version"], bool),
-        (["state"], bool),
+        (["version", "a result"], bool),
+        (["state", "a result"], bool),
         (["welcome", "half"], bool),
         (["welcome", "no json"], bool),
         (["welcome", "another shape"], bool),
@@ -256,6 +256,7 @@ def test_one_that_is_no_server_or_a_broken_one_is_left_alone(
         "no json": b"{]\n",
         "another shape": b'{"hits": 3}\n',
         "a hit without moments": body,
+        "a result": packed({**result, "hits": [], "unread_scripts": []}),
     }
     with listening(socket_path(here / "store"), met(*(said[word] for word in words), then=then)):
         assert not answered(here)
