@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -209,12 +210,11 @@ def met(*words: bytes, then: Callable[[socket.socket], object] = bool) -> Callab
     """One that answers each line with the next of these words."""
 
     def behave(connection: socket.socket) -> None:
-        file = connection.makefile("rb")
-        for word in words:
-            file.readline()
-            connection.sendall(word)
-        then(connection)
-        file.close()
+        with contextlib.suppress(OSError), connection.makefile("rb") as file:  # who disbelieves hangs up
+            for word in words:
+                file.readline()
+                connection.sendall(word)
+            then(connection)
 
     return behave
 
