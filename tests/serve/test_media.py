@@ -15,11 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-pytest.importorskip("starlette", reason="vtr serve needs the extra serve")
-
 import anyio
+import pytest
 import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
