@@ -27,14 +27,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vtrcli.model.backbone import Description
 from vtrcli.model.camoe import Camoe
 from vtrcli.model.camoe_config import CamoeConfig
 from vtrcli.model.clip.converted import ClipConfig, preprocessing
 from vtrcli.model.clip.finetune import TrainableClip
 from vtrcli.model.clip.model import clip_model_module
 from vtrcli.model.train_settings import TrainSettings
-from vtrcli.store.config import BackboneInfo, StoreConfig, create_config
+from vtrcli.store.config import BackboneInfo, Description, StoreConfig, create_config
 from vtrcli.store.frames import FrameJpegs, encode_jpegs
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.records import VideoRecord

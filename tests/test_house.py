@@ -33,7 +33,7 @@ SIDE_BY_SIDE = {"evaluation", "training", "extraction", "searching"}
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
-MAX_CHAIN = 17
+MAX_CHAIN = 16
 MOST_IMPORTED = 42  # modules of a search with a run, beyond those that the command line itself imports
 # Files that the walks of tools/house.py may visit; what is aimed at stands there.
 MOST_VISITED = {

@@ -21,12 +21,11 @@ from tests.video.clips import make_video
 from vtrcli.errors import StoreError, UsageError
 from vtrcli.extraction.reencode import reencode_frames
 from vtrcli.model import families
-from vtrcli.model.backbone import Description
 from vtrcli.model.families import describe_backbone, family_of, is_published, load_backbone
 from vtrcli.model.models import list_models
 from vtrcli.preprocessing import Framing
 from vtrcli.searching.query import Query
-from vtrcli.store.config import read_config
+from vtrcli.store.config import Description, read_config
 from vtrcli.store.frames import decode_frame, encode_whole, frames_of
 from vtrcli.store.reader import FeatureStore, unit_rows
 from vtrcli.text.cache import cache_captions, open_text_cache

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.model.tiny_clip import random_state_dict, write_tiny_clip
@@ -20,7 +21,9 @@ from vtrcli.model.backbone import Backbone, NeedsTorch
 from vtrcli.model.clip.converted import ClipConfig
 from vtrcli.model.clip.model import save_converted
 from vtrcli.model.families import load_backbone, load_query_tower
-from vtrcli.model.text_tower import FEW_ROWS, TextBackbone, TextShape, TextTower, mapped_tensors, product
+from vtrcli.model.text_tower import FEW_ROWS, TextBackbone, TextShape, TextTower, product
+from vtrcli.store.maps import PartFile
+from vtrcli.store.shard import TensorFile
 
 TEXTS = [
     "a man is cooking",
@@ -131,7 +134,7 @@ def test_a_product_in_strips_is_the_product(num_rows: int, num_inputs: int, num_
 
 def test_what_is_no_such_tower_is_left_to_torch(tmp_path: Path) -> None:
     path = write_tiny_clip(tmp_path / "tiny.safetensors")
-    whole = {key: value for key, value in mapped_tensors(path).items() if not key.startswith("visual.")}
+    whole = {key: value for key, value in TensorFile(path).mapped().items() if not key.startswith("visual.")}
     whole.pop("logit_scale")
     block = "transformer.resblocks.1"
     for change, why in (
@@ -159,13 +162,32 @@ def test_it_has_no_image_tower_and_wants_a_list(towers: tuple[Backbone, Backbone
 
 
 def test_a_named_device_is_left_to_torch(tmp_path: Path) -> None:
-    """And a file with tensors of a kind that is not known."""
     path = write_tiny_clip(tmp_path / "tiny.safetensors")
     assert not isinstance(load_query_tower(str(path), device="cpu:0"), TextBackbone)
-    odd = load_file(path) | {"visual.odd": torch.ones(3, dtype=torch.complex64)}
-    save_file(odd, tmp_path / "odd.safetensors")
-    with pytest.raises(NeedsTorch, match="odd.safetensors is damaged"):
-        mapped_tensors(tmp_path / "odd.safetensors")
+
+
+def test_a_file_that_cannot_be_mapped_is_left_to_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_tiny_clip(tmp_path / "tiny.safetensors")
+    monkeypatch.setattr(PartFile, "mapped", lambda file: None)  # as where descriptors are scarce
+    with caplog.at_level("INFO", "vtrcli.model.families"):
+        assert not isinstance(load_query_tower(str(path)), TextBackbone)
+    assert caplog.messages == [
+        f"the text tower of {path} is computed by torch: {path} cannot be mapped into memory"
+    ]
+
+
+def test_a_file_with_tensors_of_an_unknown_kind_is_left_to_torch(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "odd.safetensors"
+    with safe_open(write_tiny_clip(path), framework="pt") as file:
+        told = file.metadata()
+    save_file(load_file(path) | {"visual.odd": torch.ones(3, dtype=torch.complex64)}, path, told)
+    with caplog.at_level("INFO", "vtrcli.model.families"):
+        assert not isinstance(load_query_tower(str(path)), TextBackbone)
+    assert "odd.safetensors is damaged" in caplog.text
 
 
 def test_a_new_query_imports_no_torch(tmp_path: Path) -> None:

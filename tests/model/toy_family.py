@@ -19,7 +19,6 @@ from torch import nn
 from vtrcli.errors import UsageError
 from vtrcli.model.backbone import (
     Backbone,
-    Description,
     ModelEntry,
     NeedsTorch,
     TextFeatures,
@@ -27,7 +26,7 @@ from vtrcli.model.backbone import (
     require_frames,
 )
 from vtrcli.preprocessing import Preprocessing
-from vtrcli.store.config import BackboneInfo
+from vtrcli.store.config import BackboneInfo, Description
 
 NAME = "toy"
 DIM, VOCABULARY, CONTEXT = 16, 509, 12

@@ -16,16 +16,11 @@ from vtrcli.extraction.pipeline import DecodeSettings, Job
 from vtrcli.extraction.recognize import Rows, settle_ids
 from vtrcli.extraction.worker import Assignment, Keeper, Outcome, Worker
 from vtrcli.extraction.worklist import Worklist, make_worklist
-from vtrcli.model.backbone import (
-    DEMO_NAME,
-    Backbone,
-    Description,
-    Precision,
-)
+from vtrcli.model.backbone import DEMO_NAME, Backbone, Precision
 from vtrcli.model.families import describe_backbone, is_published
 from vtrcli.preprocessing import KEEP_SIZE
 from vtrcli.store.compact import merge_small
-from vtrcli.store.config import CONFIG_NAME, StoreConfig, create_config, read_config, writing
+from vtrcli.store.config import CONFIG_NAME, Description, StoreConfig, create_config, read_config, writing
 from vtrcli.store.failures import Failure, append_failure, make_failure, read_failures
 from vtrcli.store.progress import ProgressFile
 from vtrcli.store.prune import prune

@@ -12,13 +12,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from vtrcli.errors import InputError, NotFiniteError, UsageError
 from vtrcli.preprocessing import Preprocessing, Size, framing_of
-from vtrcli.store.config import BackboneInfo
+from vtrcli.store.config import BackboneInfo, Description
 
 if TYPE_CHECKING:
     import torch
@@ -93,13 +93,6 @@ class Backbone(Protocol):
         """
 
 
-class Description(NamedTuple):
-    """What is known of a backbone before it is loaded."""
-
-    info: BackboneInfo
-    preprocessing: Preprocessing
-
-
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry:
     """One line of `vtr models list`. `path` and `num_bytes` are those of what lies on disk, None when absent."""
@@ -147,7 +140,7 @@ class Family(Protocol):
     def query_tower(self, name: str, *, sha256: str | None = None) -> Backbone:
         """Its text tower in NumPy, on the CPU in float32, for a few texts at a time and without torch.
 
-        Raises NeedsTorch where `load` has to do it.
+        Raises NeedsTorch, or StoreError for weights that cannot be mapped, where `load` has to do it.
         """
 
     def load_trainable(

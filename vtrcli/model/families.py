@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from vtrcli.model.backbone import (
         Backbone,
-        Description,
         Family,
         ModelEntry,
         Precision,
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
         Towers,
         TrainableBackbone,
     )
-    from vtrcli.store.config import BackboneInfo
+    from vtrcli.store.config import BackboneInfo, Description
     from vtrcli.store.reader import FeatureStore
 
 DEFAULT_BACKBONE = "ViT-B/32"
@@ -249,8 +248,8 @@ def load_query_tower(name: str, *, device: str = "auto", sha256: str | None = No
     if device in ("auto", "cpu"):
         try:
             return family_of(name).query_tower(name, sha256=sha256)
-        except NeedsTorch as why:
-            _LOG.info("the text tower of %s is computed by torch: %s", name, why)
+        except (NeedsTorch, StoreError) as why:  # of a damaged file torch's way tells in its own words
+            _LOG.info("the text tower of %s is computed by torch: %s", name, why.args[0])
     return load_backbone(name, device=device, towers="text", sha256=sha256)
 
 

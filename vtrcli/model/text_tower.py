@@ -14,14 +14,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from vtrcli.errors import InputError, StoreError, UsageError
-from vtrcli.model.backbone import Description, NeedsTorch, TextFeatures, encode_rows, require_finite
-from vtrcli.store.shard import BFLOAT16, TensorFile
+from vtrcli.errors import InputError, UsageError
+from vtrcli.model.backbone import NeedsTorch, TextFeatures, encode_rows, require_finite
+from vtrcli.store.config import Description
+from vtrcli.store.maps import BFLOAT16
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 Pooling = Literal["first", "last", "argmax", "eos"]
@@ -271,17 +271,6 @@ _ACTIVATIONS: dict[Activation, Callable[[np.ndarray], np.ndarray]] = {
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
 }
-
-
-def mapped_tensors(path: Path) -> dict[str, np.ndarray]:
-    """All tensors of a safetensors file, mapped. Raises NeedsTorch for a file that cannot be."""
-    try:
-        tensors = TensorFile(path).mapped()
-    except StoreError as error:
-        raise NeedsTorch(error.came_in) from error  # torch's way tells what is wrong in its own words
-    if tensors is None:
-        raise NeedsTorch(f"{path} cannot be mapped")
-    return tensors
 
 
 class TextBackbone:

@@ -11,12 +11,12 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from vtrcli import files
 from vtrcli.errors import StoreError
 from vtrcli.files import read_regular, replacing, unreadable, write_whole
-from vtrcli.preprocessing import Framing, recorded_framing
+from vtrcli.preprocessing import Framing, Preprocessing, recorded_framing
 
 STORE_VERSION = 1
 CONFIG_NAME = "store.json"
@@ -108,6 +108,13 @@ class BackboneInfo:
             return info
         height, width = info.input_size
         return replace(info, input_size=(int(height), int(width)))
+
+
+class Description(NamedTuple):
+    """What is known of a backbone before it is loaded, and what a store records of it."""
+
+    info: BackboneInfo
+    preprocessing: Preprocessing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from vtrcli.files import unreadable
 SHARE_HELD = 0.5
 MAX_LISTINGS = 10
 MAX_GAP_ROWS = 64
+BFLOAT16 = np.dtype([("bfloat16", "<u2")])  # of weights; NumPy computes in none
 # Not blocking: a pipe under the name of a shard must not keep anybody waiting.
 READ_FLAGS = (
     os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)

@@ -19,14 +19,13 @@ import numpy as np
 
 from vtrcli.errors import StoreError
 from vtrcli.store.config import MALFORMED, STORE_VERSION
-from vtrcli.store.maps import PartFile, Rows
+from vtrcli.store.maps import BFLOAT16, PartFile, Rows
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.roots import NO_ROOTS, Roots
 
 SHARD_FORMAT = "vtr-shard"
 VIDEOS_CRC32, REMOVED_CRC32 = "videos_crc32", "removed_crc32"
 MAX_HEADER_BYTES = 100 * 1024 * 1024
-BFLOAT16 = np.dtype([("bfloat16", "<u2")])  # of weights; NumPy computes in none
 DTYPES: dict[str, np.dtype[Any]] = {
     "BF16": BFLOAT16,
     "F16": np.dtype("<f2"),
@@ -109,20 +108,22 @@ class TensorFile:
         dtype, shape, start, end = self._entry(name)
         return self._file.read(self._data_start + start, end - start).view(dtype).reshape(shape)
 
-    def mapped(self) -> dict[str, np.ndarray] | None:
-        """All tensors, of one mapping, read-only; None where the system maps none. For weights, whose files stay whole:
-        one that is cut short under its reader ends the process."""
+    def mapped(self) -> dict[str, np.ndarray]:
+        """All tensors, of one mapping, read-only. For weights, whose files stay whole: one that is cut short under its
+        reader ends the process. Raises StoreError where the system does not map the file."""
         whole = self._file.mapped()
-        return (
-            None
-            if whole is None
-            else {
-                name: np.frombuffer(
-                    whole, dtype, count=math.prod(shape), offset=self._data_start + start
-                ).reshape(shape)
-                for name, (dtype, shape, start, _) in self._tensors.items()
-            }
-        )
+        if whole is None:
+            raise StoreError(
+                f"{self.path} cannot be mapped into memory",
+                allowed="a file on a file system that maps files, and descriptors to spare",
+                to_do="close other programs, or copy the file to a local disk",
+            )
+        return {
+            name: np.frombuffer(
+                whole, dtype, count=math.prod(shape), offset=self._data_start + start
+            ).reshape(shape)
+            for name, (dtype, shape, start, _) in self._tensors.items()
+        }
 
     def require(self, name: str, dtype: str, shape: tuple[int | None, ...]) -> tuple[int, ...]:
         """The shape of a tensor; None in `shape` allows any size.

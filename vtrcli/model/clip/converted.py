@@ -17,9 +17,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from vtrcli.errors import WeightsError
-from vtrcli.model.backbone import Description
 from vtrcli.preprocessing import Preprocessing
-from vtrcli.store.config import BackboneInfo
+from vtrcli.store.config import BackboneInfo, Description
 
 # What a Hugging Face folder must hold; both decide whether it has changed.
 HUGGING_FACE_FILES = ("config.json", "model.safetensors")

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Literal
 from vtrcli.errors import UsageError, WeightsError
 from vtrcli.model.backbone import (
     DEMO_NAME,
-    Description,
     ModelEntry,
     Original,
     Precision,
@@ -33,6 +32,7 @@ from vtrcli.model.backbone import (
 )
 from vtrcli.model.clip.converted import HUGGING_FACE_FILES, damaged, describe, is_converted, read_header
 from vtrcli.model.clip.download import KnownModel, download, file_sha256
+from vtrcli.store.config import Description
 
 if TYPE_CHECKING:
     from vtrcli.model.clip.finetune import TrainableClip
@@ -120,14 +120,15 @@ class ClipFamily:
     def query_tower(self, name: str, *, sha256: str | None = None) -> TextBackbone:
         """Any that is converted."""
         from vtrcli.model.clip.tokens import cut_text, token_limit, tokenize
-        from vtrcli.model.text_tower import TextBackbone, TextShape, TextTower, mapped_tensors
+        from vtrcli.model.text_tower import TextBackbone, TextShape, TextTower
+        from vtrcli.store.shard import TensorFile
 
         path = find_weights(name, sha256=sha256)
         header = read_header(path)
         config = header.config
         tensors = {
             key: tensor
-            for key, tensor in mapped_tensors(path).items()
+            for key, tensor in TensorFile(path).mapped().items()
             if key != "logit_scale" and not key.startswith("visual.")
         }
         return TextBackbone(

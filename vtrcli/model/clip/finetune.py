@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from vtrcli.errors import UsageError
-from vtrcli.model.backbone import Description, Towers, choose_precision, scaled_pixels, torch_dtype
+from vtrcli.model.backbone import Towers, choose_precision, scaled_pixels, torch_dtype
 from vtrcli.model.clip.converted import describe, read_header
 from vtrcli.model.clip.model import (
     ClipBackbone,
@@ -23,7 +23,7 @@ from vtrcli.model.clip.model import (
 )
 from vtrcli.model.clip.tokens import cut_text, token_limit, tokenize
 from vtrcli.model.layers import layers_of, prepare_layers
-from vtrcli.store.config import BackboneInfo
+from vtrcli.store.config import BackboneInfo, Description
 
 
 class TrainableClip:

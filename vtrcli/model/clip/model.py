@@ -31,7 +31,6 @@ from torch.overrides import TorchFunctionMode
 from vtrcli.errors import InputError, UsageError, WeightsError
 from vtrcli.files import remove_abandoned, replacing
 from vtrcli.model.backbone import (
-    Description,
     TextFeatures,
     Towers,
     encode_rows,
@@ -50,6 +49,7 @@ from vtrcli.model.clip.converted import (
     read_header,
 )
 from vtrcli.model.clip.tokens import cut_text, token_limit, tokenize
+from vtrcli.store.config import Description
 
 
 class _WithoutInitialisation(TorchFunctionMode):

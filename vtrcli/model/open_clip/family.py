@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vtrcli.errors import UsageError, WeightsError
 from vtrcli.model.backbone import (
-    Description,
     ModelEntry,
     Original,
     Precision,
@@ -21,6 +20,7 @@ from vtrcli.model.backbone import (
 )
 from vtrcli.model.open_clip.folder import ModelFolder, is_open_clip
 from vtrcli.model.open_clip.hub import PUBLISHED, PublishedModel, fetch, fetched, published, repo_of
+from vtrcli.store.config import Description
 
 if TYPE_CHECKING:
     from vtrcli.model.open_clip.finetune import TrainableOpenClip

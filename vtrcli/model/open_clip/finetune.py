@@ -16,7 +16,7 @@ from torch import nn
 
 from vtrcli.errors import UsageError, WeightsError
 from vtrcli.files import make_folder, remove_abandoned, replacing, write_whole
-from vtrcli.model.backbone import Description, choose_precision, scaled_pixels, torch_dtype
+from vtrcli.model.backbone import choose_precision, scaled_pixels, torch_dtype
 from vtrcli.model.layers import Layers, layers_of, prepare_layers
 from vtrcli.model.open_clip.folder import CONFIG_NAME, WEIGHTS_NAMES, ModelFolder
 from vtrcli.model.open_clip.model import (
@@ -30,7 +30,7 @@ from vtrcli.model.open_clip.model import (
     text_features,
 )
 from vtrcli.model.open_clip.tokens import TextReader
-from vtrcli.store.config import BackboneInfo
+from vtrcli.store.config import BackboneInfo, Description
 
 TOWERS = {"image": "visual", "text": "text"}
 

@@ -21,9 +21,8 @@ import numpy as np
 
 from vtrcli.errors import WeightsError
 from vtrcli.files import write_whole
-from vtrcli.model.backbone import Description
 from vtrcli.preprocessing import Interpolation, Preprocessing
-from vtrcli.store.config import ENGLISH, BackboneInfo
+from vtrcli.store.config import ENGLISH, BackboneInfo, Description
 
 INSTALL = "python -m pip install 'vtrcli[open_clip]'"
 CONFIG_NAME = "open_clip_config.json"

@@ -23,7 +23,6 @@ from torch.overrides import TorchFunctionMode
 
 from vtrcli.errors import InputError, UsageError, WeightsError
 from vtrcli.model.backbone import (
-    Description,
     TextFeatures,
     Towers,
     encode_rows,
@@ -33,6 +32,7 @@ from vtrcli.model.backbone import (
     torch_dtype,
 )
 from vtrcli.model.open_clip.folder import INSTALL, ModelFolder, unusable
+from vtrcli.store.config import Description
 
 # Keys of a `text_cfg` that are of the tokenizer, of transformers' towers, or go in another way.
 _NOT_OF_THE_TEXT_TOWER = frozenset(

@@ -7,17 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from vtrcli.model.backbone import Description, NeedsTorch
+from vtrcli.model.backbone import NeedsTorch
 from vtrcli.model.open_clip.folder import ModelFolder
 from vtrcli.model.open_clip.tokens import TextReader
-from vtrcli.model.text_tower import (
-    POOLING,
-    Activation,
-    TextBackbone,
-    TextShape,
-    TextTower,
-    mapped_tensors,
-)
+from vtrcli.model.text_tower import POOLING, Activation, TextBackbone, TextShape, TextTower
+from vtrcli.store.config import Description
+from vtrcli.store.shard import TensorFile
 
 # Those of open_clip's `TextTransformer`, with its own defaults.
 _DEFAULTS = {
@@ -39,11 +34,11 @@ _WITHOUT_EFFECT = frozenset(
 
 
 def query_tower(folder: ModelFolder, described: Description) -> TextBackbone:
-    """Raises NeedsTorch, WeightsError."""
+    """Raises NeedsTorch, StoreError, WeightsError."""
     shape = _shape(folder)
     tensors = {
         key.removeprefix("text."): tensor
-        for key, tensor in mapped_tensors(folder.weights).items()
+        for key, tensor in TensorFile(folder.weights).mapped().items()
         if key not in ("logit_scale", "logit_bias") and not key.startswith("visual.")
     }
     tower, told = TextTower(shape, tensors), _DEFAULTS | folder.text
