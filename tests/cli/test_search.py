@@ -112,7 +112,7 @@ def test_paths_are_printed_for_pipes_each_once() -> None:
         (["x", "--min-duration", "soon"], "--min-duration 'soon'; seconds, M:SS or H:MM:SS; "),
         (
             ["x", "--min-duration", "9", "--max-duration", "1"],
-            "the duration filter leaves nothing: from 9 to 1; ",
+            "the duration filter leaves nothing: from 0:09 to 0:01; ",
         ),
         (["x", "--within", "5"], "--within 5 without --then; the most time from one moment to the next; "),
         (["x", "--then", "y", "--within", "0"], "--within 0; more than 0 s: the next moment lies after "),
@@ -191,7 +191,7 @@ def test_filters_are_options() -> None:
     assert run_json("search", "x", "--min-size", "1GB")["results"] == []
     nothing = run("search", "x", "--max-duration", "0:00.1")
     assert (nothing.exit_code, nothing.stdout.strip()) == (0, "")
-    assert nothing.stderr == "note: no result: --max-duration 0:00 left 0 of 24 videos\n"
+    assert nothing.stderr == "note: no result: --max-duration 0:00.1 left 0 of 24 videos\n"
 
 
 def test_many_queries_give_one_line_each_and_errors_their_own(tmp_path: Path) -> None:

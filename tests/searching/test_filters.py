@@ -120,8 +120,12 @@ def test_bounds_that_exclude_each_other_are_refused() -> None:
     with pytest.raises(UsageError) as caught:
         Filters(min_duration_seconds=60.0, max_duration_seconds=10.0)
     assert str(caught.value) == (
-        "the duration filter leaves nothing: from 60 to 10; a lower bound at or below the upper one; "
+        "the duration filter leaves nothing: from 1:00 to 0:10; a lower bound at or below the upper one; "
         "exchange the two, or leave one out"
     )
+    with pytest.raises(UsageError, match=r"from 0:02\.5 to 0:02\.25; "):
+        Filters(min_duration_seconds=2.5, max_duration_seconds=2.25)
+    with pytest.raises(UsageError, match="the size filter leaves nothing: from 2000000 to 10; "):
+        Filters(min_bytes=2_000_000, max_bytes=10)
     with pytest.raises(UsageError, match="an empty path filter; "):
         Filters(paths=("",))

@@ -103,13 +103,14 @@ class Filters:
 
 
 def _shown(name: str, value: float) -> str:
+    """A bound as people write it: 2019-06-30 00:00, 1:02.5, or bytes."""
     if not math.isfinite(value):
         return f"{value:g}"
     if name in ("date", "--after", "--before"):
         return f"{datetime.fromtimestamp(value):%Y-%m-%d %H:%M}"
-    if name.endswith("-duration"):
-        return clock(value)
-    return f"{value:.0f}" if name.endswith("-size") else f"{value:g}"
+    if name.endswith("duration"):
+        return clock(value) + f"{value % 1:.3f}"[1:].rstrip("0").rstrip(".")
+    return f"{value:.0f}"
 
 
 def _videos(number: int) -> str:

@@ -210,7 +210,7 @@ def test_an_error_is_shown_in_its_three_parts(visit: Visit) -> None:
     visit.go("?q=a%20red%20circle&min_duration=9&max_duration=3")
     visit.page.get_by_role("heading", name="This cannot be answered").wait_for()
     shown = visit.page.inner_text("#state")
-    assert "the duration filter leaves nothing: from 9 to 3" in shown
+    assert "the duration filter leaves nothing: from 0:09 to 0:03" in shown
     assert "a lower bound at or below the upper one" in shown
     assert "exchange the two, or leave one out" in shown
 
