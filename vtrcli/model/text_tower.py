@@ -29,6 +29,8 @@ POOLING: tuple[Pooling, ...] = ("first", "last", "argmax", "eos")
 # OpenBLAS multiplies up to a million numbers at once without copying them first, and in one thread: so cut, a few rows
 # against a whole matrix take half the time, and nobody waits for a thread on a busy machine.
 FEW_ROWS, STRIP_NUMBERS = 48, 16_384
+# More texts at a time take OpenBLAS' own threads, which cost four times the processor time (docs/experiments.md).
+TEXTS_AT_ONCE = 2
 _TABLE_STEPS, _TABLE_END = 512, 6.0
 
 
@@ -283,9 +285,6 @@ class TextBackbone:
 
     device, precision = "cpu", "float32"
 
-    # More at a time take OpenBLAS' own threads, which cost four times the processor time (docs/experiments.md).
-    texts_at_once = 2
-
     def __init__(
         self,
         tower: TextTower,
@@ -312,9 +311,14 @@ class TextBackbone:
         if isinstance(texts, str):
             raise InputError("one text", allowed="a list of texts", to_do="pass [text]")
         rows = [self._row(text, max_tokens) for text in texts]
-        found = encode_rows(rows, self._tower, dim=self.info.dim, batch_size=batch_size)
-        require_finite(found.features, name=self.info.name, precision=self.precision)
-        return found
+        size = batch_size or TEXTS_AT_ONCE
+        parts = [
+            encode_rows(rows[first : first + size], self._tower, dim=self.info.dim, batch_size=batch_size)
+            for first in range(0, max(1, len(rows)), size)
+        ]
+        features = np.concatenate([part.features for part in parts])
+        require_finite(features, name=self.info.name, precision=self.precision)
+        return TextFeatures(features=features, was_cut=np.concatenate([part.was_cut for part in parts]))
 
     def cut_text(self, text: str, max_tokens: int | None) -> str:
         """See `Backbone.cut_text`."""

@@ -26,7 +26,7 @@ from vtrcli.model.families import open_tower
 from vtrcli.preprocessing import Size, framing_of
 from vtrcli.searching.query import Query, QueryVectors, Term
 from vtrcli.searching.run import RunModel
-from vtrcli.searching.scores import MAX_TOGETHER, Together
+from vtrcli.searching.scores import Together
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.config import INDEX_FOLDER, BackboneInfo
 from vtrcli.store.derived import keep_newest, read_kept, write_kept
@@ -196,14 +196,9 @@ class QueryEncoder:
         return self._texts.get_or_put(text, lambda: self._encode_text(text))
 
     def _encode_texts(self, texts: list[str]) -> list[tuple[np.ndarray, bool]]:
-        done: list[tuple[np.ndarray, bool]] = []
         with self._towers.turn:
-            tower = self.text_tower
-            at_once: int = getattr(tower, "texts_at_once", MAX_TOGETHER)
-            for first in range(0, len(texts), at_once):
-                found = tower.encode_texts(texts[first : first + at_once])
-                done += zip(found.features, found.was_cut.tolist(), strict=True)
-        return done
+            found = self.text_tower.encode_texts(texts)
+        return list(zip(found.features, found.was_cut.tolist(), strict=True))
 
     def _text_by_run(self, text: str) -> np.ndarray:
         return self._texts_by_run.get_or_put(text, lambda: self._encode_by_run(text))[0]
