@@ -38,6 +38,10 @@ class VtrError(Exception):
     def __str__(self) -> str:
         return "; ".join(part for part in (self.came_in, self.allowed, self.to_do) if part)
 
+    def to_json(self) -> dict[str, str]:
+        """The three parts by name, as `vtr serve` answers them."""
+        return {"came_in": self.came_in, "allowed": self.allowed, "to_do": self.to_do}
+
     def __reduce__(self) -> Any:
         # Its constructor does not take `args`; it must come whole out of a worker process all the same.
         return _restored, (type(self), self.args, self.__dict__)

@@ -7,7 +7,7 @@ from pathlib import Path
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
 from vtrcli.cli.output import say
-from vtrcli.cli.settings import chosen_run
+from vtrcli.cli.serve import run_chooser
 
 NAME = "mcp"
 EPILOG = "Example: [bold]vtr mcp --store films.store[/bold], as the command of a client (docs/serve.md)"
@@ -41,7 +41,7 @@ def command(
     from vtrcli.serve.library import Library
     from vtrcli.serve.mcp import make_server
 
-    library = Library(store, choose_run=lambda path: chosen_run(run, path, quiet=quiet), device=device)
+    library = Library(store, choose_run=run_chooser(run, quiet=quiet), device=device)
     library.watch()
     say(f"MCP on stdin and stdout for {', '.join(library.names)}; the end of stdin ends it", quiet=quiet)
     with open_door(library):

@@ -13,3 +13,15 @@ class Moment:
     peak_seconds: float
     end_seconds: float
     score: float
+
+    def seconds_to_json(self) -> dict[str, float]:
+        """Its times alone."""
+        return {
+            "start_seconds": round(self.start_seconds, 3),
+            "end_seconds": round(self.end_seconds, 3),
+            "peak_seconds": round(self.peak_seconds, 3),
+        }
+
+    def to_json(self) -> dict[str, float]:
+        """Its times and its score."""
+        return {**self.seconds_to_json(), "score": round(self.score, 4)}

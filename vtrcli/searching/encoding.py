@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from vtrcli.model.backbone import Backbone
+    from vtrcli.store.texts import TextRows
 
 MAX_NAMES_TO_COMPARE = 20_000
 QUERY_FORMAT = "vtr-query"
@@ -204,11 +205,15 @@ class QueryEncoder:
         return self._texts_by_run.get_or_put(text, lambda: self._encode_by_run(text))[0]
 
     def _encode_texts_by_run(self, run: RunModel, texts: list[str]) -> list[tuple[np.ndarray, bool]]:
+        with self._towers.turn:
+            return [(np.ravel(vector), False) for vector in run.heads.texts(self.streams_of(run, texts))]
+
+    def streams_of(self, run: RunModel, texts: Sequence[str]) -> TextRows:
+        """The features of texts in the run's streams; raises as `_encode_first`."""
         from vtrcli.text.encode import encode_streams
 
         with self._towers.turn:
-            rows, _ = encode_streams(texts, run.tagger, self.text_tower)
-            return [(np.ravel(vector), False) for vector in run.heads.texts(rows)]
+            return encode_streams(texts, run.tagger, self.text_tower)[0]
 
     def warm(self) -> None:
         """Load what a text needs that was never asked, and use it once; raises as `_encode_first`."""

@@ -109,15 +109,7 @@ class Explanation:
             "scored_by": self.scored_by,
             "timestamps": _rounded(self.timestamps, 3),
             "frame_scores": _rounded(self.frame_scores),
-            "moments": [
-                {
-                    "start_seconds": round(moment.start_seconds, 3),
-                    "end_seconds": round(moment.end_seconds, 3),
-                    "peak_seconds": round(moment.peak_seconds, 3),
-                    "score": round(moment.score, 4),
-                }
-                for moment in self.moments
-            ],
+            "moments": [moment.to_json() for moment in self.moments],
             "run": self.run,
             "head": self.head or None,
             "words": [vars(word) for word in self.words],
@@ -187,10 +179,8 @@ def _read(
     searcher: Searcher, run: RunModel, sentence: str
 ) -> tuple[tuple[Word, ...], dict[Stream, str], TextRows]:
     """The words of a sentence, the text of each stream, and their features as a search has them."""
-    from vtrcli.text.encode import encode_streams
-
     streams = split_streams(sentence, run.tagger)
-    rows, _ = encode_streams([sentence], run.tagger, searcher.encoder.text_tower)
+    rows = searcher.encoder.streams_of(run, [sentence])
     texts: dict[Stream, str] = {"fusion": sentence, "entity": streams.entity, "action": streams.action}
     return tuple(words_of(sentence, run.tagger)), texts, rows
 

@@ -22,8 +22,7 @@ class Step:
         """The keys of one moment of a chain."""
         return {
             "query": self.sentence,
-            **_seconds(self.moment),
-            "score": round(self.moment.score, 4),
+            **self.moment.to_json(),
             "standard_score": round(self.standard_score, 2),
         }
 
@@ -98,22 +97,14 @@ class Hit:
             "corrected_score": None if self.corrected_score is None else round(self.corrected_score, 4),
             "relevance": None if self.relevance is None else round(self.relevance, 2),
             "probability": None if self.probability is None else float(f"{self.probability:.3g}"),
-            **_seconds(self.moment),
+            **self.moment.seconds_to_json(),
             "missing": self.is_missing,
             "replaced": self.is_replaced,
             "twins": list(self.twins),
             "store": self.store or None,
-            "moments": [{**_seconds(moment), "score": round(moment.score, 4)} for moment in self.moments],
+            "moments": [moment.to_json() for moment in self.moments],
             "chain": [step.to_json() for step in self.chain] or None,
         }
-
-
-def _seconds(moment: Moment) -> dict[str, float]:
-    return {
-        "start_seconds": round(moment.start_seconds, 3),
-        "end_seconds": round(moment.end_seconds, 3),
-        "peak_seconds": round(moment.peak_seconds, 3),
-    }
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -11,7 +11,7 @@ HOTTEST = 100
 
 
 def over_time(
-    scores: np.ndarray, timestamps: np.ndarray, duration_seconds: float, *, most: int = MAX_PARTS
+    scores: np.ndarray, timestamps: np.ndarray, duration_seconds: float | None, *, most: int = MAX_PARTS
 ) -> np.ndarray:
     """The best score in each of equal parts of a video, float32 [num_parts]; a part without a frame has that of the
     frame nearest to its middle. As many parts as frames, but at most `most`.
@@ -19,9 +19,10 @@ def over_time(
     Args:
         scores: float32 [num_frames].
         timestamps: float32 [num_frames], seconds, ascending.
+        duration_seconds: of the video; None where it is not known: it ends with its last frame.
     """
     num_parts = min(len(scores), most)
-    edges = np.linspace(0.0, max(duration_seconds, float(timestamps[-1])), num_parts + 1)
+    edges = np.linspace(0.0, max(duration_seconds or 0.0, float(timestamps[-1])), num_parts + 1)
     parts = np.clip(np.searchsorted(edges, timestamps, side="right") - 1, 0, num_parts - 1)
     found = np.full(num_parts, -np.inf, np.float32)
     np.maximum.at(found, parts, scores)

@@ -130,6 +130,5 @@ def strips(searcher: Searcher, vectors: QueryVectors, hits: Sequence[Hit]) -> li
     for hit in hits:
         video = catalog.number_of[hit.video_id]
         scores = [searcher.frame_scores(video, part.clip) for part in (vectors, *vectors.then)]
-        times = catalog.timestamps(video)
-        found.append(over_time(np.max(scores, axis=0), times, catalog.duration(video) or float(times[-1])))
+        found.append(over_time(np.max(scores, axis=0), catalog.timestamps(video), catalog.duration(video)))
     return as_heat(found)

@@ -19,7 +19,7 @@ from vtrcli.searching.query import (
     SearchSettings,
     VideoScore,
 )
-from vtrcli.serve.endpoint import Parameters
+from vtrcli.serve.endpoint import Parameters, StoreName, VideoId
 from vtrcli.serve.pages import MAX_TOKEN_CHARACTERS
 from vtrcli.written import to_bytes, to_seconds, to_timestamp
 
@@ -39,10 +39,8 @@ def _numbers(given: Any) -> Any:
 
 Text = Annotated[str, Field(max_length=MAX_QUERY_CHARACTERS)]
 Texts = Annotated[list[Text], Field(max_length=MAX_TERMS)]
-Name = Annotated[str, Field(max_length=1000)]
 Written = Annotated[str, Field(max_length=40)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-STORE: Any = Field(None, description="Which store; the first where none is named.")
 TOKEN: Any = Field(
     None, max_length=MAX_TOKEN_CHARACTERS, description="The next_page_token of the page before."
 )
@@ -70,7 +68,7 @@ class Asking(Parameters):
     min_size: Written | None = Field(None, description="Only files of at least this size (20MB).")
     max_size: Written | None = Field(None, description="Only files of at most this size.")
     missing: bool = Field(False, description="Also show videos whose file is gone.")
-    store: Name | None = STORE
+    store: StoreName = None
     strips: bool = Field(
         False, description="With each result the score over the video's whole length: 120 numbers, 0 to 100."
     )
@@ -136,9 +134,7 @@ class Search(Asking):
 class Similar(Asking):
     """A video, or its frame at a time."""
 
-    id: Annotated[str, Field(max_length=MAX_QUERY_CHARACTERS)] = Field(
-        description="The video_id of a result."
-    )
+    id: VideoId
     t: Annotated[Finite, Field(ge=0)] | None = Field(
         None, description="Seconds from the start: its frame then; the whole video without."
     )

@@ -94,14 +94,18 @@ class Door:
     async def _serve(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
-            for store in self._library.paths.values():
-                with contextlib.suppress(OSError):
-                    path = socket_path(store)
-                    bound = stack.enter_context(_bound(path))
-                    server = await asyncio.start_unix_server(self._met, sock=bound, limit=MAX_QUESTION_BYTES)
-                    stack.callback(server.close)
-                    self.paths.append(path)
-            self._is_ready.set()
+            try:
+                for store in self._library.paths.values():
+                    with contextlib.suppress(OSError):
+                        path = socket_path(store)
+                        bound = stack.enter_context(_bound(path))
+                        server = await asyncio.start_unix_server(
+                            self._met, sock=bound, limit=MAX_QUESTION_BYTES
+                        )
+                        stack.callback(server.close)
+                        self.paths.append(path)
+            finally:  # whatever it is: nobody waits for a door that stays shut
+                self._is_ready.set()
             await self._end.wait()
 
     async def _met(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -5,13 +5,14 @@ what answers. Every VtrError becomes a status and the same three parts that the 
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,6 +32,10 @@ from vtrcli.errors import (
 
 MAX_SHOWN = 200  # characters of a wrong value that an error repeats
 JSON = "application/json"
+VideoId = Annotated[str, Field(max_length=10_000, description="Its video_id, as a result has it.")]
+StoreName = Annotated[
+    str | None, Field(max_length=1000, description="Which store; the first where none is named.")
+]
 
 
 class Parameters(BaseModel):
@@ -75,10 +80,9 @@ class ApiResponse(Response):
 
 def error_response(error: VtrError, *, headers: Mapping[str, str] | None = None) -> ApiResponse:
     """The three parts of an error, with its status."""
-    parts = {"came_in": error.came_in, "allowed": error.allowed, "to_do": error.to_do}
     if isinstance(error, BusyError):
         headers = {"Retry-After": str(error.retry_after_seconds), **(headers or {})}
-    return ApiResponse({"error": parts}, status_code=status_of(error), headers=headers)
+    return ApiResponse({"error": error.to_json()}, status_code=status_of(error), headers=headers)
 
 
 def status_of(error: VtrError) -> int:
@@ -140,8 +144,6 @@ def route(endpoint: Endpoint) -> Route:
 
 
 async def _called(answer: Callable[[Any, Request], Any], parameters: Any, request: Request) -> Any:
-    import inspect
-
     if inspect.iscoroutinefunction(answer):
         return await answer(parameters, request)
     return await run_in_threadpool(answer, parameters, request)

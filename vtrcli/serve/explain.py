@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from vtrcli.searching.explain import explain
 from vtrcli.searching.query import MAX_QUERY_CHARACTERS
-from vtrcli.serve.endpoint import Endpoint, Parameters
+from vtrcli.serve.endpoint import Endpoint, Parameters, StoreName, VideoId
 from vtrcli.serve.library import Library
 
 
@@ -19,10 +19,8 @@ class Why(Parameters):
     q: str = Field(
         max_length=MAX_QUERY_CHARACTERS, description="The sentence: one alone, as a head reads it."
     )
-    id: str = Field(max_length=10_000, description="The video_id of a result.")
-    store: str | None = Field(
-        None, max_length=1000, description="Which store; the first where none is named."
-    )
+    id: VideoId
+    store: StoreName = None
 
 
 def endpoints(library: Library) -> list[Endpoint]:

@@ -34,7 +34,7 @@ from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import MAX_QUERY_CHARACTERS
 from vtrcli.searching.results import Hit, SearchResult
 from vtrcli.searching.timeline import timeline_of
-from vtrcli.serve.endpoint import JSON, Endpoint, Parameters
+from vtrcli.serve.endpoint import JSON, Endpoint, Parameters, StoreName, VideoId
 from vtrcli.serve.library import Library
 
 MAX_MOMENTS = 500
@@ -58,7 +58,7 @@ Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 class Picked(Parameters):
     """One moment, and what it was found by."""
 
-    id: str = Field(max_length=10_000, description="The video_id of a result.")
+    id: VideoId
     start_seconds: Seconds
     end_seconds: Seconds
     query: str = Field(
@@ -67,9 +67,7 @@ class Picked(Parameters):
     score: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
         None, description="Of the result, if known."
     )
-    store: str | None = Field(
-        None, max_length=1000, description="Which store; the first where none is named."
-    )
+    store: StoreName = None
 
 
 class Export(Parameters):

@@ -53,7 +53,7 @@ def _store_health(library: Library, name: str) -> dict[str, Any]:
     try:
         opened = library.store(name)
     except VtrError as error:
-        return known | {"error": {"came_in": error.came_in, "allowed": error.allowed, "to_do": error.to_do}}
+        return known | {"error": error.to_json()}
     searcher, catalog = opened.searcher, opened.catalog
     return known | {
         "num_videos": catalog.num_videos,

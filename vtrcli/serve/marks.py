@@ -23,7 +23,7 @@ from vtrcli.datasets.moments import DURATION_TOLERANCE_SECONDS, MAX_DURATION_SEC
 from vtrcli.errors import InputError, StoreError
 from vtrcli.files import locked, make_folder, write_whole
 from vtrcli.searching.query import MAX_QUERY_CHARACTERS
-from vtrcli.serve.endpoint import JSON, Endpoint, Parameters
+from vtrcli.serve.endpoint import JSON, Endpoint, Parameters, StoreName, VideoId
 from vtrcli.serve.library import Library
 
 FOLDER, FILE, LOCK = "annotations", "moments.jsonl", ".lock"
@@ -50,22 +50,18 @@ class Annotate(Parameters):
     """Changes to the marks of one query in one video, all of them or none."""
 
     q: str = Field(max_length=MAX_QUERY_CHARACTERS, description="The sentence that is answered, or is not.")
-    id: str = Field(max_length=10_000, description="The video_id of a result.")
+    id: VideoId
     changes: list[Change] = Field(min_length=1, max_length=MAX_CHANGES)
     who: str | None = Field(None, max_length=100, description="Who marks, if that is to be kept.")
-    store: str | None = Field(
-        None, max_length=1000, description="Which store; the first where none is named."
-    )
+    store: StoreName = None
 
 
 class Annotations(Parameters):
     """Which marks."""
 
     q: str | None = Field(None, max_length=MAX_QUERY_CHARACTERS, description="Only those for this sentence.")
-    id: str | None = Field(None, max_length=10_000, description="Only those in this video.")
-    store: str | None = Field(
-        None, max_length=1000, description="Which store; the first where none is named."
-    )
+    id: VideoId | None = Field(None, description="Only those in this video.")
+    store: StoreName = None
 
 
 def endpoints(library: Library) -> list[Endpoint]:

@@ -192,7 +192,7 @@ def make_server(library: Library, *, clips: Path | None = None) -> MCPServer[Any
         except VideoError:
             width = width_for(longest_side)
             kept = pictures.get(opened.catalog, video, seconds, width, file=lambda: opened.file(video_id))
-            picture, name = kept.result(), f"{name}, whose file is gone: a frame that was kept,"
+            picture, name = kept.result(), f"{name}, whose file cannot be read: a frame that was kept,"
         image = ImageContent(
             type="image", data=base64.b64encode(picture).decode("ascii"), mime_type="image/jpeg"
         )

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vtrcli.errors import NotFoundError, VideoError, VtrError
-from vtrcli.serve.endpoint import Endpoint, Parameters, encoded
+from vtrcli.serve.endpoint import Endpoint, Parameters, StoreName, VideoId, encoded
 from vtrcli.serve.file_bytes import FileBytes
 from vtrcli.serve.library import Library, OpenedStore
 from vtrcli.serve.streams import Streams
@@ -34,10 +34,8 @@ Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 class Video(Parameters):
     """A video."""
 
-    id: str = Field(max_length=10_000, description="Its video_id, as a result has it.")
-    store: str | None = Field(
-        None, max_length=1000, description="Which store; the first where none is named."
-    )
+    id: VideoId
+    store: StoreName = None
 
 
 class Streamed(Video):

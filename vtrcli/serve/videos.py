@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field
 from starlette.requests import Request
 
-from vtrcli.searching.query import MAX_QUERY_CHARACTERS
 from vtrcli.searching.strips import as_heat, over_time
-from vtrcli.serve.asked import STORE, TOKEN, Name, Pictures, Search
-from vtrcli.serve.endpoint import Endpoint, Parameters, links
+from vtrcli.serve.asked import TOKEN, Pictures, Search
+from vtrcli.serve.endpoint import Endpoint, Parameters, StoreName, VideoId, links
 from vtrcli.serve.images import Images
 from vtrcli.serve.library import Library, OpenedStore
 from vtrcli.serve.pages import from_token, to_token
@@ -27,13 +26,13 @@ class Videos(Parameters):
 
     top_k: int = Field(100, ge=1, le=MAX_LISTED, description="How many videos.")
     page_token: str | None = TOKEN
-    store: Name | None = STORE
+    store: StoreName = None
 
 
 class Video(Search):
     """One video, and with a query where it matches; what a search takes beside that changes nothing here."""
 
-    id: Annotated[str, Field(max_length=MAX_QUERY_CHARACTERS)] = Field(description="Its video_id.")
+    id: VideoId
 
 
 def endpoints(library: Library, images: Images, media: MediaFacts) -> list[Endpoint]:
@@ -124,20 +123,10 @@ def facts(opened: OpenedStore, asked: Video, pictures: Pictures) -> dict[str, An
         return known
     searcher, catalog = opened.searcher, opened.catalog
     vectors = searcher.encode(asked.query(pictures))
-    times = catalog.timestamps(video)
-    strip = over_time(
-        searcher.frame_scores(video, vectors.clip), times, catalog.duration(video) or float(times[-1])
-    )
+    scores = searcher.frame_scores(video, vectors.clip)
+    strip = over_time(scores, catalog.timestamps(video), catalog.duration(video))
     moments = searcher.moments(video, vectors.clip)[:MAX_MOMENTS]
     return known | {
-        "moments": [
-            {
-                "start_seconds": round(moment.start_seconds, 3),
-                "end_seconds": round(moment.end_seconds, 3),
-                "peak_seconds": round(moment.peak_seconds, 3),
-                "score": round(moment.score, 4),
-            }
-            for moment in moments
-        ],
+        "moments": [moment.to_json() for moment in moments],
         "strip": as_heat([strip])[0],
     }
