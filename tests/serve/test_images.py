@@ -6,7 +6,7 @@ import hashlib
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ SIZES = (
 
 @pytest.fixture
 def images() -> Iterator[Images]:
-    made = Images(SIZES, max_images=2)
+    made = Images(lambda: SIZES, max_images=2)
     yield made
     made.close()
     assert not made.folder.exists()
@@ -156,6 +156,22 @@ def test_pictures_are_few_and_are_forgotten(images: Images, monkeypatch: pytest.
     with pytest.raises(NotFoundError):
         images.file(first, SIZES[0])
     assert list(images.folder.iterdir()) == []
+
+
+def test_a_store_that_is_there_only_later_gets_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    def blank(file: Path, framings: Sequence[Framing]) -> list[np.ndarray]:
+        return [np.zeros(size.shape, np.uint8) for size in framings]
+
+    monkeypatch.setattr(module, "decoded", blank)
+    wanted: list[Framing] = []
+    images = Images(lambda: wanted)
+    image = images.add(b"1")
+    wanted += SIZES
+    with pytest.raises(NotFoundError, match="send the picture again"):
+        images.file(image, SIZES[1])
+    assert images.add(b"1") == image
+    assert all(images.file(image, size).is_file() for size in SIZES)
+    images.close()
 
 
 @pytest.mark.parametrize("image", ["../../etc/passwd", "..%2f", "\0", "a/b", "", "é" * 100, "*"])

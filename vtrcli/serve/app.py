@@ -43,7 +43,7 @@ def make_app(
     `clips` is the folder that tools may cut clips into; all of `/mcp` needs the token then.
     """
     access = access or access_at("127.0.0.1")
-    uploads = images.Images(_framings(library))
+    uploads = images.Images(partial(_framings, library))
     media = media or open_media(library)
     endpoints = [*api.endpoints(library, uploads), *images.endpoints(uploads)]
     endpoints += [*videos.endpoints(library, uploads, media.facts), *media.endpoints()]

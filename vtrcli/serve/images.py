@@ -13,19 +13,20 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
+import numpy as np
 from pydantic import BaseModel
 from starlette.requests import Request
 
 from vtrcli.errors import InputError, NotFoundError
 from vtrcli.preprocessing import Framing
 from vtrcli.serve.endpoint import Endpoint
-from vtrcli.serve.picture import decoded, vars_of
+from vtrcli.serve.picture import decoded
 
 MAX_UPLOAD_BYTES = 32 << 20
 MAX_IMAGES = 100
@@ -44,18 +45,17 @@ class Images:
     """The pictures of one server. Safe from any thread.
 
     Args:
-        framings: the sizes to keep of each.
+        framings: the sizes to keep of each, asked anew for each picture: a store may be there only later.
     """
 
     def __init__(
         self,
-        framings: Iterable[Framing],
+        framings: Callable[[], Iterable[Framing]],
         *,
         max_images: int = MAX_IMAGES,
         max_age_seconds: float = MAX_AGE_SECONDS,
     ) -> None:
-        unique = {_name(framing): Framing(**vars_of(framing)) for framing in framings}  # type: ignore[arg-type]
-        self._framings = unique
+        self._framings = framings
         self._max_images, self._max_age_seconds = max_images, max_age_seconds
         self._added: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
@@ -69,17 +69,19 @@ class Images:
             InputError: no picture of a known format, a hostile one, or no room on the disk.
         """
         image = hashlib.sha256(body).hexdigest()[:32]
+        sizes = {_name(framing): framing for framing in self._framings()}
         with self._lock:
             self._forget()
-            if image in self._added:
+            if image in self._added and all(self._path(image, name).is_file() for name in sizes):
                 self._touch(image)
                 return image
         try:
             with tempfile.NamedTemporaryFile(dir=self.folder, prefix="upload-") as file:
                 file.write(body)
                 file.flush()
-                pixels = decoded(Path(file.name), list(self._framings.values()))
-            self._write(image, pixels)
+                pixels = decoded(Path(file.name), list(sizes.values()))
+            for name, array in zip(sizes, pixels, strict=True):
+                self._write(image, name, array)
         except OSError as cause:
             raise InputError(
                 f"a picture cannot be kept: {cause.strerror or cause}",
@@ -99,9 +101,10 @@ class Images:
         """
         with self._lock:
             self._forget()
-            if image in self._added and _name(framing) in self._framings:
+            path = self._path(image, _name(framing))
+            if image in self._added and path.is_file():
                 self._touch(image)
-                return self._path(image, _name(framing))
+                return path
         raise NotFoundError(
             f"no picture {image[:64]!r}",
             allowed=f"what POST {PATH} answered, for {self._max_age_seconds / 3600:g} hours after its last use",
@@ -112,14 +115,13 @@ class Images:
         """Forget all."""
         self._end()
 
-    def _write(self, image: str, pixels: Sequence[Any]) -> None:
+    def _write(self, image: str, name: str, pixels: np.ndarray) -> None:
         from PIL import Image
 
-        for name, array in zip(self._framings, pixels, strict=True):
-            # Of exactly this size it is read again as it is, and by a decoder that has nothing to decode.
-            temporary = self._path(image, f"{name}-{threading.get_ident()}")
-            Image.fromarray(array).save(temporary, format="BMP")
-            temporary.replace(self._path(image, name))
+        # Of exactly this size it is read again as it is, and by a decoder that has nothing to decode.
+        temporary = self._path(image, f"{name}-{threading.get_ident()}")
+        Image.fromarray(pixels).save(temporary, format="BMP")
+        temporary.replace(self._path(image, name))
 
     def _path(self, image: str, name: str) -> Path:
         return self.folder / f"{image}-{name}.bmp"
@@ -136,8 +138,8 @@ class Images:
             if len(self._added) <= self._max_images and used >= oldest:
                 return
             del self._added[image]
-            for name in self._framings:
-                self._path(image, name).unlink(missing_ok=True)
+            for path in self.folder.glob(f"{image}-*.bmp"):
+                path.unlink(missing_ok=True)
 
 
 def endpoints(images: Images) -> list[Endpoint]:
