@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
 from vtrcli.cli.output import count, home_relative, model_name, say, short_path
-from vtrcli.cli.settings import chosen_run
+from vtrcli.cli.settings import run_chooser
 from vtrcli.errors import UsageError, VtrError
 
 if TYPE_CHECKING:
@@ -113,18 +112,6 @@ def command(
             ready = f"ready in {time.monotonic() - started:.1f} s"
             say(f"{ready}: {link} (Ctrl-C ends it)", quiet=quiet and access.token is None)
             serve(app, listening, link if wants_page(open_page) else None, quiet=quiet)
-
-
-def run_chooser(run: str | None, *, quiet: bool) -> Callable[[Path], Path | None]:
-    """As `chosen_run`; what it says of a store is said once, however often that is opened."""
-    told: set[Path] = set()
-
-    def choose(store: Path) -> Path | None:
-        is_told = store in told
-        told.add(store)
-        return chosen_run(run, store, quiet=quiet or is_told)
-
-    return choose
 
 
 def tell_stores(library: Library, *, quiet: bool) -> None:

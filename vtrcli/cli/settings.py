@@ -291,6 +291,18 @@ def chosen_run(
     return run
 
 
+def run_chooser(run: str | None, *, quiet: bool) -> Callable[[Path], Path | None]:
+    """As `chosen_run`; what it says of a store is said once, however often that is opened."""
+    told: set[Path] = set()
+
+    def choose(store: Path) -> Path | None:
+        is_told = store in told
+        told.add(store)
+        return chosen_run(run, store, quiet=quiet or is_told)
+
+    return choose
+
+
 def tell_run(run: Path | None, why: str | None, *, quiet: bool) -> None:
     """Why the newest run of all does not rank, if so."""
     if why is not None:

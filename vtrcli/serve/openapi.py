@@ -18,7 +18,6 @@ _ERRORS = {
     409: "The file or the store is not what it was, or lacks what was asked for.",
     413: "The body is too large.",
     416: "A range outside the file.",
-    429: "Too many requests.",
     503: "Too busy; Retry-After says when to come again.",
 }
 
