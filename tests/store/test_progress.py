@@ -47,6 +47,7 @@ def test_a_run_that_was_killed_is_over_and_swept_by_the_next(tmp_path: Path) -> 
     # Its number went to another process.
     left.write_text(json.dumps({**json.loads(left.read_text()), "pid": os.getpid()}))
     assert running_extract(tmp_path) is None
+    (tmp_path / f"{progress.PREFIX}0.tmp").write_text("{")  # killed while it wrote
     ProgressFile(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

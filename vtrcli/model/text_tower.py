@@ -2,7 +2,7 @@
 than all the rest of a search.
 
 Computed as `clip.model.CLIP.encode_text` and open_clip's `TextTransformer` do, in float32; the features are theirs to
-1e-6 of their length. It is made for a few texts at a time: those of whole data sets are left to torch, which has more
+1e-5 of their length. It is made for a few texts at a time: those of whole data sets are left to torch, which has more
 threads and a GPU. What it cannot compute is refused with the reason (`NeedsTorch`), and torch does it.
 
 Letters: B texts, L tokens, W width, H heads.

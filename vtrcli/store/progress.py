@@ -40,9 +40,10 @@ class ProgressFile:
         self._path = store / f"{PREFIX}{secrets.token_hex(6)}.json"
         self._about = {"pid": os.getpid(), "host": _host(), "started": process_start(os.getpid())}
         self._next = 0.0
-        for path in _files(store):  # of runs that were killed
-            if _read(path) is None:
-                path.unlink(missing_ok=True)
+        for path in _files(store, ".json", ".tmp"):  # of runs that were killed
+            if _read(path.with_suffix(".json")) is None:
+                with contextlib.suppress(OSError):  # another user's
+                    path.unlink()
 
     def tell(self, num_done: int, num_total: int, num_failed: int) -> None:
         """Renew the file when it is time."""
@@ -52,7 +53,7 @@ class ProgressFile:
         self._next = now + RENEW_SECONDS
         progress = ExtractProgress(num_done, num_total, num_failed)
         body = json.dumps({**self._about, **progress.to_json()})
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # unlike a store's own files not synced: it is worth a second
             temporary = self._path.with_suffix(".tmp")
             temporary.write_text(body, encoding="ascii")
             temporary.replace(self._path)
@@ -66,7 +67,7 @@ class ProgressFile:
 
 def running_extract(store: Path) -> ExtractProgress | None:
     """The sum over the runs that go on now; None where there is none."""
-    found = [progress for path in _files(store) if (progress := _read(path)) is not None]
+    found = [progress for path in _files(store, ".json") if (progress := _read(path)) is not None]
     if not found:
         return None
     return ExtractProgress(
@@ -76,14 +77,14 @@ def running_extract(store: Path) -> ExtractProgress | None:
     )
 
 
-def _files(store: Path) -> list[Path]:
+def _files(store: Path, *suffixes: str) -> list[Path]:
     try:
         with os.scandir(store) as entries:
             return [
                 Path(entry.path)
                 for entry in entries
                 if entry.name.startswith(PREFIX)
-                and entry.name.endswith(".json")
+                and entry.name.endswith(suffixes)
                 and entry.is_file(follow_symlinks=False)
             ]
     except OSError:
