@@ -101,7 +101,7 @@ def test_a_warm_library_has_its_tower_and_its_run_before_the_first_query(
     run = next((own_demo / "runs").iterdir()) if has_run else None
     library = Library([own_demo / "store", own_demo / "none"], choose_run=lambda path: run, device="cpu")
     library.warm()  # the second store is none: that is told when it is asked
-    towers = library._towers._loaded
+    towers = library.towers._loaded
     assert [tower for _, tower, _ in towers] == ["text"]
     searcher = library.store("store").searcher
     assert has_run == (searcher.run is not None and "heads" in vars(searcher.run))

@@ -26,7 +26,7 @@ class StoresSearcher:
     """Ranks the videos of several stores by the same scores. A file that is in two of them is one result.
 
     Args:
-        run, pooling: as for `Searcher`, for all of them.
+        run, pooling, towers: as for `Searcher`, for all of them.
 
     Raises:
         StoreError: as `Searcher`; stores of different backbones, whose scores cannot be compared.
@@ -36,9 +36,10 @@ class StoresSearcher:
         self,
         stores: Sequence[Path],
         *,
-        run: Path | None = None,
+        run: Path | RunModel | None = None,
         pooling: VideoScore = POOLING,
         device: str = "auto",
+        towers: Towers | None = None,
         on_progress: Callable[[int, int], None] = lambda num_done, total: None,
     ) -> None:
         catalogs = [open_catalog(store) for store in stores]
@@ -54,8 +55,7 @@ class StoresSearcher:
                     allowed="stores of one backbone: scores of different ones cannot be compared",
                     to_do="search them one after the other",
                 )
-        model: Path | RunModel | None = run
-        towers = Towers()
+        model, towers = run, towers or Towers()
         self._searchers: list[Searcher] = []
         for store in stores:
             searcher = Searcher(

@@ -171,11 +171,11 @@ class Door:
         """The last one is kept."""
         states = tuple(store.state for store in opened)
         if self._together is None or self._together[0] != states:
-            run = opened[0].searcher.run
             searcher = StoresSearcher(
                 [store.path for store in opened],
-                run=None if run is None else run.run,
+                run=opened[0].searcher.run,
                 device=self._library.device,
+                towers=self._library.towers,
             )
             if tuple(store_state(store.path) for store in opened) != states:
                 raise Refused("a store has just changed")

@@ -139,6 +139,9 @@ class Library:
         stores: folders of stores, or folders that hold some.
         choose_run: the run that ranks in a store, None for plain CLIP; may raise.
         look_seconds: from one look at the stores to the next, once they are watched.
+
+    Attributes:
+        towers: of all stores, also when one is opened again.
     """
 
     def __init__(
@@ -150,7 +153,7 @@ class Library:
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self.device, self._choose_run, self._look_seconds = device, choose_run, look_seconds
-        self._towers = Towers()  # of all stores, also when one is opened again
+        self.towers = Towers()
         self.paths = dict(zip(unique_names(found := store_folders(stores)), found, strict=True))
         self._states: dict[str, str] = {}
         self._opened: dict[str, OpenedStore | VtrError] = {name: self._open(name) for name in self.paths}
@@ -218,7 +221,7 @@ class Library:
                 path,
                 run=self._choose_run(path),
                 device=self.device,
-                towers=self._towers,
+                towers=self.towers,
                 keeps_queries=False,
             )
         except VtrError as error:
