@@ -102,7 +102,7 @@ def test_a_warm_library_has_its_tower_and_its_run_before_the_first_query(
     library = Library([own_demo / "store", own_demo / "none"], choose_run=lambda path: run, device="cpu")
     library.warm()  # the second store is none: that is told when it is asked
     towers = library.towers._loaded
-    assert [tower for _, tower, _ in towers] == ["text"]
+    assert [tower for _, tower, _ in towers] == ["query"]
     searcher = library.store("store").searcher
     assert has_run == (searcher.run is not None and "heads" in vars(searcher.run))
     kept = own_demo / "store" / "index" / "queries"
