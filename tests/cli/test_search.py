@@ -127,6 +127,7 @@ def test_paths_are_printed_for_pipes_each_once() -> None:
         (["x", "--method", "sinkhorn"], "--method sinkhorn in a search; "),
         (["x", "--score", "mean", "--run", "runs/demo"], "--score mean with --run runs/demo; "),
         (["x", "--score", "mean", "--milvus", "x.db"], "--score mean with --milvus; "),
+        (["x", "--explain", "--milvus", "x.db"], "--explain of several stores, of --milvus or of --paths; "),
         (["x", "--gallery", "dog.mp4"], "--gallery dog.mp4; a file that ends in .html; "),
         (["x", "--edl", "dog.mp4"], "--edl dog.mp4; a file that ends in .edl; write `--edl found.edl`"),
         (["x", "--otio", "no/such/cut.otio"], "no/such/cut.otio cannot be written; "),

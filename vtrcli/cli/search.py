@@ -179,7 +179,7 @@ def command(
             raise UsageError(
                 f"--explain of {asked.describe()!r}"
                 if not is_sentence
-                else "--explain of several stores or of paths",
+                else "--explain of several stores, of --milvus or of --paths",
                 allowed="one sentence alone, one store, the table or --json",
                 to_do="leave the other parts out",
             )
