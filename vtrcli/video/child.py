@@ -72,6 +72,7 @@ class Child:
     Lines of standard error that match `record_pattern` are collected in `records` (one tuple of groups each),
     everything else goes into a log of bounded length. On Linux no file that it writes may grow beyond
     `max_file_bytes`: the default is that it writes none. There it also gives way to other programs, by `niceness`.
+    `memory_bytes`: of addresses; None: MEMORY_BYTES.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Child:
         record_pattern: re.Pattern[bytes] | None = None,
         max_file_bytes: int = 0,
         niceness: int = 0,
-        memory_bytes: int = MEMORY_BYTES,
+        memory_bytes: int | None = None,
     ) -> None:
         self.records: list[tuple[bytes, ...]] = []
         self._patience = patience
@@ -102,7 +103,12 @@ class Child:
                 allowed="as many processes, open files and as much memory as the workers need",
                 to_do="use fewer --workers, or raise the limits (`ulimit -a` shows them), then run it again",
             ) from cause
-        _limit(self._process.pid, max_file_bytes=max_file_bytes, niceness=niceness, memory_bytes=memory_bytes)
+        _limit(
+            self._process.pid,
+            max_file_bytes=max_file_bytes,
+            niceness=niceness,
+            memory_bytes=MEMORY_BYTES if memory_bytes is None else memory_bytes,
+        )
         _widen(self._process.stdout)
         self._drain_thread = threading.Thread(target=self._drain, daemon=True, name="ffmpeg-stderr")
         self._drain_thread.start()

@@ -24,9 +24,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One for all; each visit has a profile of its own."""
+    """One for a module; each visit has a profile of its own. While it is open its event loop runs in this thread, so
+    it may not outlive the module: whatever else runs one there would fail."""
     api = pytest.importorskip("playwright.sync_api", reason="the page's tests need playwright")
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
