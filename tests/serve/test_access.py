@@ -41,6 +41,22 @@ def test_a_server_for_others_has_its_own_names_and_those_that_were_given() -> No
         access.check_host("evil.example")
 
 
+@pytest.mark.parametrize("host", ["192.168.0.7:8765", "10.0.0.1", "[fe80::1]:8765", "[2001:db8::7]"])
+def test_a_server_for_others_is_reached_by_every_address_it_has(host: str) -> None:
+    access_at("0.0.0.0").check_host(host)
+    with pytest.raises(Refused):
+        access_at("127.0.0.1").check_host(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example:8765", "10.0.0.1.evil.example", "10.0.0", "0x7f.1", "[fe80::1", "10.0.0.1:8765:1"]
+)
+def test_what_only_looks_like_an_address_is_refused(host: str) -> None:
+    with pytest.raises(Refused) as caught:
+        access_at("0.0.0.0").check_host(host)
+    assert caught.value.allowed.endswith(", any IP address")
+
+
 @pytest.mark.parametrize("name", ["http://a", "a/b", "a b", ""])
 def test_a_name_to_allow_is_a_name(name: str) -> None:
     with pytest.raises(UsageError) as caught:

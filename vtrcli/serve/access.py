@@ -48,11 +48,14 @@ class Access:
 
     Attributes:
         names: those of this server in the header Host, besides the loopback's.
+        by_address: whether the header Host may also be any IP address. A browser that names one spoke to that very
+            address, so no name of a stranger led here.
         token: what everything needs; None where the loopback's own users are trusted.
         secret: what every POST of the page carries, so that no other page can make the browser send one.
     """
 
     names: frozenset[str] = frozenset()
+    by_address: bool = False
     token: str | None = None
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
 
@@ -68,11 +71,14 @@ class Access:
         Raises Refused.
         """
         name = host_name(host)
-        if name is None or not (_is_loopback(name) or name in self.names):
+        if name is None or not (
+            _is_loopback(name) or name in self.names or (self.by_address and _is_address(name))
+        ):
+            addresses = ["any IP address"] if self.by_address else []
             raise Refused(
                 403,
                 f"a request for the host {host!r}" if host else "a request that names no host",
-                allowed=", ".join(["localhost", "127.0.0.1", *sorted(self.names)]),
+                allowed=", ".join(["localhost", "127.0.0.1", *sorted(self.names), *addresses]),
                 to_do="open the address that vtr serve printed, or start it with --allow-host NAME",
             )
 
@@ -143,7 +149,7 @@ def access_at(host: str, *, token: str | None = None, allow_hosts: Iterable[str]
         return Access(names=frozenset(names), token=token)
     own = socket.gethostname().lower()
     names |= {_checked_name(host), own, f"{own}.local"} - {""}
-    return Access(names=frozenset(names), token=token or secrets.token_urlsafe(24))
+    return Access(names=frozenset(names), by_address=True, token=token or secrets.token_urlsafe(24))
 
 
 def is_local(host: str) -> bool:
@@ -175,6 +181,14 @@ def _is_loopback(name: str) -> bool:
         return name == "localhost"
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _same_place(origin: str, host: str) -> bool:
