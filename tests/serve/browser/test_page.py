@@ -365,3 +365,17 @@ def test_an_empty_store_says_the_command_that_fills_it(browser: Browser, several
         visit.go("?store=empty")
         visit.page.get_by_role("heading", name="No videos yet").wait_for()
         assert "vtr extract ~/Videos --store " in visit.page.inner_text("#state")
+
+
+def test_a_store_that_is_filled_while_it_is_looked_at_is_found(
+    browser: Browser, demo: Path, tmp_path: Path
+) -> None:
+    late = tmp_path / "late"
+    with serving(demo / "store", late) as served, visiting(browser, served.url) as visit:
+        visit.expected.append("status of 409")
+        visit.go("?store=late&q=a%20red%20circle")
+        visit.page.get_by_role("heading", name="This cannot be answered").wait_for()
+        shutil.copytree(demo / "store", tmp_path / "copied")
+        (tmp_path / "copied").rename(late)
+        visit.cards.first.wait_for()
+        visit.page.wait_for_selector("#marked", state="hidden")

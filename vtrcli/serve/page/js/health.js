@@ -1,10 +1,10 @@
-// How the server is: asked now and then, more often while a store is being extracted, and with growing pauses while it
-// is gone. A hidden page asks nothing.
+// How the server is: asked now and then, more often while a store is being extracted or waits for its first video, and
+// with growing pauses while it is gone. A hidden page asks nothing.
 
 import { ApiError, health } from "./api.js";
 
 const CALM_SECONDS = 30;
-const EXTRACTING_SECONDS = 2;
+const CHANGING_SECONDS = 2;
 const LONGEST_PAUSE_SECONDS = 15;
 
 /**
@@ -21,7 +21,7 @@ export function watchHealth({ onHealth, onGone, onBack }) {
     try {
       const found = await health(AbortSignal.timeout(10_000));
       pause = 1;
-      if (found.stores.some((/** @type {any} */ store) => store.is_extracting)) wait = EXTRACTING_SECONDS;
+      if (found.stores.some((/** @type {any} */ store) => store.is_extracting || !store.num_videos)) wait = CHANGING_SECONDS;
       const wasGone = isGone;
       isGone = false;
       onHealth(found);

@@ -26,6 +26,7 @@ export function createMarks(page, picks) {
   /** Marks of the sentence by video. @type {Map<string, Mark[]>} */
   let marks = new Map();
   let loadedFor = "";
+  let isLoaded = false;
   let file = "";
   /** @type {{q: string, id: string, store: string | null, changes: Change[]}[]} */
   const undos = [];
@@ -50,8 +51,10 @@ export function createMarks(page, picks) {
   async function load() {
     const q = sentence();
     const key = `${store()}\n${q}`;
-    if (key === loadedFor) return;
+    if (key === loadedFor && isLoaded) return;
     loadedFor = key;
+    isLoaded = true;
+    problem = "";
     marks = new Map();
     if (q) {
       try {
@@ -60,7 +63,9 @@ export function createMarks(page, picks) {
         file = found.file;
         for (const row of found.annotations) keep(row);
       } catch (error) {
-        if (key === loadedFor && error instanceof ApiError) told(error.parts);
+        if (key !== loadedFor) return;
+        isLoaded = false; // asked again with the next answer, which may find what this one missed
+        if (error instanceof ApiError) told(error.parts);
       }
     }
     show();
