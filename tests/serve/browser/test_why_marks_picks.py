@@ -80,6 +80,14 @@ def test_why_this_result_shows_words_gate_strips_and_the_sum(marked: Visit) -> N
     panel.wait_for(state="hidden")
 
 
+def test_a_phone_shows_the_whole_sum(browser: Browser, by_run: Served) -> None:
+    with visiting(browser, by_run.url, viewport={"width": 390, "height": 780}) as visit:
+        visit.go("?q=a%20red%20circle").cards.first.get_by_role("button", name="Why this result").click()
+        visit.page.wait_for_selector(".why-sum tbody")
+        over = "(e => e.scrollWidth - e.clientWidth)(document.querySelector('.why-sum'))"
+        assert visit.page.evaluate(over) == 0
+
+
 def test_a_query_that_no_head_reads_has_no_such_button(marked: Visit) -> None:
     assert marked.page.get_by_role("button", name="Why this result").count() > 0
     marked.go(f"{ADDRESS}&not=a%20triangle").cards.first.wait_for()
