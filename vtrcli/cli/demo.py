@@ -136,6 +136,7 @@ def print_report(report: DemoReport) -> None:
         f"cd {shlex.quote(str(report.folder))}",
         f'{vtr} search "{report.queries[-1]}"',
         f"{vtr} eval --dsl",
+        f"{vtr} serve",
         f"{vtr} --help",
     ):
         console.print("  ", Text(printable(line), style="bold"), soft_wrap=True, sep="")
