@@ -53,10 +53,22 @@ export function postJson(path, body) {
   return post(path, JSON.stringify(body), "application/json");
 }
 
-/** Whatever changes something carries the session's secret. @param {string} path @param {BodyInit} body @param {string} type */
-export function post(path, body, type) {
-  const headers = { "Content-Type": type, "X-VTR-Secret": secret() };
-  return ask(path, { method: "POST", body, headers });
+/**
+ * Whatever changes something carries the session's secret. A server that was started again has another one, which its
+ * page tells.
+ * @param {string} path @param {BodyInit} body @param {string} type
+ */
+export async function post(path, body, type) {
+  const send = () => ask(path, { method: "POST", body, headers: { "Content-Type": type, "X-VTR-Secret": secret() } });
+  try {
+    return await send();
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 403) throw error;
+    const found = /name="vtr-secret" content="([^"]+)"/.exec(await (await ask("/")).text());
+    if (!found || found[1] === secret()) throw error;
+    /** @type {HTMLMetaElement} */ (document.querySelector("meta[name=vtr-secret]")).content = found[1];
+    return send();
+  }
 }
 
 /**
