@@ -20,11 +20,7 @@ def command(
         shown="the user's data folder",
         callback=options.stores_or_default,
     ),
-    run: str | None = opt(
-        "--run RUN",
-        "Rank with a trained run, or none for plain CLIP.",
-        shown="the newest beside vtr.toml",
-    ),
+    run: str | None = options.SERVED_RUN,
     allow_cut: Path | None = opt(
         "--allow-cut DIR", "Let clips be cut into this folder.", shown="nothing is written"
     ),

@@ -170,6 +170,9 @@ STORES: list[Path] = opt(
     shown="the user's data folder",
     callback=stores_or_default,
 )
+SERVED_RUN: str | None = opt(
+    "--run RUN", "Rank with a trained run, or none for plain CLIP.", shown="the newest beside vtr.toml"
+)
 JSON: bool = flag("--json", "Print one JSON object instead of a table.")
 QUIET: bool = flag("--quiet, -q", "No progress and no remarks.")
 DEVICE: str = opt("--device", "auto, cpu, cuda, cuda:N or mps.", default="auto", callback=_known_device)

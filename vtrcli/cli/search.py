@@ -174,15 +174,9 @@ def command(
     text = " ".join(query) if query else None
     if queries is None:
         asked = ask(text=text)  # what is wrong with it is said before anything is loaded
-        is_sentence = asked.is_one_text and not asked.then
-        if explain and (not is_sentence or len(folders) > 1 or milvus is not None or paths_only or null):
-            raise UsageError(
-                f"--explain of {asked.describe()!r}"
-                if not is_sentence
-                else "--explain of several stores, of --milvus or of --paths",
-                allowed="one sentence alone, one store, the table or --json",
-                to_do="leave the other parts out",
-            )
+        if explain:
+            has_others = len(folders) > 1 or milvus is not None or paths_only or null
+            require_explained(asked, has_others=has_others)
     elif explain:
         raise UsageError("--explain with --queries", allowed="it is for one query", to_do="leave one out")
     elif text is not None:
@@ -246,6 +240,19 @@ def command(
             output.one(answer(asked), explain=why)
         else:
             output.many(read_lines(queries), lambda line: answer(ask(text=line)))
+
+
+def require_explained(asked: Query, *, has_others: bool) -> None:
+    """Raises UsageError for what --explain says nothing of: parts of a query, several stores, Milvus, bare paths."""
+    is_sentence = asked.is_one_text and not asked.then
+    if not is_sentence or has_others:
+        raise UsageError(
+            f"--explain of {asked.describe()!r}"
+            if not is_sentence
+            else "--explain of several stores, of --milvus or of --paths",
+            allowed="one sentence alone, one store, the table or --json",
+            to_do="leave the other parts out",
+        )
 
 
 def explain_best(opened: Any, sentence: str, hits: Sequence[Hit]) -> Explanation | None:

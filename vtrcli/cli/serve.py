@@ -51,11 +51,7 @@ def command(
         "A name of this server, such as its proxy's; may be repeated.",
         shown="none",
     ),
-    run: str | None = opt(
-        "--run RUN",
-        "Rank with a trained run, or none for plain CLIP.",
-        shown="the newest beside vtr.toml",
-    ),
+    run: str | None = options.SERVED_RUN,
     allow_cut: Path | None = opt(
         "--allow-cut DIR",
         "Let programs at /mcp cut clips into this folder; they need the token.",

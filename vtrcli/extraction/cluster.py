@@ -113,11 +113,10 @@ class Cluster:
         self._open = ExitStack()
         self._open.callback(self._ray.shutdown)
         self._open.enter_context(redirect_stdout(sys.stderr))  # where Ray tells of dead workers
-        try:
+        with ExitStack() as unless_started:
+            unless_started.callback(self.close)
             self._start(assignment, root_names, num_decoders)
-        except BaseException:
-            self.close()
-            raise
+            unless_started.pop_all()
 
     def _start(self, assignment: Assignment, root_names: Mapping[str, str], num_decoders: int | None) -> None:
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]

@@ -119,7 +119,6 @@ class Worker:
         precision, device = assignment.precision, assignment.device
         wanted = store_precision(before, device) if precision == "auto" else precision
         self.backbone = load_backbone(assignment.backbone, device=device, precision=wanted, towers="image")
-
         self.precisions = (self.backbone.precision,)
         self.place = f"{self.backbone.device}, {self.backbone.precision}"
 
