@@ -27,9 +27,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_fine_tuning_with_every_option_and_its_json(toy: list[str], tmp_path: Path) -> None:
-    options = (
-        "--finetune --epochs 1 --batch-size 6 --frames 3 --freeze-layers 1 --gradient-checkpointing".split()
-    )
+    options = "--finetune --epochs 1 --batch-size 6 --frames 3 --freeze-layers 1".split()
+    options += ["--gradient-checkpointing", "--chunk-size", "4"]
     weights = str(Path(toy[1]).with_name("clip.safetensors"))
     rates = ["--backbone", weights, "--backbone-learning-rate", "1e-6"]
     body = run_json("train", *toy, *options, *rates, "--out", str(tmp_path / "run"))

@@ -84,6 +84,9 @@ def command(
         "--freeze-layers", "Of both towers, from the embeddings on.", min=0, shown=DEFAULTS.freeze_layers
     ),
     gradient_checkpointing: bool = flag("--gradient-checkpointing", "Less memory, a third more time."),
+    chunk_size: int | None = opt(
+        "--chunk-size", "Pairs encoded at a time, for batches beyond memory.", min=1, shown="all of the batch"
+    ),
     tagger: TaggerName = options.TAGGER,
     resume: bool = flag("--resume", "Go on with the run in --out, or the newest."),
     allow_missing: bool = flag("--allow-missing", "Train although the store lacks videos of the data set."),

@@ -32,6 +32,8 @@ class TrainSettings:
     captions: `one` caption per video and epoch, or `all` pairs in every epoch.
     max_tokens: of a text, start and end included; None: the data set's (`train` fills it in), or all that CLIP reads.
     patience: steps without a better validation score, those of the warm-up not counted, that end a run; None: no end.
+    chunk_size: pairs of a process that are encoded at a time, with the gradients of the whole batch (gradient caching);
+        None: all at once.
     """
 
     steps: int = 3000
@@ -58,10 +60,11 @@ class TrainSettings:
     from_scratch: bool = False
     freeze_layers: int = 0
     gradient_checkpointing: bool = False
+    chunk_size: int | None = None
 
     def __post_init__(self) -> None:
         rates = ("learning_rate", "backbone_learning_rate", "max_gradient_norm")
-        for name in ("steps", "epochs", "batch_size", "num_frames", "patience", *rates):
+        for name in ("steps", "epochs", "batch_size", "num_frames", "patience", "chunk_size", *rates):
             value = getattr(self, name)
             _require(value is None or value > 0, name, value, "above 0")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2: a pair needs a negative")

@@ -42,6 +42,15 @@ class PairBatch:
         """The batch on another device."""
         return PairBatch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
 
+    def chunks(self, num_pairs: int) -> list[PairBatch]:
+        """The pairs of this process, so many at a time (views); the numbers of the global batch go with each."""
+        found = []
+        for first in range(0, len(self.frames), num_pairs):
+            rows = slice(first, first + num_pairs)
+            parts = (self.frames[rows], self.frame_mask[rows], self.texts[rows], self.stream_mask[rows])
+            found.append(PairBatch(*parts, self.video_numbers))
+        return found
+
 
 class PairEncoder(nn.Module):
     """A head on cached features. Fine-tuning puts CLIP in front of it (`vtrcli.training.finetune`)."""
@@ -69,7 +78,21 @@ def batch_loss(
     `encoder` is the one that holds the head, or DDP around it.
     """
     videos, texts = encoder(batch.frames, batch.frame_mask, batch.texts, batch.stream_mask)
-    numbers = batch.video_numbers
+    return vectors_loss(
+        videos, texts, head, batch.video_numbers, world=world, dsl_temperature=dsl_temperature
+    )
+
+
+def vectors_loss(
+    videos: torch.Tensor,
+    texts: torch.Tensor,
+    head: Head,
+    numbers: torch.Tensor,
+    *,
+    world: World,
+    dsl_temperature: float | None,
+) -> torch.Tensor:
+    """As `batch_loss`, of what the head made of this process's videos and texts; `numbers` of the global batch."""
     positives = None
     if len(torch.unique(numbers)) < len(numbers):
         positives = numbers[:, None] == numbers[None, :]

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -47,6 +48,7 @@ from vtrcli.training.finetune import (
     frame_sets,
     starting_backbone,
 )
+from vtrcli.training.gradient_cache import backward
 from vtrcli.training.record import (
     Display,
     EpochReport,
@@ -63,7 +65,6 @@ from vtrcli.training.step import (
     World,
     any_process,
     autocast,
-    batch_loss,
     from_first,
     joined_world,
     make_optimizer,
@@ -274,16 +275,17 @@ class Run:
         factor = rate_factor(self.state.step, num_steps=self.num_steps, warmup_share=settings.warmup_share)
         set_rate(self.optimizer, factor)
         self.optimizer.zero_grad(set_to_none=True)
-        with autocast(settings, self.device):
-            loss = batch_loss(
-                self.encoder,
-                self.head,
-                batch.to(self.device),
-                world=self.world,
-                dsl_temperature=settings.dsl_temperature,
-            )
-        value = self.finite(float(loss.detach()))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = backward(
+            self.encoder,
+            self.head,
+            batch,
+            chunk_size=settings.chunk_size,
+            device=self.device,
+            world=self.world,
+            dsl_temperature=settings.dsl_temperature,
+            number_format=partial(autocast, settings, self.device),
+        )
+        value = self.finite(float(loss))
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         norm = self.finite(float(nn.utils.clip_grad_norm_(parameters, settings.max_gradient_norm)))
         self.optimizer.step()
