@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import typer
 
 from tests.cli.runner import run, run_on_terminal
 from vtrcli import __version__
-from vtrcli.cli.app import app, comes_of_interrupt
+from vtrcli.cli.app import LINES, OLD_NAMES, app, comes_of_interrupt
 from vtrcli.cli.config import _leaf_commands
 from vtrcli.errors import InputError, StoreError, UsageError, VideoError, WeightsError
 
@@ -117,3 +119,45 @@ def test_a_lock_that_a_second_ctrl_c_broke_is_an_interrupt_and_a_bug_is_none() -
         assert comes_of_interrupt(error)
     assert comes_of_interrupt(KeyboardInterrupt())
     assert not comes_of_interrupt(RuntimeError("release unlocked lock"))
+
+
+def loaded_after(*words: str) -> list[str]:
+    """The modules of commands that the program has imported when it ends."""
+    code = (
+        "import sys; from vtrcli.cli.app import LINES, main; sys.argv = ['vtr', *sys.argv[1:]]\n"
+        "try:\n    main()\nfinally:\n    print([name for name in LINES if f'vtrcli.cli.{name}' in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    return list(ast.literal_eval(done.stdout.splitlines()[-1]))
+
+
+def test_the_list_of_commands_shows_of_each_what_its_own_help_begins_with() -> None:
+    commands: Any = typer.main.get_command(app)
+    context = typer.Context(commands)
+    assert commands.list_commands(context) == [*LINES, *OLD_NAMES]
+    for name in commands.list_commands(context):
+        listed, command = commands.get_command(context, name), commands.commands[name]
+        assert listed.help == command.help.split("\n\n")[0], f"mend LINES[{name!r}] in vtrcli/cli/app.py"
+        assert listed.hidden == command.hidden == (name in OLD_NAMES)
+        assert listed.name == command.name == name
+        assert not listed.deprecated and not command.deprecated
+    assert commands.get_command(context, "nosuch") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "imported"),
+    [
+        ("--help", []),
+        ("--version", []),
+        ("help bank", ["bank"]),
+        ("search --help", ["search"]),
+    ],
+)
+def test_the_module_of_a_command_is_imported_when_it_is_called(words: str, imported: list[str]) -> None:
+    assert loaded_after(*words.split()) == imported
+
+
+def test_an_old_name_works_and_is_not_shown() -> None:
+    shown = re.findall(r"^│ ([a-z]+) ", run("--help").stdout, re.MULTILINE)
+    assert shown == list(LINES)
+    assert "Usage: vtr index push" in run("index", "push", "--help").stdout

@@ -76,3 +76,23 @@ def test_the_shell_asks_and_no_torch_is_loaded(tmp_path: Path) -> None:
         ["dsl", "inverted-softmax", "nnn", "csls"],
         ["False"],
     )
+
+
+def test_tab_lists_commands_with_their_lines_and_imports_none(tmp_path: Path) -> None:
+    code = (
+        "import sys\nsys.argv = ['vtr']\nfrom vtrcli.__main__ import main\n"
+        "try:\n    main()\nfinally:\n    print('vtrcli.cli.search' in sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"_VTR_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": "vtr se", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.stdout.split("((")[1].splitlines()[:2] == [
+        '"search":"Rank the videos of a store by what they..."',
+        '"serve":"Serve a page to search in, and a JSON API,..."))\'',
+    ]
+    assert done.stderr.split()[-1:] == ["False"]

@@ -1,4 +1,7 @@
-"""The Typer app: settings, the list of commands, and the one place that turns errors into exit codes."""
+"""The Typer app: the list of commands, their settings, and the one place that turns errors into exit codes.
+
+The module of a command is imported when that command is called or asked for its help: nobody waits for the others.
+"""
 
 from __future__ import annotations
 
@@ -6,51 +9,156 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from typer._click.exceptions import NoArgsIsHelpError
 from typer._click.exceptions import UsageError as ParseError
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from vtrcli.cli import init
 from vtrcli.cli.output import home_relative, say, say_error
-from vtrcli.cli.settings import VtrCommand, find_settings, load_settings, option_kinds, usage_error
+from vtrcli.cli.settings import WRITES_SETTINGS, VtrCommand, find_settings, load_settings, usage_error
 from vtrcli.cli.values import take_quickly
 from vtrcli.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, InputError, UsageError, VtrError
 
+if TYPE_CHECKING:  # what `_made` imports, for whoever counts who imports whom
+    from vtrcli.cli import (  # noqa: F401
+        bank,
+        cache,
+        compare,
+        config,
+        datasets,
+        demo,
+        eval,
+        extract,
+        init,
+        mcp,
+        milvus,
+        models,
+        search,
+        serve,
+        store,
+        train,
+    )
+
+# In the order of the help. The line of a command is the first paragraph of its docstring; a test compares them.
+LINES = {
+    "extract": "Decode frames of videos and store their CLIP features. Run it again: only new or changed files are "
+    "done.",
+    "cache": "Encode a data set's captions, once per text stream; or kept frames with another backbone (--out).",
+    "train": "Train CAMoE on cached features, or with the backbone end to end (--finetune). Ctrl-C saves first.",
+    "eval": "Evaluate retrieval in both directions: a data set through a store and a run, or any model's matrix.",
+    "compare": "Test whether B is better than A, query by query: a permutation test of the paired differences.",
+    "search": "Rank the videos of a store by what they show, each with the moments that fit best.",
+    "serve": "Serve a page to search in, and a JSON API, until Ctrl-C.",
+    "mcp": "Let a program with a language model search and look, by the Model Context Protocol on stdin and stdout.",
+    "demo": "Make short videos, extract them, train on them, search them, and print how well that went. Needs no "
+    "network.",
+    "init": "Write vtr.toml into this folder; every command run here or below reads it.",
+    "config": "Show every option that is set, by the environment or vtr.toml, and the defaults that matter.",
+    "store": "Look after a feature store: what it holds, whether it is sound.",
+    "milvus": "A store in Milvus, for what outgrows one machine; search it with `vtr search --milvus`.",
+    "bank": "The query bank of a store: what unrelated captions score on its videos.",
+    "models": "Look after the backbones: which there are, download, import, check.",
+    "datasets": "The data sets: what they are, where they come from, what they hold.",
+}
+OLD_NAMES = {"index": "milvus"}  # still understood, and not shown
 # Who asks for these wants no remarks.
 QUIET_FLAGS = frozenset({"--quiet", "-q", "--help", "-h"})
+
+
+class Commands(Mapping[str, Any]):
+    """Name -> Typer's command or group, made when it is asked for; names alone import nothing."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*LINES, *OLD_NAMES))
+
+    def __len__(self) -> int:
+        return len(LINES) + len(OLD_NAMES)
+
+    def __contains__(self, name: object) -> bool:
+        return name in LINES or name in OLD_NAMES
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = _made(name)
+        return self._made[name]
+
+    def listed(self, name: str) -> TyperCommand | None:
+        """What a list of commands shows of one: its name and its line. None where there is no such command."""
+        line = LINES.get(OLD_NAMES.get(name, name))
+        return None if line is None else TyperCommand(name, help=line, hidden=name in OLD_NAMES)
+
+
+def _made(name: str) -> Any:
+    """Import the module of a command, and have Typer make it. Raises KeyError."""
+    known = OLD_NAMES.get(name, name)
+    line = LINES[known]
+    module: Any = import_module(f"vtrcli.cli.{known}")
+    root = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    root.callback()(_nothing)  # else one command alone is no group
+    if hasattr(module, "app"):
+        root.add_typer(module.app, name=name, help=line, epilog=module.EPILOG, hidden=name in OLD_NAMES)
+    else:
+        root.command(name, cls=VtrCommand, epilog=module.EPILOG)(module.command)
+    group: Any = typer.main.get_command(root)
+    return group.commands[name]
+
+
+def _nothing() -> None:
+    pass
 
 
 class VtrGroup(TyperGroup):
     """Loads `vtr.toml` for its commands and ends the program with the error's line and exit code."""
 
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands: Any = Commands()
+
     def get_params(self, ctx: Any) -> list[Any]:
         """The options of `vtr` itself."""
         return take_quickly(super().get_params(ctx))
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, in the order of the help."""
+        return list(self.commands)
+
+    def get_command(self, ctx: Any, name: str) -> Any:
+        """Its name and line, for lists of commands; `resolve_command` has the command itself."""
+        return self.commands.listed(name)
+
     def resolve_command(self, ctx: Any, args: Any) -> Any:
         """Find the command, and load the settings for it; `vtr init` mends a broken file and so reads none."""
-        name = args[0]
+        if args[0] not in self.commands:
+            self._require_at_home(args[0])
+        name, _, rest = super().resolve_command(ctx, args)
+        if name is None:  # while the shell completes
+            return None, None, rest
+        if name != WRITES_SETTINGS and not ctx.resilient_parsing:
+            ctx.default_map = self.settings(name, quiet=bool(QUIET_FLAGS & set(args)))
+        return name, self.commands[name], rest
+
+    def _require_at_home(self, name: str) -> None:
+        """Raises UsageError for a command that belongs to another."""
         homes = [
             group
             for group, command in self.commands.items()
             if name in getattr(command, "commands", {}) and not command.hidden
         ]
-        if name not in self.commands and homes:
+        if homes:
             raise UsageError(
                 f"no such command '{name}'",
                 allowed="it belongs to another",
                 to_do=f"did you mean {' or '.join(f'`vtr {group} {name}`' for group in homes)}?",
             )
-        resolved = super().resolve_command(ctx, args)
-        if resolved[0] != init.NAME and not ctx.resilient_parsing:
-            ctx.default_map = self.settings(quiet=bool(QUIET_FLAGS & set(args)), chosen=resolved[0] or "")
-        return resolved
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command inside the error boundary."""
@@ -81,25 +189,18 @@ class VtrGroup(TyperGroup):
             say_error(error)
             raise typer.Exit(error.exit_code) from error
 
-    def settings(self, *, quiet: bool = True, chosen: str = "") -> dict[str, Any]:
-        """Option values per command from the nearest `vtr.toml`; a sub-command inherits its group's.
+    def settings(self, name: str, *, quiet: bool = True) -> dict[str, Any]:
+        """Option values from the nearest `vtr.toml`, under the command's name; a sub-command inherits its group's.
 
-        A file from a folder above is named where it sets something for `chosen`.
+        A file from a folder above is named where it sets something for the command.
         """
         path = find_settings(Path.cwd(), on_foreign=lambda foreign: _pass_over(foreign, quiet=quiet))
         if path is None:
             return {}
-        kinds = {name: option_kinds(command) for name, command in self.commands.items() if name != init.NAME}
-        loaded: dict[str, Any] = dict(load_settings(path, kinds))
-        for name, command in self.commands.items():
-            if isinstance(command, TyperGroup):
-                loaded[name] = {
-                    sub: {key: value for key, value in loaded[name].items() if key in option_kinds(child)}
-                    for sub, child in command.commands.items()
-                }
-        if path.parent != Path.cwd() and any(loaded.get(chosen, {}).values()):
+        values = load_settings(path, self.commands, name)
+        if path.parent != Path.cwd() and any(values.values()):
             say(f"settings: {home_relative(path)}", quiet=quiet)
-        return loaded
+        return {name: values}
 
 
 def _pass_over(path: Path, *, quiet: bool) -> None:
@@ -144,37 +245,7 @@ def _root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Hold the options of `vtr` itself; the commands are registered below."""
-
-
-def _register() -> None:
-    """Import every command module; each is small and imports its use case only when it runs."""
-    from vtrcli.cli import (
-        bank,
-        cache,
-        compare,
-        config,
-        datasets,
-        demo,
-        eval,
-        extract,
-        mcp,
-        milvus,
-        models,
-        search,
-        serve,
-        store,
-        train,
-    )
-
-    for module in (extract, cache, train, eval, compare, search, serve, mcp, demo, init, config):
-        app.command(module.NAME, cls=VtrCommand, epilog=module.EPILOG)(module.command)
-    for group in (store, milvus, bank, models, datasets):
-        app.add_typer(group.app, name=group.NAME, epilog=group.EPILOG)
-    app.add_typer(milvus.app, name=milvus.OLD_NAME, epilog=milvus.EPILOG, hidden=True)
-
-
-_register()
+    """Hold the options of `vtr` itself; its commands are in LINES."""
 
 
 def comes_of_interrupt(error: BaseException) -> bool:

@@ -10,16 +10,15 @@ import typer
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
 from vtrcli.cli.output import ProgressBar, count, print_json, print_line, print_rows, say
-from vtrcli.cli.settings import VtrCommand, chosen_run
+from vtrcli.cli.runs import chosen_run
+from vtrcli.cli.settings import VtrCommand
 from vtrcli.errors import InputError, UsageError
 from vtrcli.text.streams import TaggerName
 from vtrcli.text_files import decode_text
 
 NAME = "bank"
 EPILOG = "Example: [bold]vtr bank build --texts captions.txt --store kitchen.store[/bold]"
-app = typer.Typer(
-    no_args_is_help=True, help="The query bank of a store: what unrelated captions score on its videos."
-)
+app = typer.Typer(no_args_is_help=True)  # its help is in cli/app.py
 
 
 @app.command(cls=VtrCommand, epilog=EPILOG)

@@ -11,7 +11,7 @@ import typer
 
 from vtrcli.cli import options
 from vtrcli.cli.output import Column, print_columns, print_json, short_path
-from vtrcli.cli.settings import environment_name, find_settings
+from vtrcli.cli.settings import WRITES_SETTINGS, environment_name, find_settings, load_settings
 from vtrcli.model.families import DEFAULT_BACKBONE
 
 NAME = "config"
@@ -46,10 +46,11 @@ def command(ctx: typer.Context, json_output: bool = options.JSON) -> None:
 def effective_values(ctx: typer.Context, settings: Path | None) -> list[dict[str, Any]]:
     """One row per option and value: options that are set, and `store` and `backbone` in any case."""
     root = ctx.find_root()
+    commands = root.command.commands  # type: ignore[attr-defined]
     merged: dict[tuple[str, str, str], list[str]] = {}
     for path, command in _leaf_commands(root):
-        defaults: Any = root.default_map or {}
-        for part in path:
+        defaults: Any = load_settings(settings, commands, path[0]) if settings else {}
+        for part in path[1:]:
             defaults = defaults.get(part, {})
         context = command.make_context(
             " ".join(path), [], parent=root, resilient_parsing=True, default_map=defaults
@@ -82,7 +83,7 @@ def _leaf_commands(root: Any) -> list[tuple[tuple[str, ...], Any]]:
         children = getattr(command, "commands", None)
         if children is not None:
             leaves += [((name, child), children[child]) for child in children]
-        elif name not in ("init", NAME):
+        elif name not in (WRITES_SETTINGS, NAME):
             leaves.append(((name,), command))
     return leaves
 

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 NAME = "datasets"
 EPILOG = "Example: [bold]vtr datasets check msvd --annotations msvd/[/bold]"
-app = typer.Typer(
-    no_args_is_help=True, help="The data sets: what they are, where they come from, what they hold."
-)
+app = typer.Typer(no_args_is_help=True)  # its help is in cli/app.py
 
 
 @app.command("list", cls=VtrCommand, epilog="Example: [bold]vtr datasets list[/bold]")

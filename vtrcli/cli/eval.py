@@ -14,7 +14,7 @@ from vtrcli.cli import options
 from vtrcli.cli.eval_moments import MOMENTS, answer_moments, chosen_ties, moment_arguments
 from vtrcli.cli.options import flag, opt, to_numbers
 from vtrcli.cli.output import Column, count, print_columns, print_json, say, stdout
-from vtrcli.cli.settings import chosen_run
+from vtrcli.cli.runs import chosen_run
 from vtrcli.errors import UsageError
 from vtrcli.text.streams import TaggerName
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
 from vtrcli.cli.output import say
-from vtrcli.cli.settings import run_chooser
+from vtrcli.cli.runs import run_chooser
 
 NAME = "mcp"
 EPILOG = "Example: [bold]vtr mcp --store films.store[/bold], as the command of a client (docs/serve.md)"

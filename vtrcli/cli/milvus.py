@@ -10,15 +10,13 @@ import typer
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
 from vtrcli.cli.output import ProgressBar, count, print_json, print_line, say
-from vtrcli.cli.settings import VtrCommand, chosen_run
+from vtrcli.cli.runs import chosen_run
+from vtrcli.cli.settings import VtrCommand
 
 NAME = "milvus"
 OLD_NAME = "index"  # still understood, and no longer shown
 EPILOG = "Example: [bold]vtr milvus push --store films.store --milvus http://host:19530[/bold]"
-app = typer.Typer(
-    no_args_is_help=True,
-    help="A store in Milvus, for what outgrows one machine; search it with `vtr search --milvus`.",
-)
+app = typer.Typer(no_args_is_help=True)  # its help is in cli/app.py
 MAX_SHOWN = 10
 
 

@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 
 NAME = "models"
 EPILOG = "Example: [bold]vtr models list[/bold]"
-app = typer.Typer(
-    no_args_is_help=True, help="Look after the backbones: which there are, download, import, check."
-)
+app = typer.Typer(no_args_is_help=True)  # its help is in cli/app.py
 
 NAME_ARGUMENT: str = arg("NAME", options.BACKBONE_HELP, complete=options.backbones)
 # Rounding in half precision and another ffmpeg's scaler stay well above this; another model falls far below.

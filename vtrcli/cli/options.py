@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import typer
 
 from vtrcli.cli.output import short_path
-from vtrcli.cli.settings import runs_folder
+from vtrcli.cli.runs import runs_folder
 from vtrcli.errors import UsageError, VtrError
 from vtrcli.text.streams import TaggerName
 

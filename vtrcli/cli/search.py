@@ -12,8 +12,8 @@ from vtrcli.api import open_searcher
 from vtrcli.cli import options
 from vtrcli.cli.options import arg, flag, opt
 from vtrcli.cli.output import ProgressBar, anchored, say
+from vtrcli.cli.runs import chosen_run, runs_folder, tell_run
 from vtrcli.cli.search_output import Output, read_lines
-from vtrcli.cli.settings import chosen_run, runs_folder, tell_run
 from vtrcli.errors import StoreError, UsageError
 from vtrcli.written import to_bytes, to_seconds, to_timestamp
 

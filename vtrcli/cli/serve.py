@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
 from vtrcli.cli.output import count, home_relative, model_name, say, short_path
-from vtrcli.cli.settings import run_chooser
+from vtrcli.cli.runs import run_chooser
 from vtrcli.errors import UsageError, VtrError
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from typer._click.exceptions import BadParameter
 from typer._click.exceptions import UsageError as ParseError
@@ -31,9 +32,6 @@ from vtrcli.cli.values import take_quickly
 from vtrcli.errors import InputError, UsageError, VtrError
 from vtrcli.text_files import decode_text
 
-if TYPE_CHECKING:
-    from vtrcli.store.config import BackboneInfo
-
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -41,7 +39,7 @@ else:
 
 
 SETTINGS_NAME = "vtr.toml"
-RUNS_FOLDER = "runs"  # beside it
+WRITES_SETTINGS = "init"  # the command that mends a broken file, and so reads none
 # These hold a word (`ViT-B/32`, `none`, `train`) or a path: a path where such a file exists beside the settings.
 WORDS_OR_PATHS = frozenset({"backbone", "run", "bank"})
 # What a file never decides: it may come with a folder that somebody else made.
@@ -126,11 +124,11 @@ def key_in_settings(path: Path, name: str, command: str) -> str:
     return f"`{name}`"
 
 
-def load_settings(path: Path, options: Mapping[str, Mapping[str, OptionKind]]) -> dict[str, dict[str, Any]]:
-    """Per command, the option values that the file gives.
+def load_settings(path: Path, commands: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The option values that the file gives to the command `name`; to a group, those of each sub-command.
 
     Args:
-        options: command -> its options (snake case) and what they hold.
+        commands: all of them, by name. Only those that the file speaks of are asked for.
 
     Raises:
         UsageError: the file is no TOML, or names an option or command that does not exist, or one that a file must not
@@ -139,26 +137,29 @@ def load_settings(path: Path, options: Mapping[str, Mapping[str, OptionKind]]) -
     body = _parsed(path)
     everywhere = {_snake(key): value for key, value in body.items() if not isinstance(value, dict)}
     tables = {key: value for key, value in body.items() if isinstance(value, dict)}
-    all_options = frozenset(name for kinds in options.values() for name in kinds)
+    known = [command for command in commands if command != WRITES_SETTINGS]
+    likely = sorted(known, key=lambda command: command != name)
     for key in everywhere:
-        _require_known(path, key, all_options, "option")
+        if not any(key in option_kinds(commands[command]) for command in likely):
+            options = frozenset(option for command in known for option in option_kinds(commands[command]))
+            _require_known(path, key, options, "option")
     for command, table in tables.items():
-        _require_known(path, command, frozenset(options), "command")
+        _require_known(path, command, frozenset(known), "command")
         for key in table:
-            _require_known(path, _snake(key), frozenset(options[command]), f"option of `vtr {command}`")
+            options = frozenset(option_kinds(commands[command]))
+            _require_known(path, _snake(key), options, f"option of `vtr {command}`")
     for table in (everywhere, *tables.values()):
         for key, value in table.items():
             _require_harmless(path, _snake(key), value)
-    return {
-        command: {
-            name: _located(name, value, names[name], path)
-            for name, value in (
-                {key: value for key, value in everywhere.items() if key in names}
-                | {_snake(key): value for key, value in tables.get(command, {}).items()}
-            ).items()
-        }
-        for command, names in options.items()
-    }
+    given = everywhere | {_snake(key): value for key, value in tables.get(name, {}).items()}
+    return _values_for(commands[name], given, path)
+
+
+def _values_for(command: Any, given: dict[str, Any], path: Path) -> dict[str, Any]:
+    if isinstance(command, TyperGroup):
+        return {name: _values_for(child, given, path) for name, child in command.commands.items()}
+    kinds = option_kinds(command)
+    return {name: _located(name, value, kinds[name], path) for name, value in given.items() if name in kinds}
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -249,66 +250,6 @@ def settings_text(values: dict[str, str | None]) -> str:
     return "\n".join(lines)
 
 
-def newest_run(start: Path) -> Path:
-    """The newest run beside vtr.toml, or here.
-
-    Raises:
-        UsageError: there is none.
-    """
-    from vtrcli.model.runs import by_time
-
-    folder = runs_folder(start)
-    runs = by_time(folder)
-    if not runs:
-        raise UsageError(
-            f"no run in {folder}",
-            allowed="a run made by `vtr train`",
-            to_do="name it with --run (or --out for `vtr train --resume`), or train one",
-        )
-    return runs[0]
-
-
-def runs_folder(start: Path) -> Path:
-    """Where runs are kept: beside vtr.toml, or here."""
-    settings = find_settings(start)
-    return (settings.parent if settings else start) / RUNS_FOLDER
-
-
-def chosen_run(
-    given: str | None, store: Path, backbone: BackboneInfo | None = None, *, quiet: bool
-) -> Path | None:
-    """The run that is to rank: what was given, else the newest beside vtr.toml, or here, that fits the store.
-
-    None for plain CLIP. Where a newer run does not fit, that is told. `backbone`: the store's, where it is known.
-    """
-    if given is not None:
-        return None if given == "none" else Path(given)
-    from vtrcli.model.runs import newest_fitting_run
-    from vtrcli.store.config import read_config
-
-    run, why = newest_fitting_run(runs_folder(Path.cwd()), store, backbone or read_config(store).backbone)
-    tell_run(run, why, quiet=quiet)
-    return run
-
-
-def run_chooser(run: str | None, *, quiet: bool) -> Callable[[Path], Path | None]:
-    """As `chosen_run`; what it says of a store is said once, however often that is opened."""
-    told: set[Path] = set()
-
-    def choose(store: Path) -> Path | None:
-        is_told = store in told
-        told.add(store)
-        return chosen_run(run, store, quiet=quiet or is_told)
-
-    return choose
-
-
-def tell_run(run: Path | None, why: str | None, *, quiet: bool) -> None:
-    """Why the newest run of all does not rank, if so."""
-    if why is not None:
-        say(f"note: {why}: {'plain CLIP' if run is None else f'run {run}'} ranks", quiet=quiet)
-
-
 class VtrCommand(TyperCommand):
     """A command each of whose options can also be set by the environment variable VTR_OPTION."""
 
@@ -358,7 +299,7 @@ class VtrCommand(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Run the command. Raises UsageError for infinity and NaN, which no option means."""
         if not ctx.params.get("quiet"):
-            tell_unknown_variables(ctx.find_root().command)
+            tell_unknown_variables(self, ctx.find_root().command.commands)
         try:
             for name, value in ctx.params.items():
                 if isinstance(value, float) and not math.isfinite(value):
@@ -484,15 +425,27 @@ def _places_of(context: Any, text: str) -> Iterator[str]:
             yield place[0]
 
 
-def tell_unknown_variables(root: Any) -> None:
-    """A note for each VTR_ variable that nothing reads: it is a slip, and a silent one."""
+def tell_unknown_variables(called: Any, commands: Mapping[str, Any]) -> None:
+    """A note for each VTR_ variable that nothing reads: it is a slip, and a silent one.
+
+    Args:
+        called: the command, whose own variables are the most likely; then all are asked in turn.
+    """
     found = {name for name in os.environ if name.startswith("VTR_")} - OTHER_VARIABLES
-    if not found:
+    unknown = {
+        name
+        for name in found
+        if not any(name in _variables(each) for each in chain([called], commands.values()))
+    }
+    if not unknown:
         return
-    known = {environment_name(name) for command in root.commands.values() for name in option_kinds(command)}
-    known.add("VTR_FFMPEG")
+    known = set().union(*map(_variables, commands.values())) | {"VTR_FFMPEG"}
     words = {name.removeprefix("VTR_"): name for name in known}
-    for name in sorted(found - known):
+    for name in sorted(unknown):
         similar = difflib.get_close_matches(name.removeprefix("VTR_"), words, n=1)
         meant = f"did you mean {words[similar[0]]}?" if similar else "`vtr config` shows what holds"
         say(f"note: the variable {name} is no setting of vtr and changes nothing; {meant}")
+
+
+def _variables(command: Any) -> set[str]:
+    return {environment_name(name) for name in option_kinds(command)}

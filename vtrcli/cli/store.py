@@ -41,9 +41,7 @@ NAME = "store"
 MAX_SHOWN = 10
 DRY_RUN: bool = flag("--dry-run", "Only say what would be done.")
 EPILOG = "Example: [bold]vtr store info --store kitchen.store[/bold]"
-app = typer.Typer(
-    no_args_is_help=True, help="Look after a feature store: what it holds, whether it is sound."
-)
+app = typer.Typer(no_args_is_help=True)  # its help is in cli/app.py
 
 
 @app.command(cls=VtrCommand, epilog="Example: [bold]vtr store info --store kitchen.store[/bold]")

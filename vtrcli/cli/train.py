@@ -17,7 +17,7 @@ from vtrcli.api import train
 from vtrcli.cli import options
 from vtrcli.cli.options import flag, opt
 from vtrcli.cli.output import ProgressBar, count, home_relative, print_json, print_line, say
-from vtrcli.cli.settings import newest_run, runs_folder
+from vtrcli.cli.runs import newest_run, runs_folder
 from vtrcli.errors import EXIT_INTERRUPTED, UsageError, WeightsError
 from vtrcli.model.train_settings import Aggregator, Captions, Gate, Precision, TrainSettings
 from vtrcli.text.streams import TaggerName
