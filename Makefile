@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-all lint resolve interop format docs clean
+.PHONY: demo test test-all lint resolve interop bench format docs clean
 
 demo: $(STAMP)
 	$(BIN)/vtr demo --out demo
@@ -33,6 +33,15 @@ resolve: $(STAMP)
 # The evaluators that the tests and benchmarks/traps.py compare numbers with: half a minute and a gigabyte.
 interop: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[interop]"
+
+# Every claim about speed beside the way that others take, in one run of 20 to 25 minutes on two cores; its table goes into
+# docs/performance.md. One section anew: make bench BENCH="--only extraction". rclip needs an environment of its own.
+bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	@[ -x $(VENV)/rclip/bin/rclip ] || { $(PYTHON) -m venv $(VENV)/rclip && \
+	  $(VENV)/rclip/bin/python -m pip install --quiet rclip==3.3.0; } || echo "no rclip here: its rows do without it"
+	$(BIN)/python benchmarks/bench.py --rclip $(VENV)/rclip/bin/rclip --results benchmarks/results/bench.json \
+	  --write docs/performance.md $(BENCH)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
