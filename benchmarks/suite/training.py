@@ -42,7 +42,7 @@ def rows(options: Namespace) -> Iterator[Row]:
         parts=[extracted, trained],
         notes=[
             f"validation R@1 {' and '.join(map(str, sorted(recalls)))} either way, from the same features",
-            "the peer decodes and encodes as vtr does, with the demo's tiny backbone; the larger the backbone, the nearer "
+            "the peer decodes and encodes as vtr does, with the demo's tiny backbone; the larger it is, the nearer "
             "the ratio comes to the number of epochs",
         ],
     )
