@@ -22,6 +22,9 @@ from vtrcli.video.files import (
 )
 
 MAX_PLAYLIST_BYTES = 4 << 20
+BATCH_FILES = 8192  # that are asked about together, and no more are held of those that need nothing
+# Paths and stats of files -> which of them need nothing, bool [num_files].
+AreKnown = Callable[[list[str], list[os.stat_result]], Iterable[bool]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,8 @@ class Discovery:
     """What was found. `problems` holds (path, reason, detail) of things that could not even be looked at.
 
     `num_ignored` counts all files that were passed over; `num_unfinished` of them are downloads on their way,
-    `num_excluded` met a pattern of the user (files and whole folders). `num_others` are files of other parts.
+    `num_excluded` met a pattern of the user (files and whole folders). `num_others` are files of other parts, and
+    `num_known` those that were known to need nothing; no candidate is one.
     """
 
     candidates: list[Candidate] = field(default_factory=list)
@@ -87,6 +91,12 @@ class Discovery:
     num_unfinished: int = 0
     num_excluded: int = 0
     num_others: int = 0
+    num_known: int = 0
+
+    @property
+    def num_videos(self) -> int:
+        """All that are videos, or are called so."""
+        return len(self.candidates) + len(self.problems) + self.num_known
 
 
 def discover(
@@ -96,6 +106,7 @@ def discover(
     exclude: Sequence[str] = (),
     not_yet: Collection[Path] = (),
     part: Part | None = None,
+    are_known: AreKnown | None = None,
 ) -> Discovery:
     """Find the candidates below `paths`, each file once, in a fixed order.
 
@@ -109,6 +120,8 @@ def discover(
             folder unless they begin with `/`.
         not_yet: files that are still being written.
         part: whose files are wanted; None for all.
+        are_known: of the files of folders, which need not become candidates: with a million of them that is most of the
+            memory of a run. Not asked where a file is named: what it is may rest on its neighbours (playlists).
 
     Raises:
         InputError: a path does not exist.
@@ -119,8 +132,9 @@ def discover(
         names = {True: path.as_posix() + behind, False: path.relative_to(root).as_posix() + behind}
         return any(matches(names[is_absolute]) for matches, is_absolute in matchers)
 
-    found = Discovery()
-    seen: set[Path] = set()
+    found, paths = Discovery(), list(paths)
+    sieve = _Sieve(found, are_known if all(map(os.path.isdir, paths)) else None)
+    seen: set[str] | None = set() if len(paths) > 1 else None  # one walk meets each file once
     named: list[Path] = []
     for given in paths:
         path = as_on_disk(Path(os.path.abspath(given)))
@@ -131,28 +145,32 @@ def discover(
                 to_do="check the path; a name that begins with a dash needs ./ before it",
             )
         is_folder = os.path.isdir(path)
-        entries = _walk(path, found, is_excluded) if is_folder else iter([path])
+        entries = _walk(path, found, is_excluded) if is_folder else iter([str(path)])
         root = path if is_folder else path.parent
         for entry in entries:
-            if entry in seen:
-                continue
-            seen.add(entry)
-            if part is not None and not part.has(entry, root):
+            if seen is not None:
+                if entry in seen:
+                    continue
+                seen.add(entry)
+            if part is not None and not part.has(Path(entry), root):
                 found.num_others += 1
-            elif entry in not_yet:
+            elif not_yet and Path(entry) in not_yet:
                 found.num_ignored += 1
-            elif matchers and is_excluded(entry, root):
+            elif matchers and is_excluded(Path(entry), root):
                 found.num_ignored += 1
                 found.num_excluded += 1
             else:
-                _classify(entry, root, found, is_named=not is_folder)
-                named += [] if is_folder else [entry]
+                _classify(entry, root, found, sieve, is_named=not is_folder)
+                named += [] if is_folder else [path]
+        sieve.flush()
     _drop_playlists(found, named)
     return found
 
 
 def _drop_playlists(found: Discovery, named: Sequence[Path]) -> None:
     """Pass over the named playlists whose every entry is tried itself: `vtr extract recording/*` names both."""
+    if not named:
+        return
     tried = {candidate.path for candidate in found.candidates}
     lists = {path: entries for path in named if path in tried and (entries := _playlist_entries(path))}
     # A list of lists: those that go in a round are no longer asked for in the next.
@@ -187,7 +205,7 @@ def _playlist_entries(path: Path) -> set[Path]:
     return {Path(os.path.abspath(path.parent / name)) for name in names if "\0" not in name}
 
 
-def _walk(root: Path, found: Discovery, is_excluded: Callable[..., bool]) -> Iterator[Path]:
+def _walk(root: Path, found: Discovery, is_excluded: Callable[..., bool]) -> Iterator[str]:
     """Files below `root` in sorted order; each folder once, however many links lead to it."""
 
     def note(error: OSError) -> None:
@@ -201,7 +219,8 @@ def _walk(root: Path, found: Discovery, is_excluded: Callable[..., bool]) -> Ite
             subfolders.clear()
             continue
         visited.add((status.st_dev, status.st_ino))
-        unfinished = {os.path.splitext(name) for name in names if is_unfinished(name)}
+        unfinished_names = set(filter(is_unfinished, names))
+        unfinished = set(map(os.path.splitext, unfinished_names))
         skipped = STORE_FOLDERS if holds_store else frozenset()
         kept = []
         for name in sorted(subfolders):
@@ -219,14 +238,14 @@ def _walk(root: Path, found: Discovery, is_excluded: Callable[..., bool]) -> Ite
         for name in sorted(names):
             if name.startswith("."):
                 found.num_ignored += 1
-            elif is_unfinished(name):
+            elif name in unfinished_names:
                 found.num_ignored += 1
                 found.num_unfinished += _holds_a_video(name)
             elif unfinished and _is_downloading(Path(folder, name), unfinished):
                 found.num_ignored += 1
                 found.num_unfinished += 1
             else:
-                yield Path(folder, name)
+                yield os.path.join(folder, name)
 
 
 def _is_downloading(path: Path, unfinished: Collection[tuple[str, str]]) -> bool:
@@ -241,14 +260,40 @@ def _holds_a_video(name: str) -> bool:
     return os.path.splitext(stem)[1].lower() in VIDEO_SUFFIXES and suffix.lower() not in (".aria2", ".ytdl")
 
 
-def _classify(path: Path, root: Path, found: Discovery, *, is_named: bool) -> None:
+class _Sieve:
+    """Makes candidates of video files, but for those that are known to need nothing."""
+
+    def __init__(self, found: Discovery, are_known: AreKnown | None) -> None:
+        self._found, self._are_known = found, are_known
+        self._paths: list[str] = []
+        self._statuses: list[os.stat_result] = []
+        self._root = Path()
+
+    def add(self, path: str, status: os.stat_result, root: Path) -> None:
+        """Take a file; all that are taken before `flush` have one root."""
+        self._root = root
+        self._paths.append(path)
+        self._statuses.append(status)
+        if len(self._paths) >= BATCH_FILES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Sort out what has gathered."""
+        paths, statuses = self._paths, self._statuses
+        self._paths, self._statuses = [], []
+        known = [False] * len(paths) if self._are_known is None else self._are_known(paths, statuses)
+        new = [path for path, is_known in zip(paths, known, strict=True) if not is_known]
+        self._found.candidates += [Candidate(Path(path), self._root) for path in new]
+        self._found.num_known += len(paths) - len(new)
+
+
+def _classify(path: str, root: Path, found: Discovery, sieve: _Sieve, *, is_named: bool) -> None:
     """Sort one directory entry into candidates, problems or the ignored."""
-    is_called_video = is_named or path.suffix.lower() in VIDEO_SUFFIXES
     try:
-        is_regular = stat.S_ISREG(path.stat().st_mode)
-        if is_regular:
+        status = os.stat(path)
+        if stat.S_ISREG(status.st_mode):
             if is_named or looks_like_video(path):
-                found.candidates.append(Candidate(path, root))
+                sieve.add(path, status, root)
             else:
                 found.num_ignored += 1
             return
@@ -257,7 +302,7 @@ def _classify(path: Path, root: Path, found: Discovery, *, is_named: bool) -> No
         problem = ("no-permission", error.strerror or str(error))
     except OSError as error:  # gone, a dangling link or a loop of links
         problem = ("not-found", error.strerror or str(error))
-    if is_called_video:
-        found.problems.append((path, *problem))
+    if is_named or os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES:
+        found.problems.append((Path(path), *problem))
     else:
         found.num_ignored += 1

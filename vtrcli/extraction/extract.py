@@ -14,8 +14,9 @@ from vtrcli.errors import InputError, StoreError, VideoError
 from vtrcli.extraction.discover import Discovery, Part, discover
 from vtrcli.extraction.pipeline import DecodeSettings, Job
 from vtrcli.extraction.recognize import Rows, settle_ids
+from vtrcli.extraction.unchanged import unchanged_files
 from vtrcli.extraction.worker import Assignment, Keeper, Outcome, Worker
-from vtrcli.extraction.worklist import Worklist, make_worklist
+from vtrcli.extraction.worklist import Worklist, make_worklist, settled_worklist
 from vtrcli.model.backbone import DEMO_NAME, Backbone, Precision
 from vtrcli.model.families import describe_backbone, is_published
 from vtrcli.preprocessing import KEEP_SIZE
@@ -182,28 +183,36 @@ def extract(
         WeightsError: the backbone cannot be loaded.
     """
     started = time.monotonic()
-    found = discover(paths, must_exist=must_exist, exclude=exclude, not_yet=not_yet, part=part)
+    known = None if keep_frames or renew_frames else unchanged_files(store)  # kept frames need a closer look
+    found = discover(
+        paths, must_exist=must_exist, exclude=exclude, not_yet=not_yet, part=part, are_known=known
+    )
     if not may_be_empty:
         require_something(found, paths)
     refuse_other_model(store, backbone)
     described = describe_backbone(backbone, progress=on_download)
     config = store_config(described, sampling, aspect)
     with writing(store, config), ExitStack() as cleanup:
-        before = FeatureStore(store)
-        standing = read_failures(store, (at.record for at in before.videos.values()), keep_gone=True)
         kept_size = keep_size if keep_frames or renew_frames else None
-        work = make_worklist(
-            found,
-            before,
-            standing,
-            retry_failed=retry_failed,
-            keep_size=kept_size,
-            renew_frames=renew_frames,
-        )
+        failed = read_failures(store, (), keep_gone=True)
+        before, work = None, settled_worklist(found, known, failed, retry_failed=retry_failed)
+        if work is None:
+            before = FeatureStore(store)
+            if failed:
+                failed = read_failures(store, (at.record for at in before.videos.values()), keep_gone=True)
+            work = make_worklist(
+                found,
+                before,
+                failed,
+                retry_failed=retry_failed,
+                keep_size=kept_size,
+                renew_frames=renew_frames,
+                known=known,
+            )
         run = _Run(store, config, found, work, on_progress)
         if work.num_to_do:
             cleanup.callback(run.others.end)
-        if work.jobs:
+        if before is not None and work.jobs:
             decoding = DecodeSettings(
                 sampling=sampling,
                 input_size=described.preprocessing,
@@ -225,7 +234,8 @@ def extract(
                 on_plan(Announcement(store, work, sampling, aspect, described.info.name, workers.place))
                 run.decode(workers, before)
         run.copy_known()
-        run.settle(before)
+        if before is not None:
+            run.settle(before)
         if prune_missing:
             pruned = prune(store, missing=True, under=[path.absolute() for path in paths], spare_absent=True)
             run.result.num_pruned, run.result.absent = len(pruned.videos), pruned.absent
@@ -299,7 +309,7 @@ def demo_warnings(paths: Iterable[str]) -> list[str]:
 
 def require_something(found: Discovery, paths: Sequence[Path]) -> None:
     """Raises InputError when there is no video at all."""
-    if not (found.candidates or found.problems or found.num_others):
+    if not (found.num_videos or found.num_others):
         others = f"{found.num_ignored:,} other file{'s' * (found.num_ignored != 1)}"
         excluded = f", {found.num_excluded:,} met by --exclude" * bool(found.num_excluded)
         raise InputError(
@@ -323,7 +333,7 @@ class _Run:
         self.result = ExtractResult(
             store,
             aspect=config.aspect,
-            num_found=len(found.candidates) + len(found.problems),
+            num_found=found.num_videos,
             num_ignored=found.num_ignored,
             num_skipped=work.num_unchanged,
             num_moved=work.num_moved,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from vtrcli.extraction.recognize import (
     places,
     root_folder,
 )
+from vtrcli.extraction.unchanged import Unchanged
 from vtrcli.store.failures import Failure, make_failure
 from vtrcli.store.frames import kept_frames
 from vtrcli.store.reader import FeatureStore
@@ -87,6 +89,7 @@ def make_worklist(
     retry_failed: bool,
     keep_size: int | None = None,
     renew_frames: bool = False,
+    known: Unchanged | None = None,
 ) -> Worklist:
     """Compare what was found with the store. An unchanged file costs one stat, a new one two small reads; one that may
     be a stored video at another place, or with another time of change, is read whole.
@@ -95,6 +98,7 @@ def make_worklist(
         failures: path -> what is known to have failed.
         keep_size: short side of kept frames; stored videos without any are to be done again. None: none are kept.
         renew_frames: and those whose frames an older program cut, or that were kept smaller.
+        known: the files that are no candidates because they need nothing.
     """
     again: set[str] = set()
     outdated: set[str] = set()
@@ -104,6 +108,8 @@ def make_worklist(
     if renew_frames:
         again, outdated = again | outdated, set()
     planner = _Planner(Stored(store, again), _Failures(failures, retry_failed=retry_failed))
+    if known is not None:
+        planner.settle_known(known.ids())
     planner.plan(found.candidates)
     for path, reason, detail in found.problems:
         planner.failures.note(path, reason, detail, planner.work)
@@ -114,6 +120,40 @@ def make_worklist(
         )
     _name_roots(planner.work, planner.stored, found.candidates)
     return planner.work
+
+
+def settled_worklist(
+    found: Discovery, known: Unchanged | None, failures: dict[str, Failure], *, retry_failed: bool
+) -> Worklist | None:
+    """The worklist where stats say all that there is to say: every file is known, or failed and is as it was then.
+
+    None where one needs a closer look. It is then the worklist that `make_worklist` makes; that one needs the records
+    of all stored videos.
+
+    Args:
+        failures: path -> the last that is known to have failed, whether or not it was extracted since.
+    """
+    if known is None or retry_failed:
+        return None
+    work, noted = Worklist(num_unchanged=found.num_known), _Failures(failures, retry_failed=False)
+    for candidate in found.candidates:
+        failure = failures.get(str(candidate.path))
+        if failure is None or known.has(str(candidate.path)) or not _is_as_it_failed(failure):
+            return None
+        work.known_failures.append(failure)
+    for path, reason, detail in found.problems:
+        if known.has(str(path)):
+            return None
+        noted.note(path, reason, detail, work)
+    return work
+
+
+def _is_as_it_failed(failure: Failure) -> bool:
+    try:
+        status = os.stat(failure.path)
+    except (OSError, ValueError):
+        return False
+    return (failure.num_bytes, failure.mtime_ns) == (status.st_size, status.st_mtime_ns)
 
 
 class _Failures:
@@ -171,9 +211,18 @@ class _Planner:
         self.num_elsewhere = 0
         self.left: set[str] | None = None  # folders whose videos are elsewhere now
 
+    def settle_known(self, video_ids: Iterable[str]) -> None:
+        """Stored videos whose files are there and as they were."""
+        for video_id in video_ids:
+            record = self.stored.current.get(video_id)
+            if record is not None:  # nobody took it out meanwhile
+                self._settle(record.video_id, record.path)
+                self.paths.add(record.path)
+            self.work.num_unchanged += 1
+
     def plan(self, candidates: list[Candidate]) -> None:
         """The rules in the order of the module's docstring; each takes the files that the ones before left."""
-        self.paths = {str(candidate.path) for candidate in candidates}
+        self.paths.update(str(candidate.path) for candidate in candidates)
         files = [file for file in map(self._look, candidates) if file is not None]
         find_contents(files, self.stored.by_fingerprint)
         self.pending = {str(file.path) for file in files}

@@ -68,15 +68,19 @@ class PackedStrings(Sequence[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
+            first, stop, step = index.indices(len(self))
+            edges = self.offsets[first : max(first, stop) + 1]
+            body = self.body[edges[0] : edges[-1]].tobytes() if len(edges) else b""
+            cuts = (edges - edges[:1]).tolist()
+            found = [_text(body[start:end]) for start, end in itertools.pairwise(cuts)]
+            return found[::step] if step > 0 else [self[number] for number in range(first, stop, step)]
         if not 0 <= index < len(self):
             raise IndexError(index)
         return _text(self.body[self.offsets[index] : self.offsets[index + 1]].tobytes())
 
     def all(self) -> list[str]:
         """Every string; much faster than one at a time."""
-        body, edges = self.body.tobytes(), self.offsets.tolist()
-        return [_text(body[start:stop]) for start, stop in itertools.pairwise(edges)]
+        return self[:]
 
 
 def _text(body: bytes) -> str:

@@ -34,6 +34,7 @@ VIDEO_SUFFIXES = frozenset(
 
 # Also what programmers call their sources (TypeScript): such a file is a video unless it is text.
 TEXT_SUFFIXES = frozenset([".ts", ".mts"])
+_SURE_SUFFIXES = VIDEO_SUFFIXES - TEXT_SUFFIXES
 
 # Sound and subtitles in containers that otherwise hold videos.
 SOUND_SUFFIXES = frozenset(
@@ -310,7 +311,7 @@ def looks_like_video(path: str | os.PathLike[str]) -> bool:
     Raises OSError as `open` does.
     """
     suffix = os.path.splitext(path)[1].lower()
-    if suffix in VIDEO_SUFFIXES - TEXT_SUFFIXES:
+    if suffix in _SURE_SUFFIXES:
         return True
     if suffix in SOUND_SUFFIXES:
         return False
