@@ -11,9 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.datasets.layouts import message
-from vtrcli.datasets.match_store import join_with_store, require_complete
+from vtrcli.datasets.match_store import (
+    _StoreNames,
+    _without_extension,
+    join_with_store,
+    require_complete,
+)
 from vtrcli.datasets.split import Caption, Split
 from vtrcli.errors import InputError
+from vtrcli.store.roots import normal
 
 
 def _split(*video_ids: str, captions_each: int = 1) -> Split:
@@ -196,3 +202,39 @@ def test_both_unicode_forms_of_a_name_are_one(given: str, stored: str) -> None:
     assert join_with_store(_split(name), [stored_id]).video_ids == (stored_id,)
     paths = {"id": f"/v/{stored_id}.mp4"}
     assert join_with_store(_split(f"{name}.mp4"), ["id"], paths=paths).video_ids == ("id",)
+
+
+NAMES = st.lists(
+    st.sampled_from(["a", "b", "v_a", "a.mp4", "a.one", "é", "é", ""]), min_size=1, max_size=3
+).map("/".join)
+
+
+@given(
+    st.dictionaries(NAMES, st.one_of(st.just(""), NAMES.map("/x/{}".format)), max_size=6),
+    st.one_of(NAMES, NAMES.map("/x/{}".format)),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_is_indexed_for_one_name_finds_what_an_index_of_everything_finds(
+    paths: dict[str, str], name: str
+) -> None:
+    reference = _StoreNames(paths, paths, ())
+    for store_id, path in paths.items():
+        named = normal(store_id), normal(path)
+        reference._exact.add(named[0], store_id, Everything())
+        reference._bare.add(_without_extension(named[0]), store_id, Everything())
+        if path:
+            reference._paths.add(named[1], store_id, Everything())
+            reference._bare_paths.add(_without_extension(named[1]), store_id, Everything())
+    assert answer(_StoreNames(paths, paths, [name]), name) == answer(reference, name)
+
+
+class Everything(set[str]):
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
+def answer(names: _StoreNames, name: str) -> str | None:
+    try:
+        return names.find(name)
+    except InputError as error:
+        return error.came_in

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from vtrcli.datasets.files import first_few
@@ -47,7 +47,7 @@ def join_with_store(
     Raises:
         InputError: a name fits two stored videos, or two names fit one.
     """
-    names = _StoreNames(store_ids, paths or {})
+    names = _StoreNames(store_ids, paths or {}, split.video_ids)
     store_id_of: dict[str, str] = {}
     owner: dict[str, str] = {}
     for video_id in split.video_ids:
@@ -102,15 +102,29 @@ def require_complete(joined: JoinedSplit, *, allow_missing: bool) -> None:
 
 
 class _StoreNames:
-    """Finds stored videos by id and by path, with and without the extension."""
+    """Finds stored videos by id and by path, with and without the extension.
 
-    def __init__(self, store_ids: Iterable[str], paths: Mapping[str, str]) -> None:
-        self._ids = dict.fromkeys(store_ids)
-        places = [(normal(path).replace(os.sep, "/"), store_id) for store_id, path in paths.items() if path]
-        self._exact = _Index((normal(store_id), store_id) for store_id in self._ids)
-        self._bare = _Index((_without_extension(normal(store_id)), store_id) for store_id in self._ids)
-        self._paths = _Index(places)
-        self._bare_paths = _Index((_without_extension(path), store_id) for path, store_id in places)
+    Only what can be asked for is indexed: a store may hold a million videos, and a test split a thousand.
+
+    Args:
+        wanted: the names that will be asked for.
+    """
+
+    def __init__(self, store_ids: Iterable[str], paths: Mapping[str, str], wanted: Iterable[str]) -> None:
+        self._ids = store_ids if isinstance(store_ids, Mapping) else dict.fromkeys(store_ids)
+        self._exact, self._bare, self._paths, self._bare_paths = (_Index() for _ in range(4))
+        keys = {key for video_id in wanted if video_id not in self._ids for key in _asked(video_id)}
+        if not keys:
+            return
+        for store_id in self._ids:
+            name = normal(store_id)
+            self._exact.add(name, store_id, keys)
+            self._bare.add(_without_extension(name), store_id, keys)
+        for store_id, path in paths.items():
+            if path:
+                name = normal(path).replace(os.sep, "/")
+                self._paths.add(name, store_id, keys)
+                self._bare_paths.add(_without_extension(name), store_id, keys)
 
     def find(self, video_id: str) -> str | None:
         """The store id, or None. Raises InputError when several fit equally well."""
@@ -137,20 +151,38 @@ class _StoreNames:
         return matches[0] if matches else None
 
     def _by_path(self, name: str) -> list[str]:
-        """Store ids by a path as search prints it: absolute, below the home folder, or below the working folder."""
-        forms = (name, os.path.expanduser(name), os.path.abspath(name))
-        return next(filter(None, (self._paths.find(form.replace(os.sep, "/")) for form in forms)), [])
+        """Store ids by a path as search prints it."""
+        return next(filter(None, map(self._paths.find, _path_forms(name))), [])
+
+
+def _asked(video_id: str) -> Iterator[str]:
+    """All that `_StoreNames.find` looks up for a name, and the ends of it."""
+    name = normal(video_id)
+    bare = _without_extension(name)
+    for form in (name, bare, _other_prefix(bare), *_path_forms(name)):
+        yield form
+        yield from _lower_tails(form)
+
+
+def _path_forms(name: str) -> Iterator[str]:
+    """A path absolute, below the home folder, or below the working folder."""
+    for form in (name, os.path.expanduser(name), os.path.abspath(name)):
+        yield form.replace(os.sep, "/")
 
 
 class _Index:
     """Store ids by path and by every tail of it: a/b/c is found as a/b/c, b/c and c."""
 
-    def __init__(self, named: Iterable[tuple[str, str]]) -> None:
+    def __init__(self) -> None:
         self._by_path: dict[str, list[str]] = {}
         self._by_tail: dict[str, list[str]] = {}
-        for path, store_id in named:
+
+    def add(self, path: str, store_id: str, keys: Set[str]) -> None:
+        """Index a path by those of its forms that are among `keys`."""
+        if path in keys:
             self._by_path.setdefault(path, []).append(store_id)
-            for tail in _lower_tails(path):
+        for tail in _lower_tails(path):
+            if tail in keys:
                 self._by_tail.setdefault(tail, []).append(store_id)
 
     def find(self, name: str) -> list[str]:

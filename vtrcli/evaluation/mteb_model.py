@@ -159,8 +159,9 @@ class StoreModel:
 
     def _by_name(self, names: Sequence[str]) -> dict[str, str]:
         found: dict[str, str] = {}
+        videos, paths = self._store.videos, self._store.paths
         for name in dict.fromkeys(names):
-            joined = join_with_store(Split("mteb", (name,), ()), self._store.videos, paths=self._store.paths)
+            joined = join_with_store(Split("mteb", (name,), ()), videos, paths=paths)
             if joined.video_ids:
                 found[name] = joined.video_ids[0]
         return found
