@@ -23,8 +23,9 @@ import numpy as np
 
 from vtrcli.extraction.extract import extract
 from vtrcli.extraction.pipeline import DecodeSettings, Job, run_pipeline
-from vtrcli.model.backbone import CPU_BATCH_SIZE, Backbone, FrameBatcher
+from vtrcli.model.backbone import CPU_BATCH_SIZE, Backbone
 from vtrcli.model.families import load_backbone
+from vtrcli.model.frame_batches import FrameBatcher, HostLane, lanes_of
 from vtrcli.store.records import file_state
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.sampling import Rate, Uniform
@@ -157,8 +158,9 @@ def run_once(jobs: list[Job], settings: DecodeSettings, backbone: Backbone | Non
         return np.zeros((len(pixels), 1), np.float32)
 
     encode = backbone.encode_images if backbone else nothing
+    lane = HostLane(encode, batch_size=CPU_BATCH_SIZE, input_size=settings.input_size)
     started = time.perf_counter()
-    for _ in run_pipeline(jobs, encode=encode, batch_size=CPU_BATCH_SIZE, settings=settings):
+    for _ in run_pipeline(jobs, lanes=[lane], settings=settings):
         pass
     return time.perf_counter() - started
 
@@ -167,7 +169,7 @@ def encode_alone(backbone: Backbone, num_frames: int) -> float:
     """Seconds for the same number of frames that are in memory already."""
     size = backbone.preprocessing
     frames = np.random.default_rng(0).integers(0, 256, (num_frames, *size.shape), np.uint8)
-    batcher = FrameBatcher(backbone.encode_images, batch_size=CPU_BATCH_SIZE, input_size=size)
+    batcher = FrameBatcher(lanes_of(backbone, batch_size=CPU_BATCH_SIZE))
     started = time.perf_counter()
     batcher.push(0, frames)
     batcher.flush()

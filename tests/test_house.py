@@ -37,7 +37,8 @@ MAX_CHAIN = 16
 MOST_IMPORTED = 42  # modules of a search with a run, beyond those that the command line itself imports
 # Files that the walks of tools/house.py may visit; what is aimed at stands there.
 MOST_VISITED = {
-    "extract of one video": 35,  # with what others read of its progress, a worker of its own, and what needs nothing
+    # With what others read of its progress, a worker of its own, what needs nothing, and batches on a device.
+    "extract of one video": 36,
     "search with the run": 50,  # with the look for a server that runs, and a text tower that needs no torch
     "eval of a matrix": 10,
     "an epoch of training": 35,

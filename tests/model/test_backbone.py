@@ -7,14 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.model.tiny_clip import tiny_state_dict, write_overflowing_clip
 from vtrcli.errors import NotFiniteError, UsageError
 from vtrcli.model.backbone import (
     BackboneInfo,
-    FrameBatcher,
     choose_device,
     choose_precision,
     cpu_has_bfloat16,
@@ -140,29 +137,3 @@ def test_an_unknown_precision_is_a_usage_error():
     assert str(error.value) == (
         "precision 'int8' is not known; auto, float16, bfloat16, float32; use --precision auto"
     )
-
-
-@given(counts=st.lists(st.integers(1, 7), max_size=8), batch_size=st.integers(1, 6))
-def test_each_video_gets_its_own_rows_back_in_order(counts: list[int], batch_size: int) -> None:
-    shapes = []
-
-    def encode(pixels: np.ndarray) -> np.ndarray:
-        shapes.append(pixels.shape)
-        return pixels[:, 0, 0, :1].astype(np.float32)
-
-    batcher = FrameBatcher(encode, batch_size=batch_size, input_size=2)
-    got: dict[int, list[float]] = {owner: [] for owner in range(len(counts))}
-    sent: dict[int, list[float]] = {}
-    value = 0
-    for owner, count in enumerate(counts):
-        pixels = np.zeros((count, 2, 2, 3), np.uint8)
-        pixels[:] = np.arange(value, value + count).reshape(-1, 1, 1, 1)
-        sent[owner] = [float(number) for number in range(value, value + count)]
-        value += count
-        for name, rows in batcher.push(owner, pixels):
-            got[name] += rows[:, 0].tolist()
-    for name, rows in batcher.flush():
-        got[name] += rows[:, 0].tolist()
-    assert got == sent
-    assert set(shapes) <= {(batch_size, 2, 2, 3)}
-    assert batcher.flush() == []

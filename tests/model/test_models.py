@@ -245,10 +245,10 @@ def test_a_model_gives_what_clip_itself_gives(weights: str) -> None:
 
 
 def test_what_differs_from_clip_itself_is_exit_4(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def reversed_channels(frames: np.ndarray, *rest: object, **more: object) -> torch.Tensor:
-        return backbone_room.normalised_pixels(frames[..., ::-1].copy(), *rest, **more)
+    def reversed_channels(pixels: torch.Tensor, *rest: object) -> torch.Tensor:
+        return backbone_room.scaled_pixels(pixels.flip(-1), *rest)
 
-    monkeypatch.setattr("vtrcli.model.clip.model.normalised_pixels", reversed_channels)
+    monkeypatch.setattr("vtrcli.model.clip.model.scaled_pixels", reversed_channels)
     result = run("models", "check", weights, "--device", "cpu")
     assert result.exit_code == 4 and "DIFFERENT" in result.stdout
     assert "frames on the same pixels: lowest cosine 0." in result.stderr

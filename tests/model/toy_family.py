@@ -22,8 +22,9 @@ from vtrcli.model.backbone import (
     ModelEntry,
     NeedsTorch,
     TextFeatures,
-    normalised_pixels,
+    pixels_on,
     require_frames,
+    scaled_pixels,
 )
 from vtrcli.preprocessing import Preprocessing
 from vtrcli.store.config import BackboneInfo, Description
@@ -99,9 +100,11 @@ class ToyBackbone:
 
     def encode_images(self, frames: np.ndarray) -> np.ndarray:
         require_frames(frames, self.preprocessing)
-        with torch.inference_mode():
-            pixels = normalised_pixels(frames, self.preprocessing, device=self.device)
-            return self.model.encode_pixels(pixels).cpu().numpy()
+        return self.encode_pixels(pixels_on(self.device, frames)).cpu().numpy()
+
+    @torch.inference_mode()
+    def encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.model.encode_pixels(scaled_pixels(pixels, self.preprocessing))
 
     def encode_texts(
         self, texts: Sequence[str], *, batch_size: int | None = None, max_tokens: int | None = None

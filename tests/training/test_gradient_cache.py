@@ -14,7 +14,7 @@ from vtrcli.model.camoe import Camoe
 from vtrcli.model.camoe_config import CamoeConfig
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.training.finetune import FinetuneEncoder
-from vtrcli.training.gradient_cache import backward
+from vtrcli.training.gradient_cache import backward_in_chunks
 from vtrcli.training.step import PairBatch, PairEncoder, World, autocast, vectors_loss
 
 Encoder = PairEncoder | FinetuneEncoder
@@ -42,11 +42,11 @@ def gradients(
     """Of all parameters that have one, and the loss."""
     encoder = encoder.to(device)
     told = settings or TrainSettings(precision="float32")
-    loss = backward(
+    loss = backward_in_chunks(
         encoder,
         encoder.head,
         batch,
-        chunk_size=chunk_size,
+        chunk_size=chunk_size or len(batch.frames),
         device=device,
         world=World(),
         dsl_temperature=dsl_temperature,

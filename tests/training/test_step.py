@@ -17,7 +17,7 @@ from vtrcli.model.camoe import Camoe
 from vtrcli.model.camoe_config import CamoeConfig
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.training.finetune import FinetuneEncoder
-from vtrcli.training.gradient_cache import backward
+from vtrcli.training.gradient_cache import backward_in_chunks
 from vtrcli.training.step import (
     PairBatch,
     PairEncoder,
@@ -111,11 +111,11 @@ def loss_and_gradients(
     run: torch.nn.Module = encoder
     if world.size > 1:
         run = torch.nn.parallel.DistributedDataParallel(encoder)
-    loss = backward(
+    loss = backward_in_chunks(
         run,
         encoder.head,
         batch,
-        chunk_size=chunk_size,
+        chunk_size=chunk_size or len(batch.frames),
         device="cpu",
         world=world,
         dsl_temperature=dsl_temperature,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import VideoError, VtrError
-from vtrcli.model.backbone import FrameBatcher
+from vtrcli.model.frame_batches import FrameBatcher, Lane
 from vtrcli.preprocessing import Size
 from vtrcli.store.frames import FrameJpegs, encode_whole
 from vtrcli.store.records import FileState, file_content
@@ -121,8 +121,7 @@ class _Open:
 def run_pipeline(
     jobs: list[Job],
     *,
-    encode: Callable[[np.ndarray], np.ndarray],
-    batch_size: int,
+    lanes: Sequence[Lane],
     settings: DecodeSettings,
     on_frames: Callable[[int], None] = lambda num_frames: None,
 ) -> Generator[FinishedVideo | FailedVideo, None, None]:
@@ -131,11 +130,11 @@ def run_pipeline(
     Closing the generator (or Ctrl-C in it) stops the workers and kills their children.
 
     Args:
-        encode: uint8 [batch_size, height, width, 3] -> float32 [batch_size, dim].
+        lanes: where batches are filled and encoded, see `vtrcli.model.frame_batches`.
         on_frames: called with the number of frames after each encoded batch.
     """
-    batcher = FrameBatcher(encode, batch_size=batch_size, input_size=settings.input_size)
-    num_queued = max(2, 2 * batch_size // BATCH_FRAMES) + settings.num_workers
+    batcher = FrameBatcher(lanes)
+    num_queued = max(2, 2 * batcher.batch_size // BATCH_FRAMES) + settings.num_workers
     workers = _Workers(jobs, settings, num_queued=num_queued)
     opened: dict[int, _Open] = {}
     num_left = len(jobs)
@@ -162,6 +161,7 @@ def run_pipeline(
                     yield outcome
     finally:
         workers.stop()
+        batcher.close()
 
 
 def _take(number: int, item: _Item, video: _Open, batcher: FrameBatcher) -> list[tuple[int, np.ndarray]]:

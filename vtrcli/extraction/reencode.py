@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from vtrcli.errors import StoreError
 from vtrcli.extraction.extract import store_config
-from vtrcli.model.backbone import Backbone, FrameBatcher, Precision, default_batch_size
+from vtrcli.model.backbone import Backbone, Precision, default_batch_size
 from vtrcli.model.families import load_backbone
+from vtrcli.model.frame_batches import FrameBatcher, Lane, lanes_of
 from vtrcli.store.compact import require_sound
 from vtrcli.store.config import require_extracted, writing
 from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, decode_frame, frames_of, require_same_cut
@@ -67,6 +68,8 @@ def reencode_frames(
             opened.config.backbone.sha256,
             {"aspect": "display", **opened.config.preprocessing},
         )
+        batch_size = default_batch_size(loaded.device)
+        encoder = None if is_same else _Encoder(loaded, lanes_of(loaded, batch_size=batch_size))
         writer = StoreWriter(target, backbone_sha256=loaded.info.sha256, config=config)
         for number in sorted({location.shard for location in todo}):
             frames = source / FRAME_FOLDER / opened.shards[number].path.name
@@ -74,7 +77,7 @@ def reencode_frames(
         try:
             for number, location in enumerate(todo, start=1):
                 record = replace(location.record, root=names.get(location.record.root or ""))
-                _reencode_one(opened, location, record, None if is_same else loaded, writer)
+                _reencode_one(opened, location, record, encoder, writer)
                 on_progress(number, len(todo))
         finally:
             writer.flush()
@@ -85,10 +88,10 @@ def _reencode_one(
     source: FeatureStore,
     location: Location,
     record: VideoRecord,
-    backbone: Backbone | None,
+    encoder: _Encoder | None,
     writer: StoreWriter,
 ) -> None:
-    """None for a backbone: that of the source."""
+    """None for an encoder: the source's features are right."""
     images = frames_of(source.path, source.shards[location.shard], location)
     if images is None:
         raise StoreError(
@@ -97,24 +100,34 @@ def _reencode_one(
             to_do="run `vtr extract --keep-frames` into a new store",
         )
     video_id = location.record.video_id
-    if backbone is None:
+    if encoder is None:
         features = source.features(video_id)
     else:
         try:
-            features = _encoded(images, backbone)
+            features = encoder.encode(images)
         except OSError as cause:  # Pillow's errors about a file's content
             path = source.path / FRAME_FOLDER / source.shards[location.shard].path.name
             raise damaged(path, f"a frame of {video_id!r}: {cause}") from cause
-        record = replace(record, precision=backbone.precision)
+        record = replace(record, precision=encoder.backbone.precision)
     writer.add(record, features, source.timestamps(video_id), jpegs=FrameJpegs(tuple(images)))
 
 
-def _encoded(images: list[bytes], backbone: Backbone) -> np.ndarray:
-    """float32 [num_images, dim]; OSError for what is no picture."""
-    size, batch_size = backbone.preprocessing, default_batch_size(backbone.device)
-    batcher = FrameBatcher(backbone.encode_images, batch_size=batch_size, input_size=size)
-    done = []
-    for begin in range(0, len(images), batch_size):
-        part = images[begin : begin + batch_size]
-        done += batcher.push(0, np.stack([decode_frame(image, size=size) for image in part]))
-    return np.concatenate([features for _, features in [*done, *batcher.flush()]])
+@dataclass(frozen=True)
+class _Encoder:
+    """A backbone, and where its batches lie: pinned memory is too slow to get for every video."""
+
+    backbone: Backbone
+    lanes: Sequence[Lane]
+
+    def encode(self, images: list[bytes]) -> np.ndarray:
+        """float32 [num_images, dim]; OSError for what is no picture."""
+        batcher, size = FrameBatcher(self.lanes), self.backbone.preprocessing
+        done = []
+        try:
+            for begin in range(0, len(images), batcher.batch_size):
+                part = images[begin : begin + batcher.batch_size]
+                done += batcher.push(0, np.stack([decode_frame(image, size=size) for image in part]))
+            done += batcher.flush()
+        finally:
+            batcher.close()
+        return np.concatenate([features for _, features in done])

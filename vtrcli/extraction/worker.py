@@ -13,6 +13,7 @@ from vtrcli.errors import VideoError
 from vtrcli.extraction.pipeline import DecodeSettings, FailedVideo, FinishedVideo, Job, run_pipeline
 from vtrcli.model.backbone import Precision, choose_device, default_batch_size, fast_precisions
 from vtrcli.model.families import load_backbone
+from vtrcli.model.frame_batches import lanes_of
 from vtrcli.store.config import StoreConfig
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.records import VideoRecord
@@ -132,8 +133,9 @@ class Worker:
         backbone = self.backbone
         videos = run_pipeline(
             jobs,
-            encode=backbone.encode_images,
-            batch_size=self._assignment.batch_size or default_batch_size(backbone.device),
+            lanes=lanes_of(
+                backbone, batch_size=self._assignment.batch_size or default_batch_size(backbone.device)
+            ),
             settings=self._assignment.decoding,
             on_frames=on_frames,
         )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from vtrcli.errors import InputError, NotFiniteError, UsageError
-from vtrcli.preprocessing import Preprocessing, Size, framing_of
+from vtrcli.preprocessing import Preprocessing
 from vtrcli.store.config import BackboneInfo, Description
 
 if TYPE_CHECKING:
@@ -76,6 +76,10 @@ class Backbone(Protocol):
         Rows are bit-identical whatever else is in the batch, as long as the batch has the same size: pad the
         last one. Raises InputError for other frames, NotFiniteError for features that are NaN or infinite.
         """
+
+    def encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The same on its device, started and not waited for: uint8 [batch, height, width, 3] there -> float32
+        [batch, dim] there, which nobody has checked."""
 
     def encode_texts(
         self, texts: Sequence[str], *, batch_size: int | None = None, max_tokens: int | None = None
@@ -295,14 +299,19 @@ def require_finite(features: np.ndarray, *, name: str, precision: str) -> np.nda
     return features
 
 
-def normalised_pixels(frames: np.ndarray, preprocessing: Preprocessing, *, device: str) -> torch.Tensor:
-    """uint8 [batch, height, width, 3] -> float32 [batch, 3, height, width] on `device`, scaled there."""
+def pixels_on(device: str, frames: np.ndarray) -> torch.Tensor:
+    """uint8 [batch, height, width, 3] as a tensor there."""
     import torch
 
     # A copy of the bytes: torch warns about arrays that cannot be written, such as those over a pipe's buffer.
     pixels = torch.empty(frames.shape, dtype=torch.uint8)
     pixels.numpy()[...] = frames
-    return scaled_pixels(pixels.to(device), preprocessing)
+    return pixels.to(device)
+
+
+def normalised_pixels(frames: np.ndarray, preprocessing: Preprocessing, *, device: str) -> torch.Tensor:
+    """uint8 [batch, height, width, 3] -> float32 [batch, 3, height, width] on `device`, scaled there."""
+    return scaled_pixels(pixels_on(device, frames), preprocessing)
 
 
 def scaled_pixels(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
@@ -354,54 +363,6 @@ def encode_rows(
 def default_batch_size(device: str) -> int:
     """How many frames are encoded at a time."""
     return GPU_BATCH_SIZE if device.startswith("cuda") else CPU_BATCH_SIZE
-
-
-class FrameBatcher:
-    """Packs frames of many videos into batches of one fixed size, and hands their features back per video.
-
-    The size never varies, the last batch is padded: kernels may round differently for another batch size, and a
-    store that was interrupted must come out bit for bit as one that was not.
-    """
-
-    def __init__(
-        self, encode: Callable[[np.ndarray], np.ndarray], *, batch_size: int, input_size: Size
-    ) -> None:
-        self._encode = encode
-        self._pixels = np.zeros((batch_size, *framing_of(input_size).shape), np.uint8)
-        self._owners: list[tuple[int, int]] = []
-        self._filled = 0
-
-    def push(self, owner: int, pixels: np.ndarray) -> list[tuple[int, np.ndarray]]:
-        """Add uint8 [num_frames, height, width, 3] of one video.
-
-        Returns:
-            (owner, features float32 [num_rows, dim]) for every batch that became full, in the order of pushing.
-        """
-        done: list[tuple[int, np.ndarray]] = []
-        start = 0
-        while start < len(pixels):
-            count = min(len(pixels) - start, len(self._pixels) - self._filled)
-            self._pixels[self._filled : self._filled + count] = pixels[start : start + count]
-            self._owners.append((owner, count))
-            self._filled += count
-            start += count
-            if self._filled == len(self._pixels):
-                done += self.flush()
-        return done
-
-    def flush(self) -> list[tuple[int, np.ndarray]]:
-        """Encode what has gathered, padded with black frames."""
-        if not self._filled:
-            return []
-        self._pixels[self._filled :] = 0
-        features = self._encode(self._pixels)
-        done = []
-        row = 0
-        for owner, count in self._owners:
-            done.append((owner, features[row : row + count]))
-            row += count
-        self._owners, self._filled = [], 0
-        return done
 
 
 def choose_device(device: str) -> str:

@@ -16,6 +16,7 @@ from vtrcli.files import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
     from vtrcli.model.backbone import (
         Backbone,
@@ -162,6 +163,10 @@ class _Careful:
             return self._loaded.encode_images(frames)
         except NotFiniteError:
             return self._in_float32().encode_images(frames)
+
+    def encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See `Backbone.encode_pixels`."""
+        return self._loaded.encode_pixels(pixels)
 
     def encode_texts(
         self, texts: Sequence[str], *, batch_size: int | None = None, max_tokens: int | None = None

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from vtrcli.errors import InputError, UsageError
 from vtrcli.model.backbone import NeedsTorch, TextFeatures, encode_rows, require_finite
 from vtrcli.store.config import Description
 from vtrcli.store.maps import BFLOAT16
+
+if TYPE_CHECKING:
+    import torch
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 Pooling = Literal["first", "last", "argmax", "eos"]
@@ -298,7 +301,14 @@ class TextBackbone:
 
     def encode_images(self, frames: np.ndarray) -> np.ndarray:
         """Raises UsageError: there is no image tower here."""
-        raise UsageError(
+        raise self._without_images()
+
+    def encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Raises UsageError, as `encode_images`."""
+        raise self._without_images()
+
+    def _without_images(self) -> UsageError:
+        return UsageError(
             f"only the text tower of {self.info.name} is loaded",
             allowed="this needs the image tower",
             to_do="load the backbone with towers='both' or towers='image'",

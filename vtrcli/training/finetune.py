@@ -21,8 +21,9 @@ from torch import nn
 
 from vtrcli.datasets.match_store import JoinedSplit
 from vtrcli.errors import StoreError
-from vtrcli.model.backbone import FrameBatcher, TrainableBackbone, default_batch_size
+from vtrcli.model.backbone import TrainableBackbone, default_batch_size
 from vtrcli.model.families import load_trainable
+from vtrcli.model.frame_batches import FrameBatcher, HostLane
 from vtrcli.model.heads import Head
 from vtrcli.model.train_settings import TrainSettings
 from vtrcli.preprocessing import Box, Size, framing_of
@@ -349,7 +350,9 @@ def encode_set(encoder: FinetuneEncoder, frames: FrameSet, *, device: str) -> Fe
     features = np.zeros((num_videos, num_frames, dim), np.float16)
     masks = np.zeros((num_videos, num_frames), bool)
     encode_images, encode_tokens = encoder.tuned.encoders(device=device)
-    batcher = FrameBatcher(encode_images, batch_size=default_batch_size(device), input_size=frames.size)
+    batcher = FrameBatcher(
+        [HostLane(encode_images, batch_size=default_batch_size(device), input_size=frames.size)]
+    )
     num_done = np.zeros(num_videos, np.int64)
 
     def keep(found: Iterable[tuple[int, np.ndarray]]) -> None:

@@ -12,42 +12,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from vtrcli.model.heads import Head
-from vtrcli.training.step import PairBatch, World, batch_loss, vectors_loss
+from vtrcli.training.step import PairBatch, World, backward, vectors_loss
 
 _BUCKET_NUMBERS = 8 << 20  # averaged over the processes at a time: 32 MiB of float32
 
 
-def backward(
+def backward_in_chunks(
     encoder: nn.Module,
     head: Head,
     batch: PairBatch,
     *,
-    chunk_size: int | None,
+    chunk_size: int,
     device: str,
     world: World,
     dsl_temperature: float | None,
     number_format: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> torch.Tensor:
-    """The loss of the global batch, detached; its gradients are added to those of the parameters, complete and the same
-    in every process.
+    """As `vtrcli.training.step.backward`, with `chunk_size` pairs of this process encoded at a time.
 
     Args:
-        encoder: the one that holds the head, or DDP around it.
-        batch: on any device; what is encoded goes to `device`.
-        chunk_size: pairs of this process that are encoded at a time; None, or no fewer than there are: all at once.
-        number_format: makes a context to encode in (`vtrcli.training.step.autocast`).
+        batch: on any device, the host's for large ones; a chunk at a time goes to `device`.
     """
-    if chunk_size is None or chunk_size >= len(batch.frames):
-        with number_format():
-            loss = batch_loss(encoder, head, batch.to(device), world=world, dsl_temperature=dsl_temperature)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+    if chunk_size >= len(batch.frames):
+        how: dict[str, Any] = {"device": device, "world": world, "dsl_temperature": dsl_temperature}
+        return backward(encoder, head, batch, number_format=number_format, **how)
     # Within DDP, which would average after each of several passes: here the processes do once, at the end.
     encoder = encoder.module if isinstance(encoder, nn.parallel.DistributedDataParallel) else encoder
     chunks = batch.chunks(chunk_size)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,29 @@ def vectors_loss(
     videos, texts = gather(videos, world).float(), gather(texts, world).float()
     with torch.autocast(videos.device.type, enabled=False):
         return head.loss(texts, videos, dsl_temperature=dsl_temperature, positives=positives)
+
+
+def backward(
+    encoder: nn.Module,
+    head: Head,
+    batch: PairBatch,
+    *,
+    device: str,
+    world: World,
+    dsl_temperature: float | None,
+    number_format: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> torch.Tensor:
+    """The loss of the global batch, detached; its gradients are added to those of the parameters, complete and the same
+    in every process.
+
+    Args:
+        encoder: the one that holds the head, or DDP around it.
+        number_format: makes a context to encode in, as `autocast`.
+    """
+    with number_format():
+        loss = batch_loss(encoder, head, batch.to(device), world=world, dsl_temperature=dsl_temperature)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
 
 
 def autocast(settings: TrainSettings, device: str) -> torch.autocast:

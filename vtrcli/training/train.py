@@ -48,7 +48,7 @@ from vtrcli.training.finetune import (
     frame_sets,
     starting_backbone,
 )
-from vtrcli.training.gradient_cache import backward
+from vtrcli.training.gradient_cache import backward_in_chunks
 from vtrcli.training.record import (
     Display,
     EpochReport,
@@ -65,6 +65,7 @@ from vtrcli.training.step import (
     World,
     any_process,
     autocast,
+    backward,
     from_first,
     joined_world,
     make_optimizer,
@@ -275,11 +276,12 @@ class Run:
         factor = rate_factor(self.state.step, num_steps=self.num_steps, warmup_share=settings.warmup_share)
         set_rate(self.optimizer, factor)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = backward(
+        chunk = settings.chunk_size
+        go_back = backward if chunk is None else partial(backward_in_chunks, chunk_size=chunk)
+        loss = go_back(
             self.encoder,
             self.head,
             batch,
-            chunk_size=settings.chunk_size,
             device=self.device,
             world=self.world,
             dsl_temperature=settings.dsl_temperature,

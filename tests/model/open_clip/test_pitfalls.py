@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.model.open_clip.folders import CLIP_MEAN, CLIP_STD, config_of, write_config, write_folder
 from vtrcli.errors import WeightsError
-from vtrcli.model.backbone import normalised_pixels
+from vtrcli.model.backbone import scaled_pixels
 from vtrcli.model.families import describe_backbone, load_backbone
 from vtrcli.model.open_clip import model as towers
 from vtrcli.model.open_clip.folder import ModelFolder
@@ -147,11 +147,10 @@ def clips_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def openais_constants(monkeypatch: pytest.MonkeyPatch) -> None:
-    def normalised(frames: np.ndarray, told: Preprocessing, *, device: str) -> torch.Tensor:
-        other = replace(told, mean=tuple(CLIP_MEAN), std=tuple(CLIP_STD))
-        return normalised_pixels(frames, other, device=device)
+    def scaled(pixels: torch.Tensor, told: Preprocessing) -> torch.Tensor:
+        return scaled_pixels(pixels, replace(told, mean=tuple(CLIP_MEAN), std=tuple(CLIP_STD)))
 
-    monkeypatch.setattr(towers, "normalised_pixels", normalised)
+    monkeypatch.setattr(towers, "scaled_pixels", scaled)
 
 
 def no_scale(monkeypatch: pytest.MonkeyPatch) -> None:

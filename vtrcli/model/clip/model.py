@@ -34,9 +34,10 @@ from vtrcli.model.backbone import (
     TextFeatures,
     Towers,
     encode_rows,
-    normalised_pixels,
+    pixels_on,
     require_finite,
     require_frames,
+    scaled_pixels,
 )
 from vtrcli.model.byte_pairs import clip_file
 from vtrcli.model.clip.converted import (
@@ -249,12 +250,15 @@ class ClipBackbone:
         require_frames(frames, self.preprocessing)
         if not len(frames):
             return np.zeros((0, self.info.dim), np.float32)
-        with torch.inference_mode():
-            features = self.model.encode_image(
-                normalised_pixels(frames, self.preprocessing, device=self.device)
-            )
-            found: np.ndarray = features.float().cpu().numpy()
+        found: np.ndarray = self.encode_pixels(pixels_on(self.device, frames)).cpu().numpy()
         return require_finite(found, name=self.info.name, precision=self.precision)
+
+    @torch.inference_mode()
+    def encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See `Backbone.encode_pixels`."""
+        self._require("image")
+        features: torch.Tensor = self.model.encode_image(scaled_pixels(pixels, self.preprocessing)).float()
+        return features
 
     def encode_texts(
         self, texts: Sequence[str], *, batch_size: int | None = None, max_tokens: int | None = None

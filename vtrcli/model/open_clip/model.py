@@ -26,9 +26,10 @@ from vtrcli.model.backbone import (
     TextFeatures,
     Towers,
     encode_rows,
-    normalised_pixels,
+    pixels_on,
     require_finite,
     require_frames,
+    scaled_pixels,
     torch_dtype,
 )
 from vtrcli.model.open_clip.folder import INSTALL, ModelFolder, unusable
@@ -278,13 +279,19 @@ class OpenClipBackbone:
 
     def encode_images(self, frames: np.ndarray) -> np.ndarray:
         """See `Backbone.encode_images`."""
-        tower = self._required(self._image, "image")
+        self._required(self._image, "image")
         require_frames(frames, self.preprocessing)
         if not len(frames):
             return np.zeros((0, self.info.dim), np.float32)
-        pixels = normalised_pixels(frames, self.preprocessing, device=self.device)
-        with torch.inference_mode():
-            return self._finite(image_features(tower, pixels.to(torch_dtype(self.precision))))
+        return self._finite(self.encode_pixels(pixels_on(self.device, frames)))
+
+    @torch.inference_mode()
+    def encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See `Backbone.encode_pixels`."""
+        tower = self._required(self._image, "image")
+        return image_features(
+            tower, scaled_pixels(pixels, self.preprocessing).to(torch_dtype(self.precision))
+        )
 
     def encode_texts(
         self, texts: Sequence[str], *, batch_size: int | None = None, max_tokens: int | None = None
