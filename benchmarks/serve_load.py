@@ -2,7 +2,7 @@
 
     python benchmarks/serve_load.py                        # 1, 8 and 64 clients over 1,000,000 frames, both ways
     python benchmarks/serve_load.py --pause 2              # clients that look at what they found for about 2 s
-    python benchmarks/serve_load.py --minutes 10           # memory over 10 minutes of 64 clients
+    python benchmarks/serve_load.py --minutes 10           # memory each minute of 64 clients, and whether it is flat
     python benchmarks/serve_load.py --parts                # the tower, the frames and the rest of a query, alone
     python benchmarks/serve_load.py --sizes 1000,10000,100000    # start-up, memory, first and warm query
 
@@ -50,6 +50,7 @@ from vtrcli.searching import scores
 make = scores.Together.__init__
 scores.Together.__init__ = lambda self, work, *, most=1: make(self, work, most=1)
 """
+FLAT_SHARE = 0.03  # that memory may rise in the second half: its pages come and go with the passes under way
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -229,15 +230,32 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def endure(store: Path, minutes: float, num_clients: int) -> None:
-    """Memory every half a minute."""
+    """The server's memory every minute, and whether it is flat over the second half."""
+    owns: list[tuple[float, float]] = []  # minutes, MiB
     with serving(store) as server:
         warm(server)
         num, num_errors, started = 0, 0, time.perf_counter()
-        while (passed := time.perf_counter() - started) < 60 * minutes:
-            print(f"{passed / 60:5.1f} min {num:7} queries {num_errors} errors", end="")
-            print("   in memory {:.0f} MiB, of its own {:.0f}".format(*server.memory()), flush=True)
-            found = asyncio.run(load(server, num_clients, 30, 0))
+        while True:
+            passed = (time.perf_counter() - started) / 60
+            whole, own = server.memory()
+            owns.append((passed, own))
+            print(
+                f"{passed:5.1f} min {num:7} queries {num_errors} errors   in memory {whole:.0f} MiB, "
+                f"of its own {own:.0f}",
+                flush=True,
+            )
+            if passed >= minutes:
+                break
+            seconds = min(60.0, 60 * (minutes - passed) + 1)
+            found = asyncio.run(load(server, num_clients, seconds, 0))
             num, num_errors = num + len(found.seconds), num_errors + found.num_errors
+    later = [own for at, own in owns if at >= minutes / 2]
+    risen = max(later) - later[0]
+    is_flat = risen <= FLAT_SHARE * later[0]
+    print(
+        f"second half: of its own {min(later):.0f} to {max(later):.0f} MiB, at most {risen:.0f} above its beginning "
+        f"({100 * risen / later[0]:.1f} %): {'flat' if is_flat else 'not flat'}"
+    )
 
 
 def sizes(work: Path, numbers: list[int]) -> None:

@@ -138,3 +138,12 @@ class NotFiniteError(WeightsError):
 def brief(cause: Exception) -> str:
     """What a library says of its trouble, in one line."""
     return " ".join(str(cause).split())[:200] or type(cause).__name__
+
+
+def printable(text: str) -> str:
+    """File names and captions without control characters and lone surrogates: a name must not steer a terminal, and no
+    protocol carries it."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -12,9 +13,11 @@ from starlette.testclient import TestClient
 
 import vtrcli as vtr
 from vtrcli.errors import NotFoundError, StoreError, VideoError
+from vtrcli.model.runs import newest_fitting_run
 from vtrcli.serve.app import make_app
 from vtrcli.serve.library import Library, store_folders, unique_names
 from vtrcli.store.compact import compact
+from vtrcli.store.config import read_config
 
 
 @pytest.fixture
@@ -108,6 +111,27 @@ def test_a_store_that_comes_later_is_opened_then(demo: Path, tmp_path: Path) -> 
     library.refresh()
     with pytest.raises(StoreError):
         library.store()
+
+
+def test_a_run_that_is_trained_meanwhile_ranks_without_a_restart(demo: Path, tmp_path: Path) -> None:
+    trained = next(path.parent for path in (demo / "runs").glob("*/config.json"))
+
+    def newest(store: Path) -> Path | None:
+        return newest_fitting_run(tmp_path, store, read_config(store).backbone)[0]
+
+    library = Library([demo / "store"], choose_run=newest, device="cpu")
+    plain = library.store()
+    library.refresh()
+    assert library.store() is plain and plain.searcher.run is None
+    shutil.copytree(trained, tmp_path / "first")
+    library.refresh()
+    ranked = library.store()
+    assert ranked.searcher.run is not None and ranked.searcher.run.run == tmp_path / "first"
+    library.refresh()
+    assert library.store() is ranked
+    os.utime(tmp_path / "first" / "model.safetensors", (1, 1))  # training went on and found a better one
+    library.refresh()
+    assert library.store() is not ranked
 
 
 def test_a_file_that_is_gone_or_another_one_is_told_apart(own: Path) -> None:

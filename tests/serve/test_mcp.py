@@ -29,6 +29,7 @@ from vtrcli.serve.access import access_at
 from vtrcli.serve.app import make_app
 from vtrcli.serve.library import Library
 from vtrcli.serve.mcp import make_server
+from vtrcli.times import clock
 from vtrcli.video.probe import probe
 
 READING = ["list_stores", "look", "search_videos"]
@@ -138,6 +139,14 @@ def test_with_a_token_all_of_it_needs_the_token_and_so_does_one_that_may_write(
     ):
         answer = ask(app, "/mcp", method="POST", body=body, headers={"Content-Type": "application/json"})
         assert answer.status == status
+
+
+def test_a_look_beyond_the_end_tells_the_time_of_the_frame_that_it_shows(library: Library) -> None:
+    opened = library.store()
+    video_id = opened.searcher.search("a red circle").hits[0].video_id
+    end = opened.seconds(opened.video(video_id))
+    words = called(make_server(library), "look", video_id=video_id, seconds=3600.0).content[1].text
+    assert words == f"{video_id}.mp4, which ends before 1:00:00: its last frame, at {clock(end)}"
 
 
 def test_clips_are_cut_only_where_a_folder_was_named(library: Library, tmp_path: Path) -> None:

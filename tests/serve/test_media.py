@@ -30,7 +30,7 @@ from vtrcli.serve.file_bytes import PIECE_BYTES, FileBytes, wanted_range
 from vtrcli.serve.library import Library
 from vtrcli.serve.media import Media
 from vtrcli.serve.streams import Streams
-from vtrcli.serve.thumbnails import Kept, Thumbnails, jpeg, width_for
+from vtrcli.serve.thumbnails import RECOUNT_SHARE, Kept, Thumbnails, jpeg, width_for
 from vtrcli.video.encode import encoder_names
 from vtrcli.video.playback import playback
 from vtrcli.video.probe import probe
@@ -437,6 +437,15 @@ def test_pictures_are_kept_up_to_a_size_and_the_least_used_go_first(tmp_path: Pa
     assert [kept.read(key) is not None for key in keys[:4]] == [True, False, False, False]
     assert sum(file.stat().st_size for file in tmp_path.glob("*/*")) <= 10_000
     assert Kept(tmp_path, 10_000).read(keys[0]) == picture
+
+
+def test_two_servers_keep_one_folder_within_its_size(tmp_path: Path) -> None:
+    servers = Kept(tmp_path, 32_000), Kept(tmp_path, 32_000)
+    picture = b"\xff\xd8".ljust(998, b"x") + b"\xff\xd9"
+    for number in range(100):
+        servers[number % 2].write(f"{number:040x}", picture)
+        held = sum(file.stat().st_size for file in tmp_path.glob("*/*"))
+        assert held <= 32_000 * (1 + len(servers) * RECOUNT_SHARE)
 
 
 def test_a_damaged_picture_is_made_anew_and_a_full_disk_is_no_error(

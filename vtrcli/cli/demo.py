@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from vtrcli.cli import options
 from vtrcli.cli.options import opt
-from vtrcli.cli.output import Column, ProgressBar, count, print_columns, print_json, printable, say, stdout
+from vtrcli.cli.output import Column, ProgressBar, count, print_columns, print_json, say, stdout
 from vtrcli.cli.settings import SETTINGS_NAME, settings_text
-from vtrcli.errors import InputError, UsageError
+from vtrcli.errors import InputError, UsageError, printable
 from vtrcli.files import write_whole
 from vtrcli.times import clock
 

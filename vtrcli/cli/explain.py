@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vtrcli.cli.output import printable, short_path, stdout
+from vtrcli.cli.output import short_path, stdout
+from vtrcli.errors import printable
 from vtrcli.times import clock
 
 if TYPE_CHECKING:

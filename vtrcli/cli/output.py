@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vtrcli.errors import JSON_SCHEMA
+from vtrcli.errors import JSON_SCHEMA, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,14 +29,6 @@ GAP = 2
 # A text that folds keeps so much room, so that it stays a text and not a column of syllables.
 MIN_FOLD_WIDTH = 24
 LINE_SECONDS = 10.0  # between two lines of progress, where there is no terminal
-
-
-def printable(text: str) -> str:
-    """File names and captions without control characters: a name must not steer the terminal."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
 
 
 def print_json(command: str, body: dict[str, Any]) -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vtrcli.cli.output import ProgressBar, count, print_json, printable, say, short_path, stdout
-from vtrcli.errors import EXIT_SOME_FAILED, InputError, VtrError
+from vtrcli.cli.output import ProgressBar, count, print_json, say, short_path, stdout
+from vtrcli.errors import EXIT_SOME_FAILED, InputError, VtrError, printable
 from vtrcli.text_files import decoded_lines
 from vtrcli.times import clock, time_span, time_spans
 

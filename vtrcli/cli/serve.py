@@ -77,6 +77,9 @@ def command(
 ) -> None:
     """Serve a page to search in, and a JSON API, until Ctrl-C."""
     options.require_serve(NAME)
+    from vtrcli.serve.process import settle
+
+    settle()  # before NumPy is loaded
     from vtrcli.serve.access import access_at
     from vtrcli.serve.app import make_app
     from vtrcli.serve.door import open_door

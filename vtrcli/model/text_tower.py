@@ -11,6 +11,7 @@ Letters: B texts, L tokens, W width, H heads.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -32,8 +33,9 @@ POOLING: tuple[Pooling, ...] = ("first", "last", "argmax", "eos")
 # OpenBLAS multiplies up to a million numbers at once without copying them first, and in one thread: so cut, a few rows
 # against a whole matrix take half the time, and nobody waits for a thread on a busy machine.
 FEW_ROWS, STRIP_NUMBERS = 48, 16_384
-# More texts at a time take OpenBLAS' own threads, which cost four times the processor time (docs/experiments.md).
-TEXTS_AT_ONCE = 2
+# More texts at a time take OpenBLAS' own threads, which wait by spinning and cost four times the processor time. Where
+# they are turned off (`vtr serve` does so), 32 cost 11 ms each where two cost 17 (docs/experiments.md).
+TEXTS_AT_ONCE, TEXTS_AT_ONCE_ALONE = 2, 32
 _TABLE_STEPS, _TABLE_END = 512, 6.0
 
 
@@ -321,7 +323,9 @@ class TextBackbone:
         if isinstance(texts, str):
             raise InputError("one text", allowed="a list of texts", to_do="pass [text]")
         rows = [self._row(text, max_tokens) for text in texts]
-        size = batch_size or TEXTS_AT_ONCE
+        size = batch_size or (
+            TEXTS_AT_ONCE_ALONE if os.environ.get("OPENBLAS_NUM_THREADS") == "1" else TEXTS_AT_ONCE
+        )
         parts = [
             encode_rows(rows[first : first + size], self._tower, dim=self.info.dim, batch_size=batch_size)
             for first in range(0, max(1, len(rows)), size)

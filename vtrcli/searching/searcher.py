@@ -124,13 +124,15 @@ class Searcher:
         return Searcher(self.catalog.store, pooling=pooling, catalogs=[self.catalog], **self._as_made)
 
     def warm(self) -> None:
-        """Load what the first query would wait for: the text tower, the bank's scores, the features' pages in memory.
+        """Load what the first query would wait for: the text tower, the bank's scores, the features' pages in memory;
+        and sort what each would look through.
 
         Raises:
             WeightsError, StoreError: the tower cannot be loaded; damaged features.
         """
         self.encoder.warm()
         self.prepare_bank()
+        self.catalog.sort_twins()
         self.search(Query(text="anything"), SearchSettings(top_k=1))
         if self._run is not None:
             self.search(Query(text="anything"), SearchSettings(top_k=1, moments=True))
@@ -391,6 +393,8 @@ class Searcher:
         return allowed
 
     def _filter_mask(self, filters: Filters) -> np.ndarray:
+        if filters == Filters():
+            return np.ones(self.catalog.num_videos, bool)
         return filters.mask(self._facts(filters))
 
     def _facts(self, filters: Filters) -> VideoFacts:

@@ -1,7 +1,8 @@
 """The stores of one server, opened once, kept warm, and looked at again and again. Knows nothing of HTTP.
 
-What `vtr extract` adds and `vtr store compact` rewrites is seen a second later. A store that changed is opened anew
-beside the old one, which answers until then; whoever holds the old one can go on with it.
+What `vtr extract` adds, `vtr store compact` rewrites and `vtr train` makes is seen a second later. A store that
+changed, or that another run is to rank, is opened anew beside the old one, which answers until then; whoever holds the
+old one can go on with it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vtrcli.errors import NotFoundError, UsageError, VideoError, VtrError
+from vtrcli.model.runs import CONFIG, MODEL
 from vtrcli.searching.encoding import Towers
 from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import VideoScore
@@ -155,7 +157,7 @@ class Library:
         self.device, self._choose_run, self._look_seconds = device, choose_run, look_seconds
         self.towers = Towers()
         self.paths = dict(zip(unique_names(found := store_folders(stores)), found, strict=True))
-        self._states: dict[str, str] = {}
+        self._states: dict[str, tuple[str, str]] = {}
         self._opened: dict[str, OpenedStore | VtrError] = {name: self._open(name) for name in self.paths}
         self._refreshing, self._over = threading.Lock(), threading.Event()
 
@@ -187,10 +189,11 @@ class Library:
             _warm(opened)
 
     def refresh(self) -> None:
-        """Open the stores anew that changed since they were opened, and those that are there only now."""
+        """Open the stores anew that changed since they were opened, or that another run is to rank now, and those that
+        are there only now."""
         with self._refreshing:
             for name, path in self.paths.items():
-                if _state(path) != self._states[name]:
+                if self._state(path) != self._states[name]:
                     opened = self._open(name)
                     _warm(opened)
                     self._opened[name] = opened
@@ -215,7 +218,7 @@ class Library:
 
     def _open(self, name: str) -> OpenedStore | VtrError:
         path = self.paths[name]
-        state = self._states[name] = _state(path)  # before: what comes meanwhile is another one
+        self._states[name] = self._state(path)  # before: what comes meanwhile is another one
         try:
             searcher = Searcher(
                 path,
@@ -226,21 +229,31 @@ class Library:
             )
         except VtrError as error:
             return error
-        return OpenedStore(name, path, searcher, state)
+        return OpenedStore(name, path, searcher, self._states[name][0])
+
+    def _state(self, path: Path) -> tuple[str, str]:
+        """Of the store, empty where there is none, and of the run that is to rank; opening it tells what is wrong."""
+        try:
+            return store_state(path), self._run_state(path)
+        except OSError:
+            return "", ""
+
+    def _run_state(self, path: Path) -> str:
+        """Names the run and its files: `vtr train` writes them anew when it has become better."""
+        try:
+            run = self._choose_run(path)
+        except VtrError as error:
+            return str(error)
+        if run is None:
+            return ""
+        files = (run / name for name in (CONFIG, MODEL))
+        return f"{run} {[file.stat().st_mtime_ns for file in files if file.exists()]}"
 
 
 def _warm(opened: OpenedStore | VtrError) -> None:
     if isinstance(opened, OpenedStore):
         with contextlib.suppress(VtrError):
             opened.searcher.warm()
-
-
-def _state(path: Path) -> str:
-    """Empty where there is no store, which opening it will tell."""
-    try:
-        return store_state(path)
-    except OSError:
-        return ""
 
 
 def store_folders(given: Sequence[Path]) -> list[Path]:

@@ -135,16 +135,20 @@ def read_rows(store: Path) -> list[Row]:
     path = moments_file(store)
     if not path.exists():
         return []
+    if not path.is_file():
+        raise _unreadable(f"{path} is no file")
     try:
-        if not path.is_file():
-            raise InputError(f"{path} is no file", allowed="", to_do="")
         return [_row(entry) for entry in json_lines(read_text(path), path)]
     except InputError as cause:
-        raise StoreError(
-            cause.came_in,
-            allowed="one JSON object per line in QVHighlights' layout; until it is one nothing is marked",
-            to_do="mend that line, or move the file away",
-        ) from cause
+        raise _unreadable(cause.came_in) from cause
+
+
+def _unreadable(came_in: str) -> StoreError:
+    return StoreError(
+        came_in,
+        allowed="one JSON object per line in QVHighlights' layout; until it is one nothing is marked",
+        to_do="mend that line, or move the file away",
+    )
 
 
 def change_marks(
@@ -257,7 +261,7 @@ def _is_about(row: Mapping[str, Any], query: str | None, video_id: str | None) -
 
 
 def _row(entry: Json) -> Row:
-    """A line as it stands, with both lists of windows. Raises InputError."""
+    """A line as it stands, with both lists of windows. Raises InputError, StoreError."""
     row = dict(entry.members())
     for key in ("query", "vid"):
         entry[key].string()
@@ -265,7 +269,7 @@ def _row(entry: Json) -> Row:
         row[key] = row.get(key) or []
         sound = isinstance(row[key], list) and all(_is_window(window) for window in row[key])
         if not sound:
-            raise InputError(f"{entry.path}: {key!r} of {entry.what} are no windows", allowed="", to_do="")
+            raise _unreadable(f"{entry.path}: {key!r} of {entry.what} are no windows")
     return row
 
 

@@ -14,6 +14,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
+import numpy as np
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
@@ -22,7 +23,7 @@ from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 
 from vtrcli import __version__
-from vtrcli.errors import UsageError, VideoError, VtrError
+from vtrcli.errors import UsageError, VideoError, VtrError, printable
 from vtrcli.moments.moment import Moment
 from vtrcli.searching.clips import save_clips
 from vtrcli.searching.filters import Filters
@@ -125,8 +126,16 @@ def make_server(library: Library, *, clips: Path | None = None) -> MCPServer[Any
     server: MCPServer[Any] = MCPServer(
         "vtr", title="Video search", instructions=INSTRUCTIONS, version=__version__, log_level="WARNING"
     )
-    turns, pictures = threading.BoundedSemaphore(MAX_AT_ONCE), Thumbnails(None)
+    turns = threading.BoundedSemaphore(MAX_AT_ONCE)
+    _add_search(server, library)
+    _add_look(server, library, turns)
+    _add_stores(server, library)
+    if clips is not None:
+        _add_cut(server, library, turns, clips.absolute())
+    return server
 
+
+def _add_search(server: MCPServer[Any], library: Library) -> None:
     @server.tool(title="Search videos", annotations=READS)
     @_told
     def search_videos(
@@ -165,10 +174,14 @@ def make_server(library: Library, *, clips: Path | None = None) -> MCPServer[Any
             query=result.query,
             store=opened.name,
             num_videos=result.num_videos,
-            notes=[_printed(note) for note in result.notes],
+            notes=[printable(note) for note in result.notes],
             results=list(map(_found, result.hits)),
         )
         return _both(_in_words(answer), answer)
+
+
+def _add_look(server: MCPServer[Any], library: Library, turns: threading.BoundedSemaphore) -> None:
+    pictures = Thumbnails(None)
 
     @server.tool(title="Look at a frame", annotations=READS)
     @_told
@@ -184,7 +197,9 @@ def make_server(library: Library, *, clips: Path | None = None) -> MCPServer[Any
         gone, the nearest frame that the store has kept, if it has."""
         opened = library.store(store)
         video = opened.video(video_id)
-        name = _printed(Path(opened.catalog.paths[video] or video_id).name)
+        name, at = printable(Path(opened.catalog.paths[video] or video_id).name), seconds
+        if seconds > opened.seconds(video):
+            name, at = f"{name}, which ends before {clock(seconds)}: its last frame,", opened.seconds(video)
         try:
             path = opened.file(video_id)
             with _turn(turns):
@@ -193,12 +208,15 @@ def make_server(library: Library, *, clips: Path | None = None) -> MCPServer[Any
             width = width_for(longest_side)
             kept = pictures.get(opened.catalog, video, seconds, width, file=lambda: opened.file(video_id))
             picture, name = kept.result(), f"{name}, whose file cannot be read: a frame that was kept,"
+            at = _nearest(opened.catalog.timestamps(video), seconds)
         image = ImageContent(
             type="image", data=base64.b64encode(picture).decode("ascii"), mime_type="image/jpeg"
         )
-        words = TextContent(type="text", text=f"{name} at {clock(seconds)}")
+        words = TextContent(type="text", text=f"{name} at {clock(at)}")
         return CallToolResult(content=[image, words])
 
+
+def _add_stores(server: MCPServer[Any], library: Library) -> None:
     @server.tool(title="List stores", annotations=READS)
     @_told
     def list_stores() -> Annotated[CallToolResult, Stores]:
@@ -217,31 +235,30 @@ def make_server(library: Library, *, clips: Path | None = None) -> MCPServer[Any
         words = "\n".join(f"{one.name}: {one.num_videos:,} videos" for one in stores.stores)
         return _both(words, stores)
 
-    if clips is not None:
-        folder = clips.absolute()
 
-        @server.tool(title="Cut a clip", annotations=WRITES)
-        @_told
-        def cut_clip(
-            video_id: VideoId, start_seconds: Seconds, end_seconds: Seconds, store: StoreName = None
-        ) -> Annotated[CallToolResult, Cut]:
-            """Write a part of a video as an MP4 into the folder that the user allowed. Overwrites nothing."""
-            if not 0 < end_seconds - start_seconds <= MAX_CLIP_SECONDS:
-                raise UsageError(
-                    f"a clip from {start_seconds:g} s to {end_seconds:g} s",
-                    allowed=f"it ends after its start, and at most {MAX_CLIP_SECONDS:g} s later",
-                    to_do="set start and end again",
-                )
-            path = library.store(store).file(video_id)
-            part = Moment(start_seconds, start_seconds, end_seconds, 0.0)
-            hit = Hit(rank=1, video_id=video_id, path=str(path), score=0.0, moments=(part,), is_missing=False)
-            with _turn(turns):
-                [(_, made)] = save_clips([hit], folder, max_seconds=MAX_CLIP_SECONDS)
-            if isinstance(made, VideoError):
-                raise made
-            return _both(str(made), Cut(path=str(made), start_seconds=start_seconds, end_seconds=end_seconds))
-
-    return server
+def _add_cut(
+    server: MCPServer[Any], library: Library, turns: threading.BoundedSemaphore, folder: Path
+) -> None:
+    @server.tool(title="Cut a clip", annotations=WRITES)
+    @_told
+    def cut_clip(
+        video_id: VideoId, start_seconds: Seconds, end_seconds: Seconds, store: StoreName = None
+    ) -> Annotated[CallToolResult, Cut]:
+        """Write a part of a video as an MP4 into the folder that the user allowed. Overwrites nothing."""
+        if not 0 < end_seconds - start_seconds <= MAX_CLIP_SECONDS:
+            raise UsageError(
+                f"a clip from {start_seconds:g} s to {end_seconds:g} s",
+                allowed=f"it ends after its start, and at most {MAX_CLIP_SECONDS:g} s later",
+                to_do="set start and end again",
+            )
+        path = library.store(store).file(video_id)
+        part = Moment(start_seconds, start_seconds, end_seconds, 0.0)
+        hit = Hit(rank=1, video_id=video_id, path=str(path), score=0.0, moments=(part,), is_missing=False)
+        with _turn(turns):
+            [(_, made)] = save_clips([hit], folder, max_seconds=MAX_CLIP_SECONDS)
+        if isinstance(made, VideoError):
+            raise made
+        return _both(str(made), Cut(path=str(made), start_seconds=start_seconds, end_seconds=end_seconds))
 
 
 def http_app(server: MCPServer[Any]) -> Starlette:
@@ -255,12 +272,8 @@ def http_app(server: MCPServer[Any]) -> Starlette:
     )
 
 
-def _printed(text: str) -> str:
-    """A name without control characters and lone surrogates, which no protocol carries."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
+def _nearest(timestamps: np.ndarray, seconds: float) -> float:
+    return float(timestamps[int(np.argmin(np.abs(timestamps - seconds)))])
 
 
 def _told(tool: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -271,7 +284,7 @@ def _told(tool: Callable[_P, _T]) -> Callable[_P, _T]:
         try:
             return tool(*arguments, **named)
         except VtrError as error:
-            raise ToolError(_printed(str(error))) from error
+            raise ToolError(printable(str(error))) from error
 
     return answer
 
@@ -296,7 +309,7 @@ def _found(hit: Hit) -> Found:
     return Found(
         rank=hit.rank,
         video_id=hit.video_id,
-        name=_printed(Path(hit.place).name),
+        name=printable(Path(hit.place).name),
         start_seconds=row["start_seconds"],
         end_seconds=row["end_seconds"],
         peak_seconds=row["peak_seconds"],

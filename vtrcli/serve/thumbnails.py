@@ -27,6 +27,7 @@ WIDTHS = (160, 240, 320, 480, 640)  # pixels; what is asked for is rounded up to
 QUALITY = 82
 CACHE_BYTES = 256 << 20  # about 15,000 pictures
 _SPARED = 0.8  # of the size stays when the oldest go
+RECOUNT_SHARE = 1 / 16  # of the size is written before all are counted again
 NUM_MAKERS = 2
 MAX_WAITING = 400
 RETRY_SECONDS = 2
@@ -180,12 +181,14 @@ def jpeg(pixels: np.ndarray, width: int) -> bytes:
 
 
 class Kept:
-    """Files of a folder, the sum of their sizes bounded. No trouble with the disk is an error."""
+    """Files of a folder, the sum of their sizes bounded, also where other servers write there: each counts them now and
+    then, and they hold RECOUNT_SHARE more between two counts. No trouble with the disk is an error."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder, self._max_bytes = folder, max_bytes
         self._lock = threading.Lock()
-        self._num_bytes: int | None = None  # not counted yet
+        self._counted_bytes = max_bytes  # of all when they were counted last: not yet
+        self._written_bytes = 0  # here since then
 
     def read(self, key: str) -> bytes | None:
         """What was written; None where there is nothing, or what is no whole picture."""
@@ -209,16 +212,17 @@ class Kept:
         except (OSError, StoreError):
             return
         with self._lock:
-            if self._num_bytes is None:
-                self._num_bytes = sum(size for _, size, _ in self._files())
-            else:
-                self._num_bytes += len(body)
-            if self._num_bytes > self._max_bytes:
-                self._num_bytes = self._make_room()
+            self._written_bytes += len(body)
+            is_full = self._counted_bytes + self._written_bytes > self._max_bytes
+            if is_full or self._written_bytes > self._max_bytes * RECOUNT_SHARE:
+                self._counted_bytes, self._written_bytes = self._make_room(), 0
 
     def _make_room(self) -> int:
+        """Bytes that are left."""
         files = sorted(self._files())
         left = sum(size for _, size, _ in files)
+        if left <= self._max_bytes:
+            return left
         for _, size, path in files:
             if left <= self._max_bytes * _SPARED:
                 break

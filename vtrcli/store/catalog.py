@@ -193,11 +193,23 @@ class Catalog:
         """All videos of the same content, in their order, itself included."""
         if not self["fingerprint"][video]:  # imported: nobody knows the file
             return [video]
-        alike = np.flatnonzero(self["fingerprint"] == self["fingerprint"][video])
+        alike = self._of_fingerprint(self["fingerprint"][video])
         contents, content = self["content"][alike], self["content"][video]
         is_same = (contents == content) | (contents == 0) | (content == 0)
         found: list[int] = alike[is_same & (self["num_bytes"][alike] == self["num_bytes"][video])].tolist()
         return found
+
+    def sort_twins(self) -> None:
+        """Make `twins` look up what it compares with all videos otherwise: worth it for who asks for many."""
+        order = np.argsort(self["fingerprint"], kind="stable")
+        self.__dict__["_sorted_fingerprints"] = self["fingerprint"][order], order
+
+    def _of_fingerprint(self, fingerprint: int) -> np.ndarray:
+        known: tuple[np.ndarray, np.ndarray] | None = self.__dict__.get("_sorted_fingerprints")
+        if known is None:
+            return np.flatnonzero(self["fingerprint"] == fingerprint)
+        first, last = (np.searchsorted(known[0], fingerprint, side) for side in ("left", "right"))
+        return known[1][first:last]
 
     def _rows(self, video: int) -> tuple[int, slice]:
         shard = int(self["video_shard"][video])

@@ -46,7 +46,7 @@ export function listenToKeys({ focusSearch, clearSearch, focusResults }) {
     const isTyping = target.matches("input:not([type=checkbox]):not([type=range]):not([type=radio]), select, textarea");
     if (event.key === "Escape" && target === input) clearSearch();
     else if (event.key === "ArrowDown" && target === input) focusResults();
-    else if (isTyping) return;
+    else if (isTyping && !(event.key === "/" && target === input && input.value === "")) return;
     else if (event.key === "/") focusSearch();
     else if (event.key === "?") showHelp();
     else {

@@ -184,10 +184,11 @@ function tellOf(moment, told, final) {
 function tell(told, final, button = null) {
   isFinal = final && told !== null;
   parts.told.hidden = told === null;
-  parts.stage.classList.toggle("waits", told !== null && !final);
+  if (told === null || final) parts.stage.classList.remove("waits");
   parts.stage.classList.toggle("told", told !== null);
   if (!told) return;
   parts.told.replaceChildren(
+    final ? "" : h("span", { class: "spinner", "aria-hidden": "true" }),
     h("p", { class: "said" }, capital(told.came_in.match(/: [a-z-]+: (.+)$/)?.[1] ?? told.came_in)), // the title has the name
     told.to_do ? h("p", {}, capital(told.to_do)) : "",
     final && button ? h("button", { type: "button", class: "button", onclick: button.act }, button.label) : "",

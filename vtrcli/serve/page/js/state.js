@@ -33,8 +33,12 @@ export function format(state) {
 
 /** What the API is asked. @param {State} state @returns {[string, string][]} */
 export function parameters(state) {
-  return pairs(state).filter(([name]) => name !== "open");
+  const asked = pairs(state).filter(([name]) => name !== "open");
+  return asked.flatMap(([name, value]) => (name === "path" && isWord(value) ? [[name, value], [name, `*${value}*`]] : [[name, value]]));
 }
+
+/** Whether it is the beginning of a name or its middle, as people type it into a field: neither a glob nor a path. @param {string} text */
+const isWord = (text) => !/[*?[/]/.test(text);
 
 /** @param {State} state @returns {[string, string][]} */
 function pairs(state) {
