@@ -39,6 +39,10 @@ _MAX_INPUTS = 12
 _TOLERANCE_SECONDS = 1e-5
 # A key frame's time by its packet and by its decoder: containers with coarse clocks round them differently.
 _SAME_SECONDS = 2e-3
+# What ffmpeg reports of a frame, told from all else that it says by what no file can know of this process.
+_TOKEN = secrets.token_hex(8)
+_REPORT = f"{_TOKEN} {{pts}} {{ptsi}} {{tbi}};"
+_RECORD = re.compile(_TOKEN.encode() + rb" (-?\d+) (-?\d+) (\d+)/(\d+);\n?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +120,6 @@ class Decode:
         self._info = info
         self._plan = plan
         self._decoding = decoding
-        self._token = secrets.token_hex(8)
 
     def frames(self) -> Iterator[Frame]:
         """Frames in order of time, without repetitions. Raises SeekMissed, or VideoError("timeout")."""
@@ -144,7 +147,7 @@ class Decode:
             self._decoding,
             first_seconds=float(targets[0]),
             step_seconds=step,
-            report=self._report,
+            report=_REPORT,
         )
         if step is None:
             yield from self._on_display(command)
@@ -184,7 +187,7 @@ class Decode:
                 self._info,
                 self._decoding,
                 targets_seconds=targets[begin : begin + self._plan.inputs_per_process],
-                report=self._report,
+                report=_REPORT,
             )
             with closing(self._run(command)) as run:
                 for pixels, slot, source in run:
@@ -227,7 +230,7 @@ class Decode:
             self._info,
             self._decoding,
             keep=self._plan.keep,
-            report=self._report,
+            report=_REPORT,
             decode_all=decode_all,
         )
         with closing(self._run(command)) as run:
@@ -244,17 +247,9 @@ class Decode:
         rate = self._info.rate
         return math.floor(slot_seconds * rate + _TOLERANCE_SECONDS) / rate
 
-    @property
-    def _report(self) -> str:
-        return f"{self._token} {{pts}} {{ptsi}} {{tbi}};"
-
-    @property
-    def _pattern(self) -> re.Pattern[bytes]:
-        return re.compile(self._token.encode() + rb" (-?\d+) (-?\d+) (\d+)/(\d+);\n?")
-
     def _run(self, command: list[str]) -> Generator[tuple[NDArray[np.uint8], float, float | None]]:
         """Yields (pixels, slot in seconds, source time in seconds or None where the file has none)."""
-        with self._session.run(command, record_pattern=self._pattern) as child:
+        with self._session.run(command, record_pattern=_RECORD) as child:
             try:
                 for index in count():
                     pixels = self._read(child)

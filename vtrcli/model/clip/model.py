@@ -49,6 +49,7 @@ from vtrcli.model.clip.converted import (
     infer_config,
     read_header,
 )
+from vtrcli.model.clip.image_tower import ImageTower
 from vtrcli.model.clip.tokens import cut_text, token_limit, tokenize
 from vtrcli.store.config import Description
 
@@ -243,6 +244,10 @@ class ClipBackbone:
         self.device = device
         self.precision = precision
         self._towers = towers
+        is_vit = hasattr(model.visual, "class_embedding")
+        self._image_tower = (
+            ImageTower(model.visual, self.preprocessing) if is_vit and towers != "text" else None
+        )
 
     def encode_images(self, frames: np.ndarray) -> np.ndarray:
         """See `Backbone.encode_images`: why rows are bit-identical is told in docs/backbones.md."""
@@ -257,8 +262,12 @@ class ClipBackbone:
     def encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
         """See `Backbone.encode_pixels`."""
         self._require("image")
-        features: torch.Tensor = self.model.encode_image(scaled_pixels(pixels, self.preprocessing)).float()
-        return features
+        features: torch.Tensor
+        if self._image_tower is not None:
+            features = self._image_tower(pixels)
+        else:  # a ResNet
+            features = self.model.encode_image(scaled_pixels(pixels, self.preprocessing))
+        return features.float()
 
     def encode_texts(
         self, texts: Sequence[str], *, batch_size: int | None = None, max_tokens: int | None = None
