@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import Any
 
 import anyio
@@ -64,7 +66,21 @@ def test_a_refusal_has_three_parts_and_is_a_page_for_who_looks_at_one() -> None:
     }
     page = ask(guarded(), "/", headers={"host": "<b>evil", "accept": "text/html,*/*"})
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert b"&lt;b&gt;evil" in page.body and b"<b>" not in page.body and b"style" not in page.body
+    assert b"&lt;b&gt;evil" in page.body and b"<b>" not in page.body
+    # Its style stands in the page, and the policy allows that one by its hash and no other.
+    style = page.body.partition(b"<style>")[2].partition(b"</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style).digest()).decode()
+    assert f"style-src 'sha256-{digest}';" in page.headers["content-security-policy"]
+    assert b"<script" not in page.body and b"src=" not in page.body and b"href=" not in page.body
+
+
+def test_who_comes_without_the_token_reads_where_the_link_is() -> None:
+    app = guarded(access_at("0.0.0.0", token=TOKEN))
+    page = ask(app, "/", headers={"accept": "text/html"})
+    assert page.status == 401 and TOKEN.encode() not in page.body
+    assert (
+        b"This page needs its link" in page.body and b"http://\xe2\x80\xa6/?token=\xe2\x80\xa6" in page.body
+    )
 
 
 def test_a_header_that_comes_twice_is_neither_of_the_two() -> None:

@@ -4,6 +4,8 @@ browser is told to forbid itself. An ASGI middleware; knows nothing of what is a
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -36,6 +38,16 @@ HEADERS = {
 }
 METHODS = ("GET", "HEAD", "POST")
 _PAGE = "/"
+# Who may not see the page may not see its style either: this one stands in the refusal, and its hash in the policy.
+STYLE = (
+    "body{margin:0;padding:8vh 1.25rem;font:1.0625rem/1.55 system-ui,sans-serif;background:light-dark(#fff,#15171a);"
+    "color:light-dark(#1b1d21,#e9eaed)}main{max-width:38rem;margin:0 auto}h1{font-size:1.75rem;line-height:1.2;"
+    "letter-spacing:-.02em}p{overflow-wrap:anywhere}code{font:.95em ui-monospace,monospace}"
+    ".command{padding:.75rem 1rem;border:1px solid light-dark(#d9dce1,#34383f);border-radius:.5rem}"
+    ".quiet{font-size:.9375rem;color:light-dark(#5a606a,#a3a9b3)}"
+)
+_STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+REFUSAL_POLICY = CONTENT_SECURITY_POLICY.replace("style-src 'self'", f"style-src 'sha256-{_STYLE_HASH}'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +113,7 @@ class Guard:
                 if not body.has_left:
                     await self._app(scope, body, _told(guarded, turn))
         except Refused as refused:
-            await _refuse(guarded, refused, as_page=_wants_page(scope, headers))
+            await _refuse(send, refused, as_page=_wants_page(scope, headers))
 
     def _admit(self, scope: Scope, headers: Mapping[str, str]) -> str | None:
         """Whether it may be answered: None; or where it is sent on, with a cookie. Raises Refused."""
@@ -295,7 +307,7 @@ def _wants_page(scope: Scope, headers: Mapping[str, str]) -> bool:
     return not scope["path"].startswith("/api/") and "text/html" in headers.get("accept", "")
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, *, policy: str = CONTENT_SECURITY_POLICY) -> Send:
     """Adds what the browser must be told to every answer, and takes away what would let other origins read it."""
 
     async def guarded(message: Message) -> None:
@@ -307,7 +319,8 @@ def _with_headers(send: Send) -> Send:
             ]
             if not any(name == b"cache-control" for name, _ in given):
                 given.append((b"cache-control", b"no-store"))
-            given += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+            own = {**HEADERS, "content-security-policy": policy}
+            given += [(name.encode(), value.encode()) for name, value in own.items()]
             message = {**message, "headers": given}
         await send(message)
 
@@ -326,19 +339,56 @@ def _told(send: Send, turn: _Turn) -> Send:
 
 
 async def _refuse(send: Send, refused: Refused, *, as_page: bool) -> None:
-    parts = {"came_in": refused.came_in, "allowed": refused.allowed, "to_do": refused.to_do}
     if as_page:
-        body, kind = _page(parts).encode("utf-8", "replace"), "text/html; charset=utf-8"
+        body, kind = _page(refused).encode("utf-8", "replace"), "text/html; charset=utf-8"
+        guarded = _with_headers(send, policy=REFUSAL_POLICY)
     else:
+        guarded = _with_headers(send)
+        parts = {"came_in": refused.came_in, "allowed": refused.allowed, "to_do": refused.to_do}
         body, kind = json.dumps({"schema": JSON_SCHEMA, "error": parts}).encode(), "application/json"
-    await _answer(send, refused.status, body, {"content-type": kind, **refused.headers})
+    await _answer(guarded, refused.status, body, {"content-type": kind, **refused.headers})
 
 
-def _page(parts: Mapping[str, str]) -> str:
-    """Who may not see the page's style either gets a plain one."""
-    head = tag("head", tag("meta", name="color-scheme", content="light dark"), tag("title", "vtr"))
-    text = tag("main", tag("h1", parts["came_in"]), tag("p", parts["allowed"]), tag("p", parts["to_do"]))
-    return join([Html("<!DOCTYPE html>"), tag("html", head, tag("body", text), lang="en")])
+def _page(refused: Refused) -> str:
+    """What a person sees who may not see the page."""
+    if refused.status == 401:
+        title = "This page needs its link"
+        text: list[Html] = [
+            tag(
+                "p",
+                "Only who has its token may search here. ",
+                tag("code", "vtr serve"),
+                " prints a link that holds it when it starts:",
+            ),
+            tag("p", tag("code", "http://…/?token=…"), class_="command"),
+            tag(
+                "p",
+                "Open that link once in this browser, which remembers it from then on. On another device, copy the "
+                "link to it, or ask who started the server.",
+            ),
+            tag(
+                "p",
+                "The token is another one each time the server starts, unless ",
+                tag("code", "VTR_SERVE_TOKEN"),
+                " sets it. A program sends it as ",
+                tag("code", "Authorization: Bearer TOKEN"),
+                ".",
+                class_="quiet",
+            ),
+        ]
+    else:
+        title = refused.came_in[:1].upper() + refused.came_in[1:]
+        text = [tag("p", "Allowed: ", refused.allowed), tag("p", "What to do: ", refused.to_do)]
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", "vtr"),
+        tag("style", Html(STYLE)),
+    )
+    body = tag("body", tag("main", tag("h1", title), *text))
+    return join([Html("<!DOCTYPE html>"), tag("html", head, body, lang="en")])
 
 
 async def _answer(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:

@@ -57,4 +57,14 @@ def test_no_state_has_a_violation(browser: Browser, several: Served, scheme: str
         visit.expected.append("status of 400")
         visit.go("?q=a&min_duration=9&max_duration=3").page.get_by_role("heading", name="cannot").wait_for()
         found["error"] = violations(visit)
+
+        visit.go("?store=gone").page.get_by_role("heading", name="No such store here").wait_for()
+        found["unknown store"] = violations(visit)
+        visit.go("?q=a%20red%20circle").cards.first.wait_for()
+        visit.settle()
+        visit.expected.append("ERR_INTERNET_DISCONNECTED|Failed to load")
+        page.context.set_offline(True)
+        visit.search.press_sequentially("s")
+        page.wait_for_selector("#gone:not([hidden])")
+        found["server gone"] = violations(visit)
     assert not any(found.values()), {state: rows for state, rows in found.items() if rows}

@@ -73,6 +73,7 @@ def test_keys_alone_lead_from_the_start_to_playing(visit: Visit) -> None:
     page.get_by_role("heading", name="Find the moment").wait_for()
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("/")
+    page.keyboard.press("/")  # it is there already: nothing to be searched for
     page.keyboard.type("a red circle")
     visit.wait_for_title("a red circle")
     visit.settle()
@@ -190,6 +191,12 @@ def test_filters_leave_only_what_they_let_through(visit: Visit) -> None:
     visit.settle()
     assert set(visit.names()) == {wanted}
     assert visit.page.get_by_role("button", name="Filters, 1 set").is_visible()
+    visit.page.get_by_label("Name or folder").fill("no such part")
+    visit.page.get_by_role("heading", name="Nothing found").wait_for()
+    visit.page.get_by_label("Name or folder").fill(wanted[2:-6])  # a part of it
+    visit.cards.first.wait_for()
+    visit.settle()
+    assert wanted in visit.names() and all(wanted[2:-6] in name for name in visit.names())
     visit.page.get_by_label("Name or folder").fill("")
     visit.page.get_by_label("Length from").fill("0:03")
     visit.until("location.search.includes('min_duration=0%3A03')")
@@ -349,6 +356,19 @@ def test_several_stores_are_tabs(browser: Browser, several: Served) -> None:
         visit.until("location.search.includes('store=names')")
         visit.until("document.querySelectorAll('.card').length <= 3")
         assert tabs.nth(1).get_attribute("aria-selected") == "true"
+
+
+def test_a_link_to_a_store_that_is_not_served_offers_those_that_are(
+    browser: Browser, several: Served
+) -> None:
+    with visiting(browser, several.url) as visit:
+        page = visit.go("?store=gone").page
+        page.get_by_role("heading", name="No such store here").wait_for()
+        known = page.get_by_role("list", name="Stores").get_by_role("button")
+        names = [tab.get_attribute("data-store") for tab in page.locator("#stores [role=tab]").all()]
+        assert [words.split(" · ")[0] for words in known.all_inner_texts()] == names
+        known.first.click()
+        page.get_by_role("heading", name="Find the moment").wait_for()
 
 
 def test_a_name_with_html_is_text(browser: Browser, several: Served) -> None:

@@ -173,6 +173,9 @@ function showState() {
 
 const storeNow = () => health?.stores.find((/** @type {any} */ store) => store.name === state.store) ?? health?.stores[0] ?? null;
 
+/** Whether the address names a store that is not served. */
+const isStrayed = () => Boolean(health && state.store && !health.stores.some((/** @type {any} */ store) => store.name === state.store));
+
 /** @param {import("./api.js").Answer} answer @param {import("./state.js").State} asked @param {boolean} isMore */
 function showAnswer(answer, asked, isMore) {
   grid.show(answer.results, page.store(), { isMore, query: format(asked) });
@@ -238,6 +241,7 @@ function showIdle() {
   showNotes([]);
   const store = storeNow();
   if (store === null) showInstead([]);
+  else if (isStrayed()) showInstead(shown.unknownStore(state.store, health.stores, (changes) => change(changes, false)));
   else if (shown.isEmpty(store)) showInstead(shown.emptyStore(store));
   else if (store.error) showInstead(shown.error(store.error, "This store cannot be read"));
   else showInstead(shown.start(store, (changes) => change(changes, false), open));

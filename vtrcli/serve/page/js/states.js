@@ -39,6 +39,19 @@ export function start(store, ask, onPlay) {
   ];
 }
 
+/**
+ * An old link, or a store that is served no more.
+ * @param {string} name @param {Store[]} stores @param {(change: Record<string, any>) => void} ask
+ */
+export function unknownStore(name, stores, ask) {
+  const known = (/** @type {Store} */ { name, num_videos }) => h("li", {}, h("button", { type: "button", class: "chip", onclick: () => ask({ store: name, open: "" }) }, `${name} · ${count(num_videos, "video")}`));
+  return [
+    h("h1", {}, "No such store here"),
+    h("p", { class: "lead" }, `The link asks in ${name}, which this server does not have. It has ${stores.length === 1 ? "this one" : "these"}:`),
+    h("ul", { class: "examples", "aria-label": "Stores" }, ...stores.map(known)),
+  ];
+}
+
 /** A store that waits for its first video is no error to who looks at it. @param {Store} store */
 export const isEmpty = (store) => !store.num_videos && (!store.error || store.error.came_in.endsWith("holds no video yet"));
 
