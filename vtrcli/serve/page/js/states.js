@@ -47,7 +47,7 @@ export function unknownStore(name, stores, ask) {
   const known = (/** @type {Store} */ { name, num_videos }) => h("li", {}, h("button", { type: "button", class: "chip", onclick: () => ask({ store: name, open: "" }) }, `${name} · ${count(num_videos, "video")}`));
   return [
     h("h1", {}, "No such store here"),
-    h("p", { class: "lead" }, `The link asks in ${name}, which this server does not have. It has ${stores.length === 1 ? "this one" : "these"}:`),
+    h("p", { class: "lead" }, `The link asks in “${name}”, a store that this server does not have. It has ${stores.length === 1 ? "this one" : "these"}:`),
     h("ul", { class: "examples", "aria-label": "Stores" }, ...stores.map(known)),
   ];
 }
