@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-all lint resolve interop bench format docs clean
+.PHONY: demo test test-all lint resolve interop bench bench-gpu test-gpu format docs clean
 
 demo: $(STAMP)
 	$(BIN)/vtr demo --out demo
@@ -42,6 +42,14 @@ bench: $(STAMP)
 	  $(VENV)/rclip/bin/python -m pip install --quiet rclip==3.3.0; } || echo "no rclip here: its rows do without it"
 	$(BIN)/python benchmarks/bench.py --rclip $(VENV)/rclip/bin/rclip --results benchmarks/results/bench.json \
 	  --write docs/performance.md $(BENCH)
+
+# The half of it that needs a CUDA device, as shares of the chip's rate: at most eight minutes.
+bench-gpu: $(STAMP)
+	$(BIN)/python benchmarks/gpu.py $(BENCH)
+
+# The rules that only a CUDA device can break.
+test-gpu: $(STAMP)
+	$(BIN)/python -m pytest -m gpu
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
