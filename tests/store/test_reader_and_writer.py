@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.store.stores import SHA256, make_record, make_store
+from tests.store.stores import SHA256, make_record, make_store, write_shard
 from vtrcli.errors import StoreError, VideoError
 from vtrcli.files import write_whole
 from vtrcli.store.failures import append_failure, make_failure, read_failures
@@ -28,6 +29,7 @@ from vtrcli.store.frames import (
 )
 from vtrcli.store.maps import PartFile
 from vtrcli.store.reader import FeatureStore, shard_paths
+from vtrcli.store.roots import Root, add_roots, move_roots
 from vtrcli.store.shard import open_tensors
 from vtrcli.store.verify import verify
 from vtrcli.store.writer import StoreWriter, remove_videos
@@ -329,3 +331,42 @@ def test_a_crafted_header_of_frames_is_refused(tmp_path: Path, old: bytes, new: 
     path.write_bytes(path.read_bytes().replace(old, new))
     with pytest.raises(StoreError, match=detail):
         FrameShard(path)
+
+
+@pytest.mark.parametrize(
+    "change", ["nothing", "a shard more", "another file", "a shard gone", "a folder moved"]
+)
+def test_a_later_view_that_reads_less_is_the_view_that_reads_all(tmp_path: Path, change: str) -> None:
+    store = make_store(tmp_path / "store", {"a": np.ones((2, 4)), "b": np.zeros((1, 4))})
+    writer = StoreWriter(store, backbone_sha256=SHA256)
+    writer.add(make_record("c", path="/videos/c.mp4"), np.ones((3, 4)), np.arange(3))
+    writer.flush()
+    add_roots(store, [Root(name="videos", folder="/videos")])
+    before = FeatureStore(store)
+    assert len(before.videos) == 3
+    first, second = shard_paths(store)
+    if change == "a shard more":
+        writer.add(make_record("a"), np.full((2, 4), 2.0), np.arange(2))
+        writer.flush()
+    elif change == "another file":
+        second.unlink()
+        write_shard(
+            second, [make_record("x")], [np.ones((1, 4), np.float16)], [np.zeros(1)], backbone_sha256=SHA256
+        )
+    elif change == "a shard gone":
+        first.unlink()
+    elif change == "a folder moved":
+        move_roots(store, [Root(name="videos", folder="/elsewhere")])
+    later, fresh = FeatureStore(store, earlier=before), FeatureStore(store)
+    assert later.videos == fresh.videos
+    for video_id in fresh.videos:
+        assert later.features(video_id).tobytes() == fresh.features(video_id).tobytes()
+    assert (later.shards[-1] is before.shards[-1]) == (change in ("nothing", "a shard gone"))
+
+
+def test_a_list_that_was_let_go_is_read_again(tmp_path: Path) -> None:
+    """The text of a shard's videos is not held, and is still what its checksum is of."""
+    store = make_store(tmp_path / "store", {"a": np.ones((2, 4))})
+    [shard] = FeatureStore(store).shards
+    assert "videos" not in shard.file.metadata and shard.file.wrong_checksums() == []
+    assert json.loads(shard.file.text("videos"))[0]["id"] == "a"

@@ -233,8 +233,8 @@ def extract(
             with closing(run.workers(todo, before, ray, num_decoders=num_workers)) as workers:
                 on_plan(Announcement(store, work, sampling, aspect, described.info.name, workers.place))
                 run.decode(workers, before)
-        run.copy_known()
         if before is not None:
+            run.copy_known(before)
             run.settle(before)
         if prune_missing:
             pruned = prune(store, missing=True, under=[path.absolute() for path in paths], spare_absent=True)
@@ -376,14 +376,18 @@ class _Run:
         self.result.precision = used[-1]
         self.result.warnings += precision_warnings(started, used, before)
 
-    def copy_known(self) -> None:
-        """Give files of known content the rows of it: moved or touched ones, and those that are there twice."""
+    def copy_known(self, before: FeatureStore) -> None:
+        """Give files of known content the rows of it: moved or touched ones, and those that are there twice.
+
+        Args:
+            before: the store when this run began.
+        """
         jobs = [*self._work.refreshed, *self._work.copies]
         if jobs or self._work.moved_roots:
             self._place_roots()
         if not jobs:
             return
-        rows = Rows(self._store)
+        rows = Rows(self._store, before)
         newest = rows.newest({job.rows_of for job in jobs if job.rows_of})
         failed = {failure.path: failure for failure in self.result.failures}
         twins = {job.content: failed[str(job.path)] for job in self._work.jobs if str(job.path) in failed}

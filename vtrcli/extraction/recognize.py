@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from vtrcli.extraction.discover import Candidate
@@ -102,10 +102,8 @@ class Stored:
         self.current = {video_id: at.record for video_id, at in store.videos.items()}
         self.by_path: dict[str, list[VideoRecord]] = defaultdict(list)
         self.by_normal: dict[str, list[VideoRecord]] = defaultdict(list)
-        self.by_key: dict[str, list[VideoRecord]] = defaultdict(list)
         for record in self.current.values():
             self.by_path[record.path].append(record)
-            self.by_key[content_key(record)].append(record)
             if not record.path.isascii():
                 self.by_normal[normal(record.path)].append(record)
         # Superseded rows are as good as any, but nobody knows whether they have kept frames.
@@ -133,9 +131,17 @@ class Stored:
             (record for record in records if record.is_file(status)), records[-1] if records else None
         )
 
+    @cached_property
+    def _by_key(self) -> dict[str, list[VideoRecord]]:
+        found: dict[str, list[VideoRecord]] = defaultdict(list)
+        for record in self.current.values():
+            found[content_key(record)].append(record)
+        return found
+
     def of_content(self, file: File) -> list[VideoRecord]:
         """The current videos of a file's content."""
-        return [record for key in dict.fromkeys(file.keys) for record in self.by_key.get(key, [])]
+        keys = dict.fromkeys(file.keys)
+        return [record for key in keys for record in self._by_key.get(key, [])]
 
     def usable_key(self, file: File) -> str | None:
         """Names the rows that the file may get; None where there are none."""
@@ -274,10 +280,14 @@ def _contents(paths: list[str]) -> dict[str, str]:
 
 
 class Rows:
-    """All rows of a store as it is now, superseded and removed ones too, to be given to other files."""
+    """All rows of a store as it is now, superseded and removed ones too, to be given to other files.
 
-    def __init__(self, store: Path) -> None:
-        self.store = FeatureStore(store)
+    Args:
+        earlier: the store as it was before.
+    """
+
+    def __init__(self, store: Path, earlier: FeatureStore) -> None:
+        self.store = FeatureStore(store, earlier=earlier)
         self._frames: dict[int, FrameShard | None] = {}
 
     def newest(self, keys: Set[str]) -> dict[str, Location]:
@@ -322,7 +332,7 @@ def settle_ids(
         planned: the store when this process planned; it knew these rows' ids, so that none of them is a rival, wherever
             `compact` may have put them since.
     """
-    rows = Rows(store)
+    rows = Rows(store, planned)
     taken = rows.store.paths
     notes = []
     for video_id, rivals in _contested(rows.store, written, planned).items():

@@ -24,7 +24,7 @@ from vtrcli.store.config import INDEX_FOLDER, SHARD_FOLDER, delete_file, require
 from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, FrameShard, frame_paths, frame_shard_bytes
 from vtrcli.store.reader import FeatureStore, Location, shard_paths
 from vtrcli.store.records import VideoRecord
-from vtrcli.store.shard import Shard, damaged, shard_bytes
+from vtrcli.store.shard import Shard, TensorFile, damaged, shard_bytes
 from vtrcli.store.texts import BANK_NAME, open_texts, text_paths
 from vtrcli.store.writer import MAX_SHARD_BYTES, MAX_SHARD_VIDEOS, compacted_name, leftovers, put
 
@@ -139,7 +139,7 @@ def merge_small(store: Path) -> None:
     Raises:
         StoreError: as `compact`.
     """
-    if sum(_size(path) < SMALL_BYTES for path in shard_paths(store)) < MERGE_AT:
+    if sum(map(_may_be_small, shard_paths(store))) < MERGE_AT:
         return
     chosen: list[_Source] = []
     num_bytes = num_videos = 0
@@ -153,6 +153,14 @@ def merge_small(store: Path) -> None:
     if len(chosen) >= MERGE_AT:
         with contextlib.suppress(_Disturbed):  # another run does it
             _rewrite(store, chosen, drop_frames=False, on_progress=lambda num_done, total: None)
+
+
+def _may_be_small(path: Path) -> bool:
+    """As `_Source.is_small`, from the head of a file alone, and without its frames."""
+    try:
+        return _size(path) < SMALL_BYTES and TensorFile(path).shape("offsets")[0] - 1 < SMALL_VIDEOS
+    except StoreError:  # who reads it whole will tell
+        return True
 
 
 def _read(store: Path) -> list[_Source]:
@@ -228,7 +236,7 @@ class _Rewriting:
         require_sound(source.shard, source.frames)
         shard, offsets = source.shard, source.shard.offsets.tolist()
         # Word for word: later writers may say more of a video.
-        bodies = json.loads(shard.file.metadata["videos"])
+        bodies = json.loads(shard.file.text("videos"))
         frames = FrameShard(source.frames) if source.frames and self._with_frames else None
         for position in source.live:
             if not self._sources or self._sources[-1] is not source:

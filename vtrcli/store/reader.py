@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,16 +39,22 @@ class FeatureStore:
     """A read-only view of a store as it is at this moment; shards written later are not seen, and those that
     `vtr store compact` deletes are read on.
 
+    Args:
+        earlier: a view of the same store from before; what it read of shards that are still there is not read again.
+
     Raises:
         StoreError: no store, a newer format, a damaged shard, or one of another backbone; `videos` raises it for
             offsets that do not cut a shard's rows.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, earlier: FeatureStore | None = None) -> None:
         self.path = Path(path)
         self.config: StoreConfig = read_config(self.path)
         self.roots: Roots = read_roots(self.path)
-        self.shards: list[Shard] = again_if_gone(self._open)
+        # Where a folder is another now, so are the paths of the records.
+        is_usable = earlier is not None and earlier.roots.key == self.roots.key
+        known = {shard.path: shard for shard in earlier.shards} if earlier and is_usable else {}
+        self.shards: list[Shard] = again_if_gone(lambda: self._open(known))
 
     def __repr__(self) -> str:
         tag = self.config.backbone
@@ -57,10 +63,15 @@ class FeatureStore:
         )
         return f"<FeatureStore {str(self.path)!r}: {counts}>"
 
-    def _open(self) -> list[Shard]:
+    def _open(self, known: Mapping[Path, Shard]) -> list[Shard]:
         paths = shard_paths(self.path)
         allow_open_files(len(paths))
-        return [open_shard_of(self.config, path, self.roots) for path in paths]
+        return [
+            shard
+            if (shard := known.get(path)) is not None and shard.file.is_still_there()
+            else open_shard_of(self.config, path, self.roots)
+            for path in paths
+        ]
 
     @cached_property
     def videos(self) -> dict[str, Location]:
@@ -71,7 +82,7 @@ class FeatureStore:
             for video_id in shard.removed:
                 found.pop(video_id, None)
             found.update((at.record.video_id, at) for at in self._rows_of(number))
-        return dict(sorted(found.items()))
+        return {video_id: found[video_id] for video_id in sorted(found)}
 
     def rows(self) -> Iterator[Location]:
         """Every row range, superseded and removed ones too, oldest first."""

@@ -71,6 +71,7 @@ class TensorFile:
             if not all(isinstance(value, str) for value in self.metadata.values()):
                 raise ValueError("its metadata are not strings")
             self._data_start = 8 + header_bytes
+            self._let_go: set[str] = set()
             self._tensors = {name: self._checked(entry) for name, entry in header.items()}
             ends = [end for _, _, _, end in self._tensors.values()]
             if max(ends, default=0) != self.num_bytes - self._data_start:
@@ -89,6 +90,25 @@ class TensorFile:
 
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
+
+    def is_still_there(self) -> bool:
+        """Whether its name stands for a file of its size and time."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) == (self.num_bytes, self.mtime_ns)
+
+    def text(self, name: str) -> str:
+        """An entry of the metadata, read once more where it was let go. Raises StoreError where it cannot be."""
+        if name not in self._let_go:
+            return self.metadata[name]
+        return TensorFile(self.path, file=self._file).metadata[name]
+
+    def let_go(self, name: str) -> None:
+        """Forget an entry of the metadata, which takes memory: `text` reads it again."""
+        if self.metadata.pop(name, None) is not None:
+            self._let_go.add(name)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor, from the header alone."""
@@ -157,7 +177,7 @@ class TensorFile:
         except MALFORMED as cause:
             raise damaged(self.path, f"the checksums cannot be read ({cause})") from cause
         for name, key in (("videos", VIDEOS_CRC32), ("removed", REMOVED_CRC32)):
-            crc = text_crc32(self.metadata.get(name, ""))
+            crc = text_crc32(self.text(name) if name in self._let_go else self.metadata.get(name, ""))
             if (
                 self.metadata.get(key, crc) != crc
             ):  # shards of the first releases carry no checksum of their header
@@ -297,6 +317,7 @@ def open_shard(path: Path, roots: Roots = NO_ROOTS) -> Shard:
     file = open_tensors(path, file_format=SHARD_FORMAT, called="a feature shard")
     try:
         records = tuple(VideoRecord.from_json(body, roots) for body in json.loads(file.metadata["videos"]))
+        file.let_go("videos")  # half a kilobyte a video
         removed = json.loads(file.metadata.get("removed", "[]"))
         if not isinstance(removed, list) or not all(isinstance(name, str) for name in removed):
             raise TypeError("what it removes is not a list of ids")
