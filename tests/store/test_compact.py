@@ -127,7 +127,7 @@ def test_what_a_later_writer_says_of_a_video_is_kept(store: Path) -> None:
     put_newest(store, shard_bytes([body], *rows, backbone_sha256=SHA256), None)
     compact(store)
     (shard,) = FeatureStore(store).shards
-    assert body in json.loads(shard.file.metadata["videos"])
+    assert body in json.loads(shard.file.text("videos"))
 
 
 def test_every_video_may_have_been_removed(store: Path) -> None:
