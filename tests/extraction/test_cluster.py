@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -17,16 +18,16 @@ import pytest
 from tests.extraction.test_kill import contents
 from tests.store.stores import make_config
 from tests.video_files import make_video
-from vtrcli import __version__
 from vtrcli.errors import UsageError, WeightsError
-from vtrcli.extraction.cluster import Cluster, RemoteWorker
+from vtrcli.extraction.cluster import Cluster, RemoteWorker, Seats, Terms, installed_versions
 from vtrcli.extraction.extract import extract, store_config
-from vtrcli.extraction.pipeline import DecodeSettings
+from vtrcli.extraction.pipeline import DecodeSettings, Job
 from vtrcli.extraction.worker import Assignment
 from vtrcli.model.families import describe_backbone
 from vtrcli.store.config import create_config
 from vtrcli.store.failures import read_failures
 from vtrcli.store.reader import FeatureStore
+from vtrcli.store.records import FileState
 from vtrcli.store.verify import verify
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.sampling import Uniform
@@ -163,36 +164,111 @@ def test_what_ends_a_worker_ends_the_run_in_its_own_words(videos: Path, tmp_path
     assert f"{tmp_path / 'no-ffmpeg'}" in run.stderr and "Traceback" not in run.stderr
 
 
-def test_a_worker_of_another_version_is_refused(assignment: Assignment) -> None:
+def refused(assignment: Assignment, terms: Terms) -> str:
+    """What a worker answers to these terms."""
     with pytest.raises(UsageError) as caught:
-        RemoteWorker(assignment, {}, "0.0.9").start()
-    assert str(caught.value).endswith(
-        ", vtr 0.0.9 where the run was started; one version in the whole cluster; install it there"
+        RemoteWorker(assignment, terms).start()
+    return str(caught.value).replace(f" on {platform.node()}", " on HERE")
+
+
+@pytest.fixture
+def terms(assignment: Assignment) -> Terms:
+    return Terms.of_run(assignment.store, [], {})
+
+
+@pytest.mark.parametrize("name", ["vtr", "torch"])
+def test_a_worker_of_another_version_is_refused(assignment: Assignment, terms: Terms, name: str) -> None:
+    there = replace(terms, versions={**terms.versions, name: "0.0.9"})
+    assert refused(assignment, there) == (
+        f"{name} {installed_versions()[name]} on HERE, {name} 0.0.9 where the run was started; "
+        "one version in the whole cluster; install it there"
     )
 
 
-def test_a_worker_that_does_not_see_the_store_is_refused(assignment: Assignment) -> None:
+def test_a_worker_that_does_not_see_the_store_is_refused(assignment: Assignment, terms: Terms) -> None:
+    not_the_store = (
+        f"{assignment.store} on HERE is not the store of this run; videos and a store that every machine sees under "
+        "the same paths; mount them there"
+    )
+    assert refused(assignment, replace(terms, store_mtime=1)) == not_the_store  # one of its own, made alike
     (assignment.store / "store.json").unlink()
-    with pytest.raises(UsageError) as caught:
-        RemoteWorker(assignment, {}, __version__).start()
-    assert str(caught.value).endswith(
-        "is not the store of this run; videos and a store that every machine sees under the same paths; "
-        "mount them there"
+    assert refused(assignment, terms) == not_the_store
+
+
+def test_a_worker_that_does_not_see_the_videos_is_refused(
+    assignment: Assignment, terms: Terms, tmp_path: Path
+) -> None:
+    clip = tmp_path / "clip.mp4"
+    unseen = (
+        f"{clip} is not there on HERE, or another file; videos and a store that every machine sees under the same "
+        "paths; mount them there"
     )
+    asked = replace(terms, witnesses=((clip, 7),))
+    assert refused(assignment, asked) == unseen
+    clip.write_bytes(b"another film")
+    assert refused(assignment, asked) == unseen
+
+
+def test_videos_from_all_over_the_list_are_witnesses(assignment: Assignment) -> None:
+    state = FileState(num_bytes=1, mtime_ns=0, fingerprint="")
+    jobs = [Job(path=Path(f"/{number}.mp4"), video_id=str(number), state=state) for number in range(1000)]
+    terms = Terms.of_run(assignment.store, jobs, {})
+    assert [path.stem for path, _ in terms.witnesses] == [
+        "0",
+        "125",
+        "250",
+        "375",
+        "500",
+        "625",
+        "750",
+        "875",
+    ]
 
 
 def test_a_worker_with_other_weights_is_refused(assignment: Assignment, tmp_path: Path) -> None:
     other = make_config(dim=128)
     create_config(tmp_path / "other", other)
     with pytest.raises(WeightsError) as caught:
-        RemoteWorker(replace(assignment, store=tmp_path / "other", config=other), {}, __version__).start()
+        RemoteWorker(
+            replace(assignment, store=tmp_path / "other", config=other),
+            Terms.of_run(tmp_path / "other", [], {}),
+        ).start()
     assert str(caught.value).endswith("; the same weights on every machine; copy the file there")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "device", "num_decoders", "expected"),
+    [
+        ([{"CPU": 8.0}, {"CPU": 6.0}], "auto", None, (3, 4, 0)),
+        ([{"CPU": 2.0}], "cpu", None, (1, 2, 0)),
+        ([{"CPU": 2.0}, {"CPU": 2.0}], "cpu", 1, (4, 1, 0)),
+        ([{"CPU": 0.0}, {"CPU": 16.0, "GPU": 4.0}], "auto", None, (4, 4, 1)),
+        ([{"CPU": 64.0}, {"CPU": 16.0, "GPU": 8.0}], "auto", None, (8, 2, 1)),  # the other machine has no GPU
+        ([{"CPU": 32.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 4.0}], "cuda", None, (6, 2, 1)),
+        ([{"CPU": 16.0, "GPU": 4.0}], "cuda", 8, (2, 8, 1)),
+        ([{"CPU": 16.0, "GPU": 4.0}], "cpu", None, (4, 4, 0)),
+        ([{"CPU": 1.0, "GPU": 4.0}], "cuda", None, (1, 1, 1)),
+        ([{"CPU": 0.0}], "cpu", None, (0, 1, 0)),
+    ],
+)
+def test_each_gpu_or_else_every_few_processors_have_a_worker(
+    nodes: list[dict[str, float]], device: str, num_decoders: int | None, expected: tuple[int, int, int]
+) -> None:
+    assert Seats.of(nodes, device=device, num_decoders=num_decoders) == Seats(*expected)
+
+
+def test_one_gpu_cannot_be_named_for_all_workers(assignment: Assignment) -> None:
+    with pytest.raises(UsageError) as caught:
+        Cluster("auto", replace(assignment, device="cuda:1"), {}, [])
+    assert str(caught.value) == (
+        "--device cuda:1 with --ray; auto, cpu or cuda: Ray gives each worker a GPU of its own; use --device cuda"
+    )
 
 
 def test_without_ray_the_extra_is_named(assignment: Assignment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError) as caught:
-        Cluster("auto", assignment, {})
+        Cluster("auto", assignment, {}, [])
     assert (
         str(caught.value)
         == '--ray auto without Ray; the extra of that name; install it: pip install "vtrcli[ray]"'

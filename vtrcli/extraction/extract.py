@@ -361,7 +361,7 @@ class _Run:
             return Worker(assignment, self._keeper, before)
         from vtrcli.extraction.cluster import Cluster
 
-        return Cluster(ray, assignment, self._place_roots(), num_decoders=num_decoders)
+        return Cluster(ray, assignment, self._place_roots(), self._work.jobs, num_decoders=num_decoders)
 
     def decode(self, workers: Worker | Cluster, before: FeatureStore) -> None:
         """Do the jobs, and note how they ended; whatever ends the run, what is finished is written."""
@@ -374,7 +374,7 @@ class _Run:
                     precisions[outcome.precision] = None
         used = tuple(precisions) or started
         self.result.precision = used[-1]
-        self.result.warnings += precision_warnings(started, used, before)
+        self.result.warnings += [*workers.notes, *precision_warnings(started, used, before)]
 
     def copy_known(self, before: FeatureStore) -> None:
         """Give files of known content the rows of it: moved or touched ones, and those that are there twice.

@@ -107,6 +107,7 @@ class Worker:
     Attributes:
         precisions: that it begins with; what overflows in it is computed in another.
         place: device and precision.
+        notes: remarks for the end of the run.
 
     Args:
         before: the store as it is now, whose precision is kept.
@@ -122,6 +123,7 @@ class Worker:
         self.backbone = load_backbone(assignment.backbone, device=device, precision=wanted, towers="image")
         self.precisions = (self.backbone.precision,)
         self.place = f"{self.backbone.device}, {self.backbone.precision}"
+        self.notes = list[str]()
 
     def close(self) -> None:
         """Nothing of its own is left open."""
