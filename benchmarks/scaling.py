@@ -102,7 +102,7 @@ def cluster(num_workers: int) -> Iterator[str]:
         port = free.getsockname()[1]
     mark = f"{os.getpid()}-{port}"
     ray = Path(sys.executable).with_name("ray")
-    words = [
+    words: list[str | Path] = [
         ray,
         "start",
         "--head",

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from vtrcli.errors import WeightsError, brief
 from vtrcli.model.heads import Head
 from vtrcli.model.train_settings import TrainSettings
 
@@ -195,7 +196,11 @@ class World:
 
 @contextmanager
 def joined_world(device: str) -> Iterator[World]:
-    """Join the processes that torchrun started, over NCCL on GPUs and gloo elsewhere; alone without torchrun."""
+    """Join the processes that torchrun started, over NCCL on GPUs and gloo elsewhere; alone without torchrun.
+
+    Raises:
+        WeightsError: the others cannot be reached, or one of them is gone; the run's folder holds what was saved.
+    """
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) < 2:
         yield World()
         return
@@ -204,12 +209,30 @@ def joined_world(device: str) -> Iterator[World]:
         # From here on "cuda" is this process's own GPU.
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend)
+    who = f"process {int(os.environ.get('RANK', '0')) + 1} of {os.environ['WORLD_SIZE']}"
+    try:
+        dist.init_process_group(backend)
+        dist.barrier()  # connects
+    except RuntimeError as cause:
+        raise WeightsError(
+            f"{who} does not reach the others: {brief(cause)}",
+            allowed="processes that reach each other by the addresses of one network",
+            to_do="name its interface in GLOO_SOCKET_IFNAME (with GPUs NCCL_SOCKET_IFNAME too), see `ip address`",
+        ) from cause
     try:
         yield World(dist.get_rank(), dist.get_world_size())
         dist.barrier()  # no process tears the group down under another one
+    except RuntimeError as cause:
+        if not (isinstance(cause, dist.DistError) or "gloo" in str(cause).lower()):
+            raise
+        raise WeightsError(
+            f"{who} lost another one: {brief(cause)}",
+            allowed="all of them until the end",
+            to_do="start all of them again with --resume: it goes on where the run was saved last",
+        ) from cause
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def any_process(here: bool, world: World) -> bool:
