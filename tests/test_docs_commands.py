@@ -58,7 +58,7 @@ NOT_RUN = {
     r"vtr models (pull|check) ViT.*": NEEDS_NETWORK,
     r"vtr models bench.*": "takes minutes, and pictures of open_clip's models need a torchvision that fits torch",
     r"vtr demo( --out demo)?": "made this folder",
-    r"vtr (extract|store relocate OLD) NEW|vtr extract FOLDER( --prune)?|vtr extract VIDEOS .*": "a form: capitals stand for folders",
+    r"vtr (extract|store relocate OLD) NEW|vtr extract (FOLDER( --prune)?|VIDEOS .*)": "a form: capitals are folders",
     r".*(…|\.\.\.).*": "a form: dots stand for what is left to say",
     r"python benchmarks/.*": "takes many minutes; its figures stand in docs/experiments.md",
 }

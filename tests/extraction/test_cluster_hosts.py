@@ -74,7 +74,7 @@ def join_second(hosts: tuple[Host, Host], *options: str, before: str = "true") -
     join(hosts[1], f"--address={hosts[0].address}:{RAY_PORT}", *options, before=before)
 
 
-def command(videos: Path, store: Path, *options: str) -> list[str]:
+def command(videos: Path, store: Path, *options: str, device: str = "cpu") -> list[str]:
     return [
         *(
             sys.executable,
@@ -87,15 +87,15 @@ def command(videos: Path, store: Path, *options: str) -> list[str]:
             "--backbone",
             "demo",
         ),
-        *("--device", "cpu", "--precision", "float32", "--fps", "12", "--workers", "1", "--json", *options),
+        *("--precision", "float32", "--fps", "12", "--workers", "1", "--json", "--device", device, *options),
     ]
 
 
-def run(hosts: tuple[Host, Host], videos: Path, store: Path, *options: str) -> subprocess.Popen[str]:
+def run(hosts: tuple[Host, Host], videos: Path, store: Path, *, device: str = "cpu") -> subprocess.Popen[str]:
     """A run that is not told of the token."""
     first, _ = hosts
     ray = ("--ray", f"{first.address}:{RAY_PORT}")
-    words = ("env", "-u", "RAY_AUTH_MODE", *command(videos, store, *ray, *options))
+    words = ("env", "-u", "RAY_AUTH_MODE", *command(videos, store, *ray, device=device))
     return first.start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=store.parent)
 
 
@@ -191,7 +191,7 @@ def is_worker(process: int) -> bool:
 def test_every_gpu_has_a_worker(hosts: tuple[Host, Host], videos: Path, tmp_path: Path) -> None:
     """Ray counts what it is told to count: two GPUs that are none, on the host without which nothing would run."""
     join_second(hosts, "--num-gpus=2", "--num-cpus=2")
-    process = run(hosts, videos, tmp_path / "store", "--device", "auto")
+    process = run(hosts, videos, tmp_path / "store", device="auto")
     exit_code, _, said = ended(process)
     assert exit_code == 0
     assert "on 2 workers of Ray (" in " ".join(said.split())
