@@ -7,8 +7,7 @@
 
 In every row our way, the peers' ways and the limit take turns on the same input; the table shows medians by the clock,
 and ratios round by round with their spread. Peers are re-created from what they do, with the same weights, frames and
-vectors. A row in which a peer wins stays. All input is made, in a folder that is used again (--work; 5 GB for the
-queries). Each section is a process of its own and is kept as soon as it is done (--results): one that fails, or takes
+vectors. A row in which a peer wins stays. All input is made, in a folder that is used again (--work; 5 GB). Each section is a process of its own and is kept as soon as it is done (--results): one that fails, or takes
 more than --minutes, costs its own rows alone.
 """
 
@@ -43,15 +42,15 @@ class Size:
     demo_videos: int = 400
     demo_epochs: int = 12
     texts: int = 10_000
-    videos: int = 100_000
+    videos: tuple[tuple[int, int], ...] = ((50_000, 12), (100_000, 1))  # how many, and frames of each
     rounds: int = 3
     moment_queries: int = 1550
 
 
 SIZES = {
     "usual": Size(),
-    "small": Size(24, 2, 1, 1, 60, 4, 2000, 5000, 2, 300),
-    "smoke": Size(4, 2, 0, 1, 12, 2, 200, 50, 2, 20),
+    "small": Size(24, 2, 1, 1, 60, 4, 2000, ((2000, 12), (5000, 1)), 2, 300),
+    "smoke": Size(4, 2, 0, 1, 12, 2, 200, ((50, 2),), 2, 20),
     "full": Size(clips=1000, film_minutes=120, film_rounds=1),
 }
 
@@ -74,6 +73,7 @@ def main() -> None:
     parser.add_argument("--rclip", type=Path, help="rclip's command, in an environment of its own")
     parser.add_argument("--section", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the section's process ends, too
     options.results = options.results or options.work / "bench.json"
     options.work.mkdir(parents=True, exist_ok=True)
     if options.section:

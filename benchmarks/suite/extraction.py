@@ -104,7 +104,7 @@ def one_row(
         what,
         ours,
         list(found.values()),
-        together("decoding and encoding alone, one after the other on all cores", [decoding, encoding]),
+        together("decode alone, then encode alone", [decoding, encoding]),
         (len(turns[-1]) if unit == "videos" else num_frames, unit),
         parts=[decoding, encoding, loading],
         notes=[

@@ -60,14 +60,14 @@ MODEL_FOLDER = "ViT-B-32-256-datacomp_s34b_b86k"  # where rclip 3 looks for its 
 
 
 def rows(options: Namespace) -> Iterator[Row]:
-    """Twelve frames of each video, and one: as many rows as rclip has pictures."""
+    """Videos of twelve frames, and of one: as many rows then as rclip has pictures."""
     weights = make_weights(options.work / "vit-b-32.safetensors")
-    for num_frames in (12, 1):
-        yield from rows_of(options, weights, num_frames)
+    for number, num_frames in options.videos:
+        yield from rows_of(options, weights, number, num_frames)
 
 
-def rows_of(options: Namespace, weights: Path, num_frames: int) -> Iterator[Row]:
-    work, number = options.work, options.videos
+def rows_of(options: Namespace, weights: Path, number: int, num_frames: int) -> Iterator[Row]:
+    work = options.work
     store, folder = work / f"store-{number}x{num_frames}", work / f"rclip-{number}x{num_frames}"
     write_store(
         store, backbone_info(str(weights)), num_videos=number, num_frames=num_frames, num_distinct=8192
@@ -130,6 +130,7 @@ def scan_row(store: Path, query: np.ndarray, about: str, num_rounds: int) -> Row
     """Inside one process, everything in memory."""
     catalog = open_catalog(store)
     matrix = np.concatenate([np.asarray(block) for block in catalog.blocks]).astype(np.float32)
+    assert np.allclose(products(catalog.blocks, query), matrix @ query, atol=5e-3), "the products differ"
     found = take_turns(
         {
             "vtr's scan": lambda: products(catalog.blocks, query),

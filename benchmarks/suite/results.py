@@ -19,7 +19,7 @@ from vtrcli.files import write_whole
 SCHEMA = 1
 BEGIN, END = "<!-- bench begins -->", "<!-- bench ends -->"
 PACKAGES = ("torch", "numpy", "numkong", "av", "opencv-python-headless", "imageio-ffmpeg")
-HEAD = ("what", "vtr", "beside it", "times as fast (least to most)", "share of the limit")
+HEAD = ("what", "vtr", "beside it", "its time", "times as fast (least to most)", "share of the limit")
 
 
 def machine() -> dict[str, Any]:
@@ -107,12 +107,11 @@ def lines_of(row: dict[str, Any]) -> list[str]:
     for peer in row["peers"]:
         times = ratios(peer, ours)
         spread = f" ({number(min(times))} to {number(max(times))})" if len(times) > 1 else ""
-        beside = f"{peer['name']}: {cost(peer, per_round)}"
-        lines.append([beside, f"**{number(statistics.median(times))}**{spread}", ""])
+        ratio = f"**{number(statistics.median(times))}**{spread}"
+        lines.append([peer["name"], cost(peer, per_round), ratio, ""])
     if limit is not None:
-        shares = [100 * share for share in ratios(limit, ours)]
-        beside = f"the limit, {limit['name']}: {cost(limit, per_round)}"
-        lines.append([beside, "", f"{statistics.median(shares):.0f} %"])
+        share = statistics.median(ratios(limit, ours))
+        lines.append([f"the limit: {limit['name']}", cost(limit, per_round), "", f"{100 * share:.0f} %"])
     first = [row["what"], cost(ours, per_round)]
     return [
         "| " + " | ".join([*(first if place == 0 else ("", "")), *line]) + " |"
