@@ -7,8 +7,9 @@
 
 In every row our way, the peers' ways and the limit take turns on the same input; the table shows medians by the clock,
 and ratios round by round with their spread. Peers are re-created from what they do, with the same weights, frames and
-vectors. A row in which a peer wins stays. All input is made, in a folder that is used again (--work; 5 GB). Each section is a process of its own and is kept as soon as it is done (--results): one that fails, or takes
-more than --minutes, costs its own rows alone.
+vectors. A row in which a peer wins stays. All input is made in a folder that is used again (--work; 5 GB). Each section
+is a process of its own and is kept as soon as it is done (--results): one that fails, or takes more than --minutes,
+costs its own rows alone.
 """
 
 from __future__ import annotations
