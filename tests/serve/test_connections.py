@@ -13,8 +13,9 @@ import pytest
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tests.serve.asking import Answer, answered, connected, head, served
+from vtrcli.serve.access import access_at
 from vtrcli.serve.connections import Connection, server_config
-from vtrcli.serve.guard import HEADERS
+from vtrcli.serve.guard import HEADERS, Guard
 
 
 class Hurried(Connection):
@@ -27,7 +28,7 @@ class Hurried(Connection):
 
 
 class App:
-    """`/` says so, `/big` never ends, `/think` takes a while."""
+    """`/` says so, `/big` never ends, `/think` takes a while, and `/half` does so in the middle."""
 
     def __init__(self) -> None:
         self.num_sent = 0
@@ -42,6 +43,9 @@ class App:
                 "headers": [(b"content-length", b"2")] * (scope["path"] != "/big"),
             }
         )
+        if scope["path"] == "/half":
+            await send({"type": "http.response.body", "body": b"o", "more_body": True})
+            await asyncio.sleep(0.8)
         if scope["path"] != "/big":
             await send({"type": "http.response.body", "body": b"ok"})
             return
@@ -240,3 +244,19 @@ def test_plain_uvicorn_would_wait_for_who_does_not_read() -> None:
         while app.num_sent == sent and time.monotonic() < deadline:
             assert client.recv(1 << 20)
         assert app.num_sent > sent
+
+
+def test_a_server_that_ends_tells_who_still_waits_and_prints_no_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    app = Guard(App(), access=access_at("127.0.0.1"))
+    with contextlib.ExitStack() as clients:
+        with served(server_config(app, lifespan="off", timeout_graceful_shutdown=0.01)) as port:
+            waiting, reading = (clients.enter_context(connected(port)) for _ in range(2))
+            waiting.sendall(head(port, "/think"))
+            reading.sendall(head(port, "/half"))
+            assert reading.recv(1 << 16)
+            time.sleep(0.1)
+        answer = answered(waiting)
+    assert answer.status == 503 and answer.error["came_in"] == "this server is being stopped"
+    assert capsys.readouterr().err == ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import sys
 from http import HTTPStatus
 from typing import Any
@@ -133,4 +134,13 @@ def server_config(app: Any, **given: Any) -> uvicorn.Config:
         "timeout_graceful_shutdown": 3,
         "log_level": "warning",
     }
-    return uvicorn.Config(app, **(settings | given))
+    config = uvicorn.Config(app, **(settings | given))
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+    return config
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not what was under way when the user ended the server: uvicorn takes it for a fault, with a traceback each."""
+    return not record.getMessage().startswith("Cancel ") and not (
+        record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
+    )

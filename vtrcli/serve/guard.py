@@ -4,6 +4,7 @@ browser is told to forbid itself. An ASGI middleware; knows nothing of what is a
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -100,7 +101,7 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        guarded = _with_headers(send)
+        guarded, turn = _with_headers(send), None
         if scope["type"] != "http":  # a websocket: nothing here speaks it
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -112,6 +113,10 @@ class Guard:
             async with self._body(scope, headers, receive) as body, self._turns.one(body) as turn:
                 if not body.has_left:
                     await self._app(scope, body, _told(guarded, turn))
+        except asyncio.CancelledError:  # this server ends, and has waited for its answers long enough
+            if turn is None or turn.has_answered:
+                raise
+            await _refuse(send, _busy("this server is being stopped"), as_page=False)
         except Refused as refused:
             await _refuse(send, refused, as_page=_wants_page(scope, headers))
 
@@ -279,6 +284,8 @@ class _Turns:
 
 
 class _Turn:
+    has_answered = False
+
     def __init__(self, free: anyio.Semaphore) -> None:
         self._free: anyio.Semaphore | None = free
 
@@ -332,6 +339,7 @@ def _told(send: Send, turn: _Turn) -> Send:
 
     async def told(message: Message) -> None:
         if message["type"] == "http.response.start":
+            turn.has_answered = True
             turn.end()
         await send(message)
 
