@@ -21,9 +21,9 @@ import numpy as np
 
 from vtrcli.searching.query import Query, QueryVectors, SearchMethod, SearchSettings
 from vtrcli.searching.searcher import Searcher
-from vtrcli.store.config import BackboneInfo, StoreConfig, create_config
+from vtrcli.store.config import BANK_NAME, BackboneInfo, StoreConfig, create_config
 from vtrcli.store.records import VideoRecord
-from vtrcli.store.texts import BANK_NAME, TextRows, write_text_file
+from vtrcli.store.texts import TextRows, write_text_file
 from vtrcli.store.writer import StoreWriter
 from vtrcli.text.streams import STREAMS
 

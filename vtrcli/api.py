@@ -446,21 +446,20 @@ def open_searcher(
 ) -> Searcher | StoresSearcher:
     """What answers many queries to a store (or several of one backbone). Arguments and errors as for `search`."""
     from vtrcli.searching.query import POOLING
-    from vtrcli.searching.searcher import Searcher
-    from vtrcli.searching.several import StoresSearcher
 
     if run is not None and score is not None:
         raise UsageError(
             f"--score {score} with --run {run}", allowed="a run scores whole videos", to_do="leave one out"
         )
-    stores = _paths(store)
-    how: dict[str, Any] = {
-        "run": None if run is None else Path(run),
-        "pooling": score or POOLING,
-        "device": device,
-        "on_progress": on_progress,
-    }
-    return Searcher(stores[0], **how) if len(stores) == 1 else StoresSearcher(stores, **how)
+    stores, chosen = _paths(store), None if run is None else Path(run)
+    how: dict[str, Any] = {"device": device, "on_progress": on_progress, "pooling": score or POOLING}
+    if len(stores) > 1:
+        from vtrcli.searching.several import StoresSearcher
+
+        return StoresSearcher(stores, run=chosen, **how)
+    from vtrcli.searching.searcher import Searcher
+
+    return Searcher(stores[0], run=chosen, **how)
 
 
 def load_run(run: AnyPath, *, device: str = "cpu") -> tuple[Head, RunConfig]:

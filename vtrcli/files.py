@@ -7,7 +7,6 @@ import errno
 import fnmatch
 import os
 import re
-import secrets
 import stat
 import time
 import unicodedata
@@ -258,7 +257,7 @@ def is_gone(path: str | os.PathLike[str]) -> bool:
 def _temporary(path: Path, error: type[VtrError]) -> Iterator[Path]:
     # Nothing of the user's name goes in: a name near the limit of 255 bytes leaves no room for a prefix.
     suffix = path.suffix if path.suffix.isascii() and len(path.suffix) <= LONGEST_SUFFIX else ""
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{suffix}")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}{suffix}")
     try:
         yield temporary
     except OSError as cause:

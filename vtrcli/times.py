@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from fractions import Fraction
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 
 def clock(seconds: float | Fraction) -> str:
@@ -81,4 +84,6 @@ def parse_timecode(text: str, rate: Fraction) -> tuple[int, bool] | None:
 
 def can_drop_frames(rate: Fraction) -> bool:
     """Whether timecode at so many frames per second can be drop-frame: 29.97, 59.94 and further multiples."""
+    from fractions import Fraction
+
     return round(rate) % 30 == 0 and rate == Fraction(round(rate) * 1000, 1001)

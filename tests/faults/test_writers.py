@@ -19,11 +19,12 @@ import pytest
 from tests.faults.forks import Forks, Kind, Outcome, changes_what_is_there, worth_a_fault
 from tests.video_files import make_video
 from vtrcli.files import TEMPORARY_PREFIX
+from vtrcli.store.config import BANK_NAME
 from vtrcli.store.failures import read_failures
 from vtrcli.store.frames import FrameJpegs, frames_of
 from vtrcli.store.reader import FeatureStore
 from vtrcli.store.shard import TensorFile
-from vtrcli.store.texts import BANK_NAME, open_texts, text_paths, texts_of
+from vtrcli.store.texts import open_texts, text_paths, texts_of
 from vtrcli.store.verify import verify
 from vtrcli.store.writer import StoreWriter
 from vtrcli.training.record import read_metrics

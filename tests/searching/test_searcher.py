@@ -22,6 +22,7 @@ from vtrcli.errors import InputError, StoreError, UsageError, WeightsError
 from vtrcli.evaluation.evaluate import EvaluationSettings, evaluate_inputs
 from vtrcli.evaluation.inputs import from_store
 from vtrcli.extraction.extract import extract
+from vtrcli.model import families
 from vtrcli.model.backbone import Backbone, TextFeatures
 from vtrcli.model.families import open_tower
 from vtrcli.searching import run as run_module
@@ -118,10 +119,8 @@ def test_vectors_of_a_run_are_computed_once_and_follow_the_run(own_demo: Path) -
 def test_a_query_that_was_asked_before_needs_no_weights(
     own_demo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import vtrcli.searching.encoding as encoding
-
     before = ids(Searcher(own_demo / "store", device="cpu"), Query(text="a red circle"))
-    monkeypatch.setattr(encoding, "open_tower", None)
+    monkeypatch.setattr(families, "open_tower", None)
     assert ids(Searcher(own_demo / "store", device="cpu"), Query(text=" a red circle ")) == before
     with pytest.raises(TypeError):
         ids(Searcher(own_demo / "store", device="cpu"), Query(text="another query"))

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from tests.store.stores import make_store
-from vtrcli.store.config import CONFIG_NAME, INDEX_FOLDER
+from vtrcli.store.config import BANK_NAME, CONFIG_NAME, INDEX_FOLDER
 from vtrcli.store.roots import ROOTS_NAME
 from vtrcli.store.state import store_state
-from vtrcli.store.texts import BANK_NAME
 
 ROWS = {"a": np.eye(4)[:2], "b": np.eye(4)[2:]}
 

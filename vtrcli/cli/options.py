@@ -7,14 +7,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import typer
 
 from vtrcli.cli.output import short_path
 from vtrcli.cli.runs import runs_folder
 from vtrcli.errors import UsageError, VtrError
-from vtrcli.text.streams import TaggerName
+
+if TYPE_CHECKING:
+    from vtrcli.text.streams import TaggerName
 
 MAX_SEED = 2**32 - 1
 BACKBONE_HELP = (

@@ -30,10 +30,10 @@ from vtrcli.ranking.scores import DenseScores
 from vtrcli.searching.query import SearchMethod
 from vtrcli.searching.scores import Space
 from vtrcli.store.catalog import Catalog
-from vtrcli.store.config import BackboneInfo
+from vtrcli.store.config import BANK_NAME, BackboneInfo
 from vtrcli.store.derived import TableSpec, current_rows, derived_tables
 from vtrcli.store.shard import Shard, damaged
-from vtrcli.store.texts import BANK_NAME, MIN_BANK_TEXTS, TextRows, open_texts
+from vtrcli.store.texts import MIN_BANK_TEXTS, TextRows, open_texts
 from vtrcli.text.streams import STREAMS
 
 # To be raised with the numbers of a correction, or with the temperature of a pooling.

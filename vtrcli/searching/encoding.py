@@ -22,10 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from vtrcli.errors import InputError, StoreError, UsageError
-from vtrcli.model.families import open_tower
-from vtrcli.preprocessing import Size, framing_of
 from vtrcli.searching.query import Query, QueryVectors, Term
-from vtrcli.searching.run import RunModel
 from vtrcli.searching.scores import Together
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.config import INDEX_FOLDER, BackboneInfo
@@ -38,6 +35,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from vtrcli.model.backbone import Backbone
+    from vtrcli.preprocessing import Size
+    from vtrcli.searching.run import RunModel
     from vtrcli.store.texts import TextRows
 
 MAX_NAMES_TO_COMPARE = 20_000
@@ -73,6 +72,8 @@ class Towers:
         preprocessing: dict[str, Any] | None,
     ) -> Backbone:
         """The tower; raises as `open_tower`."""
+        from vtrcli.model.families import open_tower
+
         key = (backbone, tower, device)
         with self.turn:
             if key not in self._loaded:
@@ -408,6 +409,8 @@ def read_image(path: Path, *, size: Size) -> np.ndarray:
         InputError: no such file, no picture of a known format, or one with too many pixels.
     """
     from PIL import Image
+
+    from vtrcli.preprocessing import framing_of
 
     framing = framing_of(size)
     try:

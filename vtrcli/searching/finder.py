@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vtrcli.searching.bank import BankScores
 from vtrcli.searching.frames import FrameSpace
 from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import QueryVectors, SearchSettings
-from vtrcli.searching.run import RerankSpace
 from vtrcli.searching.scores import Correct, Space, VideoScores, best_videos
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.catalog_file import not_finite
+
+if TYPE_CHECKING:
+    from vtrcli.searching.bank import BankScores
+    from vtrcli.searching.run import RerankSpace
 
 
 class Finder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -22,9 +22,10 @@ from vtrcli.searching.scores import (
 )
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.reader import unit_rows
-from vtrcli.store.shard import Shard
-from vtrcli.store.texts import TextRows
-from vtrcli.text.streams import STREAMS
+
+if TYPE_CHECKING:
+    from vtrcli.store.shard import Shard
+    from vtrcli.store.texts import TextRows
 
 FramePooling = Literal["max", "softmax"]  # what can be made of the frames' scores alone
 # Of the softmax over a video's frames, on logits; the best of benchmarks/moments.py (docs/experiments.md).
@@ -159,6 +160,8 @@ class FrameSpace:
 
     def bank_vectors(self, rows: TextRows) -> np.ndarray:
         """float32 [num_texts, dim] of length 1, of the whole captions."""
+        from vtrcli.text.streams import STREAMS
+
         return unit_rows(rows.features[:, STREAMS.index("fusion")])
 
     def score_part(self, shard: Shard, videos: slice, queries: np.ndarray) -> np.ndarray:

@@ -86,11 +86,15 @@ class RunModel:
     def require_vectors(self) -> None:
         """Raises UsageError where one vector per video does not tell its scores."""
         if not self.head.is_inner_product:
-            raise UsageError(
-                f"run {self.run} in an index",
-                allowed=f"runs that make one vector of a video; its head {self.head.name!r} does not",
-                to_do="use plain CLIP there, or search the store itself",
-            )
+            raise self.no_vectors()
+
+    def no_vectors(self) -> UsageError:
+        """What is wrong with a head that scores pairs, where vectors are wanted."""
+        return UsageError(
+            f"run {self.run} in an index",
+            allowed=f"runs that make one vector of a video; its head {self.head.name!r} does not",
+            to_do="use plain CLIP there, or search the store itself",
+        )
 
     @cached_property
     def tagger(self) -> Tagger:
@@ -109,6 +113,13 @@ class RunModel:
                 to_do="install that version",
             )
         return tagger
+
+
+def open_run(run: str | Path | RunModel, *, source: Path, backbone: BackboneInfo, device: str) -> RunModel:
+    """A run by its folder, or as another searcher read it; raises as `RunModel`."""
+    if isinstance(run, RunModel):
+        return run
+    return RunModel(Path(run), source=source, backbone=backbone, device=device)
 
 
 def run_key(run: Path) -> str:
@@ -234,6 +245,10 @@ class RerankSpace:
         scores: np.ndarray = self._scores(query[None], [self._catalog.features(video) for video in videos])[0]
         return scores
 
+    def vectors(self, videos: Sequence[int]) -> np.ndarray:
+        """Raises UsageError: one vector per video does not tell its scores."""
+        raise self.model.no_vectors()
+
     def bank_vectors(self, rows: TextRows) -> np.ndarray:
         """float32 [num_texts, width]."""
         return self.model.heads.texts(rows).reshape(len(rows.mask), -1)
@@ -247,3 +262,14 @@ class RerankSpace:
     def _scores(self, queries: np.ndarray, features: Sequence[np.ndarray]) -> np.ndarray:
         texts = queries.reshape(len(queries), *self.model.head.text_shape)
         return self.model.heads.scores(texts, self.model.heads.of_frames(features))
+
+
+def run_space(
+    catalog: Catalog, model: RunModel, *, on_progress: Callable[[int, int], None]
+) -> RunSpace | RerankSpace:
+    """Where a run scores videos: by vectors that are kept, or by its head alone."""
+    if not model.head.is_inner_product:
+        return RerankSpace(catalog, model)
+    space = RunSpace(catalog, model)
+    space.prepare(on_progress)
+    return space

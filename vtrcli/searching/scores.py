@@ -11,14 +11,16 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from vtrcli.searching.query import QueryVectors
 from vtrcli.store.maps import Rows
-from vtrcli.store.shard import Shard
-from vtrcli.store.texts import TextRows
+
+if TYPE_CHECKING:
+    from vtrcli.store.shard import Shard
+    from vtrcli.store.texts import TextRows
 
 STRIP_ROWS = 16_384
 MAX_THREADS = 8

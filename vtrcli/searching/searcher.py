@@ -14,7 +14,6 @@ import numpy as np
 from vtrcli.errors import StoreError, UsageError
 from vtrcli.moments.moment import Moment
 from vtrcli.moments.rule import moments_of
-from vtrcli.searching.bank import Bank, open_bank, score_bank
 from vtrcli.searching.encoding import CatalogPlaces, QueryEncoder, Towers, cache_folder
 from vtrcli.searching.filters import Filters, VideoFacts
 from vtrcli.searching.finder import Finder, Reranker, best_present
@@ -22,15 +21,16 @@ from vtrcli.searching.frames import FrameSpace
 from vtrcli.searching.presence import Presence
 from vtrcli.searching.query import MIN_RUN_SHORTLIST, POOLING, Query, QueryVectors, SearchSettings, VideoScore
 from vtrcli.searching.results import Hit, SearchResult
-from vtrcli.searching.run import RerankSpace, RunModel, RunSpace
 from vtrcli.searching.scores import Space, exact_products
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.catalog_file import open_catalog
+from vtrcli.store.config import BANK_NAME
 from vtrcli.store.reader import require_videos, unit_rows
-from vtrcli.video.files import is_drawn
 
 if TYPE_CHECKING:
+    from vtrcli.searching.bank import Bank
     from vtrcli.searching.chains import StoreChains
+    from vtrcli.searching.run import RerankSpace, RunModel, RunSpace
 
 MAX_DRAWN_LOOKS = 3
 NO_RESULT = "no result: "  # how a remark on nothing found begins
@@ -93,27 +93,25 @@ class Searcher:
         require_videos(store, self.catalog.num_videos)
         self.on_progress = on_progress
         backbone, self._places = self.catalog.config.backbone, CatalogPlaces(catalogs or [self.catalog])
-        if run is not None and not isinstance(run, RunModel):
-            run = RunModel(Path(run), source=store, backbone=backbone, device=device)
-        self.run = run
+        self.run: RunModel | None = None
+        self._run: RunSpace | RerankSpace | None = None
+        if run is not None:
+            from vtrcli.searching.run import open_run, run_space
+
+            self.run = open_run(run, source=store, backbone=backbone, device=device)
+            self._run = run_space(self.catalog, self.run, on_progress=on_progress)
         self.encoder = QueryEncoder(
             backbone,
             self._places,
             source=store,
             folder=cache_folder(store),
             device=device,
-            run=run,
+            run=self.run,
             preprocessing=self.catalog.config.preprocessing,
             towers=towers,
             keeps=keeps_queries,
         )
         self._frames = FrameSpace(self.catalog, pooling=pooling)
-        self._run: RunSpace | RerankSpace | None = None
-        if run is not None and run.head.is_inner_product:
-            self._run = RunSpace(self.catalog, run)
-            self._run.prepare(on_progress)
-        elif run is not None:
-            self._run = RerankSpace(self.catalog, run)
 
     def prepare_bank(self) -> None:
         """Compute what the captions of the bank score on all videos, and on their best frames."""
@@ -143,9 +141,7 @@ class Searcher:
         Raises:
             UsageError: a run that makes no such vectors.
         """
-        if isinstance(self._run, RerankSpace):
-            self._run.model.require_vectors()
-        return self._run.vectors(range(self.catalog.num_videos)) if isinstance(self._run, RunSpace) else None
+        return None if self._run is None else self._run.vectors(range(self.catalog.num_videos))
 
     def encode(self, query: Query) -> QueryVectors:
         """A query in the spaces of this store; raises as `QueryEncoder.encode`."""
@@ -327,15 +323,23 @@ class Searcher:
 
     def _finder_in(self, space: Space) -> Finder:
         bank_scores = None
-        if isinstance(self.bank, Bank):
-            bank_scores = score_bank(self.catalog, space, self.bank, on_progress=self.on_progress)
-        if isinstance(space, RerankSpace):
-            return Reranker(self.catalog, space, bank_scores, Finder(self.catalog, self._frames, None))
+        if (self.catalog.store / BANK_NAME).exists():  # without one nothing of corrections is imported
+            from vtrcli.searching.bank import Bank, score_bank
+
+            if isinstance(self.bank, Bank):
+                bank_scores = score_bank(self.catalog, space, self.bank, on_progress=self.on_progress)
+        if self.run is not None:
+            from vtrcli.searching.run import RerankSpace
+
+            if isinstance(space, RerankSpace):
+                return Reranker(self.catalog, space, bank_scores, Finder(self.catalog, self._frames, None))
         return Finder(self.catalog, space, bank_scores)
 
     @cached_property
     def bank(self) -> Bank | StoreError:
         """The store's query bank, or why there is none to be used."""
+        from vtrcli.searching.bank import open_bank
+
         try:
             return open_bank(self.catalog.store, self.catalog.config.backbone)
         except StoreError as error:
@@ -449,6 +453,8 @@ def _is_drawn(hit: Hit) -> bool:
     """Whether `vtr demo` made a result's file; what cannot be read tells nothing."""
     if not hit.can_be_opened:
         return True
+    from vtrcli.video.files import is_drawn
+
     try:
         return is_drawn(hit.path)
     except (OSError, ValueError):

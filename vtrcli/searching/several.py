@@ -13,13 +13,13 @@ from vtrcli.searching.encoding import Towers
 from vtrcli.searching.presence import each_once
 from vtrcli.searching.query import POOLING, Query, SearchSettings, VideoScore
 from vtrcli.searching.results import SearchResult
-from vtrcli.searching.run import RunModel
 from vtrcli.searching.searcher import NO_RESULT, Searcher
 from vtrcli.store.catalog_file import open_catalog
 from vtrcli.store.config import what_differs
 
 if TYPE_CHECKING:
     from vtrcli.searching.chains import StoreChains
+    from vtrcli.searching.run import RunModel
 
 
 class StoresSearcher:

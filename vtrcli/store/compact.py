@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.store.config import INDEX_FOLDER, SHARD_FOLDER, delete_file, require_inside
+from vtrcli.store.config import BANK_NAME, INDEX_FOLDER, SHARD_FOLDER, delete_file, require_inside
 from vtrcli.store.frames import FRAME_FOLDER, FrameJpegs, FrameShard, frame_paths, frame_shard_bytes
 from vtrcli.store.reader import FeatureStore, Location, shard_paths
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.shard import Shard, TensorFile, damaged, shard_bytes
-from vtrcli.store.texts import BANK_NAME, open_texts, text_paths
+from vtrcli.store.texts import open_texts, text_paths
 from vtrcli.store.writer import MAX_SHARD_BYTES, MAX_SHARD_VIDEOS, compacted_name, leftovers, put
 
 SMALL_BYTES, SMALL_VIDEOS = MAX_SHARD_BYTES // 4, MAX_SHARD_VIDEOS // 4

@@ -23,6 +23,7 @@ CONFIG_NAME = "store.json"
 ENGLISH = "English"
 SHARD_FOLDER = "shards"
 INDEX_FOLDER = "index"  # of what is derived
+BANK_NAME = "bank.safetensors"  # captions of a query bank, in the format of `vtrcli.store.texts`
 STORE_FOLDERS = frozenset({SHARD_FOLDER, "frames", "text", INDEX_FOLDER})
 # Which shape pixels were taken to have, in words.
 _SHAPES = {"display": "made square, as players show them", "pixels": "as they are stored"}

@@ -24,7 +24,6 @@ from vtrcli.store.shard import TensorFile, damaged, open_tensors, tensor_bytes
 
 TEXT_FORMAT = "vtr-text"
 TEXT_FOLDER = "text"
-BANK_NAME = "bank.safetensors"  # captions of a query bank, in the same format
 # With fewer, what unrelated queries score is not known well enough: docs/search.md has the figures.
 MIN_BANK_TEXTS = 25
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from vtrcli.errors import StoreError
 from vtrcli.files import is_abandoned
-from vtrcli.store.config import SHARD_FOLDER, StoreConfig, read_config, require_inside
+from vtrcli.store.config import BANK_NAME, SHARD_FOLDER, StoreConfig, read_config, require_inside
 from vtrcli.store.frames import FRAME_FOLDER, FrameShard, frame_paths
 from vtrcli.store.reader import backbone_problem, offsets_problem, shard_paths
 from vtrcli.store.records import unsound_videos
 from vtrcli.store.roots import ROOTS_NAME, read_roots
 from vtrcli.store.shard import NewerFormatError, Shard, open_shard
-from vtrcli.store.texts import BANK_NAME, open_texts, text_paths, texts_of
+from vtrcli.store.texts import open_texts, text_paths, texts_of
 from vtrcli.store.writer import leftovers, remove_videos
 
 BLOCK_ROWS = 16_384

@@ -13,10 +13,10 @@ import numpy as np
 from vtrcli.errors import InputError, WeightsError
 from vtrcli.model.backbone import Backbone
 from vtrcli.model.families import open_text_tower
-from vtrcli.store.config import BackboneInfo
+from vtrcli.store.config import BANK_NAME, BackboneInfo
 from vtrcli.store.derived import remove_tables
 from vtrcli.store.reader import FeatureStore, require_videos
-from vtrcli.store.texts import BANK_NAME, MIN_BANK_TEXTS, TextCache, TextRows, write_text_file, write_texts
+from vtrcli.store.texts import MIN_BANK_TEXTS, TextCache, TextRows, write_text_file, write_texts
 from vtrcli.text.encode import encode_streams
 from vtrcli.text.streams import (
     STREAMS,
