@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import time
 from fractions import Fraction
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.runner import run, run_json
+from vtrcli.store.maps import PartFile
 from vtrcli.video.probe import probe
 
 
@@ -421,3 +423,26 @@ def test_a_query_in_another_script_is_told_once(tmp_path: Path) -> None:
         ["Cyrillic"],
     ]
     assert run_json("search", "a red circle")["unread_scripts"] == []
+
+
+def test_verbose_says_what_computed_the_text_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(*options: str) -> str:
+        return run("search", f"a red circle, {id(monkeypatch)}", "--run", "none", *options).stderr
+
+    assert said("--verbose") == "the text tower of demo is computed by NumPy\n"
+    assert said("-v").endswith("was asked before: its vector is kept\n")
+    assert said() == said("-v", "--quiet") == ""
+    monkeypatch.setattr(PartFile, "mapped", lambda file: None)  # as where descriptors are scarce
+    told = run("search", "a new one", "--run", "none", "-v").stderr
+    assert re.fullmatch(
+        r"the text tower of demo is computed by torch: .*\.safetensors cannot be mapped into memory\n", told
+    )
+
+
+def test_verbose_says_that_a_run_needs_torch(demo: Path) -> None:
+    told = run("search", "a red circle that jumps", "-v").stderr.splitlines()
+    assert "the text tower of demo is computed by NumPy" in told
+    assert (
+        f"the text side of run {demo / 'runs' / 'demo'} is computed by torch: its head is a torch module"
+        in told
+    )

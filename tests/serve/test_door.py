@@ -131,6 +131,11 @@ def test_many_queries_go_over_one_connection_and_one_that_is_none_costs_itself(h
     assert ["error" in line for line in lines] == [False, True, False]
 
 
+def test_verbose_says_that_a_server_answered(here: Path) -> None:
+    with serving(here):
+        assert "answered by the server that runs for the store\n" in asked("a red circle", "--verbose")[2]
+
+
 @pytest.mark.slow
 def test_a_server_without_a_run_answers_for_plain_clip(here: Path) -> None:
     with serving(here, run=None) as door:

@@ -20,7 +20,7 @@ from typer._click.exceptions import NoArgsIsHelpError
 from typer._click.exceptions import UsageError as ParseError
 from typer.core import TyperCommand, TyperGroup
 
-from vtrcli.cli.output import home_relative, say, say_error
+from vtrcli.cli.output import home_relative, log_shown, say, say_error
 from vtrcli.cli.settings import WRITES_SETTINGS, VtrCommand, find_settings, load_settings, usage_error
 from vtrcli.cli.values import take_quickly
 from vtrcli.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, InputError, UsageError, VtrError
@@ -265,11 +265,6 @@ def main() -> None:
     results (a full disk) is an error.
     """
     _open_streams()
-    if os.environ.get("VTR_DEBUG"):
-        import logging
-
-        logging.basicConfig(format="%(message)s")
-        logging.getLogger("vtrcli").setLevel(logging.INFO)
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
@@ -280,7 +275,8 @@ def main() -> None:
     results, code = sys.stdout, None
     pipe, refused = os.dup(results.fileno()), _watched(results)
     try:
-        app()
+        with log_shown(verbose=bool(os.environ.get("VTR_DEBUG"))):
+            app()
     except SystemExit as end:
         code = end.code
     except OSError as error:

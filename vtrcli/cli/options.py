@@ -177,6 +177,9 @@ SERVED_RUN: str | None = opt(
 )
 JSON: bool = flag("--json", "Print one JSON object instead of a table.")
 QUIET: bool = flag("--quiet, -q", "No progress and no remarks.")
+VERBOSE: bool = flag(
+    "--verbose, -v", "Say how it was done: by a server, with a kept vector, by NumPy or torch, and why."
+)
 DEVICE: str = opt("--device", "auto, cpu, cuda, cuda:N or mps.", default="auto", callback=_known_device)
 PRECISION: Precision = opt("--precision", "auto, float32, or half of it: float16, bfloat16.", default="auto")
 DATASET: str | None = opt("--dataset", "Data set, see `vtr datasets list`; csv or jsonl for your own.")

@@ -7,7 +7,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,6 +163,34 @@ def say(text: str, *, quiet: bool = False, dim: bool = False) -> None:
     line = printable(text)
     is_dim = dim and sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     typer.echo(typer.style(line, dim=True) if is_dim else line, err=True)
+
+
+@contextmanager
+def log_shown(*, verbose: bool = True) -> Iterator[None]:
+    """What the library notes of its ways, and why it took them, as lines on stderr, each once."""
+    if not verbose:
+        yield
+        return
+    import logging
+
+    told: set[str] = set()
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            line = self.format(record)
+            if line not in told:
+                told.add(line)
+                say(line)
+
+    log, lines = logging.getLogger("vtrcli"), Lines()
+    before = log.level
+    log.addHandler(lines)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(lines)
+        log.setLevel(before)
 
 
 def say_error(error: VtrError) -> None:

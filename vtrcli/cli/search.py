@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vtrcli.api import open_searcher
 from vtrcli.cli import options
 from vtrcli.cli.options import arg, flag, opt
-from vtrcli.cli.output import ProgressBar, anchored, say
+from vtrcli.cli.output import ProgressBar, anchored, log_shown, say
 from vtrcli.cli.runs import chosen_run, runs_folder, tell_run
 from vtrcli.cli.search_output import Output, read_lines
 from vtrcli.errors import StoreError, UsageError
@@ -126,6 +126,7 @@ def command(
     device: str = options.DEVICE,
     json_output: bool = options.JSON,
     quiet: bool = options.QUIET,
+    verbose: bool = options.VERBOSE,
 ) -> None:
     """Rank the videos of a store by what they show, each with the moments that fit best."""
     from vtrcli.searching.filters import Filters
@@ -208,6 +209,7 @@ def command(
         quiet=quiet,
     )
     with ExitStack() as stack:
+        stack.enter_context(log_shown(verbose=verbose and not quiet))
         server = None
         is_usual = score is None or (score == "max" and run in (None, "none"))  # else no server answers so
         if milvus is None and is_usual and not (no_server or explain):
@@ -233,6 +235,7 @@ def command(
             if server is None or found is None:
                 return searcher().search(asked, how)
             tell_choice(server)
+            say("answered by the server that runs for the store", quiet=quiet or not verbose)
             return found
 
         if queries is None:

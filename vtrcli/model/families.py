@@ -252,9 +252,13 @@ def load_query_tower(name: str, *, device: str = "auto", sha256: str | None = No
 
     if device in ("auto", "cpu"):
         try:
-            return family_of(name).query_tower(name, sha256=sha256)
+            tower = family_of(name).query_tower(name, sha256=sha256)
+            _LOG.info("the text tower of %s is computed by NumPy", name)
+            return tower
         except (NeedsTorch, StoreError) as why:  # of a damaged file torch's way tells in its own words
             _LOG.info("the text tower of %s is computed by torch: %s", name, why.args[0])
+    else:
+        _LOG.info("the text tower of %s is computed by torch: device %s", name, device)
     return load_backbone(name, device=device, towers="text", sha256=sha256)
 
 

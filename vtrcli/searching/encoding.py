@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import hashlib
 import json
+import logging
 import math
 import os
 import struct
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from vtrcli.searching.run import RunModel
     from vtrcli.store.texts import TextRows
 
+_LOG = logging.getLogger(__name__)
 MAX_NAMES_TO_COMPARE = 20_000
 QUERY_FORMAT = "vtr-query"
 MAX_QUERIES = 4096  # 2 kB each with ViT-B/32
@@ -355,10 +357,12 @@ class QueryCache:
     def get_or_put(self, text: str, encode: Callable[[], tuple[np.ndarray, bool]]) -> tuple[np.ndarray, bool]:
         """As `get`; what was not asked before is encoded, and kept."""
         kept = self.get(text)
-        if kept is None:
-            kept = encode()
-            self.put(text, kept[0], was_cut=kept[1])
-        return kept
+        if kept is not None:
+            _LOG.info("%r was asked before: its vector is kept", text)
+            return kept
+        made = encode()
+        self.put(text, made[0], was_cut=made[1])
+        return made
 
     def get(self, text: str) -> tuple[np.ndarray, bool] | None:
         """float32 [width] and whether CLIP had to cut the text; None when it was not asked before."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from vtrcli.store.texts import TextRows
     from vtrcli.text.streams import Tagger
 
+_LOG = logging.getLogger(__name__)
 VECTORS = "vectors"
 MAX_SCORES = 1 << 24  # of videos and queries at a time: 64 MB
 
@@ -74,6 +76,7 @@ class RunModel:
         """The trained heads."""
         from vtrcli.model.runs import TrainedRun
 
+        _LOG.info("the text side of run %s is computed by torch: its head is a torch module", self.run)
         heads = TrainedRun(self.run, device=self._device)
         if _file_states(self.run) != self._states:
             raise WeightsError(
