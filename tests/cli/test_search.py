@@ -6,6 +6,8 @@ import csv
 import json
 import re
 import shutil
+import subprocess
+import sys
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -439,10 +441,12 @@ def test_verbose_says_what_computed_the_text_and_why(monkeypatch: pytest.MonkeyP
     )
 
 
-def test_verbose_says_that_a_run_needs_torch(demo: Path) -> None:
-    told = run("search", "a red circle that jumps", "-v").stderr.splitlines()
-    assert "the text tower of demo is computed by NumPy" in told
-    assert (
-        f"the text side of run {demo / 'runs' / 'demo'} is computed by torch: its head is a torch module"
-        in told
+def test_a_new_query_by_a_run_imports_no_torch() -> None:
+    run("search", "a red circle")  # the videos' vectors are made by torch, and kept
+    code = (
+        "import sys; from vtrcli.cli.app import app; from typer.testing import CliRunner; "
+        f"done = CliRunner().invoke(app, ['search', 'a star {time.time_ns()} jumps', '--json', '--no-server']); "
+        "print(done.exit_code, '\"run\": null' in done.stdout, 'torch' in sys.modules)"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0 False False"

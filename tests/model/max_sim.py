@@ -39,6 +39,9 @@ class MaxSimConfig:
     def max_length(self) -> float:
         return math.inf
 
+    def text_vectors(self, weight: object, texts: object, stream_mask: object) -> None:
+        return None
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

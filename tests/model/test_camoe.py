@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ from vtrcli.model.camoe import START_BIAS, Camoe
 from vtrcli.model.camoe_config import CamoeConfig
 from vtrcli.model.losses import contrastive_loss
 from vtrcli.model.train_settings import Aggregator, Gate
-from vtrcli.text.streams import STREAMS
+from vtrcli.text.streams import STREAMS, Stream
 
 DIM = 8
 AGGREGATORS, GATES = get_args(Aggregator), get_args(Gate)
@@ -51,6 +52,25 @@ def features(num_experts: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Te
     texts = 7 * torch.randn(4, num_experts, DIM, generator=generator)
     stream_mask = torch.arange(num_experts) < torch.tensor([[3], [2], [1], [0]])
     return frames, frame_mask, texts, stream_mask
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("experts", SUBSETS)
+def test_texts_in_numpy_are_those_of_torch(experts: tuple[Stream, ...], gate: Gate) -> None:
+    """A search makes them so; the weights are those that a run keeps."""
+    model = make(experts=experts, gate=gate, aggregator="mean")
+    _, _, texts, stream_mask = features(len(experts))
+    weights = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
+
+    def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        assert weights[name].shape == shape
+        return weights[name]
+
+    for scale in (1.0, 0.0):
+        wanted = model.text_vectors(scale * texts, stream_mask).detach().numpy()
+        found = model.config.text_vectors(weight, scale * texts.numpy(), stream_mask.numpy())
+        assert found.dtype == np.float32 and found.shape == (4, *model.config.text_shape)
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 def direct_score(model: Camoe, frames: torch.Tensor, streams: torch.Tensor, present: list[bool]) -> float:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from vtrcli.errors import UsageError
 from vtrcli.model.train_settings import Aggregator, Gate, TrainSettings
 from vtrcli.text.streams import STREAMS, Stream
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,27 @@ class CamoeConfig:
         """The logit scale starts at the backbone's and never passes CLIP's bound, or that start where it is higher, as
         a sigmoid model's is. Rounded: CLIP's own is 100 but for the last digits."""
         return max(self.max_logit_scale, round(backbone_scale, 3))
+
+    def text_vectors(
+        self, weight: Callable[[str, tuple[int, ...]], np.ndarray], texts: np.ndarray, stream_mask: np.ndarray
+    ) -> np.ndarray:
+        """As `Camoe.text_vectors`, in NumPy: [Q, E, D] and bool [Q, E] -> float32 [Q, E * D]."""
+        import numpy as np
+
+        texts = texts.astype(np.float32)
+        units = texts / np.linalg.norm(texts, axis=-1, keepdims=True).clip(min=1e-12)
+        if self.gate != "video":
+            present = stream_mask | ~stream_mask.any(axis=1, keepdims=True)
+            scores = np.zeros(present.shape, np.float32)
+            if self.gate == "text" and len(self.experts) > 1:
+                mean = (units * present[..., None]).sum(axis=1) / present.sum(axis=1, keepdims=True)
+                matrix = weight("gate.weight", (len(self.experts), self.dim))
+                scores = mean.astype(np.float32) @ matrix.T + weight("gate.bias", (len(self.experts),))
+            scores = np.where(present, scores, np.float32(-np.inf))
+            gate = np.exp(scores - scores.max(axis=1, keepdims=True))
+            units = units * (gate / gate.sum(axis=1, keepdims=True))[..., None]
+        vectors: np.ndarray = units.reshape(len(texts), -1)
+        return vectors
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object that a run keeps."""

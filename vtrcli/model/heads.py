@@ -49,6 +49,15 @@ class HeadConfig(Protocol):
     def scale_bound(self, backbone_scale: float) -> float:
         """What the logit scale never passes, on a backbone of that scale."""
 
+    def text_vectors(
+        self, weight: Callable[[str, tuple[int, ...]], np.ndarray], texts: np.ndarray, stream_mask: np.ndarray
+    ) -> np.ndarray | None:
+        """What `Head.text_vectors` makes, in NumPy, so that a query need not wait for torch; None: the head alone can.
+
+        Args:
+            weight: the name of a weight and its shape -> float32, its values.
+        """
+
     @classmethod
     def of_settings(cls, settings: TrainSettings, *, dim: int) -> HeadConfig:
         """The one that these settings train."""

@@ -209,7 +209,7 @@ class QueryEncoder:
 
     def _encode_texts_by_run(self, run: RunModel, texts: list[str]) -> list[tuple[np.ndarray, bool]]:
         with self._towers.turn:
-            return [(np.ravel(vector), False) for vector in run.heads.texts(self.streams_of(run, texts))]
+            return [(np.ravel(vector), False) for vector in run.texts(self.streams_of(run, texts))]
 
     def streams_of(self, run: RunModel, texts: Sequence[str]) -> TextRows:
         """The features of texts in the run's streams; raises as `_encode_first`."""

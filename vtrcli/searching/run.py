@@ -29,6 +29,7 @@ from vtrcli.store.catalog import Catalog
 from vtrcli.store.config import BackboneInfo
 from vtrcli.store.derived import TableSpec, current_rows, derived_tables
 from vtrcli.store.shard import TensorFile
+from vtrcli.text.streams import STREAMS
 
 if TYPE_CHECKING:
     from vtrcli.model.runs import TrainedRun
@@ -42,7 +43,7 @@ MAX_SCORES = 1 << 24  # of videos and queries at a time: 64 MB
 
 
 class RunModel:
-    """The run; torch is loaded only when its heads are needed.
+    """The run; torch is loaded only when its heads are needed: for videos, and for texts where NumPy cannot do it.
 
     Args:
         source, backbone: the store (or index) and what made its features.
@@ -76,15 +77,43 @@ class RunModel:
         """The trained heads."""
         from vtrcli.model.runs import TrainedRun
 
-        _LOG.info("the text side of run %s is computed by torch: its head is a torch module", self.run)
         heads = TrainedRun(self.run, device=self._device)
+        self._require_unchanged()
+        return heads
+
+    def texts(self, rows: TextRows) -> np.ndarray:
+        """float32 [num_texts, ...]: texts as the head makes them, in NumPy where its config can.
+
+        Raises:
+            WeightsError: the run was damaged, or changed meanwhile.
+        """
+        columns = [STREAMS.index(expert) for expert in self.config.settings.experts]
+        made = self.head.text_vectors(self._weight, rows.features[:, columns], rows.mask[:, columns])
+        if made is None:
+            _LOG.info("the text side of run %s is computed by torch: its head has no other", self.run)
+            return self.heads.texts(rows)
+        self._require_unchanged()
+        return made
+
+    def _weight(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        path = self.run / MODEL
+        try:
+            file = TensorFile(path)
+            file.require(name, "F32", shape)
+            weight = file.tensor(name)
+        except StoreError as cause:
+            raise damaged_run(path, f"it has no {name} of the shape {shape}") from cause
+        if not np.isfinite(weight).all():
+            raise damaged_run(path, f"its {name} is not finite")
+        return weight
+
+    def _require_unchanged(self) -> None:
         if _file_states(self.run) != self._states:
             raise WeightsError(
                 f"run {self.run} changed while it was read",
                 allowed="a run that stays as it is; training replaces its weights when they got better",
                 to_do="search again, or wait until it is trained",
             )
-        return heads
 
     def require_vectors(self) -> None:
         """Raises UsageError where one vector per video does not tell its scores."""
@@ -201,7 +230,7 @@ class RunSpace:
 
     def bank_vectors(self, rows: TextRows) -> np.ndarray:
         """float32 [num_texts, width]."""
-        return self.model.heads.texts(rows)
+        return self.model.texts(rows)
 
     def score_part(self, shard: Shard, videos: slice, queries: np.ndarray) -> np.ndarray:
         """float32 [num_videos, num_queries]."""
@@ -254,7 +283,7 @@ class RerankSpace:
 
     def bank_vectors(self, rows: TextRows) -> np.ndarray:
         """float32 [num_texts, width]."""
-        return self.model.heads.texts(rows).reshape(len(rows.mask), -1)
+        return self.model.texts(rows).reshape(len(rows.mask), -1)
 
     def score_part(self, shard: Shard, videos: slice, queries: np.ndarray) -> np.ndarray:
         """float32 [num_videos, num_queries]."""
