@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.cli.runner import run, run_json
 from tests.store.stores import make_store
 from vtrcli.cli.app import app
 from vtrcli.cli.config import _leaf_commands
-from vtrcli.cli.settings import NOT_SETTINGS, TypedCommand
+from vtrcli.cli.settings import NOT_SETTINGS, WRITTEN_KEYS, TypedCommand, option_kinds
 from vtrcli.store.reader import FeatureStore
 
 
@@ -118,6 +119,17 @@ def test_init_replaces_a_file_whatever_it_holds(folder: Path, text: str) -> None
     result = run("init", "--force", "--videos", "films")
     assert result.exit_code == 0, result.output
     assert effective("videos")[0] == str(folder / "films")
+
+
+def test_what_init_writes_is_known_without_asking_and_is_an_option(folder: Path) -> None:
+    assert run("init").exit_code == 0
+    written = re.findall(
+        r"^(?:# )?(\w+) = ", (folder / "vtr.toml").read_text().split("# A table")[0], re.MULTILINE
+    )
+    assert set(written) == WRITTEN_KEYS
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    known = {option for name in commands if name != "init" for option in option_kinds(commands[name])}
+    assert known >= WRITTEN_KEYS
 
 
 def test_init_in_a_folder_that_cannot_be_written_is_one_clear_line(

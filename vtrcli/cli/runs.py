@@ -50,10 +50,13 @@ def chosen_run(
     """
     if given is not None:
         return None if given == "none" else Path(given)
+    runs = runs_folder(Path.cwd())
+    if not runs.is_dir():  # most searches: nothing of models is imported
+        return None
     from vtrcli.model.runs import newest_fitting_run
     from vtrcli.store.config import read_config
 
-    run, why = newest_fitting_run(runs_folder(Path.cwd()), store, backbone or read_config(store).backbone)
+    run, why = newest_fitting_run(runs, store, backbone or read_config(store).backbone)
     tell_run(run, why, quiet=quiet)
     return run
 

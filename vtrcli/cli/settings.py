@@ -40,6 +40,8 @@ else:
 
 SETTINGS_NAME = "vtr.toml"
 WRITES_SETTINGS = "init"  # the command that mends a broken file, and so reads none
+# What it writes: known without asking the commands, which would import each of them for nearly every file.
+WRITTEN_KEYS = frozenset("videos store backbone dataset annotations".split())
 # These hold a word (`ViT-B/32`, `none`, `train`) or a path: a path where such a file exists beside the settings.
 WORDS_OR_PATHS = frozenset({"backbone", "run", "bank"})
 # What a file never decides: it may come with a folder that somebody else made.
@@ -140,7 +142,7 @@ def load_settings(path: Path, commands: Mapping[str, Any], name: str) -> dict[st
     known = [command for command in commands if command != WRITES_SETTINGS]
     likely = sorted(known, key=lambda command: command != name)
     for key in everywhere:
-        if not any(key in option_kinds(commands[command]) for command in likely):
+        if key not in WRITTEN_KEYS and not any(key in option_kinds(commands[command]) for command in likely):
             options = frozenset(option for command in known for option in option_kinds(commands[command]))
             _require_known(path, key, options, "option")
     for command, table in tables.items():
