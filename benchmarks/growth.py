@@ -133,7 +133,7 @@ class Place:
 
     def _write_store(self) -> None:
         described = describe_backbone("demo")
-        from vtrcli.extraction.extract import store_config
+        from vtrcli.extraction.settings import store_config
 
         config = store_config(described, Rate())
         create_config(self.store, config)

@@ -37,8 +37,9 @@ MAX_CHAIN = 16
 MOST_IMPORTED = 60  # modules of a search with a run, those of the command line among them
 # Files that the walks of tools/house.py may visit; what is aimed at stands there.
 MOST_VISITED = {
-    # With what others read of its progress, a worker of its own, what needs nothing, and batches on a device.
-    "extract of one video": 36,
+    # With what others read of its progress, a worker of its own, what needs nothing, batches on a device,
+    # what its store demands, frames that are like the one before, and CLIP's image tower of its own.
+    "extract of one video": 39,
     "search with the run": 50,  # with the look for a server that runs, and a text tower that needs no torch
     "eval of a matrix": 10,
     "an epoch of training": 35,

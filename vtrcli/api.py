@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 AnyPath = str | PathLike[str]
 
-DEFAULT_ASPECT: Aspect = "display"
-
 
 def extract(
     videos: AnyPath | Iterable[AnyPath],
@@ -51,6 +49,7 @@ def extract(
     max_frames: int | None = None,
     sampling: Sampling | None = None,
     aspect: Aspect | None = None,
+    similar_frames: float | None = None,
     prune: bool = False,
     **settings: Any,
 ) -> ExtractResult:
@@ -61,6 +60,8 @@ def extract(
         backbone, aspect: None: the store's, else ViT-B/32 and `display`.
         fps, min_frames, frames, keyframes, max_frames: which frames, see the plans in `vtrcli.video.sampling`; or
             `sampling`, one of these or of your own. None of them: the store's, else `Rate` with its defaults.
+        similar_frames: None: the store's, else 0: only equal frames of a video are encoded once. More: those that
+            differ by no more, see `vtrcli.extraction.extract.extract`.
         prune: take videos whose files are gone from `videos` out of the store.
         **settings: device, precision, keep_frames, keep_size, renew_frames, num_workers, batch_size, timeout_seconds,
             retry_failed, exclude, part, on_progress and the others of `vtrcli.extraction.extract.extract`, as it says.
@@ -72,6 +73,7 @@ def extract(
         WeightsError: the backbone cannot be loaded.
     """
     from vtrcli.extraction.extract import extract as extract_features
+    from vtrcli.extraction.settings import follow_store
     from vtrcli.video.sampling import chosen_sampling
 
     chosen = chosen_sampling(
@@ -83,32 +85,19 @@ def extract(
             allowed="one way of choosing frames",
             to_do="give a sampling alone, or none",
         )
-    name, sampling, shape = follow_store(Path(store), backbone, sampling or chosen, aspect)
+    name, sampling, shape, similar = follow_store(
+        Path(store), backbone, sampling or chosen, aspect, similar_frames
+    )
     return extract_features(
         _paths(videos),
         store=Path(store),
         backbone=name,
         sampling=sampling,
         aspect=shape,
+        similar_frames=similar,
         prune_missing=prune,
         **settings,
     )
-
-
-def follow_store(
-    store: Path, backbone: str | None, chosen: Sampling | None, aspect: Aspect | None
-) -> tuple[str, Sampling, Aspect]:
-    """Backbone, sampling and aspect to use: what was asked for, else what the store has, else the defaults."""
-    from vtrcli.model.families import DEFAULT_BACKBONE
-    from vtrcli.store.config import CONFIG_NAME, read_config, require_extracted
-    from vtrcli.video.sampling import Rate, Sampling
-
-    if not (store / CONFIG_NAME).exists():
-        return backbone or DEFAULT_BACKBONE, chosen or Rate(), aspect or DEFAULT_ASPECT
-    config = read_config(store)
-    require_extracted(store, config)
-    sampling = chosen or Sampling.from_json(config.sampling)
-    return backbone or config.backbone.name, sampling, aspect or config.aspect
 
 
 def train(

@@ -20,8 +20,9 @@ from tests.store.stores import make_config
 from tests.video_files import make_video
 from vtrcli.errors import UsageError, WeightsError
 from vtrcli.extraction.cluster import Cluster, RemoteWorker, Seats, Terms, installed_versions
-from vtrcli.extraction.extract import extract, store_config
+from vtrcli.extraction.extract import extract
 from vtrcli.extraction.pipeline import DecodeSettings, Job
+from vtrcli.extraction.settings import store_config
 from vtrcli.extraction.worker import Assignment
 from vtrcli.model.families import describe_backbone
 from vtrcli.store.config import create_config

@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.model.tiny_clip import write_tiny_clip
 from tests.store.stores import make_record
-from vtrcli.extraction.extract import store_config
+from vtrcli.extraction.settings import store_config
 from vtrcli.model.families import describe_backbone
 from vtrcli.store.config import create_config
 from vtrcli.store.frames import FrameJpegs, encode_jpegs

@@ -74,6 +74,13 @@ def command(
         "Pixels made square, as players show them, or as they are stored, as benchmarks' pipelines take them.",
         shown="the store's, else display",
     ),
+    similar_frames: float | None = opt(
+        "--similar-frames BOUND",
+        "A frame that differs by at most BOUND (of 255) from the one encoded last gets its feature.",
+        min=0,
+        max=255,
+        shown="the store's, else 0: equal ones alone",
+    ),
     workers: int | None = opt("--workers", "Decoders at a time.", min=1, shown="one per core"),
     batch_size: int | None = opt("--batch-size", "Frames per step of the encoder.", min=1, shown="by device"),
     device: str = options.DEVICE,
@@ -123,6 +130,7 @@ def command(
                 keyframes=keyframes,
                 max_frames=max_frames,
                 aspect=aspect,
+                similar_frames=similar_frames,
                 prune=prune,
                 device=device,
                 precision=precision,
@@ -266,5 +274,6 @@ def print_result(result: ExtractResult, *, quiet: bool) -> None:
         parts.append(known if failures else f"{known}{listed}")
     if result.num_pruned:
         parts.append(f"{result.num_pruned:,} taken out")
-    parts.append(f"{count(result.num_frames, 'frame')} in {clock(result.seconds)}")
+    repeated = f" ({result.num_repeated:,} like one before)" if result.num_repeated else ""
+    parts.append(f"{count(result.num_frames, 'frame')}{repeated} in {clock(result.seconds)}")
     print_line(", ".join(parts))

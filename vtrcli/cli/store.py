@@ -111,6 +111,8 @@ def info(store: Path = options.STORE, json_output: bool = options.JSON) -> None:
         "sampling": Sampling.from_json(config.sampling).describe() if config.sampling else "not known",
         "kept": _kept(kept, config),
         "pixels": "as stored" if config.aspect == "pixels" else "square, as displayed",
+        "similar frames": f"share a feature up to {config.similar_frames:g} of 255"
+        * bool(config.similar_frames),
     }
     if not config.preprocessing:
         rows["pixels"] = "not known"

@@ -10,18 +10,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtrcli.errors import InputError, StoreError, VideoError
+from vtrcli.errors import InputError, VideoError
 from vtrcli.extraction.discover import Discovery, Part, discover
 from vtrcli.extraction.pipeline import DecodeSettings, Job
 from vtrcli.extraction.recognize import Rows, settle_ids
+from vtrcli.extraction.settings import refuse_other_model, store_config
+from vtrcli.extraction.similar import require_bound
 from vtrcli.extraction.unchanged import unchanged_files
 from vtrcli.extraction.worker import Assignment, Keeper, Outcome, Worker
 from vtrcli.extraction.worklist import Worklist, make_worklist, settled_worklist
-from vtrcli.model.backbone import DEMO_NAME, Backbone, Precision
-from vtrcli.model.families import describe_backbone, is_published
+from vtrcli.model.backbone import DEMO_NAME, Precision
+from vtrcli.model.families import describe_backbone
 from vtrcli.preprocessing import KEEP_SIZE
 from vtrcli.store.compact import merge_small
-from vtrcli.store.config import CONFIG_NAME, Description, StoreConfig, create_config, read_config, writing
+from vtrcli.store.config import (
+    StoreConfig,
+    create_config,
+    writing,
+)
 from vtrcli.store.failures import Failure, append_failure, make_failure, read_failures
 from vtrcli.store.progress import ProgressFile
 from vtrcli.store.prune import prune
@@ -53,6 +59,7 @@ class ExtractResult:
     """What a run did.
 
     Attributes:
+        num_repeated: of these, frames that got the feature of one before them in their video, as equal or similar.
         num_skipped: counts the `num_moved`, recognised at another place or under another name, too.
         failures: all that stand, with the `known_failures` that were not tried again.
         precision: in which the last features were computed; None when there was nothing to compute.
@@ -68,6 +75,7 @@ class ExtractResult:
     num_moved: int = 0
     num_ignored: int = 0
     num_frames: int = 0
+    num_repeated: int = 0
     precision: str | None = None
     num_pruned: int = 0
     absent: dict[str, int] = field(default_factory=dict)
@@ -106,6 +114,7 @@ class ExtractResult:
             "num_failed": self.num_failed,
             "num_known_failures": len(self.known_failures),
             "num_frames": self.num_frames,
+            "num_repeated": self.num_repeated,
             "precision": self.precision,
             "seconds": round(self.seconds, 3),
             "failures": self.table(),
@@ -136,6 +145,7 @@ def extract(
     backbone: str,
     sampling: Sampling,
     aspect: Aspect = "display",
+    similar_frames: float = 0.0,
     device: str = "auto",
     precision: Precision = "auto",
     keep_frames: bool = False,
@@ -165,6 +175,9 @@ def extract(
         backbone: a name, file or folder as `load_backbone` takes it; torch is loaded only if a video is to be done.
         aspect: pixels made square, as players show them ("display"), or taken as they are stored ("pixels"), as the
             field's pipelines do.
+        similar_frames: a frame that differs by at most this from the one of its video that was encoded last gets its
+            feature: mean difference, of 255, in the square of 16 pixels where it is largest. 0: equal frames alone,
+            which changes nothing but time.
         precision: of the image tower. auto: that of most videos of the store, where this device is made for it, else
             the device's own, and float32 where features overflow in it. Another one than the store's is told, not
             refused: what differs is rounding (docs/backbones.md).
@@ -178,11 +191,13 @@ def extract(
         ray: a cluster's address whose processes do the work (`vtrcli.extraction.cluster`); None: this one does.
 
     Raises:
+        UsageError: a bound of similar frames that is none.
         InputError: a path does not exist, or no video was found.
         StoreError: the store is of another backbone or sampling, damaged, or cannot be written.
         WeightsError: the backbone cannot be loaded.
     """
     started = time.monotonic()
+    require_bound(similar_frames)
     known = None if keep_frames or renew_frames else unchanged_files(store)  # kept frames need a closer look
     found = discover(
         paths, must_exist=must_exist, exclude=exclude, not_yet=not_yet, part=part, are_known=known
@@ -191,7 +206,7 @@ def extract(
         require_something(found, paths)
     refuse_other_model(store, backbone)
     described = describe_backbone(backbone, progress=on_download)
-    config = store_config(described, sampling, aspect)
+    config = store_config(described, sampling, aspect, similar_frames=similar_frames)
     with writing(store, config), ExitStack() as cleanup:
         kept_size = keep_size if keep_frames or renew_frames else None
         failed = read_failures(store, (), keep_gone=True)
@@ -220,6 +235,7 @@ def extract(
                 timeout_seconds=timeout_seconds,
                 keep_size=kept_size,
                 aspect=aspect,
+                similar_frames=similar_frames,
             )
             todo = Assignment(
                 store=store.absolute(),
@@ -245,34 +261,6 @@ def extract(
         run.result.warnings += demo_warnings(run.written.values())
     run.result.seconds = time.monotonic() - started
     return run.result
-
-
-def refuse_other_model(store: Path, backbone: str) -> None:
-    """Say it before a download: two published models are never the same. Other names may be; their weights tell.
-
-    Raises:
-        StoreError: the store holds features of another published model, or of the demo's.
-    """
-    if not is_published(backbone) or not (store / CONFIG_NAME).exists():
-        return
-    have = read_config(store).backbone.name
-    if have != backbone and (have == DEMO_NAME or is_published(have)):
-        raise StoreError(
-            f"store {store} holds features of {have}, not of {backbone}",
-            allowed="a store holds one backbone",
-            to_do=f"use `--store {store}-other` for {backbone}, or `--backbone {have}`",
-        )
-
-
-def store_config(
-    described: Description | Backbone, sampling: Sampling, aspect: Aspect = "display"
-) -> StoreConfig:
-    """The `store.json` that features of this backbone, sampling and shape of pixels need."""
-    return StoreConfig(
-        backbone=described.info,
-        sampling=sampling.to_json(),
-        preprocessing={**described.preprocessing.to_json(), "aspect": aspect},
-    )
 
 
 def precision_warnings(started: Sequence[str], used: Sequence[str], before: FeatureStore) -> list[str]:
@@ -432,6 +420,7 @@ class _Run:
             return
         self.written[job.video_id] = str(job.path)
         self.result.num_extracted += 1
+        self.result.num_repeated += outcome.num_repeated
         self.result.warnings += [f"{job.path}: {warning}" for warning in outcome.warnings]
 
     def _fail_job(self, job: Job, error: VideoError) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import VideoError, VtrError
+from vtrcli.extraction.similar import NewFrames
 from vtrcli.model.frame_batches import FrameBatcher, Lane
 from vtrcli.preprocessing import Size
 from vtrcli.store.frames import FrameJpegs, encode_whole
@@ -43,6 +44,7 @@ class DecodeSettings:
     timeout_seconds: float | None
     keep_size: int | None  # short side of the whole pictures that are kept; None for none
     aspect: Aspect = "display"
+    similar_frames: float = 0.0  # frames that differ by no more share a feature, see `similar.NewFrames`
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Job:
 @dataclass
 class FinishedVideo:
     """A video that was decoded to its end. What its frames gave is there once all of them are encoded: `features`
-    float32 [num_frames, dim], `timestamps` float64 [num_frames] in seconds, and `jpegs` where frames are kept."""
+    float32 [num_frames, dim], `timestamps` float64 [num_frames] in seconds, and `jpegs` where frames are kept.
+    `num_encoded`: frames that the encoder saw; the others share the feature of one before them."""
 
     job: Job
     info: VideoInfo
@@ -76,6 +79,7 @@ class FinishedVideo:
     features: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     timestamps: np.ndarray = field(default_factory=lambda: np.zeros(0))
     jpegs: FrameJpegs | None = None
+    num_encoded: int = 0
 
 
 @dataclass
@@ -88,7 +92,10 @@ class FailedVideo:
 
 @dataclass
 class _Frames:
+    """`pixels`: of frames to encode; `numbers` int64 [num_frames]: which of the video's encoded ones each frame is."""
+
     pixels: np.ndarray
+    numbers: np.ndarray
     timestamps: np.ndarray
     jpegs: tuple[bytes, ...]
 
@@ -102,6 +109,7 @@ class _Open:
     """A video on its way: what has come back from the encoder so far."""
 
     features: list[np.ndarray] = field(default_factory=list)
+    numbers: list[np.ndarray] = field(default_factory=list)
     timestamps: list[np.ndarray] = field(default_factory=list)
     jpegs: list[bytes] = field(default_factory=list)
     num_left: int = 0  # frames that the encoder has not given back yet
@@ -112,7 +120,9 @@ class _Open:
         if self.num_left or self.end is None:
             return None
         if isinstance(self.end, FinishedVideo):
-            self.end.features = np.concatenate(self.features)
+            encoded = np.concatenate(self.features)
+            self.end.num_encoded = len(encoded)
+            self.end.features = encoded[np.concatenate(self.numbers)]
             self.end.timestamps = np.concatenate(self.timestamps)
             self.end.jpegs = FrameJpegs(tuple(self.jpegs)) if self.jpegs else None
         return self.end
@@ -131,7 +141,7 @@ def run_pipeline(
 
     Args:
         lanes: where batches are filled and encoded, see `vtrcli.model.frame_batches`.
-        on_frames: called with the number of frames after each encoded batch.
+        on_frames: called with a number of frames that are done: encoded, or of a feature that is there or on its way.
     """
     batcher = FrameBatcher(lanes)
     num_queued = max(2, 2 * batcher.batch_size // BATCH_FRAMES) + settings.num_workers
@@ -147,6 +157,8 @@ def run_pipeline(
             else:
                 number, item = arrived
                 touched.add(number)
+                if isinstance(item, _Frames) and len(item.numbers) > len(item.pixels):
+                    on_frames(len(item.numbers) - len(item.pixels))
                 done = _take(number, item, opened.setdefault(number, _Open()), batcher)
             for number, features in done:
                 on_frames(len(features))
@@ -171,6 +183,7 @@ def _take(number: int, item: _Item, video: _Open, batcher: FrameBatcher) -> list
     if not isinstance(item, _Frames):
         video.end = item
         return []
+    video.numbers.append(item.numbers)
     video.timestamps.append(item.timestamps)
     video.jpegs += item.jpegs
     video.num_left += len(item.pixels)
@@ -250,6 +263,7 @@ class _Workers:
 
     def _decode(self, number: int, job: Job) -> FinishedVideo:
         settings = self._settings
+        new_frames = NewFrames(settings.similar_frames)
         with open_video(
             job.path,
             settings.sampling,
@@ -261,7 +275,8 @@ class _Workers:
             sessions=self._sessions,
         ) as reader:
             for batch in reader:
-                self._put((number, _Frames(batch.pixels, batch.timestamps, batch.kept)))
+                pixels, numbers = new_frames.pick(batch.pixels)
+                self._put((number, _Frames(pixels, numbers, batch.timestamps, batch.kept)))
                 if self._stopping.is_set():
                     break
         return FinishedVideo(job, reader.info, reader.warnings, self._content(job))

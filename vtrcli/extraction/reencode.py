@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import StoreError
-from vtrcli.extraction.extract import store_config
+from vtrcli.extraction.settings import store_config
 from vtrcli.model.backbone import Backbone, Precision, default_batch_size
 from vtrcli.model.families import load_backbone
 from vtrcli.model.frame_batches import FrameBatcher, Lane, lanes_of

@@ -40,6 +40,7 @@ class Outcome:
 
     job: Job
     num_frames: int = 0
+    num_repeated: int = 0  # of these, those that share the feature of one before
     precision: str | None = None
     warnings: tuple[str, ...] = ()
     error: VideoError | None = None
@@ -67,7 +68,13 @@ class Keeper:
             self.writer.add(record, video.features, video.timestamps, jpegs=video.jpegs)
         except VideoError as error:
             return Outcome(job=job, error=error)
-        return Outcome(job=job, num_frames=len(video.features), precision=precision, warnings=video.warnings)
+        return Outcome(
+            job=job,
+            num_frames=len(video.features),
+            num_repeated=len(video.features) - video.num_encoded,
+            precision=precision,
+            warnings=video.warnings,
+        )
 
     def record(
         self,

@@ -74,9 +74,6 @@ def load_backbone(
     in it; where a feature overflows all the same, the rest is computed in float32. `sha256` finds weights that were
     converted before also when their file has gone; it is not compared otherwise. Raises WeightsError, UsageError.
     """
-    # Idle torch threads spin by default. Beside ffmpeg, or anything else on the same cores, that made the encoder two
-    # to fourteen times slower. Read when torch is loaded; the command line sets it first of all.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from vtrcli.model.backbone import choose_device
 
     device, family = choose_device(device), family_of(name)

@@ -22,6 +22,7 @@ STORE_VERSION = 1
 CONFIG_NAME = "store.json"
 ENGLISH = "English"
 SHARD_FOLDER = "shards"
+SIMILAR_FRAMES = "similar_frames"  # key of `preprocessing`; absent where only equal frames share a feature
 INDEX_FOLDER = "index"  # of what is derived
 BANK_NAME = "bank.safetensors"  # captions of a query bank, in the format of `vtrcli.store.texts`
 STORE_FOLDERS = frozenset({SHARD_FOLDER, "frames", "text", INDEX_FOLDER})
@@ -136,6 +137,12 @@ class StoreConfig:
     def aspect(self) -> Literal["display", "pixels"]:
         """Whether pixels were made square, as players show them, or taken as they are stored; older stores: square."""
         return "pixels" if self.preprocessing.get("aspect") == "pixels" else "display"
+
+    @property
+    def similar_frames(self) -> float:
+        """Up to which difference frames share a feature, see `vtrcli.extraction.similar`; 0: equal ones alone."""
+        bound = self.preprocessing.get(SIMILAR_FRAMES)
+        return float(bound) if isinstance(bound, int | float) else 0.0
 
     @property
     def framing(self) -> Framing:
@@ -319,7 +326,15 @@ def require_same(store: Path, existing: StoreConfig, wanted: StoreConfig) -> Non
             allowed="a store holds one aspect",
             to_do=f"use `--aspect {existing.aspect}`, or `--store {other}` for {wanted.aspect}",
         )
-    there, asked = ({**each.preprocessing, "aspect": None} for each in (existing, wanted))
+    if existing.similar_frames != wanted.similar_frames:
+        bounds = existing.similar_frames, wanted.similar_frames
+        raise StoreError(
+            f"store {store} has similar frames up to {bounds[0]:g}, not {bounds[1]:g}",
+            allowed="a store holds one bound; 0 is for frames that are equal",
+            to_do=f"use `--similar-frames {bounds[0]:g}`, or `--store {other}` for {bounds[1]:g}",
+        )
+    checked_apart = {"aspect": None, SIMILAR_FRAMES: None}
+    there, asked = ({**each.preprocessing, **checked_apart} for each in (existing, wanted))
     sizes = {have.frame_size, want.frame_size}  # imported features do not tell theirs
     if there != asked or (len(sizes) > 1 and all(map(all, sizes))):
         raise StoreError(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.model.open_clip.folders import TWELVE, config_of, published_config, write_config, write_folder
 from vtrcli.errors import StoreError
-from vtrcli.extraction.extract import store_config
+from vtrcli.extraction.settings import store_config
 from vtrcli.model.families import describe_backbone
 from vtrcli.store.config import Description, require_same
 from vtrcli.video.sampling import Uniform
