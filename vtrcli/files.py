@@ -10,7 +10,7 @@ import re
 import stat
 import time
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from vtrcli.errors import StoreError, UsageError, VtrError
@@ -332,6 +332,12 @@ def path_matcher(pattern: str) -> Callable[[str], bool]:
             allowed="a name, a path, or a glob such as '*.mp4'",
             to_do="write one, or leave the option out",
         )
+    matches = folded_matcher(pattern)
+    return lambda path: matches(folded_path(path))
+
+
+def folded_matcher(pattern: str) -> Callable[[str], bool]:
+    """As `path_matcher`, of a pattern that is not empty and of paths as `folded_path` gives them."""
     wanted = folded_path(pattern)
     bare, behind = wanted.rstrip("/"), "" if wanted.endswith("/") else "/"
     is_absolute = wanted.startswith("/")
@@ -344,7 +350,6 @@ def path_matcher(pattern: str) -> Callable[[str], bool]:
         by_name = "/" not in whole
 
     def matches(path: str) -> bool:
-        path = folded_path(path)
         rooted = path if path.startswith("/") else f"/{path}"  # a relative path begins at a folder, too
         if is_absolute and f"{path}{behind}".startswith(f"{bare}/"):
             return True
@@ -357,4 +362,10 @@ def path_matcher(pattern: str) -> Callable[[str], bool]:
 
 def folded_path(path: str) -> str:
     """A path as patterns see it."""
-    return unicodedata.normalize("NFC", path).lower()
+    return (path if path.isascii() else unicodedata.normalize("NFC", path)).lower()
+
+
+def folded_paths(paths: Sequence[str]) -> list[str]:
+    """The same of many, in one go: nothing composes across a NUL, which no path of a file holds."""
+    folded = folded_path("\0".join(paths)).split("\0")
+    return folded if len(folded) == len(paths) else list(map(folded_path, paths))

@@ -129,3 +129,15 @@ def test_bounds_that_exclude_each_other_are_refused() -> None:
         Filters(min_bytes=2_000_000, max_bytes=10)
     with pytest.raises(UsageError, match="an empty path filter; "):
         Filters(paths=("",))
+
+
+LETTERS = st.text(st.sampled_from("aAsSΣσς\u0301e\u00e9/\0.mp4*[]?\udc80 "), max_size=8)
+
+
+@given(patterns=st.lists(LETTERS.filter(bool), min_size=1, max_size=2), paths=st.lists(LETTERS, max_size=5))
+def test_many_paths_at_once_pass_as_each_alone_does(patterns: list[str], paths: list[str]) -> None:
+    """Also a name that no file has: a store may come from anywhere."""
+    known = np.ones(len(paths))
+    left = Filters(paths=tuple(patterns)).mask(VideoFacts(paths, known, known, known))
+    matchers = list(map(path_matcher, patterns))
+    assert left.tolist() == [any(matches(path) for matches in matchers) for path in paths]

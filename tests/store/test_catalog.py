@@ -12,6 +12,7 @@ import pytest
 
 from tests.store.stores import SHA256, make_config, make_record, make_store, write_shard
 from vtrcli.errors import StoreError, VideoError
+from vtrcli.store import catalog_file
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.catalog_file import CATALOG_NAME, open_catalog, vanished_shards
 from vtrcli.store.compact import compact
@@ -271,3 +272,28 @@ def test_a_shard_that_somebody_deleted_is_missed_and_one_that_was_compacted_is_n
     path.write_bytes(body)
     compact(store)
     assert vanished_shards(store) == []
+
+
+def test_a_large_catalogue_is_mapped_and_says_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mapped memory is everybody's: a million videos would take 200 MB of each process."""
+    store = make_store(tmp_path, {"a": np.ones((2, 4)), "b": np.full((1, 4), 2.0), "ü": np.ones((3, 4))})
+    open_catalog(store)
+    held = open_catalog(store)
+    monkeypatch.setattr(catalog_file, "MAPPED_BYTES", 0)
+    mapped = open_catalog(store)
+    assert (mapped.ids.all(), mapped.paths.all()) == (held.ids.all(), held.paths.all())
+    assert mapped.ids[1:] == ["b", "ü"] and mapped.ids[::-1] == ["ü", "b", "a"] and mapped.ids[3:] == []
+    for name, array in held.arrays.items():
+        assert np.array_equal(mapped[name], array, equal_nan=array.dtype.kind == "f")
+        assert not mapped[name].flags.owndata and not mapped[name].flags.writeable
+    make_catalog_again(store)  # the file is replaced under the mapping
+    assert mapped.ids.all() == held.ids.all()
+
+
+def make_catalog_again(store: Path) -> None:
+    writer = StoreWriter(store, backbone_sha256=SHA256)
+    writer.add(make_record("c"), np.ones((1, 4)), np.arange(1))
+    writer.flush()
+    assert open_catalog(store).num_videos == 4

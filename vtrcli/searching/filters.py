@@ -9,11 +9,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from vtrcli.errors import UsageError
-from vtrcli.files import path_matcher
+from vtrcli.files import folded_matcher, folded_paths
 from vtrcli.times import clock
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+CHUNK_PATHS = 65_536  # that are in memory at once
 
 
 class VideoFacts(NamedTuple):
@@ -68,18 +71,25 @@ class Filters:
         for _, bound in self._bounds(facts):
             allowed &= bound
         if self.paths:
-            matchers = [path_matcher(pattern) for pattern in self.paths]
-            for index in np.flatnonzero(allowed).tolist():
-                allowed[index] = any(matches(facts.paths[index]) for matches in matchers)
+            for first in range(0, len(allowed), CHUNK_PATHS):
+                part = slice(first, first + CHUNK_PATHS)
+                if allowed[part].any():
+                    allowed[part] &= self._match(facts.paths[part])
         return allowed
+
+    def _match(self, paths: Sequence[str]) -> list[bool]:
+        """Which of the paths one of the patterns means."""
+        matchers = [folded_matcher(pattern) for pattern in self.paths]
+        if len(matchers) == 1:
+            return list(map(matchers[0], folded_paths(paths)))
+        return [any(matches(path) for matches in matchers) for path in folded_paths(paths)]
 
     def why_none(self, facts: VideoFacts) -> str:
         """Which filter left no video, or that they do so together."""
         total = len(facts.duration_seconds)
         alone = [(name, int(bound.sum())) for name, bound in self._bounds(facts)]
         if self.paths:
-            matchers = [path_matcher(pattern) for pattern in self.paths]
-            num_matching = sum(any(matches(path) for matches in matchers) for path in facts.paths)
+            num_matching = sum(self._match(facts.paths[:]))
             alone.insert(0, (" ".join(f"--path {pattern}" for pattern in self.paths), num_matching))
         for name, num_left in alone:
             if not num_left:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -403,8 +403,7 @@ class Searcher:
 
     def _facts(self, filters: Filters) -> VideoFacts:
         catalog = self.catalog
-        named = zip(catalog.paths.all(), catalog.ids.all(), strict=True) if filters.paths else ()
-        paths = [path or video_id for path, video_id in named]  # imported ones go by their ids
+        paths = _Places(catalog) if filters.paths else ()
         has_file = catalog["num_bytes"] > 0
         changed_at, num_bytes = (
             np.where(has_file, known, np.nan) for known in (catalog["mtime_ns"] / 1e9, catalog["num_bytes"])
@@ -447,6 +446,26 @@ class Searcher:
             corrected_score=corrected,
             store=str(self.catalog.store),
         )
+
+
+class _Places(Sequence[str]):
+    """The paths of all videos; imported ones, which have none, go by their ids. Made as they are asked for."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def __len__(self) -> int:
+        return self._catalog.num_videos
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        paths, ids = self._catalog.paths[index], self._catalog.ids
+        if isinstance(paths, str) or isinstance(index, int):
+            return paths or ids[index]
+        return paths if all(paths) else [path or name for path, name in zip(paths, ids[index], strict=True)]
 
 
 def _is_drawn(hit: Hit) -> bool:

@@ -25,6 +25,7 @@ from vtrcli.store.roots import NO_ROOTS, Roots, read_roots
 from vtrcli.store.shard import DTYPES, Shard, TensorFile, text_crc32
 
 BLOCK_ROWS = 16_384
+MAPPED_BYTES = 8 << 20  # a larger catalogue is mapped, so that its memory is everybody's
 _NOWHERE = -1
 _SHARD_ARRAYS = tuple(name for name, (_, letter) in TENSORS.items() if letter == "S")
 _VIDEO_ARRAYS = tuple(name for name, (_, letter) in TENSORS.items() if letter == "V")
@@ -279,8 +280,13 @@ def _read(store: Path, config: StoreConfig, roots: Roots) -> Catalog | None:
         for name, (dtype, letter) in TENSORS.items():
             (size,) = file.require(name, dtype, (sizes.get(letter),))
             sizes[letter] = size
-        names = [_read_names(file, name, sizes["V"]) for name in NAMES]
-        arrays = {name: file.tensor(name) for name in TENSORS}
+        # A mapping of a small one would save nothing, and some file systems map none.
+        mapped: dict[str, np.ndarray] = {}
+        if file.num_bytes > MAPPED_BYTES:
+            with contextlib.suppress(StoreError):
+                mapped = file.mapped()
+        names = [_read_names(file, name, sizes["V"], mapped) for name in NAMES]
+        arrays = {name: mapped[name] if mapped else file.tensor(name) for name in TENSORS}
         left_out = {
             name: list(map(str, rows)) for name, rows in json.loads(file.metadata["left_out"]).items()
         }
@@ -329,10 +335,12 @@ def _cuts(names: PackedStrings) -> bool:
     return bool(offsets[0] == 0 and offsets[-1] == len(names.body) and (offsets[1:] >= offsets[:-1]).all())
 
 
-def _read_names(file: TensorFile, name: str, num_videos: int) -> PackedStrings:
-    file.require(name, "U8", (None,))
-    file.require(f"{name}_offsets", "I64", (num_videos + 1,))
-    return PackedStrings(file.tensor(name), file.tensor(f"{name}_offsets"))
+def _read_names(file: TensorFile, name: str, num_videos: int, mapped: dict[str, np.ndarray]) -> PackedStrings:
+    keys = (name, f"{name}_offsets")
+    file.require(keys[0], "U8", (None,))
+    file.require(keys[1], "I64", (num_videos + 1,))
+    body, offsets = (mapped[key] if mapped else file.tensor(key) for key in keys)
+    return PackedStrings(body, offsets)
 
 
 def _write(catalog: Catalog, roots: Roots) -> None:

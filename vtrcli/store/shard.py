@@ -129,8 +129,8 @@ class TensorFile:
         return self._file.read(self._data_start + start, end - start).view(dtype).reshape(shape)
 
     def mapped(self) -> dict[str, np.ndarray]:
-        """All tensors, of one mapping, read-only. For weights, whose files stay whole: one that is cut short under its
-        reader ends the process. Raises StoreError where the system does not map the file."""
+        """All tensors, of one mapping, read-only. For weights and catalogues, whose files stay whole: one that is cut
+        short under its reader ends the process. Raises StoreError where the system does not map the file."""
         whole = self._file.mapped()
         if whole is None:
             raise StoreError(
