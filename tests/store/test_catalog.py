@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.store.stores import SHA256, make_config, make_record, make_store, write_shard
 from vtrcli.errors import StoreError, VideoError
 from vtrcli.store import catalog_file
-from vtrcli.store.catalog import Catalog
+from vtrcli.store.catalog import Catalog, NumberOf, PackedStrings
 from vtrcli.store.catalog_file import CATALOG_NAME, open_catalog, vanished_shards
 from vtrcli.store.compact import compact
 from vtrcli.store.config import create_config, read_config
@@ -297,3 +299,10 @@ def make_catalog_again(store: Path) -> None:
     writer.add(make_record("c"), np.ones((1, 4)), np.arange(1))
     writer.flush()
     assert open_catalog(store).num_videos == 4
+
+
+@given(st.lists(st.text(st.sampled_from("ab/\u00e9\udc80"), max_size=3), max_size=12), st.text(max_size=2))
+def test_a_name_has_the_number_that_a_dict_would_give_it(names: list[str], other: str) -> None:
+    found, wanted = NumberOf(PackedStrings.pack(names)), {name: number for number, name in enumerate(names)}
+    for name in (*names, other):
+        assert found.get(name) == wanted.get(name) and (name in found) == (name in wanted)

@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from vtrcli.errors import VtrError
-from vtrcli.store.catalog import Catalog, masked
+from vtrcli.store.catalog import CHUNK_NAMES, Catalog, NumberOf, masked
 from vtrcli.store.catalog_file import CATALOG_NAME, open_catalog
 from vtrcli.store.config import INDEX_FOLDER
 from vtrcli.store.failures import read_failures
 
-CHUNK_PATHS = 65_536
 _LAST_TIME = 2**63 - 1  # nanoseconds that stand for all later ones
 
 
@@ -36,8 +35,9 @@ class Unchanged:
         self.catalog = catalog
         self._failed = failed
         # Sorted hashes of the paths, and whose they are; -1 where that is not one alone.
-        self._hashes, first, counts = np.unique(_hashes(catalog), return_index=True, return_counts=True)
-        self._videos = np.where(counts == 1, first, -1)
+        known = NumberOf(catalog.paths)
+        self._hashes, first, counts = np.unique(known.hashes, return_index=True, return_counts=True)
+        self._videos = np.where(counts == 1, known.numbers[first], -1)
         self._body = catalog.paths.body.data
         self._was_seen = np.zeros(catalog.num_videos, bool)
 
@@ -70,10 +70,10 @@ class Unchanged:
 
     def ids(self) -> Iterator[str]:
         """Video ids of the files that were known."""
-        for first in range(0, self.catalog.num_videos, CHUNK_PATHS):
-            seen = self._was_seen[first : first + CHUNK_PATHS]
+        for first in range(0, self.catalog.num_videos, CHUNK_NAMES):
+            seen = self._was_seen[first : first + CHUNK_NAMES]
             if seen.any():
-                names = self.catalog.ids[first : first + CHUNK_PATHS]
+                names = self.catalog.ids[first : first + CHUNK_NAMES]
                 yield from (names[number] for number in np.flatnonzero(seen).tolist())
 
     def has(self, path: str) -> bool:
@@ -98,12 +98,3 @@ def unchanged_files(store: Path) -> Unchanged | None:
         return Unchanged(catalog, read_failures(store, (), keep_gone=True).keys())
     except VtrError:
         return None
-
-
-def _hashes(catalog: Catalog) -> np.ndarray:
-    """int64 [num_videos]: of the paths, as this process hashes strings."""
-    parts = [
-        np.fromiter(map(hash, catalog.paths[first : first + CHUNK_PATHS]), np.int64)
-        for first in range(0, catalog.num_videos, CHUNK_PATHS)
-    ]
-    return np.concatenate([np.zeros(0, np.int64), *parts])
