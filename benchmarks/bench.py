@@ -84,7 +84,10 @@ def main() -> None:
         parser.error(f"no section {', '.join(sorted(unknown))}: there are {', '.join(SECTIONS)}")
     if options.write and not options.write.exists():
         parser.error(f"no page {options.write}")
-    failed = [name for name in names if not measure(name, options)]
+    try:
+        failed = [name for name in names if not measure(name, options)]
+    except KeyboardInterrupt:
+        sys.exit(f"interrupted; what was measured is kept as {options.results}")
     sections = in_order(results.read(options.results))
     print(f"\n{results.table(sections)}\n\nkept as {options.results}")
     if options.write:

@@ -1,5 +1,5 @@
 """A whole `vtr extract` into a new store: many short clips, a long film, its key frames. Beside clip-video-encode and a
-PyAV loop, the frames of all checked to be the same first, and beside decoding and encoding alone."""
+PyAV loop, the frames of all checked to be the same, and beside decoding and encoding alone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,12 @@ class Bench:
         self.work, self.out, self.store = work, work / "npy", work / "bench-store"
         self.out.mkdir(exist_ok=True)
         self.weights = make_weights(work / "vit-b-32.safetensors")
-        self.backbone: Backbone = load_backbone(str(self.weights), device="cpu", towers="image")
+        self.backbone = self.load()
         self.model: Any = load_clip(self.weights, device="cpu", dtype=torch.float32, towers="image")
+
+    def load(self) -> Backbone:
+        """vtr's image tower, as `vtr extract` loads it."""
+        return load_backbone(str(self.weights), device="cpu", towers="image")
 
     def extract(self, paths: Sequence[Path], sampling: Sampling) -> None:
         shutil.rmtree(self.store, ignore_errors=True)
@@ -93,13 +98,15 @@ def one_row(
     for paths in turns:
         for path in paths:
             read_through(path)
-        timed(lambda paths=paths: bench.extract(paths, sampling), ours)  # type: ignore[misc]
-        num_frames = vtr.FeatureStore(bench.store).num_frames
+        timed(partial(bench.extract, paths, sampling), ours)
+        expected = bench.times()
+        num_frames = sum(map(len, expected.values()))
         for name, way in ways.items():
-            timed(lambda way=way, paths=paths: way(paths), found[name])  # type: ignore[misc]
-        timed(lambda paths=paths: decode_alone(paths, sampling, bench.backbone), decoding)  # type: ignore[misc]
-        timed(lambda num=num_frames: encode_alone(bench.backbone, num), encoding)  # type: ignore[misc]
-        timed(lambda: load_backbone(str(bench.weights), device="cpu", towers="image"), loading)
+            videos = timed(partial(way, paths), found[name])
+            check_frames(name, videos, expected)
+        timed(partial(decode_alone, paths, sampling, bench.backbone), decoding)
+        timed(partial(encode_alone, bench.backbone, num_frames), encoding)
+        timed(bench.load, loading)
     return Row(
         what,
         ours,

@@ -8,8 +8,10 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 Way = Callable[[], object]
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -56,7 +58,7 @@ def processor_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def timed(way: Way, into: Timed) -> object:
+def timed(way: Callable[[], Result], into: Timed) -> Result:
     """Do it once and note what it took; returns what it returned."""
     processor, started = processor_seconds(), time.perf_counter()
     result = way()
