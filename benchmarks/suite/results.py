@@ -130,9 +130,8 @@ def remarks_of(row: dict[str, Any]) -> str:
                 row["ours"]["seconds"], *(part["seconds"] for part in row["parts"]), strict=True
             )
         )
-        told.insert(
-            0, ", ".join(f"{name} {seconds(value)}" for name, value in parts) + f", the rest {rest:.1f} s"
-        )
+        parts += [("the rest", rest)] if rest >= 0.05 else []
+        told.insert(0, ", ".join(f"{name} {seconds(value)}" for name, value in parts))
     told += [f"{name} did not run: {why}" for name, why in row["left_out"].items()]
     return "; ".join(told)
 
