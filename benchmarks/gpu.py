@@ -5,8 +5,8 @@
     python benchmarks/gpu.py --device cpu --tiny        # whether it runs, in a minute; the figures mean nothing
 
 Steps: encode (frames a second per tower, batch and number format), extract (batches that overlap beside batches that
-wait, in memory and from clips), finetune (pairs a second of `vtr train --finetune`), cached (the same with DSL over
-4,096 pairs by gradient caching), scan (one query against a million frames).
+wait, in memory and from clips; the card as decoder), finetune (pairs a second of `vtr train --finetune`), cached (the
+same with DSL over 4,096 pairs by gradient caching), scan (one query against a million frames).
 
 Each step is a process of its own with a limit of its own: one that hangs or fails keeps the rows that it has, and costs
 nothing else. The chip's rate is that of a large product in the same process, in the same number format; operations are
@@ -29,7 +29,7 @@ from suite.results import machine
 from vtrcli.files import write_whole
 
 # Seconds that a step may take; together less than eight minutes.
-LIMITS = {"encode": 150, "extract": 100, "finetune": 70, "cached": 100, "scan": 40}
+LIMITS = {"encode": 140, "extract": 120, "finetune": 70, "cached": 100, "scan": 40}
 SCHEMA = 1
 
 
@@ -127,9 +127,9 @@ def table(step: str, rows: list[dict[str, Any]]) -> str:
     """A line per row, fitting 80 columns as far as names do."""
     lines = [f"{'what':44} {'rate':>20}  share of"]
     for row in rows:
-        rate = (
-            f"{row['rate']:,.4g} {row['unit']}" if row["rate"] < 1e4 else f"{row['rate']:,.0f} {row['unit']}"
-        )
+        value = row["rate"]
+        digits = ",.0f" if value is not None and value >= 1e4 else ",.4g"
+        rate = "-" if value is None else f"{value:{digits}} {row['unit']}"
         share = "" if row["share"] is None else f"{100 * row['share']:.3g} % of {row['of']}"
         note = f"  {row['note']}" if row["note"] else ""
         lines.append(f"{row['what']:44} {rate:>20}  {share}{note}".rstrip())

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ from vtrcli.store.records import file_state
 from vtrcli.training.finetune import FrameBatches
 from vtrcli.training.gradient_cache import backward_in_chunks
 from vtrcli.training.step import PairBatch, World, autocast
-from vtrcli.video.sampling import Uniform
+from vtrcli.video.ffmpeg import ffmpeg_binary
+from vtrcli.video.hardware import trouble
+from vtrcli.video.sampling import Rate, Uniform
 
 # Of the image towers: layers, width, pixels of a patch's side and of a picture's, dimensions of a feature.
 TOWERS = {
@@ -51,9 +54,16 @@ class Bench:
         self._rates: dict[torch.dtype, float] = {}
 
     def row(
-        self, what: str, rate: float, unit: str, *, share: float | None = None, of: str = "", note: str = ""
+        self,
+        what: str,
+        rate: float | None,
+        unit: str,
+        *,
+        share: float | None = None,
+        of: str = "",
+        note: str = "",
     ) -> None:
-        """One line of the table, kept at once."""
+        """One line of the table, kept at once. `rate`: None for what could not be measured."""
         body = {"what": what, "rate": rate, "unit": unit, "share": share, "of": of, "note": note}
         with self._out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(body) + "\n")
@@ -129,7 +139,7 @@ def extract(bench: Bench) -> None:
     waiting: Sequence[Lane] = [
         HostLane(backbone.encode_images, batch_size=batch_size, input_size=backbone.preprocessing)
     ]
-    ways = {"that wait": waiting, "that overlap": lanes_of(backbone, batch_size=batch_size)}
+    ways = {"batches that wait": waiting, "batches that overlap": lanes_of(backbone, batch_size=batch_size)}
     frames = np.zeros(
         (batch_size * (2 if bench.is_tiny else 32) + 1, *backbone.preprocessing.shape), np.uint8
     )
@@ -141,7 +151,7 @@ def extract(bench: Bench) -> None:
         batcher.flush()
         return len(frames)
 
-    in_turns(bench, "in memory, batches", {way: partial(in_memory, lanes) for way, lanes in ways.items()})
+    in_turns(bench, "in memory,", {way: partial(in_memory, lanes) for way, lanes in ways.items()})
     jobs = make_jobs(bench, num_clips=2 if bench.is_tiny else 16, times=1 if bench.is_tiny else 12)
     settings = DecodeSettings(
         sampling=Uniform(num_frames=FRAMES),
@@ -164,6 +174,30 @@ def extract(bench: Bench) -> None:
 
     clips = {way: partial(from_clips, lanes) for way, lanes in {"decoded alone": nothing, **ways}.items()}
     in_turns(bench, "from clips of 12 s,", clips)
+    decode_on_card(bench, settings, nothing)
+
+
+def decode_on_card(bench: Bench, settings: DecodeSettings, lanes: Sequence[Lane]) -> None:
+    """Two minutes of 1080p eight times, every half second a frame, by the processor and by the card."""
+    length, size = (1, "320x240") if bench.is_tiny else (120, "1920x1080")
+    path = make_clip(bench.work / "clips" / "film.mp4", seconds=length, size=size)
+    jobs = [Job(path, f"film-{number}", file_state(path)) for number in range(1 if bench.is_tiny else 8)]
+    every = replace(settings, sampling=Rate(fps=2.0, min_frames=1))
+    why = trouble(ffmpeg_binary(), 0)
+    left: set[str] = set()
+
+    def through(settings: DecodeSettings) -> int:
+        videos = list(run_pipeline(jobs, lanes=lanes, settings=settings))
+        left.update(str(getattr(video, "left_to_cpu", None)) for video in videos)
+        return sum(len(getattr(video, "features", ())) for video in videos)
+
+    ways = {"by the processor": partial(through, every)}
+    if why is None:
+        ways["by the card"] = partial(through, replace(every, gpu=0))
+    in_turns(bench, f"{size}, decoded", ways)
+    said = why or ", ".join(sorted(left - {"None"}))
+    if said:
+        bench.row(f"{size}, decoded by the card", None, "frames/s", note=f"not measured: {said}")
 
 
 def in_turns(bench: Bench, what: str, ways: Mapping[str, Callable[[], int]]) -> None:

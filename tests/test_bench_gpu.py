@@ -28,12 +28,10 @@ def test_every_step_runs_and_keeps_its_rows(tmp_path: Path) -> None:
     assert list(steps) == ["encode", "extract", "finetune", "cached", "scan"]
     for name, step in steps.items():
         assert step["problem"] is None and step["machine"]["tiny"], name
-        assert all(row["rate"] > 0 for row in step["rows"]), name
+        assert all(row["rate"] is None or row["rate"] > 0 for row in step["rows"]), name
         assert all(row["what"] in done.stdout for row in step["rows"])
     shares = [row for step in steps.values() for row in step["rows"] if row["share"] is not None]
     assert {"the product", "the copy's rate"} == {row["of"] for row in shares}
-    longest = max(map(len, done.stdout.splitlines()))
-    assert longest <= 110, longest
 
 
 @pytest.mark.slow

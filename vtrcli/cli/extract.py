@@ -84,6 +84,9 @@ def command(
     workers: int | None = opt("--workers", "Decoders at a time.", min=1, shown="one per core"),
     batch_size: int | None = opt("--batch-size", "Frames per step of the encoder.", min=1, shown="by device"),
     device: str = options.DEVICE,
+    decode_on: Literal["cpu", "gpu"] = opt(
+        "--decode-on", "gpu: an NVIDIA card decodes H.264, HEVC, VP8 and VP9: for long videos.", default="cpu"
+    ),
     precision: options.Precision = opt(
         "--precision",
         "auto, float32, or half of it: float16, bfloat16.",
@@ -133,6 +136,7 @@ def command(
                 similar_frames=similar_frames,
                 prune=prune,
                 device=device,
+                decode_on=decode_on,
                 precision=precision,
                 keep_frames=keep_frames,
                 keep_size=keep_size,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vtrcli.errors import InputError, VideoError
 from vtrcli.extraction.discover import Discovery, Part, discover
@@ -147,6 +148,7 @@ def extract(
     aspect: Aspect = "display",
     similar_frames: float = 0.0,
     device: str = "auto",
+    decode_on: Literal["cpu", "gpu"] = "cpu",
     precision: Precision = "auto",
     keep_frames: bool = False,
     keep_size: int = KEEP_SIZE,
@@ -178,6 +180,8 @@ def extract(
         similar_frames: a frame that differs by at most this from the one of its video that was encoded last gets its
             feature: mean difference, of 255, in the square of 16 pixels where it is largest. 0: equal frames alone,
             which changes nothing but time.
+        decode_on: gpu: an NVIDIA card, that of `device` or the first, decodes the videos that it may
+            (`vtrcli.video.hardware`), with the same pixels.
         precision: of the image tower. auto: that of most videos of the store, where this device is made for it, else
             the device's own, and float32 where features overflow in it. Another one than the store's is told, not
             refused: what differs is rounding (docs/backbones.md).
@@ -236,6 +240,7 @@ def extract(
                 keep_size=kept_size,
                 aspect=aspect,
                 similar_frames=similar_frames,
+                gpu=gpu_number(device) if decode_on == "gpu" else None,
             )
             todo = Assignment(
                 store=store.absolute(),
@@ -261,6 +266,12 @@ def extract(
         run.result.warnings += demo_warnings(run.written.values())
     run.result.seconds = time.monotonic() - started
     return run.result
+
+
+def gpu_number(device: str) -> int:
+    """Of the card that a device of torch names; the first where it names none."""
+    number = device.partition(":")[2]
+    return int(number) if device.startswith("cuda") and number.isdecimal() else 0
 
 
 def precision_warnings(started: Sequence[str], used: Sequence[str], before: FeatureStore) -> list[str]:
@@ -336,6 +347,7 @@ class _Run:
         self._on_progress = on_progress
         self.others = ProgressFile(store)
         self._num_done = len(work.new_failures)
+        self._left_to_cpu = Counter[str]()
         for failure in work.moved_failures:
             append_failure(store, failure)
         for failure in work.new_failures:
@@ -362,6 +374,7 @@ class _Run:
                     precisions[outcome.precision] = None
         used = tuple(precisions) or started
         self.result.precision = used[-1]
+        self.tell_who_decoded()
         self.result.warnings += [*workers.notes, *precision_warnings(started, used, before)]
 
     def copy_known(self, before: FeatureStore) -> None:
@@ -422,6 +435,15 @@ class _Run:
         self.result.num_extracted += 1
         self.result.num_repeated += outcome.num_repeated
         self.result.warnings += [f"{job.path}: {warning}" for warning in outcome.warnings]
+        if outcome.left_to_cpu is not None:
+            self._left_to_cpu[outcome.left_to_cpu] += 1
+
+    def tell_who_decoded(self) -> None:
+        """A remark per reason for which videos were not decoded on the card that was asked for."""
+        self.result.warnings += [
+            f"{count:,} video{'s' * (count > 1)} decoded on the CPU, not the GPU: {why}"
+            for why, count in self._left_to_cpu.most_common()
+        ]
 
     def _fail_job(self, job: Job, error: VideoError) -> None:
         self._fail(make_failure(job.path, error.reason, error.detail, state=job.state))

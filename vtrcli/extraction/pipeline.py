@@ -45,6 +45,7 @@ class DecodeSettings:
     keep_size: int | None  # short side of the whole pictures that are kept; None for none
     aspect: Aspect = "display"
     similar_frames: float = 0.0  # frames that differ by no more share a feature, see `similar.NewFrames`
+    gpu: int | None = None  # the card that decodes what it may
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class FinishedVideo:
     info: VideoInfo
     warnings: tuple[str, ...]
     content: str | None
+    left_to_cpu: str | None = None  # why a card that was asked for did not decode it
     features: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     timestamps: np.ndarray = field(default_factory=lambda: np.zeros(0))
     jpegs: FrameJpegs | None = None
@@ -272,6 +274,7 @@ class _Workers:
             batch_frames=BATCH_FRAMES,
             aspect=settings.aspect,
             keeping=self._keeping,
+            gpu=settings.gpu,
             sessions=self._sessions,
         ) as reader:
             for batch in reader:
@@ -279,7 +282,7 @@ class _Workers:
                 self._put((number, _Frames(pixels, numbers, batch.timestamps, batch.kept)))
                 if self._stopping.is_set():
                     break
-        return FinishedVideo(job, reader.info, reader.warnings, self._content(job))
+        return FinishedVideo(job, reader.info, reader.warnings, self._content(job), reader.left_to_cpu)
 
     def _content(self, job: Job) -> str | None:
         """SHA-256 of the file, which the decoder has just read, while the encoder is at its frames."""

@@ -19,6 +19,7 @@ from vtrcli.store.reader import FeatureStore
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.writer import StoreWriter
 from vtrcli.video.files import VideoInfo
+from vtrcli.video.hardware import require_gpu_decoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +37,15 @@ class Assignment:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How one job ended, in a few bytes that go from process to process. `error`: why nothing was written."""
+    """How one job ended, in a few bytes that go from process to process. `error`: why nothing was written;
+    `left_to_cpu`: why a card that was asked for did not decode it."""
 
     job: Job
     num_frames: int = 0
     num_repeated: int = 0  # of these, those that share the feature of one before
     precision: str | None = None
     warnings: tuple[str, ...] = ()
+    left_to_cpu: str | None = None
     error: VideoError | None = None
 
 
@@ -74,6 +77,7 @@ class Keeper:
             num_repeated=len(video.features) - video.num_encoded,
             precision=precision,
             warnings=video.warnings,
+            left_to_cpu=video.left_to_cpu,
         )
 
     def record(
@@ -120,11 +124,14 @@ class Worker:
         before: the store as it is now, whose precision is kept.
 
     Raises:
+        UsageError: a card is to decode, and cannot here.
         WeightsError: the backbone cannot be loaded.
     """
 
     def __init__(self, assignment: Assignment, keeper: Keeper, before: FeatureStore) -> None:
         self._assignment, self._keeper = assignment, keeper
+        if assignment.decoding.gpu is not None:
+            require_gpu_decoding(assignment.decoding.gpu)
         precision, device = assignment.precision, assignment.device
         wanted = store_precision(before, device) if precision == "auto" else precision
         self.backbone = load_backbone(assignment.backbone, device=device, precision=wanted, towers="image")

@@ -72,7 +72,8 @@ class Child:
     Lines of standard error that match `record_pattern` are collected in `records` (one tuple of groups each),
     everything else goes into a log of bounded length. On Linux no file that it writes may grow beyond
     `max_file_bytes`: the default is that it writes none. There it also gives way to other programs, by `niceness`.
-    `memory_bytes`: of addresses; None: MEMORY_BYTES.
+    `memory_bytes`: of addresses; None: MEMORY_BYTES. With `maps_device`, of data alone: CUDA reserves addresses for all
+    memory that it could ever use, and touches none of it.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Child:
         max_file_bytes: int = 0,
         niceness: int = 0,
         memory_bytes: int | None = None,
+        maps_device: bool = False,
     ) -> None:
         self.records: list[tuple[bytes, ...]] = []
         self._patience = patience
@@ -108,6 +110,7 @@ class Child:
             max_file_bytes=max_file_bytes,
             niceness=niceness,
             memory_bytes=MEMORY_BYTES if memory_bytes is None else memory_bytes,
+            maps_device=maps_device,
         )
         _widen(self._process.stdout)
         self._drain_thread = threading.Thread(target=self._drain, daemon=True, name="ffmpeg-stderr")
@@ -241,6 +244,7 @@ class Session:
         record_pattern: re.Pattern[bytes] | None = None,
         max_file_bytes: int = 0,
         niceness: int = 0,
+        maps_device: bool = False,
     ) -> Iterator[Child]:
         """Starts a child and sees to its end. Raises ValueError after `close`."""
         with self._lock:
@@ -251,6 +255,7 @@ class Session:
                 record_pattern=record_pattern,
                 max_file_bytes=max_file_bytes,
                 niceness=niceness,
+                maps_device=maps_device,
             )
         try:
             with self._child as child:
@@ -354,7 +359,7 @@ def _end_with_us(pid: int, lifeline: int) -> None:
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def _limit(pid: int, *, max_file_bytes: int, niceness: int, memory_bytes: int) -> None:
+def _limit(pid: int, *, max_file_bytes: int, niceness: int, memory_bytes: int, maps_device: bool) -> None:
     """Memory, size of files, no core dump, how far it gives way; set from outside, because code between fork and exec
     is not thread-safe.
     """
@@ -363,7 +368,7 @@ def _limit(pid: int, *, max_file_bytes: int, niceness: int, memory_bytes: int) -
     import resource
 
     limits = (
-        (resource.RLIMIT_AS, memory_bytes),
+        (resource.RLIMIT_DATA if maps_device else resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_FSIZE, max_file_bytes),
         (resource.RLIMIT_CORE, 0),
     )

@@ -249,7 +249,8 @@ class Decode:
 
     def _run(self, command: list[str]) -> Generator[tuple[NDArray[np.uint8], float, float | None]]:
         """Yields (pixels, slot in seconds, source time in seconds or None where the file has none)."""
-        with self._session.run(command, record_pattern=_RECORD) as child:
+        on_card = self._decoding.gpu is not None
+        with self._session.run(command, record_pattern=_RECORD, maps_device=on_card) as child:
             try:
                 for index in count():
                     pixels = self._read(child)

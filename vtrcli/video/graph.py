@@ -73,7 +73,7 @@ class Keeping:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """What decoded frames are to be like, and how many threads work at them.
+    """What decoded frames are to be like, and who works at them: so many threads, or the card of that number (`gpu`).
 
     `aspect`: pixels made square as players do ("display"), or taken as they are stored ("pixels").
     """
@@ -82,6 +82,13 @@ class Decoding:
     aspect: Aspect = "display"
     num_threads: int = 1
     keeping: Keeping | None = None
+    gpu: int | None = None
+
+    @property
+    def decoder(self) -> dict[str, Any]:
+        """Options of an input that is decoded so."""
+        on_card = {} if self.gpu is None else {"hwaccel": "cuda", "hwaccel_device": self.gpu}
+        return {**on_card, **decoder(self.num_threads)}
 
     def whole_size(self, info: VideoInfo) -> tuple[int, int]:
         """(width, height) of the whole pictures of a video, (0, 0) where none are wanted: never enlarged, cut to
@@ -155,7 +162,8 @@ def packets_command(info: VideoInfo, *, first_seconds: float, last_seconds: floa
 
 def count_command(info: VideoInfo, *, keyframes: bool) -> list[str]:
     """Decodes everything and keeps nothing; ffmpeg's progress report ends with the number of frames, or key frames."""
-    stream = _whole(info, 1).filter("select", "key") if keyframes else _whole(info, 1)
+    whole = _whole(info, decoder(1))
+    stream = whole.filter("select", "key") if keyframes else whole
     output = ffmpeg.output(stream, "-", f="null", fps_mode="passthrough")
     return command(info.path, output, *PROGRESS)
 
@@ -173,7 +181,7 @@ def linear_command(
 
     Without a step every frame, from the video's begin on.
     """
-    stream = _whole(info, decoding.num_threads)
+    stream = _whole(info, decoding.decoder)
     if step_seconds is None:
         stream = _counted_from(stream, info.zero_seconds)
     else:
@@ -192,7 +200,7 @@ def seek_command(
     """
     # An MP4's index tells all that reading ahead would find out; that costs 3 ms per input.
     options: dict[str, Any] = {"nofind_stream_info": None} if info.container == "mov" else {}
-    options |= {"noaccurate_seek": None, **decoder(decoding.num_threads)}
+    options |= {"noaccurate_seek": None, **decoding.decoder}
     branches = []
     for target in targets_seconds:
         source = input_of(ss=seek_time(info, target), **options)
@@ -214,10 +222,10 @@ def keyframes_command(
     groups of pictures), and streams whose times are counted cannot do without the others.
     """
     if decode_all or info.is_counted:
-        stream = _whole(info, decoding.num_threads).filter("select", "key")
+        stream = _whole(info, decoding.decoder).filter("select", "key")
     else:
         options = {"bsf:v": f"{_TIMELINE},{_KEYS_ONLY}", **_sparing(info), **_torn(info.is_torn)}
-        stream = input_of(**options, **decoder(decoding.num_threads))[str(info.stream)]
+        stream = input_of(**options, **decoding.decoder)[str(info.stream)]
     if keep:
         kept, total = keep
         stream = stream.filter("select", f"gt(floor((n+1)*{kept}/{total}),floor(n*{kept}/{total}))")
@@ -228,7 +236,7 @@ def times_command(info: VideoInfo) -> list[str]:
     """Decodes everything and keeps nothing but the times, in microseconds: one line on standard output per frame."""
     stats = {"stats_enc_pre:v": "pipe:1", "stats_enc_pre_fmt:v": "{pts}"}
     options = {"f": "null", "fps_mode": "passthrough", "enc_time_base": f"1/{MICROSECONDS}"}
-    return command(info.path, ffmpeg.output(_whole(info, 1), "-", **options, **stats), "-copyts")
+    return command(info.path, ffmpeg.output(_whole(info, decoder(1)), "-", **options, **stats), "-copyts")
 
 
 def picture_command(info: VideoInfo, *, seconds: float, longest_side: int, may_seek: bool) -> list[str]:
@@ -257,9 +265,9 @@ def seek_time(info: VideoInfo, seconds: float) -> str:
     return f"{seconds:.6f}"
 
 
-def _whole(info: VideoInfo, num_threads: int) -> Any:
+def _whole(info: VideoInfo, decoder: dict[str, Any]) -> Any:
     """The video stream from its begin."""
-    return input_of(**_clock(info), **decoder(num_threads))[str(info.stream)]
+    return input_of(**_clock(info), **decoder)[str(info.stream)]
 
 
 def _clock(info: VideoInfo) -> dict[str, Any]:
@@ -326,6 +334,10 @@ def needs_matrix(info: VideoInfo) -> bool:
 
 def _sized(stream: Any, info: VideoInfo, decoding: Decoding) -> Any:
     """What the model sees, and below it the whole picture where that is kept too."""
+    if (
+        decoding.gpu is not None
+    ):  # a card keeps the colours of a picture together: the same numbers, in another order
+        stream = stream.filter("format", info.pixel_format)
     if decoding.keeping is None:
         return _seen(stream, info, decoding)
     high, wide, _ = decoding.shape(info)

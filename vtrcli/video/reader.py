@@ -23,6 +23,7 @@ from vtrcli.video.decode import Decode, DecodePlan, Frame, SeekMissed, keyframe_
 from vtrcli.video.ffmpeg import NO_REASON, decode_failure, first_complaint
 from vtrcli.video.files import SEEKABLE, VideoInfo, check_file, check_unchanged
 from vtrcli.video.graph import RESTART_SECONDS, Aspect, Decoding, Keeping
+from vtrcli.video.hardware import not_for_a_card
 from vtrcli.video.probe import (
     count_frames,
     key_packets,
@@ -69,6 +70,7 @@ def open_video(
     aspect: Aspect = "display",
     keeping: Keeping | None = None,
     sessions: Sessions | None = None,
+    gpu: int | None = None,
 ) -> VideoReader:
     """Probes the file, measures it where its header cannot be believed, and plans its decoding; iterate over what comes
     back to get the frames.
@@ -76,8 +78,9 @@ def open_video(
     `timeout_seconds` limits the time spent waiting for ffmpeg over the whole video (None: 60 s, a second per 20 MB, and
     twice its length). Two times that show the same picture give one frame. `aspect`: pixels made square as players do
     ("display"), or taken as they are stored ("pixels"). `keeping`: whole pictures of the frames too, from the same
-    decode; it changes nothing else. `sessions`: whose closing, in another thread, ends it, here too, with a ValueError.
-    Raises VideoError, here and while iterating.
+    decode; it changes nothing else. `gpu`: the number of a card that decodes what it may (`vtrcli.video.hardware`); the
+    rest, and what goes wrong there, is the processor's, and `left_to_cpu` says why. `sessions`: whose closing, in
+    another thread, ends it, here too, with a ValueError. Raises VideoError, here and while iterating.
     """
     framing = framing_of(size)
     smallest = min(framing.height, framing.width)
@@ -92,7 +95,7 @@ def open_video(
         if value < 1:
             raise UsageError(f"{name} is {value}", allowed="at least 1", to_do=f"change {name}")
     state = check_file(path)
-    decoding = Decoding(size=size, aspect=aspect, num_threads=num_threads, keeping=keeping)
+    decoding = Decoding(size=size, aspect=aspect, num_threads=num_threads, keeping=keeping, gpu=gpu)
     with_keys = sampling.times(0.0) is None
     info = probe(path, timeout_seconds=timeout_seconds, sessions=sessions, with_keys=with_keys)
     refuse_encrypted(info)
@@ -144,7 +147,8 @@ def _measured(session: Session, info: VideoInfo, sampling: Sampling) -> VideoInf
 class VideoReader:
     """Context manager and iterator of `FrameBatch`; made by `open_video`, read once.
 
-    `info` and `plan` are known from the start (the plan is made anew when the stated duration proves wrong);
+    `info` and `plan` are known from the start (the plan is made anew when the stated duration proves wrong), and why a
+    card that was asked for did not decode it (`left_to_cpu`), unless that turns out on the way;
     `num_frames` and `warnings` after the end. `close()` may be called from any thread; the iteration that it
     interrupts raises ValueError, as the reading of a closed file does.
     """
@@ -163,8 +167,11 @@ class VideoReader:
         self.info = info
         self.num_frames = 0
         self.warnings: tuple[str, ...] = ()
+        self.left_to_cpu: str | None = None
         self._sampling = sampling
         self._decoding = decoding
+        if decoding.gpu is not None and (why := not_for_a_card(info)):
+            self._leave_to_cpu(why)
         self._batch_frames = batch_frames
         self._session = session
         self._file_state = file_state
@@ -211,6 +218,9 @@ class VideoReader:
                 self.plan = self._make_plan(may_seek=False)
             decode = self._new_decode()
             yield from decode.frames()
+            if self._failed_on_card(decode):
+                last_seconds, decode = decode.last_seconds, self._new_decode()
+                yield from (frame for frame in decode.frames() if frame.seconds > last_seconds)
             self._judge(decode)
         else:
             yield from self._whole()
@@ -229,7 +239,27 @@ class VideoReader:
 
     def _decode(self) -> tuple[Decode, list[Frame]]:
         decode = self._new_decode()
-        return decode, list(decode.frames())
+        try:
+            frames = list(decode.frames())
+        except SeekMissed:
+            if not self._failed_on_card(decode):
+                raise
+            return self._decode()
+        return self._decode() if self._failed_on_card(decode) else (decode, frames)
+
+    def _failed_on_card(self, decode: Decode) -> bool:
+        """Whether anything went wrong on a card; then the processor decodes from here on."""
+        if self._decoding.gpu is None:
+            return False
+        complaint = first_complaint(decode.log)
+        if decode.num_frames and not complaint:
+            return False
+        self._leave_to_cpu(complaint or "no frame came from the GPU")
+        return True
+
+    def _leave_to_cpu(self, why: str) -> None:
+        self.left_to_cpu = why
+        self._decoding = replace(self._decoding, gpu=None)
 
     def _ends_before_the_first_time(self) -> bool:
         """Whether something decodes after all, before the first time that was wanted: then other times are planned."""
