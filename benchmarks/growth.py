@@ -1,7 +1,7 @@
 """Does the cost of a command grow faster than the number of videos? 1,000, 10,000, 100,000 and 1,000,000 of them.
 
-    python benchmarks/growth.py                                    # all sizes; makes the data first, then 10 minutes
-    python benchmarks/growth.py --sizes 1000,10000,100000          # 3 minutes
+    python benchmarks/growth.py                                    # all sizes: 6 minutes, and 5 at first, for the data
+    python benchmarks/growth.py --sizes 1000,10000,100000          # 2 minutes
     python benchmarks/growth.py --only search,serve --json g.json --write docs/experiments.md
 
 Every figure is a command of its own process, as a user runs it: the scan of `vtr extract` with nothing new and with ten
