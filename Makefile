@@ -34,7 +34,7 @@ resolve: $(STAMP)
 interop: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[interop]"
 
-# Every claim about speed beside the way that others take, in one run of 20 to 25 minutes on two cores; its table goes into
+# Every claim about speed beside the way that others take, in one run of 20 minutes on two cores; its table goes into
 # docs/performance.md. One section anew: make bench BENCH="--only extraction". rclip needs an environment of its own.
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"

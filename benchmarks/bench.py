@@ -1,6 +1,6 @@
 """Each claim about speed beside the way that others take and beside the limit: `make bench` (docs/performance.md).
 
-    python benchmarks/bench.py                                  # everything, about 20 minutes on two cores
+    python benchmarks/bench.py                                  # everything, 20 minutes on two cores
     python benchmarks/bench.py --only extraction,queries        # these sections anew; the others' rows stay
     python benchmarks/bench.py --full --only extraction         # 1,000 clips, a film of two hours: 40 minutes
     python benchmarks/bench.py --size small                     # whether it runs: minutes, figures that mean little
@@ -40,8 +40,8 @@ class Size:
     clip_rounds: int = 4  # each takes its share of the clips
     film_minutes: int = 10
     film_rounds: int = 2
-    demo_videos: int = 400
-    demo_epochs: int = 12
+    demo_videos: int = 200
+    demo_epochs: int = 10
     texts: int = 10_000
     videos: tuple[tuple[int, int], ...] = ((50_000, 12), (100_000, 1))  # how many, and frames of each
     rounds: int = 3
