@@ -1,6 +1,7 @@
 """The whole extraction pipeline against its parts, and its peak memory.
 
     python benchmarks/extract.py speed      # decode alone, encode alone, both together (ViT-B/32, random weights)
+    python benchmarks/extract.py parts      # processor time of each part, per short clip (--clips 100 --backbone demo)
     python benchmarks/extract.py content    # decoding with and without the SHA-256 of the whole file
     python benchmarks/extract.py memory     # peak memory for a 2-hour file and for 1,000 short ones
 
@@ -11,23 +12,28 @@ alone the same batches. The clips and the weights are made once below --work.
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from vtrcli.extraction.discover import discover
 from vtrcli.extraction.extract import extract
 from vtrcli.extraction.pipeline import DecodeSettings, Job, run_pipeline
 from vtrcli.model.backbone import CPU_BATCH_SIZE, Backbone
 from vtrcli.model.families import load_backbone
 from vtrcli.model.frame_batches import FrameBatcher, HostLane, lanes_of
-from vtrcli.store.records import file_state
+from vtrcli.store.records import file_content, file_state
 from vtrcli.video.ffmpeg import ffmpeg_binary
+from vtrcli.video.probe import probe
+from vtrcli.video.reader import open_video
 from vtrcli.video.sampling import Rate, Uniform
 
 NUM_CLIPS, CLIP_SECONDS, NUM_FRAMES = 16, 12, 12
@@ -86,6 +92,55 @@ def measure_speed(work: Path, num_rounds: int, num_workers: int) -> None:
     )
 
 
+def measure_parts(work: Path, num_clips: int, backbone_name: str | None) -> None:
+    """Print the processor time that each part of an extraction takes per clip, of this process and of its children.
+
+    The clips are 3 to 10 s of 320x240 and 640x360 in turn; sampling is the default.
+    """
+    folder = work / "short"
+    for n in range(num_clips):
+        size = ("320x240", "640x360")[n % 2]
+        make_clip(folder / f"{n}.mp4", seconds=3 + n % 8, size=size, hue=7 * n)
+    paths = sorted(folder.glob("*.mp4"))[:num_clips]
+    name = backbone_name or str(make_weights(work / "b32.safetensors"))
+    backbone = load_backbone(name, towers="image")
+    frames: list[int] = []
+
+    def decode() -> None:
+        for path in paths:
+            with open_video(path, Rate(), size=backbone.preprocessing) as reader:
+                frames.append(sum(len(batch.pixels) for batch in reader))
+
+    def whole() -> None:
+        with tempfile.TemporaryDirectory() as store:
+            extract(
+                paths,
+                store=Path(store, "s"),
+                backbone=backbone_name or str(work / "b32.safetensors"),
+                sampling=Rate(),
+            )
+
+    encode_alone(backbone, CPU_BATCH_SIZE)
+    parts: dict[str, Callable[[], object]] = {
+        "find": lambda: discover(paths),
+        "state and first hash": lambda: [file_state(path) for path in paths],
+        "hash of the whole file": lambda: [file_content(path) for path in paths],
+        "probe": lambda: [probe(path) for path in paths],
+        "probe and decode": decode,
+        "product": lambda: encode_alone(backbone, sum(frames)),
+        "all of it": whole,
+    }
+    for label, part in parts.items():
+        before = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        part()
+        after = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        own, children = (
+            1000 * (b.ru_utime + b.ru_stime - a.ru_utime - a.ru_stime) / len(paths)
+            for a, b in zip(before, after, strict=True)
+        )
+        print(f"{label:24} {own:8.2f} ms here, {children:8.2f} ms in children", flush=True)
+
+
 def measure_content(work: Path, num_rounds: int, num_workers: int) -> None:
     """Print how much more processor time decoding takes when each file is also hashed; the encoder costs nothing here,
     which is the worst case. A job that knows its content is not hashed."""
@@ -121,8 +176,6 @@ def measure_content(work: Path, num_rounds: int, num_workers: int) -> None:
 
 def cpu_seconds() -> float:
     """Processor time of this program and of its children that have ended."""
-    import resource
-
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
@@ -190,8 +243,6 @@ def measure_memory(work: Path) -> None:
 
 def measure_one(work: Path, case: str) -> None:
     """Extract one folder with the demo's encoder and print what it took."""
-    import resource
-
     with tempfile.TemporaryDirectory() as folder:
         result = extract(
             [work / case], store=Path(folder, "store"), backbone="demo", sampling=Rate(), device="cpu"
@@ -211,16 +262,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["speed", "content", "memory", "one"])
+    parser.add_argument("what", choices=["speed", "parts", "content", "memory", "one"])
     parser.add_argument("--work", type=Path, help="folder for clips and weights (kept)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--case", default="many")
+    parser.add_argument("--clips", type=int, default=100)
+    parser.add_argument("--backbone", help="of `parts`; default: ViT-B/32 with random weights")
     options = parser.parse_args()
     work = options.work or Path(tempfile.mkdtemp())
     try:
         if options.what == "speed":
             measure_speed(work, options.rounds, options.workers)
+        elif options.what == "parts":
+            measure_parts(work, options.clips, options.backbone)
         elif options.what == "content":
             measure_content(work, options.rounds, options.workers)
         elif options.what == "memory":
