@@ -58,7 +58,8 @@ def gradients(
 
 def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], *, near: float) -> None:
     """To a share of each tensor's largest value, or of a hundredth of the largest of all: some are nothing but rounding
-    (a bias in front of a softmax)."""
+    (a bias in front of a softmax). On a GPU convolutions round to TF32, and sums have no fixed order."""
+    near = near if expected["loss"].device.type == "cpu" else max(near, 1e-3)
     assert found.keys() == expected.keys()
     largest = {name: float(right.abs().max()) for name, right in expected.items()}
     for name, right in expected.items():

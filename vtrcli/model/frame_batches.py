@@ -82,6 +82,8 @@ class DeviceLane:
         self._found = torch.empty((batch_size, backbone.info.dim), pin_memory=pinned)
         self.rows: np.ndarray = self._here.numpy()
         self._backbone, self._copies = backbone, copies
+        if copies is not None:  # what used this memory before may still be computing
+            copies.wait_stream(torch.cuda.current_stream(self._there.device))
         self._precision = backbone.precision
         self._copied: Any = torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]
         # Blocking: who waits for it lets go of the core, which the decoders need.
