@@ -306,6 +306,7 @@ def crowd(
     return anyio.run(all_of_them), clients
 
 
+@pytest.mark.slow
 def test_a_thousand_at_once_are_answered_a_few_at_a_time() -> None:
     slow, clients = crowd(Limits(num_at_once=8), 1000)
     assert {client.status for client in clients} == {200} and slow.most_at_work <= 8

@@ -73,6 +73,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 def test_an_upload_is_in_the_towers_sizes_what_the_file_is_for_vtr_search(
     images: Images, tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ def test_an_opened_store_outlives_what_replaces_it(demo: Path, own: Path) -> Non
     assert library.store() is after  # nothing changed
 
 
+@pytest.mark.slow
 def test_no_query_fails_while_the_store_is_rewritten(demo: Path, own: Path) -> None:
     library = Library([own / "store"], device="cpu", look_seconds=0.01)
     library.watch()

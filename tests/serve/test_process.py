@@ -56,6 +56,7 @@ def test_blas_has_one_thread_unless_the_user_says_otherwise() -> None:
     assert run(SETTLED, OPENBLAS_NUM_THREADS="3") == "3"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc makes heaps for threads")
 def test_many_threads_share_two_heaps() -> None:
     def num_heaps(*arguments: str, **environment: str) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser import FLAGS, NAMES
-from tests.serve.browser.served import Served, Visit, serving, visiting
+from tests.serve.browser.served import HTML_NAME, Served, Visit, serving, visiting
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -50,3 +50,18 @@ def visit(browser: Browser, served: Served) -> Iterator[Visit]:
     """The page at its start, 1280 x 800, light."""
     with visiting(browser, served.url) as one:
         yield one.go()
+
+
+@pytest.fixture(scope="session")
+def several(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The demo, a store whose one video has HTML for a name, and an empty one."""
+    from vtrcli.api import extract
+    from vtrcli.store.config import create_config, read_config
+
+    folder = tmp_path_factory.mktemp("several")
+    (folder / "videos").mkdir()
+    shutil.copy(next((demo / "videos").glob("*.mp4")), folder / "videos" / HTML_NAME)
+    extract([folder / "videos"], store=folder / "names", backbone="demo", device="cpu")
+    create_config(folder / "empty", read_config(demo / "store"))
+    with serving(demo / "store", folder / "names", folder / "empty") as one:
+        yield one

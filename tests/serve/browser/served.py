@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
 
 START_SECONDS = 60
+HTML_NAME = "<img src=x onerror=alert(1)><b>bold.mp4"  # of a video
 WAIT_MILLISECONDS = 20_000  # a busy machine takes its time
 
 

@@ -5,33 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.serve.browser.served import Served, Visit, serving, visiting
-from vtrcli.store.config import create_config, read_config
+from tests.serve.browser.served import HTML_NAME, Served, Visit, serving, visiting
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route
-
-HTML_NAME = "<img src=x onerror=alert(1)><b>bold.mp4"
-
-
-@pytest.fixture(scope="session")
-def several(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The demo, a store whose one video has HTML for a name, and an empty one."""
-    from vtrcli.api import extract
-
-    folder = tmp_path_factory.mktemp("several")
-    (folder / "videos").mkdir()
-    shutil.copy(next((demo / "videos").glob("*.mp4")), folder / "videos" / HTML_NAME)
-    extract([folder / "videos"], store=folder / "names", backbone="demo", device="cpu")
-    create_config(folder / "empty", read_config(demo / "store"))
-    with serving(demo / "store", folder / "names", folder / "empty") as one:
-        yield one
 
 
 def test_typing_finds(visit: Visit) -> None:
