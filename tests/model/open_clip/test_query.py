@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ from vtrcli.model.backbone import NeedsTorch
 from vtrcli.model.families import family_of, load_backbone, load_query_tower
 from vtrcli.model.open_clip.folder import ModelFolder
 from vtrcli.model.open_clip.tokens import TextReader
-from vtrcli.model.text_tower import TextBackbone
+from vtrcli.model.text_tower import POOLING, TextBackbone
 
 # What CONFIGS do not have of a `text_cfg`.
 OTHERS: dict[str, dict[str, Any]] = {
@@ -58,6 +59,27 @@ def test_features_are_those_of_open_clip_whatever_its_text_cfg_says(kind: str, t
     config["model_cfg"] |= {"custom_text": True}
     config["model_cfg"]["text_cfg"] = config["model_cfg"]["text_cfg"] | OTHERS[kind]
     agrees(write_folder(tmp_path / "model", config))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", POOLING)
+@pytest.mark.parametrize("is_causal", [True, False])
+def test_features_are_those_of_open_clip_for_every_pooling_activation_and_projection(
+    is_causal: bool, pooling: str, tmp_path: Path
+) -> None:
+    activations: list[dict[str, Any]] = [
+        {"quick_gelu": True},
+        {"quick_gelu": False},
+        {"quick_gelu": False, "act_kwargs": {"approximate": "tanh"}},
+    ]
+    projections = [{"proj_type": "linear"}, {"proj_type": "linear", "proj_bias": True}, {"proj_type": "none"}]
+    for number, (activation, projection) in enumerate(itertools.product(activations, projections)):
+        config = config_of("clip")
+        told = {"pool_type": pooling, "no_causal_mask": not is_causal, "eos_id": 49407} | projection
+        told |= {key: value for key, value in activation.items() if key == "act_kwargs"}
+        config["model_cfg"] |= {"custom_text": True, "quick_gelu": activation["quick_gelu"]}
+        config["model_cfg"]["text_cfg"] = config["model_cfg"]["text_cfg"] | told
+        agrees(write_folder(tmp_path / str(number), config))
 
 
 @pytest.mark.slow
