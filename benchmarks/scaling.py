@@ -36,6 +36,7 @@ from vtrcli.training.record import read_metrics
 BEGIN, END = "<!-- scaling: by benchmarks/scaling.py --write -->", "<!-- scaling: end -->"
 NUM_FRAMES = 12
 STEPS, BATCH = 120, 128
+NUM_KILLED = 96  # videos of the run in which a worker is killed
 MARK = "VTR_SCALING"
 KINDS = ("parts", "ray", "train", "killed")
 
@@ -201,7 +202,7 @@ def contents(store: Path) -> dict[str, bytes]:
 
 
 def killed(work: Path, num_clips: int) -> str:
-    """Two Ray workers, one killed when the first shard is there, against one process."""
+    """Two Ray workers, one killed when a third of the videos is written, against one process."""
     videos = make_clips(work / "killed-clips", num_clips)
     options = ("--precision", "float32")
     wait_for([bound([0, 1], extract_words(videos, work / "alone", "demo", *options))])
@@ -209,13 +210,15 @@ def killed(work: Path, num_clips: int) -> str:
     mark = f"{os.getpid()}-killed"
     words = extract_words(videos, store, "demo", *options, "--ray", "local")
     run = bound([0, 1], words, **{MARK: mark})
-    while not list((store / "shards").glob("*.safetensors")):
+    num_then = 0
+    while num_then < num_clips // 3:
         if run.poll() is not None:
             raise SystemExit("the run ended before a worker could be killed")
-        time.sleep(0.01)
+        time.sleep(0.05)
+        if list((store / "shards").glob("*.safetensors")):
+            num_then = len(FeatureStore(store).videos)
     workers = marked(mark, b"RemoteWorker")
     os.kill(workers[0], signal.SIGKILL)
-    num_then = len(FeatureStore(store).videos)
     wait_for([run])
     alone, together = contents(work / "alone"), contents(store)
     verdict = "equal bit for bit" if alone == together else "DIFFERENT"
@@ -255,7 +258,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         measured = list(rows(kinds, work, num_clips=options.clips, num_rounds=options.rounds))
-        death = killed(work, 160) if "killed" in kinds else None
+        death = killed(work, NUM_KILLED) if "killed" in kinds else None
     text = markdown(measured, death)
     print(text)
     if options.write is not None:
