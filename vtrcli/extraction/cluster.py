@@ -104,7 +104,7 @@ def installed_versions() -> dict[str, str]:
 
 
 class RemoteWorker:
-    """A worker in a process of its own. Ray makes an actor of it, and another one when it died."""
+    """A worker in a process of its own, of which Ray makes an actor."""
 
     def __init__(self, assignment: Assignment, terms: Terms) -> None:
         self._assignment, self._terms = assignment, terms
@@ -134,11 +134,7 @@ class RemoteWorker:
         return worker.backbone.device, worker.backbone.precision
 
     def extract(self, jobs: list[Job]) -> list[Outcome]:
-        """How each job ended; what is finished lies in a shard. When stopped: how those that are finished did.
-
-        In a process that Ray renewed meanwhile it raises as `start`."""
-        if self._worker is None:
-            self.start()
+        """How each job ended; what is finished lies in a shard. When stopped: how those that are finished did."""
         assert self._worker is not None
         outcomes = []
         with self._at_work, closing(self._worker.extract(jobs, self._require_going)) as ended:
@@ -231,7 +227,8 @@ class Cluster:
         self._running = dict[
             Any, tuple[Any, list[Job]]
         ]()  # what is awaited, of whom; no jobs: that it starts
-        self._failed_starts = Counter[Any]()
+        self._failed_starts = 0  # one after the other
+        self._make: Callable[[], Any]
         self.notes = list[str]()
         self._open = ExitStack()
         self._open.callback(self._ray.shutdown)
@@ -256,11 +253,11 @@ class Cluster:
         actor = self._ray.remote(
             num_cpus=seats.num_cpus,
             num_gpus=seats.num_gpus,
-            max_restarts=-1,
             max_concurrency=2,  # the second hears `stop`
             scheduling_strategy="SPREAD",
         )(RemoteWorker)
-        self._workers = [actor.remote(todo, terms) for _ in range(seats.num_workers)]
+        self._make = lambda: actor.remote(todo, terms)
+        self._workers = [self._make() for _ in range(seats.num_workers)]
         started = {worker.start.remote(): worker for worker in self._workers}
         ready, late = self._ray.wait(list(started), num_returns=len(started), timeout=READY_SECONDS)
         if not ready and self._ray.available_resources().get("CPU", 0) < seats.num_cpus:
@@ -348,11 +345,8 @@ class Cluster:
             self._give_up(worker, trouble)
             return chunk, []
         except self._ray.exceptions.RayError as death:
-            self._failed_starts[worker] += not chunk
-            if self._failed_starts[worker] >= MAX_ATTEMPTS:
-                self._give_up(worker, self._lost(brief(death)))
-            else:
-                self._running[worker.start.remote()] = worker, []
+            self._failed_starts = 0 if chunk else self._failed_starts + 1
+            self._replace(worker, death)
             attempts.update(job.path for job in chunk)
             if len(chunk) != 1 or attempts[chunk[0].path] < MAX_ATTEMPTS:
                 return chunk, []
@@ -361,7 +355,7 @@ class Cluster:
             return chunk, [Outcome(job=chunk[0], error=error)]
         self._idle.append(worker)
         if not chunk:
-            self._failed_starts[worker] = 0
+            self._failed_starts = 0
             return [], []
         outcomes: list[Outcome] = answer
         unseen = [outcome for outcome in outcomes if _is_unseen(outcome)]
@@ -371,6 +365,18 @@ class Cluster:
         attempts.update(outcome.job.path for outcome in unseen)
         late = {outcome.job.path for outcome in unseen if attempts[outcome.job.path] < MAX_ATTEMPTS}
         return chunk, [outcome for outcome in outcomes if outcome.job.path not in late]
+
+    def _replace(self, worker: Any, death: Exception) -> None:
+        """A new worker for one that died, where the cluster has room for it. (One that Ray itself starts anew refuses
+        whatever is asked of it meanwhile.) Gives it up where new ones die, too, before they have started."""
+        if self._failed_starts >= MAX_ATTEMPTS:
+            self._give_up(worker, self._lost(brief(death)))
+            return
+        self._workers.remove(worker)
+        self._ray.kill(worker)
+        fresh = self._make()
+        self._workers.append(fresh)
+        self._running[fresh.start.remote()] = fresh, []
 
     def _give_up(self, worker: Any, trouble: VtrError | None) -> None:
         """Go on without a worker. Raises its trouble where it was the last one."""
