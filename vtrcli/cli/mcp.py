@@ -32,6 +32,9 @@ def command(
     It is started by that program, not by hand.
     """
     options.require_serve(NAME)
+    from vtrcli.serve.process import settle
+
+    settle()  # before NumPy is loaded
     options.require_cut_folder(allow_cut)
     from vtrcli.serve.door import open_door
     from vtrcli.serve.library import Library
