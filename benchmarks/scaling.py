@@ -238,7 +238,7 @@ def markdown(measured: Sequence[Row], death: str | None) -> str:
     lines = ["| " + " | ".join(cells) + " |" for cells in table if measured]
     cores = f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
     lines += ["", f"{cores}, torch {torch.__version__}; a processor and a thread for each process."]
-    return "\n".join([*lines, *([f"{death}."] if death else [])])
+    return "\n".join([*lines, *(["", f"{death}."] if death else [])]).strip()
 
 
 def main() -> None:
