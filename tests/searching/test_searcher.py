@@ -390,6 +390,22 @@ def test_a_run_that_changes_while_it_is_read_is_refused(own_demo: Path) -> None:
         _ = model.heads
 
 
+@pytest.mark.parametrize("gate", ["video", "text"])  # the texts' side of the second one has weights
+def test_a_run_that_was_read_answers_on_while_training_writes_a_better_one(own_demo: Path, gate: str) -> None:
+    """As in a server, until the new one is warm."""
+    run = own_demo / "runs" / "demo"
+    config = (run / "config.json").read_text()
+    assert '"gate": "video"' in config
+    (run / "config.json").write_text(config.replace('"gate": "video"', f'"gate": "{gate}"'))
+    searcher = Searcher(own_demo / "store", run=run, device="cpu")
+    searcher.warm()
+    for name in ("config.json", "model.safetensors"):
+        body = (run / name).read_bytes()
+        (run / name).unlink()
+        (run / name).write_bytes(body)
+    assert ids(searcher, Query(text="a text that nobody asked before"), top_k=1)
+
+
 class Watched:
     """A tower that tells how many texts it was given at a time, and refuses to work on two threads at once."""
 

@@ -58,6 +58,7 @@ class RunModel:
         require_run_fits(run, self.config, source, backbone)
         self.run, self._device = run, device
         self._states = _file_states(run)
+        self._weights: dict[str, np.ndarray] = {}  # of the side of texts
         self.key = run_key(run)
         self.head = self.config.head
         self.width = math.prod(self.head.text_shape)
@@ -92,10 +93,17 @@ class RunModel:
         if made is None:
             _LOG.info("the text side of run %s is computed by torch: its head has no other", self.run)
             return self.heads.texts(rows)
-        self._require_unchanged()
         return made
 
     def _weight(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Read once: a server goes on with the run that it began with, while training puts a better one in its place."""
+        if name not in self._weights:
+            weight = self._read_weight(name, shape)
+            self._require_unchanged()
+            self._weights[name] = weight
+        return self._weights[name]
+
+    def _read_weight(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         path = self.run / MODEL
         try:
             file = TensorFile(path)
