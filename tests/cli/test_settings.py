@@ -255,6 +255,8 @@ def test_a_variable_that_nothing_reads_is_told(folder: Path, monkeypatch: pytest
             'milvus = "unix:/run/x.sock"',
             "it is an address to which vtr would send what it knows of the videos",
         ),
+        ('ray = "example.org:6379"', "it is an address whose programs may run anything here"),
+        ('[extract]\nray = "ray://x:1"', "it is an address whose programs may run anything here"),
     ],
 )
 def test_a_file_sets_no_program_no_secret_no_address_and_nothing_that_is_overwritten(
@@ -265,6 +267,11 @@ def test_a_file_sets_no_program_no_secret_no_address_and_nothing_that_is_overwri
     result = run("search", "red")
     assert result.exit_code == 2
     assert why in result.stderr and "remove it from the file" in result.stderr
+
+
+def test_a_file_may_choose_the_ray_cluster_of_this_machine(folder: Path) -> None:
+    (folder / "vtr.toml").write_text('[extract]\nray = "local"\n')
+    assert effective("ray")[0] == "local"
 
 
 def test_a_file_sends_runs_nowhere_but_below_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,6 +195,8 @@ def _require_harmless(path: Path, key: str, value: Any) -> None:
     why = ONLY_TYPED.get(key)
     if key == "milvus" and isinstance(value, str) and ("://" in value or value.startswith("unix:")):
         why = "it is an address to which vtr would send what it knows of the videos"
+    if key == "ray" and value not in ("auto", "local"):
+        why = "it is an address whose programs may run anything here"
     if why is not None:
         raise UsageError(
             f"{path} sets {key!r}: {why}",
