@@ -18,17 +18,25 @@ import pytest
 from tests.extraction.test_kill import contents
 from tests.store.stores import make_config
 from tests.video_files import make_video
-from vtrcli.errors import UsageError, WeightsError
-from vtrcli.extraction.cluster import Cluster, RemoteWorker, Seats, Terms, installed_versions
+from vtrcli.errors import UsageError, VideoError, WeightsError
+from vtrcli.extraction.cluster import (
+    Cluster,
+    RemoteWorker,
+    Seats,
+    Terms,
+    _is_unseen,
+    _without_a_file,
+    installed_versions,
+)
 from vtrcli.extraction.extract import extract
 from vtrcli.extraction.pipeline import DecodeSettings, Job
 from vtrcli.extraction.settings import store_config
-from vtrcli.extraction.worker import Assignment
+from vtrcli.extraction.worker import Assignment, Outcome
 from vtrcli.model.families import describe_backbone
 from vtrcli.store.config import create_config
 from vtrcli.store.failures import read_failures
 from vtrcli.store.reader import FeatureStore
-from vtrcli.store.records import FileState
+from vtrcli.store.records import FileState, file_state
 from vtrcli.store.verify import verify
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.sampling import Uniform
@@ -201,13 +209,28 @@ def test_a_worker_that_does_not_see_the_videos_is_refused(
 ) -> None:
     clip = tmp_path / "clip.mp4"
     unseen = (
-        f"{clip} is not there on HERE, or another file; videos and a store that every machine sees under the same "
-        "paths; mount them there"
+        f"{clip} is not there on HERE, cannot be read, or is another file; videos and a store that every machine sees "
+        "under the same paths; mount them there"
     )
     asked = replace(terms, witnesses=((clip, 7),))
     assert refused(assignment, asked) == unseen
     clip.write_bytes(b"another film")
     assert refused(assignment, asked) == unseen
+    long = tmp_path / ("x" * 300)  # a stat ends in another error than that it is not there, as of a broken mount
+    assert refused(assignment, replace(terms, witnesses=((long, 7),))) == unseen.replace(str(clip), str(long))
+
+
+def test_a_file_that_a_worker_may_not_read_is_done_elsewhere_where_this_process_may(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"a film")
+    job = Job(path=clip, video_id="clip", state=file_state(clip))
+    for reason, is_unseen in (("no-permission", True), ("not-found", True), ("corrupt", False)):
+        outcome = Outcome(job=job, error=VideoError(reason, "", path=str(clip)))
+        assert _is_unseen(outcome) == is_unseen
+    broken = Job(path=tmp_path / ("x" * 300), video_id="x", state=job.state)
+    told = _without_a_file(Outcome(job=broken, error=VideoError("corrupt", "", path="x")))
+    assert told.error is not None and told.error.reason == "not-found"
+    assert not _is_unseen(told)  # nor is it seen here
 
 
 def test_videos_from_all_over_the_list_are_witnesses(assignment: Assignment) -> None:

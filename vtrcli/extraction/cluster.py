@@ -41,7 +41,8 @@ PIECES = 16  # that a chunk whose worker died is cut into
 # A kill costs at most this much work of one worker: 5 s at first, later 5 % of the run, so that shards are few.
 MIN_CHUNK_SECONDS, MAX_CHUNK_SECONDS, CHUNK_SHARE = 5.0, 120.0, 0.05
 NUM_WITNESSES = 8  # videos that a worker must see before it begins
-UNSEEN = ("not-found", "changed")  # what a worker says of a file that it does not see as this process does
+# What a worker says of a file that it does not see as this process does.
+UNSEEN = ("not-found", "changed", "no-permission")
 _SAME_PLACE = "videos and a store that every machine sees under the same paths"
 
 
@@ -90,9 +91,9 @@ class Terms:
                 to_do="mount them there",
             )
         for path, num_bytes in self.witnesses:
-            if not path.is_file() or path.stat().st_size != num_bytes:
+            if not _is_seen(path, num_bytes):
                 raise UsageError(
-                    f"{path} is not there on {here}, or another file",
+                    f"{path} is not there on {here}, cannot be read, or is another file",
                     allowed=_SAME_PLACE,
                     to_do="mount them there",
                 )
@@ -413,23 +414,32 @@ class Cluster:
             raise RuntimeError(str(error)) from error  # a fault of ours, with its traceback
 
 
+def _is_seen(path: Path, num_bytes: int) -> bool:
+    """Whether a file of that size can be read in this process; not where its mount is broken or its folder closed."""
+    try:
+        return path.stat().st_size == num_bytes and path.is_file() and os.access(path, os.R_OK)
+    except OSError:
+        return False
+
+
 def _without_a_file(outcome: Outcome) -> Outcome:
     """Whatever ffmpeg said of a file that went away under it: that it is not there."""
-    if outcome.error is None or outcome.job.path.exists():
+    if outcome.error is None or os.path.exists(outcome.job.path):
         return outcome
     detail = f"it is gone on {platform.node()}"
     return replace(outcome, error=VideoError("not-found", detail, path=str(outcome.job.path)))
 
 
 def _is_unseen(outcome: Outcome) -> bool:
-    """Whether a worker did not find a file that is there: its machine does not see what this one sees."""
+    """Whether a worker did not find or could not read a file that is there: its machine does not see what this one
+    sees."""
     if outcome.error is None or outcome.error.reason not in UNSEEN:
         return False
     try:
         require_unchanged(outcome.job)
     except VideoError:
         return False
-    return True
+    return os.access(outcome.job.path, os.R_OK)
 
 
 def _require_answer(address: str) -> None:
