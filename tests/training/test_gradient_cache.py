@@ -28,6 +28,9 @@ DEVICES = [
         ],
     ),
 ]
+MPS = pytest.param(
+    "mps", marks=pytest.mark.skipif(not torch.backends.mps.is_available(), reason="needs Apple's MPS")
+)
 
 
 def gradients(
@@ -110,7 +113,7 @@ def dropping() -> PairEncoder:
     return PairEncoder(camoe)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", [*DEVICES, MPS])
 @pytest.mark.parametrize("dsl_temperature", [None, 100.0])
 def test_both_passes_drop_the_same_and_the_next_step_draws_on(
     dsl_temperature: float | None, device: str

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -110,12 +111,16 @@ class _RandomState:
     """Where the random numbers of the CPU and of the device stand, so that a chunk drops the same twice."""
 
     def __init__(self, device: str) -> None:
-        self._device = device if device.startswith("cuda") else None
-        self._here = torch.get_rng_state()
-        self._there = None if self._device is None else torch.cuda.get_rng_state(self._device)
+        self._drawn: list[tuple[Callable[[torch.Tensor], None], torch.Tensor]] = [
+            (torch.set_rng_state, torch.get_rng_state())
+        ]
+        if device.startswith("cuda"):
+            there = partial(torch.cuda.set_rng_state, device=device)
+            self._drawn.append((there, torch.cuda.get_rng_state(device)))
+        elif device.startswith("mps"):
+            self._drawn.append((torch.mps.set_rng_state, torch.mps.get_rng_state()))
 
     def restore(self) -> None:
         """Draw the same numbers again from here on."""
-        torch.set_rng_state(self._here)
-        if self._there is not None and self._device is not None:
-            torch.cuda.set_rng_state(self._there, self._device)
+        for set_state, state in self._drawn:
+            set_state(state)
