@@ -16,7 +16,6 @@ from vtrcli.errors import InputError, UsageError
 from vtrcli.text.streams import TaggerName
 from vtrcli.text_files import decode_text
 
-NAME = "bank"
 EPILOG = "Example: [bold]vtr bank build --texts captions.txt --store kitchen.store[/bold]"
 app = typer.Typer(no_args_is_help=True)  # its help is in cli/app.py
 

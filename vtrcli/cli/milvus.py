@@ -13,8 +13,6 @@ from vtrcli.cli.output import ProgressBar, count, print_json, print_line, say
 from vtrcli.cli.runs import chosen_run
 from vtrcli.cli.settings import VtrCommand
 
-NAME = "milvus"
-OLD_NAME = "index"  # still understood, and no longer shown
 EPILOG = "Example: [bold]vtr milvus push --store films.store --milvus http://host:19530[/bold]"
 app = typer.Typer(no_args_is_help=True)  # its help is in cli/app.py
 MAX_SHOWN = 10

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from vtrcli.searching.several import StoresSearcher
     from vtrcli.serve.client import Server
 
-NAME = "search"
 QUERY, RANKING, FILTERS, RESULTS = "Query", "Ranking", "Filters", "Results"  # panels of the help
 EPILOG = 'Example: [bold]vtr search "a man cooking" --moments --not "a woman" --gallery found.html[/bold]'
 

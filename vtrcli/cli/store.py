@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from vtrcli.store.records import VideoRecord
     from vtrcli.store.roots import Root
 
-NAME = "store"
 MAX_SHOWN = 10
 DRY_RUN: bool = flag("--dry-run", "Only say what would be done.")
 EPILOG = "Example: [bold]vtr store info --store kitchen.store[/bold]"
