@@ -216,7 +216,8 @@ def test_a_worker_that_does_not_see_the_videos_is_refused(
     assert refused(assignment, asked) == unseen
     clip.write_bytes(b"another film")
     assert refused(assignment, asked) == unseen
-    long = tmp_path / ("x" * 300)  # a stat ends in another error than that it is not there, as of a broken mount
+    # A stat that ends in another error than that it is not there, as of a broken mount.
+    long = tmp_path / ("x" * 300)
     assert refused(assignment, replace(terms, witnesses=((long, 7),))) == unseen.replace(str(clip), str(long))
 
 

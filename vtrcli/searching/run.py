@@ -96,7 +96,7 @@ class RunModel:
         return made
 
     def _weight(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Read once: a server goes on with the run that it began with, while training puts a better one in its place."""
+        """Read once: a server goes on with the run that it began with while training puts a better one in its place."""
         if name not in self._weights:
             weight = self._read_weight(name, shape)
             self._require_unchanged()
