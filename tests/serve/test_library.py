@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -133,6 +134,20 @@ def test_a_run_that_is_trained_meanwhile_ranks_without_a_restart(demo: Path, tmp
     os.utime(tmp_path / "first" / "model.safetensors", (1, 1))  # training went on and found a better one
     library.refresh()
     assert library.store() is not ranked
+
+
+def test_vectors_of_a_run_that_a_better_one_replaced_are_not_kept(demo: Path, own: Path) -> None:
+    run, index = own / "run", own / "store" / "index"
+    shutil.copytree(demo / "runs" / "demo", run)
+    library = Library([own / "store"], choose_run=lambda store: run, device="cpu")
+    (before,) = index.glob("run-*")
+    ranked = library.store().searcher
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "num_val_videos": 99}))
+    library.refresh()
+    (after,) = index.glob("run-*")
+    assert after != before
+    assert ranked.search("a red circle").hits  # who holds the old one goes on
 
 
 def test_a_file_that_is_gone_or_another_one_is_told_apart(own: Path) -> None:

@@ -25,6 +25,7 @@ from vtrcli.searching.query import VideoScore
 from vtrcli.searching.searcher import Searcher
 from vtrcli.store.catalog import Catalog
 from vtrcli.store.config import CONFIG_NAME, MALFORMED, is_store
+from vtrcli.store.derived import remove_tables
 from vtrcli.store.frames import frame_paths
 from vtrcli.store.records import VideoRecord
 from vtrcli.store.shard import TensorFile, damaged
@@ -196,7 +197,8 @@ class Library:
                 if self._state(path) != self._states[name]:
                     opened = self._open(name)
                     _warm(opened)
-                    self._opened[name] = opened
+                    before, self._opened[name] = self._opened[name], opened
+                    _forget_replaced(before, opened)
 
     def watch(self) -> None:
         """Look at the stores from time to time, until `close`."""
@@ -254,6 +256,15 @@ def _warm(opened: OpenedStore | VtrError) -> None:
     if isinstance(opened, OpenedStore):
         with contextlib.suppress(VtrError):
             opened.searcher.warm()
+
+
+def _forget_replaced(before: OpenedStore | VtrError, after: OpenedStore | VtrError) -> None:
+    """Delete the vectors of a run that a better one took the place of: a set for each of its validations would stay,
+    and nobody can ask for it again. Who is at work with them has them open."""
+    if isinstance(before, OpenedStore) and isinstance(after, OpenedStore):
+        old, new = before.searcher.run, after.searcher.run
+        if old is not None and new is not None and old.run == new.run and old.key != new.key:
+            remove_tables(after.path, old.key)
 
 
 def store_folders(given: Sequence[Path]) -> list[Path]:
