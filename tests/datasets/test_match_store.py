@@ -14,6 +14,7 @@ from tests.datasets.layouts import message
 from vtrcli.datasets.match_store import (
     _StoreNames,
     _without_extension,
+    ids_in_store,
     join_with_store,
     require_complete,
 )
@@ -202,6 +203,14 @@ def test_both_unicode_forms_of_a_name_are_one(given: str, stored: str) -> None:
     assert join_with_store(_split(name), [stored_id]).video_ids == (stored_id,)
     paths = {"id": f"/v/{stored_id}.mp4"}
     assert join_with_store(_split(f"{name}.mp4"), ["id"], paths=paths).video_ids == ("id",)
+
+
+def test_names_are_looked_up_together_and_several_may_be_of_one_video() -> None:
+    paths = {"x/a": "/v/a.mp4", "x/b": "/v/moved.mp4", "y/c": "", "z/c": ""}
+    found = ids_in_store(["a.mp4", "a", "moved.mp4", "nowhere", "a"], paths, paths)
+    assert found == {"a.mp4": "x/a", "a": "x/a", "moved.mp4": "x/b"}
+    with pytest.raises(InputError, match="'c' fits the stored videos 'y/c' and 'z/c'"):
+        ids_in_store(["a", "c"], paths, paths)
 
 
 NAMES = st.lists(

@@ -75,6 +75,14 @@ def join_with_store(
     )
 
 
+def ids_in_store(names: Iterable[str], store_ids: Iterable[str], paths: Mapping[str, str]) -> dict[str, str]:
+    """Name -> the stored video that `join_with_store` finds for it; several names may fit the same. Raises
+    InputError where a name fits two."""
+    wanted = list(dict.fromkeys(names))
+    known = _StoreNames(store_ids, paths, wanted)
+    return {name: found for name in wanted if (found := known.find(name)) is not None}
+
+
 def require_complete(joined: JoinedSplit, *, allow_missing: bool) -> None:
     """Go on only when every video is in the store, or some are and `allow_missing` is set.
 

@@ -21,8 +21,7 @@ import numpy as np
 
 from vtrcli import __version__
 from vtrcli.datasets.files import first_few
-from vtrcli.datasets.match_store import join_with_store
-from vtrcli.datasets.split import Split
+from vtrcli.datasets.match_store import ids_in_store
 from vtrcli.errors import InputError, UsageError
 from vtrcli.evaluation.inputs import MeanVectors, model_scores
 from vtrcli.files import make_folder, write_whole
@@ -146,7 +145,7 @@ class StoreModel:
             found.append(None if digest is None else by_content.get(digest))
             names.append(Path(path).name if path else name)
         rest = [name for name, one in zip(names, found, strict=True) if one is None]
-        by_name = self._by_name(rest)
+        by_name = ids_in_store(rest, self._store.videos, self._store.paths)
         matched = [one or by_name.get(name) for name, one in zip(names, found, strict=True)]
         missing = [name for name, one in zip(names, matched, strict=True) if one is None]
         if missing:
@@ -156,15 +155,6 @@ class StoreModel:
                 to_do="write them with save_videos(task, FOLDER), and run `vtr extract FOLDER`",
             )
         return [one for one in matched if one is not None]
-
-    def _by_name(self, names: Sequence[str]) -> dict[str, str]:
-        found: dict[str, str] = {}
-        videos, paths = self._store.videos, self._store.paths
-        for name in dict.fromkeys(names):
-            joined = join_with_store(Split("mteb", (name,), ()), videos, paths=paths)
-            if joined.video_ids:
-                found[name] = joined.video_ids[0]
-        return found
 
 
 def save_videos(rows: Dataset, folder: str | PathLike[str]) -> list[Path]:
