@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -280,9 +281,9 @@ def _read(store: Path, config: StoreConfig, roots: Roots) -> Catalog | None:
         for name, (dtype, letter) in TENSORS.items():
             (size,) = file.require(name, dtype, (sizes.get(letter),))
             sizes[letter] = size
-        # A mapping of a small one would save nothing, and some file systems map none.
+        # A mapping of a small one would save nothing, some file systems map none, and Windows replaces no mapped file.
         mapped: dict[str, np.ndarray] = {}
-        if file.num_bytes > MAPPED_BYTES:
+        if file.num_bytes > MAPPED_BYTES and os.name != "nt":
             with contextlib.suppress(StoreError):
                 mapped = file.mapped()
         names = [_read_names(file, name, sizes["V"], mapped) for name in NAMES]
