@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.runner import run, run_json
+from vtrcli.cli.output import log_shown
 from vtrcli.store.maps import PartFile
 from vtrcli.video.probe import probe
 
@@ -433,6 +434,8 @@ def test_verbose_says_what_computed_the_text_and_why(monkeypatch: pytest.MonkeyP
 
     assert said("--verbose") == "the text tower of demo is computed by NumPy\n"
     assert said("-v").endswith("was asked before: its vector is kept\n")
+    with log_shown():  # as VTR_DEBUG does
+        assert said("-v").count("its vector is kept\n") == 1
     assert said() == said("-v", "--quiet") == ""
     monkeypatch.setattr(PartFile, "mapped", lambda file: None)  # as where descriptors are scarce
     told = run("search", "a new one", "--run", "none", "-v").stderr

@@ -173,7 +173,10 @@ def log_shown(*, verbose: bool = True) -> Iterator[None]:
         return
     import logging
 
-    told: set[str] = set()
+    log, told = logging.getLogger("vtrcli"), set[str]()
+    if log.isEnabledFor(logging.INFO):  # VTR_DEBUG and --verbose both
+        yield
+        return
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -182,8 +185,7 @@ def log_shown(*, verbose: bool = True) -> Iterator[None]:
                 told.add(line)
                 say(line)
 
-    log, lines = logging.getLogger("vtrcli"), Lines()
-    before = log.level
+    lines, before = Lines(), log.level
     log.addHandler(lines)
     log.setLevel(logging.INFO)
     try:

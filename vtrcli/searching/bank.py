@@ -149,7 +149,7 @@ def score_bank(
     encoded: list[np.ndarray] = []
 
     def compute(shard: Shard) -> dict[str, np.ndarray]:
-        if not encoded:  # a run's vectors need torch: not before a shard needs them
+        if not encoded:  # not before a shard needs them
             encoded.append(space.bank_vectors(bank.rows))
         parts = [
             statistics(space.score_part(shard, videos, encoded[0]), logit_scale=space.logit_scale)
