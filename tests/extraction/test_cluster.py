@@ -279,7 +279,10 @@ def test_a_worker_with_other_weights_is_refused(assignment: Assignment, tmp_path
 def test_each_gpu_or_else_every_few_processors_have_a_worker(
     nodes: list[dict[str, float]], device: str, num_decoders: int | None, expected: tuple[int, int, int]
 ) -> None:
-    assert Seats.of(nodes, device=device, num_decoders=num_decoders) == Seats(*expected)
+    seats = Seats.of(nodes, device=device, num_decoders=num_decoders, num_jobs=8)
+    assert seats == Seats(*expected)
+    few = Seats.of(nodes, device=device, num_decoders=num_decoders, num_jobs=2)  # each loads a backbone
+    assert few == replace(seats, num_workers=min(2, seats.num_workers))
 
 
 def test_one_gpu_cannot_be_named_for_all_workers(assignment: Assignment) -> None:

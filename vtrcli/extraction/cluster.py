@@ -171,9 +171,11 @@ class Seats:
     num_gpus: int
 
     @classmethod
-    def of(cls, nodes: Sequence[Mapping[str, float]], *, device: str, num_decoders: int | None) -> Seats:
+    def of(
+        cls, nodes: Sequence[Mapping[str, float]], *, device: str, num_decoders: int | None, num_jobs: int
+    ) -> Seats:
         """One worker for each GPU where there are some and the device may be one, machines without a GPU are left
-        alone then; else one for every so many processors.
+        alone then; else one for every so many processors. None that would find nothing to do.
 
         Args:
             nodes: each machine's resources, by Ray's names.
@@ -189,7 +191,7 @@ class Seats:
             min(num_gpus, num_cpus // each) if with_gpu else num_cpus // each
             for num_cpus, num_gpus in machines
         ]
-        return cls(sum(rooms), each, 1 if with_gpu else 0)
+        return cls(min(sum(rooms), num_jobs), each, 1 if with_gpu else 0)
 
 
 class Cluster:
@@ -237,12 +239,14 @@ class Cluster:
         with ExitStack() as unless_started:
             unless_started.callback(self.close)
             terms = Terms.of_run(assignment.store, jobs, root_names)
-            self._start(assignment, terms, num_decoders)
+            self._start(assignment, terms, num_decoders, num_jobs=len(jobs))
             unless_started.pop_all()
 
-    def _start(self, assignment: Assignment, terms: Terms, num_decoders: int | None) -> None:
+    def _start(
+        self, assignment: Assignment, terms: Terms, num_decoders: int | None, *, num_jobs: int
+    ) -> None:
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        seats = Seats.of(nodes, device=assignment.device, num_decoders=num_decoders)
+        seats = Seats.of(nodes, device=assignment.device, num_decoders=num_decoders, num_jobs=num_jobs)
         num_cpus = sum(int(node.get("CPU", 0)) for node in nodes)
         if seats.num_workers < 1:
             raise UsageError(
