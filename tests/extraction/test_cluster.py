@@ -75,6 +75,7 @@ def assignment(tmp_path: Path) -> Assignment:
             keep_size=None,
         ),
         batch_size=None,
+        usual_precision=None,
     )
 
 

@@ -27,7 +27,6 @@ from vtrcli.errors import StoreError, UsageError, VideoError, VtrError, WeightsE
 from vtrcli.extraction.pipeline import Job
 from vtrcli.extraction.worker import Assignment, Keeper, Outcome, Worker, require_unchanged
 from vtrcli.store.config import CONFIG_NAME, is_store, read_config
-from vtrcli.store.reader import FeatureStore
 
 LOCAL = "local"  # the address that starts a cluster on this machine
 DECODERS = 4  # of a worker without a GPU
@@ -122,7 +121,7 @@ class RemoteWorker:
         todo = self._assignment
         self._terms.require(todo)
         keeper = Keeper(todo.store, todo.config, lambda: self._terms.root_names)
-        worker = Worker(todo, keeper, FeatureStore(todo.store))
+        worker = Worker(todo, keeper)
         have, want = worker.backbone.info, todo.config.backbone
         if have.sha256 != want.sha256:
             raise WeightsError(

@@ -18,7 +18,7 @@ from vtrcli.extraction.recognize import Rows, settle_ids
 from vtrcli.extraction.settings import refuse_other_model, store_config
 from vtrcli.extraction.similar import require_bound
 from vtrcli.extraction.unchanged import unchanged_files
-from vtrcli.extraction.worker import Assignment, Keeper, Outcome, Worker
+from vtrcli.extraction.worker import Assignment, Keeper, Outcome, Worker, usual_precision
 from vtrcli.extraction.worklist import Worklist, make_worklist, settled_worklist
 from vtrcli.model.backbone import DEMO_NAME, Precision
 from vtrcli.model.families import describe_backbone
@@ -250,8 +250,9 @@ def extract(
                 precision=precision,
                 decoding=decoding,
                 batch_size=batch_size,
+                usual_precision=usual_precision(before),
             )
-            with closing(run.workers(todo, before, ray, num_decoders=num_workers)) as workers:
+            with closing(run.workers(todo, ray, num_decoders=num_workers)) as workers:
                 on_plan(Announcement(store, work, sampling, aspect, described.info.name, workers.place))
                 run.decode(workers, before)
         if before is not None:
@@ -354,11 +355,11 @@ class _Run:
             self._fail(failure)
 
     def workers(
-        self, assignment: Assignment, before: FeatureStore, ray: str | None, *, num_decoders: int | None
+        self, assignment: Assignment, ray: str | None, *, num_decoders: int | None
     ) -> Worker | Cluster:
         """Who does the jobs: this process, or those of a cluster."""
         if ray is None:
-            return Worker(assignment, self._keeper, before)
+            return Worker(assignment, self._keeper)
         from vtrcli.extraction.cluster import Cluster
 
         return Cluster(ray, assignment, self._place_roots(), self._work.jobs, num_decoders=num_decoders)

@@ -24,7 +24,8 @@ from vtrcli.video.hardware import require_gpu_decoding
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """What a process must know to take part. `batch_size`: None for that of the device."""
+    """What a process must know to take part. `batch_size`: None for that of the device. `usual_precision`: that of most
+    videos of the store; None where there are none."""
 
     store: Path
     config: StoreConfig
@@ -33,6 +34,7 @@ class Assignment:
     precision: Precision
     decoding: DecodeSettings
     batch_size: int | None
+    usual_precision: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,21 +122,19 @@ class Worker:
         place: device and precision.
         notes: remarks for the end of the run.
 
-    Args:
-        before: the store as it is now, whose precision is kept.
-
     Raises:
         UsageError: a card is to decode, and cannot here.
         WeightsError: the backbone cannot be loaded.
     """
 
-    def __init__(self, assignment: Assignment, keeper: Keeper, before: FeatureStore) -> None:
+    def __init__(self, assignment: Assignment, keeper: Keeper) -> None:
         self._assignment, self._keeper = assignment, keeper
         if assignment.decoding.gpu is not None:
             require_gpu_decoding(assignment.decoding.gpu)
         precision, device = assignment.precision, assignment.device
-        wanted = store_precision(before, device) if precision == "auto" else precision
-        self.backbone = load_backbone(assignment.backbone, device=device, precision=wanted, towers="image")
+        if precision == "auto":
+            precision = kept_precision(assignment.usual_precision, device)
+        self.backbone = load_backbone(assignment.backbone, device=device, precision=precision, towers="image")
         self.precisions = (self.backbone.precision,)
         self.place = f"{self.backbone.device}, {self.backbone.precision}"
         self.notes = list[str]()
@@ -163,10 +163,14 @@ class Worker:
             self._keeper.writer.flush()
 
 
-def store_precision(store: FeatureStore, device: str) -> Precision:
-    """That of most of its videos where the device is made for it, else `auto`."""
+def usual_precision(store: FeatureStore) -> str | None:
+    """That of most of its videos; None where there are none."""
     counts = Counter(at.record.precision for at in store.videos.values())
-    usual = counts.most_common(1)[0][0] if counts else None
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def kept_precision(usual: str | None, device: str) -> Precision:
+    """That of most videos where the device is made for it, else `auto`."""
     return next((each for each in fast_precisions(choose_device(device)) if each == usual), "auto")
 
 
