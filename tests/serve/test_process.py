@@ -13,6 +13,7 @@ from vtrcli.serve.process import NUM_HEAPS
 
 SETTLED = """
 import os, sys
+import vtrcli.cli.app, vtrcli.cli.mcp, vtrcli.cli.serve  # what runs before `settle`
 from vtrcli.serve.process import settle
 assert "numpy" not in sys.modules, "it is too late to speak to BLAS"
 settle()
