@@ -24,7 +24,6 @@ from vtrcli.extraction.cluster import (
     RemoteWorker,
     Seats,
     Terms,
-    _is_unseen,
     _without_a_file,
     installed_versions,
 )
@@ -36,7 +35,7 @@ from vtrcli.model.families import describe_backbone
 from vtrcli.store.config import create_config
 from vtrcli.store.failures import read_failures
 from vtrcli.store.reader import FeatureStore
-from vtrcli.store.records import FileState, file_state
+from vtrcli.store.records import FileState
 from vtrcli.store.verify import verify
 from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.sampling import Uniform
@@ -210,8 +209,8 @@ def test_a_worker_that_does_not_see_the_videos_is_refused(
 ) -> None:
     clip = tmp_path / "clip.mp4"
     unseen = (
-        f"{clip} is not there on HERE, cannot be read, or is another file; videos and a store that every machine sees "
-        "under the same paths; mount them there"
+        f"{clip} is not there on HERE, or another file; videos and a store that every machine sees under the same "
+        "paths; mount them there"
     )
     asked = replace(terms, witnesses=((clip, 7),))
     assert refused(assignment, asked) == unseen
@@ -222,17 +221,26 @@ def test_a_worker_that_does_not_see_the_videos_is_refused(
     assert refused(assignment, replace(terms, witnesses=((long, 7),))) == unseen.replace(str(clip), str(long))
 
 
-def test_a_file_that_a_worker_may_not_read_is_done_elsewhere_where_this_process_may(tmp_path: Path) -> None:
-    clip = tmp_path / "clip.mp4"
-    clip.write_bytes(b"a film")
-    job = Job(path=clip, video_id="clip", state=file_state(clip))
-    for reason, is_unseen in (("no-permission", True), ("not-found", True), ("corrupt", False)):
-        outcome = Outcome(job=job, error=VideoError(reason, "", path=str(clip)))
-        assert _is_unseen(outcome) == is_unseen
-    broken = Job(path=tmp_path / ("x" * 300), video_id="x", state=job.state)
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_worker_that_may_read_no_video_is_refused_and_one_closed_file_is_that_files_trouble(
+    assignment: Assignment, terms: Terms, tmp_path: Path
+) -> None:
+    paths = [tmp_path / "closed.mp4", tmp_path / "open.mp4"]
+    for path in paths:
+        path.write_bytes(b"a film")
+    paths[0].chmod(0)
+    assert refused(assignment, replace(terms, witnesses=((paths[0], 6),))) == (
+        f"{paths[0]} and others cannot be read on HERE; videos that workers may read, too; "
+        "start Ray there as a user who may"
+    )
+    replace(terms, witnesses=tuple((path, 6) for path in paths)).require(assignment)
+
+
+def test_whatever_is_said_of_a_file_on_a_broken_mount_it_is_not_there(tmp_path: Path) -> None:
+    state = FileState(num_bytes=1, mtime_ns=0, fingerprint="")
+    broken = Job(path=tmp_path / ("x" * 300), video_id="x", state=state)
     told = _without_a_file(Outcome(job=broken, error=VideoError("corrupt", "", path="x")))
     assert told.error is not None and told.error.reason == "not-found"
-    assert not _is_unseen(told)  # nor is it seen here
 
 
 def test_videos_from_all_over_the_list_are_witnesses(assignment: Assignment) -> None:

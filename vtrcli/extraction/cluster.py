@@ -40,8 +40,7 @@ PIECES = 16  # that a chunk whose worker died is cut into
 # A kill costs at most this much work of one worker: 5 s at first, later 5 % of the run, so that shards are few.
 MIN_CHUNK_SECONDS, MAX_CHUNK_SECONDS, CHUNK_SHARE = 5.0, 120.0, 0.05
 NUM_WITNESSES = 8  # videos that a worker must see before it begins
-# What a worker says of a file that it does not see as this process does.
-UNSEEN = ("not-found", "changed", "no-permission")
+UNSEEN = ("not-found", "changed")  # what a worker says of a file that it does not see as this process does
 _SAME_PLACE = "videos and a store that every machine sees under the same paths"
 
 
@@ -92,10 +91,16 @@ class Terms:
         for path, num_bytes in self.witnesses:
             if not _is_seen(path, num_bytes):
                 raise UsageError(
-                    f"{path} is not there on {here}, cannot be read, or is another file",
+                    f"{path} is not there on {here}, or another file",
                     allowed=_SAME_PLACE,
                     to_do="mount them there",
                 )
+        if self.witnesses and not any(os.access(path, os.R_OK) for path, _ in self.witnesses):
+            raise UsageError(
+                f"{self.witnesses[0][0]} and others cannot be read on {here}",
+                allowed="videos that workers may read, too",
+                to_do="start Ray there as a user who may",
+            )
 
 
 def installed_versions() -> dict[str, str]:
@@ -418,9 +423,9 @@ class Cluster:
 
 
 def _is_seen(path: Path, num_bytes: int) -> bool:
-    """Whether a file of that size can be read in this process; not where its mount is broken or its folder closed."""
+    """Whether a file of that size is there for this process; not where its mount is broken or its folder closed."""
     try:
-        return path.stat().st_size == num_bytes and path.is_file() and os.access(path, os.R_OK)
+        return path.stat().st_size == num_bytes and path.is_file()
     except OSError:
         return False
 
@@ -434,15 +439,14 @@ def _without_a_file(outcome: Outcome) -> Outcome:
 
 
 def _is_unseen(outcome: Outcome) -> bool:
-    """Whether a worker did not find or could not read a file that is there: its machine does not see what this one
-    sees."""
+    """Whether a worker did not find a file that is there: its machine does not see what this one sees."""
     if outcome.error is None or outcome.error.reason not in UNSEEN:
         return False
     try:
         require_unchanged(outcome.job)
     except VideoError:
         return False
-    return os.access(outcome.job.path, os.R_OK)
+    return True
 
 
 def _require_answer(address: str) -> None:
