@@ -58,9 +58,12 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def as_if_from_a_card(command: list[str], info: VideoInfo) -> list[str]:
     """The same command with the decoder of here, whose frames are first laid out as a card gives them."""
+    opened = command.index("-init_hw_device")  # once, however many inputs there are
+    assert command.count("-init_hw_device") == 1 and command[opened + 1] == "cuda=card:2"
+    command = command[:opened] + command[opened + 2 :]
     places = [place for place, word in enumerate(command) if word == "-hwaccel"]
     assert places and all(
-        command[place + 1 : place + 4] == ["cuda", "-hwaccel_device", "2"] for place in places
+        command[place + 1 : place + 4] == ["cuda", "-hwaccel_device", "card"] for place in places
     )
     kept = [word for place, word in enumerate(command) if not any(0 <= place - each < 4 for each in places)]
     card, plain = (

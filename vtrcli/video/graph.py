@@ -71,6 +71,9 @@ class Keeping:
     encode: Callable[[NDArray[np.uint8]], bytes]
 
 
+_CARD = "card"  # the name of the one that decodes, in a command
+
+
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
     """What decoded frames are to be like, and who works at them: so many threads, or the card of that number (`gpu`).
@@ -87,8 +90,13 @@ class Decoding:
     @property
     def decoder(self) -> dict[str, Any]:
         """Options of an input that is decoded so."""
-        on_card = {} if self.gpu is None else {"hwaccel": "cuda", "hwaccel_device": self.gpu}
+        on_card = {} if self.gpu is None else {"hwaccel": "cuda", "hwaccel_device": _CARD}
         return {**on_card, **decoder(self.num_threads)}
+
+    @property
+    def device(self) -> list[str]:
+        """What opens the card, once for all inputs of a process: by its number each would open it for itself."""
+        return [] if self.gpu is None else ["-init_hw_device", f"cuda={_CARD}:{self.gpu}"]
 
     def whole_size(self, info: VideoInfo) -> tuple[int, int]:
         """(width, height) of the whole pictures of a video, (0, 0) where none are wanted: never enlarged, cut to
@@ -187,7 +195,7 @@ def linear_command(
     else:
         start_seconds = info.zero_seconds + first_seconds
         stream = grid(stream, start_seconds=start_seconds, rate=_rate(step_seconds))
-    return _raw_frames(info, _sized(stream, info, decoding), report)
+    return _raw_frames(info, _sized(stream, info, decoding), decoding, report)
 
 
 def seek_command(
@@ -210,7 +218,7 @@ def seek_command(
         branch = branch.filter("trim", end_frame=1).filter("setpts", f"PTS+{round(target * MICROSECONDS)}")
         branches.append(_sized(branch, info, decoding))
     merged = ffmpeg.filter(branches, "interleave", nb_inputs=len(branches)) if branches[1:] else branches[0]
-    return _raw_frames(info, merged, report)
+    return _raw_frames(info, merged, decoding, report)
 
 
 def keyframes_command(
@@ -229,7 +237,7 @@ def keyframes_command(
     if keep:
         kept, total = keep
         stream = stream.filter("select", f"gt(floor((n+1)*{kept}/{total}),floor(n*{kept}/{total}))")
-    return _raw_frames(info, _sized(stream, info, decoding), report)
+    return _raw_frames(info, _sized(stream, info, decoding), decoding, report)
 
 
 def times_command(info: VideoInfo) -> list[str]:
@@ -431,7 +439,7 @@ def _tone_mapped(stream: Any) -> Any:
     )
 
 
-def _raw_frames(info: VideoInfo, stream: Any, report: str) -> list[str]:
+def _raw_frames(info: VideoInfo, stream: Any, decoding: Decoding, report: str) -> list[str]:
     """rgb24 frames on standard output, and per frame a line on standard error made by the format `report`."""
     output = ffmpeg.output(
         stream,
@@ -443,7 +451,7 @@ def _raw_frames(info: VideoInfo, stream: Any, report: str) -> list[str]:
         **{"stats_enc_pre:v": "pipe:2", "stats_enc_pre_fmt:v": report},
     )
     # copyts: times stay those of the file, or each input would count from a zero of its own.
-    return command(info.path, output, "-copyts")
+    return command(info.path, output, "-copyts", *decoding.device)
 
 
 def command(path: str | os.PathLike[str], output: Any, *extra: str) -> list[str]:
