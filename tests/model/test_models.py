@@ -16,8 +16,8 @@ from tests.cli.runner import run
 from tests.model.tiny_clip import tiny_state_dict, write_tiny_clip
 from tests.video_files import make_video
 from vtrcli.errors import InputError, UsageError, WeightsError
-from vtrcli.model import backbone as backbone_room
 from vtrcli.model.clip.converted import preprocessing as clip_preprocessing
+from vtrcli.model.clip.image_tower import ImageTower
 from vtrcli.model.clip.original import original
 from vtrcli.model.families import load_backbone
 from vtrcli.model.models import (
@@ -245,10 +245,12 @@ def test_a_model_gives_what_clip_itself_gives(weights: str) -> None:
 
 
 def test_what_differs_from_clip_itself_is_exit_4(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def reversed_channels(pixels: torch.Tensor, *rest: object) -> torch.Tensor:
-        return backbone_room.scaled_pixels(pixels.flip(-1), *rest)
+    tokens = ImageTower._tokens
 
-    monkeypatch.setattr("vtrcli.model.clip.model.scaled_pixels", reversed_channels)
+    def of_reversed_channels(tower: ImageTower, frames: torch.Tensor) -> torch.Tensor:
+        return tokens(tower, frames.flip(-1))
+
+    monkeypatch.setattr(ImageTower, "_tokens", of_reversed_channels)
     result = run("models", "check", weights, "--device", "cpu")
     assert result.exit_code == 4 and "DIFFERENT" in result.stdout
     assert "frames on the same pixels: lowest cosine 0." in result.stderr

@@ -314,7 +314,7 @@ def _wants_page(scope: Scope, headers: Mapping[str, str]) -> bool:
     return not scope["path"].startswith("/api/") and "text/html" in headers.get("accept", "")
 
 
-def _with_headers(send: Send, *, policy: str = CONTENT_SECURITY_POLICY) -> Send:
+def _with_headers(send: Send, *, policy: str | None = None) -> Send:
     """Adds what the browser must be told to every answer, and takes away what would let other origins read it."""
 
     async def guarded(message: Message) -> None:
@@ -326,7 +326,7 @@ def _with_headers(send: Send, *, policy: str = CONTENT_SECURITY_POLICY) -> Send:
             ]
             if not any(name == b"cache-control" for name, _ in given):
                 given.append((b"cache-control", b"no-store"))
-            own = {**HEADERS, "content-security-policy": policy}
+            own = HEADERS if policy is None else {**HEADERS, "content-security-policy": policy}
             given += [(name.encode(), value.encode()) for name, value in own.items()]
             message = {**message, "headers": given}
         await send(message)

@@ -125,9 +125,9 @@ def test_one_thing_after_the_other(visit: Visit) -> None:
     visit.ask("a red circle")
     visit.page.get_by_role("button", name="Then", exact=True).click()
     visit.page.keyboard.type("a blue square")
-    visit.page.wait_for_selector("#results .card.chain")
+    second = visit.cards.first.locator(".step").nth(1)
+    second.get_by_text("a blue square").wait_for()  # results come while it is typed, too
     assert visit.cards.first.locator(".play").count() == 2
-    assert "a blue square" in visit.cards.first.locator(".step").nth(1).inner_text()
     assert visit.address == "?q=a%20red%20circle&then=a%20blue%20square"
     visit.page.get_by_label("seconds at most").fill("2")
     visit.until("location.search.includes('within=2')")
@@ -220,6 +220,7 @@ def test_the_address_holds_everything(visit: Visit, demo: Path) -> None:
     visit.page.wait_for_selector("#player", state="hidden")
     visit.go(link)
     visit.page.wait_for_selector("#player[open] video")
+    visit.cards.first.wait_for(state="attached")
     assert visit.names() == names
 
 
