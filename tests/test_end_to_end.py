@@ -40,6 +40,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "demo"
 
 
+@pytest.mark.slow
 def test_the_bare_commands_work_in_the_folder_that_the_demo_leaves(demo: Path) -> None:
     again = vtr_json("extract", folder=demo)
     assert (again["command"], again["num_found"], again["num_skipped"]) == ("extract", NUM_VIDEOS, NUM_VIDEOS)

@@ -87,6 +87,7 @@ def test_like_finds_by_id_and_needs_no_tower(imported: Path) -> None:
         vtr.search(Query(like=("",)), imported)
 
 
+@pytest.mark.slow
 def test_the_command_shows_ids_and_cuts_draws_and_opens_nothing(imported: Path, tmp_path: Path) -> None:
     at = ("--store", str(imported), "-k", "3", "--run", "none")
     shown = run("search", QUERY, *at).stdout

@@ -147,6 +147,7 @@ def test_a_store_of_the_same_ids_is_joined_as_it_is(video_ids: list[str]) -> Non
     assert joined.captions == _split(*video_ids).captions
 
 
+@pytest.mark.slow
 def test_joining_takes_linear_time_even_when_all_files_have_one_name() -> None:
     num_videos = 20_000
     split = _split(*(f"clips/{number}/video.mp4" for number in range(num_videos)))

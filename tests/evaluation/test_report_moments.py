@@ -41,6 +41,7 @@ def test_the_worst_queries_are_those_with_the_worst_first_window_then_with_no_be
     assert [(each.query, each.iou, each.best_iou) for each in worst] == [(3, 0, 0), (2, 0, 1), (1, 0.5, 0.5)]
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_not_spoken_of() -> None:
     text = moment_report_html(made(), written_at=NOW)
     assert "not known" not in text and "bootstrap interval" not in text

@@ -125,6 +125,7 @@ def test_very_few_videos_and_equal_scores(num_videos: int) -> None:
     assert ("Every text found its right video first." in page) == (num_videos == 1)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_not_there_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot write .*missing/report.html"):
         write_report(small_result(), tmp_path / "missing" / "report.html")
@@ -160,6 +161,7 @@ def test_the_real_matrix_is_written_fast_and_small(test_data: Path, tmp_path: Pa
         assert number in shown
 
 
+@pytest.mark.slow
 def test_a_browser_opens_it_without_a_complaint_or_a_request(tmp_path: Path) -> None:
     inputs = replace(with_pictures(tmp_path / "store"), texts=make_inputs(hostile=HOSTILE).texts)
     path = tmp_path / "report.html"
@@ -171,6 +173,7 @@ def test_a_browser_opens_it_without_a_complaint_or_a_request(tmp_path: Path) -> 
     assert opened.screenshot.startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_browser_tells_of_errors_and_of_requests(tmp_path: Path) -> None:
     path = tmp_path / "bad.html"
     path.write_text("<img src=http://127.0.0.1:9/a.png><script>nowhere()</script>", "utf-8")
@@ -179,6 +182,7 @@ def test_the_browser_tells_of_errors_and_of_requests(tmp_path: Path) -> None:
     assert opened.requested == ("http://127.0.0.1:9/a.png",)
 
 
+@pytest.mark.slow
 def test_a_ninth_method_is_one_entry_and_the_report_draws_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its formula here is the last branch of `correction`, that of inverted-softmax."""
     monkeypatch.setitem(METHODS, "ninth", Method(uses_temperature=True))

@@ -59,6 +59,7 @@ def test_a_file_that_grows_is_told_once_when_it_is_quiet(tmp_path: Path) -> None
     assert told[:2] == [0, 1] and len(told) == 3
 
 
+@pytest.mark.slow
 def test_the_store_hidden_files_and_downloads_do_not_count(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / ".hidden").mkdir()
@@ -76,6 +77,7 @@ def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
         next(settled_changes([tmp_path / "nowhere"], store=tmp_path))
 
 
+@pytest.mark.slow
 def test_a_download_that_grows_keeps_nobody_waiting_and_counts_under_its_final_name(tmp_path: Path) -> None:
     watching = Watching(tmp_path, tmp_path / "store")
     part = tmp_path / "film.mkv.part"

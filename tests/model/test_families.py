@@ -217,6 +217,7 @@ def test_whole_pictures_of_any_family_serve_any_other(store: Path, folder: Path,
                 assert (ours * theirs).sum(axis=1).min() > 0.995, (name, backbone, video_id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "framing", [PREPROCESSING, Framing(height=32, width=32), Framing(height=64, width=64)]
 )

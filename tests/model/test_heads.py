@@ -138,6 +138,7 @@ def test_a_second_head_is_trained_resumed_loaded_and_evaluated(
     assert len(trained.evaluations) == 3
 
 
+@pytest.mark.slow
 def test_search_ranks_the_first_hits_of_clip_by_the_heads_own_scores(
     max_sim: str, toy: Path, tmp_path: Path
 ) -> None:

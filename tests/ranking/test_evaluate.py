@@ -405,6 +405,7 @@ def test_nan_is_never_ranked() -> None:
         plain(matrix, Truth.diagonal((5, 5)))
 
 
+@pytest.mark.slow
 def test_the_memory_limit_is_kept(tmp_path: Path) -> None:
     """A mapped matrix of 16 MB; blocks of 8 x 64 x 64 x 4 bytes and a few numbers per text and video."""
     path = tmp_path / "scores.npy"

@@ -233,6 +233,7 @@ def test_a_folder_that_is_not_there_is_named_and_nothing_is_left(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_browser_opens_it_without_a_complaint_or_a_request(video: Path, tmp_path: Path) -> None:
     path = tmp_path / "gallery.html"
     hits = [make_hit(video, relevance=1.5), make_hit(f"/videos/{HOSTILE}.mp4", rank=2)]

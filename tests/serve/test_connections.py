@@ -119,6 +119,7 @@ def test_a_connection_that_is_used_stays_and_one_that_thinks_too(port: int) -> N
         assert answered(client).body == b"ok"
 
 
+@pytest.mark.slow
 def test_who_does_not_read_is_left_and_the_answer_ends() -> None:
     with running(Hurried) as (port, app), connected(port, receive_bytes=4096) as client:
         client.sendall(head(port, "/big"))

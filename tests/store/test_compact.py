@@ -300,7 +300,7 @@ def killed_at(call: int, work: Callable[[], object]) -> bool:
 @pytest.mark.parametrize(
     "what",
     [
-        pytest.param("compact"),
+        pytest.param("compact", marks=pytest.mark.slow),
         pytest.param("remove"),
         pytest.param("merge", marks=pytest.mark.slow),
         pytest.param("drop frames", marks=pytest.mark.slow),

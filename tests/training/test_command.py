@@ -26,6 +26,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_fine_tuning_with_every_option_and_its_json(toy: list[str], tmp_path: Path) -> None:
     options = "--finetune --epochs 1 --batch-size 6 --frames 3 --freeze-layers 1".split()
     options += ["--gradient-checkpointing", "--chunk-size", "4"]

@@ -75,6 +75,7 @@ def test_clip_learns_from_scratch_and_its_backbone_serves_a_store_and_an_evaluat
         assert metrics is not None and metrics.to_json() == result.val[direction]
 
 
+@pytest.mark.slow
 def test_validation_sees_the_features_that_a_store_of_the_run_has(toy: Path, tmp_path: Path) -> None:
     run(toy, tmp_path / "run", settings=replace(SETTINGS, epochs=1))
     backbone = tmp_path / "run" / "backbone.safetensors"
@@ -146,6 +147,7 @@ def test_a_loss_that_is_not_finite_names_the_batch_and_keeps_the_last_good_state
         assert all(bool(tensor.isfinite().all()) for tensor in load_file(tmp_path / "run" / name).values())
 
 
+@pytest.mark.slow
 def test_a_batch_larger_than_the_data_is_one_batch_and_one_video_is_refused(
     toy: Path, tmp_path: Path
 ) -> None:

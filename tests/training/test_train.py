@@ -109,6 +109,7 @@ def test_a_finished_run_resumes_to_nothing_left_to_do(toy: Path, tmp_path: Path)
     assert (again.epochs, again.best_epoch, again.val) == (first.epochs, first.best_epoch, first.val)
 
 
+@pytest.mark.slow
 def test_an_old_run_is_never_written_over(toy: Path, tmp_path: Path) -> None:
     run(toy, tmp_path / "run")
     with pytest.raises(WeightsError, match="holds a run already; a new folder, or --resume; "):
@@ -151,6 +152,7 @@ def test_a_length_in_steps_is_rounded_up_to_epochs_and_validated_some_thirty_tim
         assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
+@pytest.mark.slow
 def test_a_finished_run_can_be_made_longer_and_not_shorter(toy: Path, tmp_path: Path) -> None:
     first = run(toy, tmp_path / "run")
     longer = run(toy, tmp_path / "run", resume=True, epochs=5)
@@ -243,6 +245,7 @@ def test_one_seed_gives_one_run_and_another_another(toy: Path, tmp_path: Path) -
     assert losses[0] == losses[1] != losses[2]
 
 
+@pytest.mark.slow
 def test_the_model_is_the_same_whether_captions_were_cached_and_with_which_others(tmp_path: Path) -> None:
     folder = make_toy_frames(tmp_path)
     settings = TrainSettings(**{**vars(SETTINGS), "num_frames": 3, "batch_size": 6, "epochs": 1})

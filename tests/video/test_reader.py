@@ -59,6 +59,7 @@ def test_a_fixed_rate_starts_at_zero(clip: Path) -> None:
     assert [frame_number(pixels) for pixels in batch.pixels] == [0, 10, 20, 30, 40, 50]
 
 
+@pytest.mark.slow
 def test_more_frames_than_are_held_back_are_streamed(clip: Path) -> None:
     batch = read(clip, Rate(fps=10, min_frames=1), size=800)
     assert len(batch.timestamps) == 60

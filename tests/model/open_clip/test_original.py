@@ -19,6 +19,7 @@ from vtrcli.model.open_clip.original import published_config, write_random
 KINDS = [pytest.param(kind, marks=[] if kind == "pe" else pytest.mark.slow) for kind in CONFIGS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_model_passes_the_check_against_open_clip(kind: str, models: dict[str, Path]) -> None:
     found = compare_with_original(str(models[kind]), device="cpu", precision="float32")
