@@ -34,6 +34,7 @@ from vtrcli.milvus.server import MilvusServer
 from vtrcli.searching.filters import Filters
 from vtrcli.store.reader import FeatureStore, unit_rows
 
+pytestmark = pytest.mark.slow  # a server is started
 pytest.importorskip("milvus_lite", reason="milvus-lite is not installed: pip install 'vtrcli[milvus]'")
 
 
@@ -84,7 +85,6 @@ def test_the_ranking_is_the_exact_one(index: MilvusIndex, store: FeatureStore, t
     assert rank(index.search_frames(query, top_k=top_k)) == exact_ranking(store, query)[:top_k]
 
 
-@pytest.mark.slow
 def test_a_video_with_very_many_good_frames_does_not_hide_the_others(uri: str, tmp_path: Path) -> None:
     store = fill(tmp_path, make_records(1), num_frames=400)
     store = fill(tmp_path, make_records(6)[1:], seed=1)
@@ -161,7 +161,6 @@ def test_filters_mean_what_they_mean_in_a_store(
         assert rank(found) == exact_ranking(store, query, filters)[:top_k]
 
 
-@pytest.mark.slow
 def test_hostile_paths_survive_and_match_as_in_a_store(uri: str, tmp_path: Path) -> None:
     store = fill(tmp_path, [make_record(path, path=path) for path in HOSTILE_PATHS])
     assert push(store, uri=uri, prefix="hostile").refused == ()
@@ -228,7 +227,6 @@ def test_changed_videos_are_replaced_and_removed_ones_go(uri: str, tmp_path: Pat
         assert index.frames_of(["video-9"]) == {}
 
 
-@pytest.mark.slow
 def test_a_push_that_was_stopped_ends_in_the_same_state(uri: str, tmp_path: Path) -> None:
     store = fill(tmp_path, make_records(8), num_frames=9)
     push(store, uri=uri, prefix="whole")
@@ -248,7 +246,6 @@ def test_a_push_that_was_stopped_ends_in_the_same_state(uri: str, tmp_path: Path
     assert rows(uri, "stopped_frames") == rows(uri, "whole_frames")
 
 
-@pytest.mark.slow
 def test_a_push_stopped_after_any_of_its_calls_ends_in_the_same_state(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,7 +279,6 @@ def test_a_push_stopped_after_any_of_its_calls_ends_in_the_same_state(
     print(f"stopped after each of {total} calls")
 
 
-@pytest.mark.slow
 def test_a_half_written_video_is_not_taken_for_whole(uri: str, tmp_path: Path) -> None:
     store = fill(tmp_path, make_records(2))
     push(store, uri=uri, prefix="half")
@@ -299,7 +295,6 @@ def test_a_half_written_video_is_not_taken_for_whole(uri: str, tmp_path: Path) -
         index.frames_of(["video-0", "video-1"])
 
 
-@pytest.mark.slow
 def test_what_milvus_cannot_hold_costs_that_video_only(uri: str, tmp_path: Path) -> None:
     store = fill(tmp_path, [make_record("long", path="/" + "x" * 70_000), make_record("fine")])
     result = push(store, uri=uri, prefix="refused")
@@ -310,7 +305,6 @@ def test_what_milvus_cannot_hold_costs_that_video_only(uri: str, tmp_path: Path)
 # ---- vectors of a trained run
 
 
-@pytest.mark.slow
 def test_vectors_of_a_run_are_ranked_by_inner_product(uri: str, tmp_path: Path) -> None:
     records = make_records(30)
     store = fill(tmp_path, records)
@@ -360,7 +354,6 @@ def test_two_backbones_do_not_share_a_prefix(uri: str, tmp_path: Path, index: Mi
     )
 
 
-@pytest.mark.slow
 def test_foreign_and_newer_collections_are_left_alone(
     uri: str, store: FeatureStore, index: MilvusIndex
 ) -> None:
@@ -421,7 +414,6 @@ def test_a_server_that_hangs_up_is_told_within_seconds(capfd: pytest.CaptureFixt
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.slow
 def test_a_connection_lost_during_the_work_is_told(
     tmp_path: Path, store: FeatureStore, capfd: pytest.CaptureFixture[str]
 ) -> None:
