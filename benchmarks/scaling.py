@@ -30,6 +30,7 @@ import torch
 from extract import make_clip, make_weights
 from train_simulated import Size, make
 
+from vtrcli.extraction.discover import Part
 from vtrcli.store.reader import FeatureStore
 from vtrcli.training.record import read_metrics
 
@@ -186,12 +187,20 @@ def rows(kinds: Sequence[str], work: Path, *, num_clips: int, num_rounds: int) -
 
 
 def make_clips(folder: Path, num_clips: int) -> Path:
-    """The same four seconds again and again, told apart by bytes behind the last box."""
+    """The same four seconds again and again, told apart by bytes behind the last box; as many in either of two parts,
+    which few files seldom are by themselves."""
     folder.mkdir()
-    one = make_clip(folder / "0.mp4", seconds=4).read_bytes()
-    for number in range(1, num_clips):
-        (folder / f"{number}.mp4").write_bytes(one + number.to_bytes(4, "big") * 4)
+    clip = make_clip(folder.with_name("clip.mp4"), seconds=4).read_bytes()
+    first = [path for path in _names(folder) if Part(1, 2).has(path, folder)]
+    second = [path for path in _names(folder) if Part(2, 2).has(path, folder)]
+    for number in range(num_clips):
+        path = (first, second)[number % 2][number // 2]
+        path.write_bytes(clip + number.to_bytes(4, "big") * 4)
     return folder
+
+
+def _names(folder: Path) -> list[Path]:
+    return [folder / f"{number}.mp4" for number in range(1000)]
 
 
 def contents(store: Path) -> dict[str, bytes]:
