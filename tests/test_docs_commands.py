@@ -48,7 +48,7 @@ PLACEHOLDERS = {
 NEEDS_NETWORK = "needs the package index, or weights that are downloaded"
 NOT_RUN = {
     r"vtr (search|compare|milvus push|store (prune|export|import))( --\S+)?": "a name",
-    r"vtr eval --(save-ranks|bank|temperature|moments|trec)": "a name",
+    r"vtr eval --(save-ranks|bank|temperature|moments|trec)|vtr extract --part": "a name",
     r"vtr search --milvus \S+": "a name",
     r"vtr milvus push .* http://host.*": "needs a Milvus server; a local file is tried below",
     r"vtr serve.*": "answers until Ctrl-C; tests/serve ask it",
