@@ -41,6 +41,7 @@ from vtrcli.video.ffmpeg import ffmpeg_binary
 from vtrcli.video.sampling import Uniform
 
 SAMPLING = Uniform(num_frames=4)
+LOCAL_RAY = ("--ray", "local", "--quiet")
 MARK = "VTR_TEST_OF_CLUSTER"
 
 
@@ -78,33 +79,20 @@ def assignment(tmp_path: Path) -> Assignment:
     )
 
 
-def command(videos: Path, store: Path) -> list[str]:
-    return [
-        *(
-            sys.executable,
-            "-m",
-            "vtrcli",
-            "extract",
-            str(videos),
-            "--store",
-            str(store),
-            "--backbone",
-            "demo",
-        ),
-        *(
-            "--device",
-            "cpu",
-            "--precision",
-            "float32",
-            "--fps",
-            "12",
-            "--ray",
-            "local",
-            "--workers",
-            "1",
-            "--quiet",
-        ),
-    ]
+def command(videos: Path, store: Path, *options: str, device: str = "cpu") -> list[str]:
+    words = (
+        sys.executable,
+        "-m",
+        "vtrcli",
+        "extract",
+        str(videos),
+        "--store",
+        str(store),
+        "--backbone",
+        "demo",
+    )
+    settled = ("--device", device, "--precision", "float32", "--fps", "12", "--workers", "1")
+    return [*words, *settled, *options]
 
 
 def workers_of(mark: str) -> Iterator[int]:
@@ -122,10 +110,10 @@ def workers_of(mark: str) -> Iterator[int]:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by /proc")
 def test_two_workers_one_killed_in_the_middle_make_the_store_of_one_run(videos: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")
-    subprocess.run([part for part in command(videos, tmp_path / "one") if part not in ("--ray", "local")])
+    subprocess.run(command(videos, tmp_path / "one", "--quiet"))
     store, mark = tmp_path / "two", str(tmp_path)
     with subprocess.Popen(
-        [*command(videos, store), "--json"], env={**os.environ, MARK: mark}, stdout=subprocess.PIPE
+        command(videos, store, *LOCAL_RAY, "--json"), env={**os.environ, MARK: mark}, stdout=subprocess.PIPE
     ) as run:
         while not list((store / "shards").glob("*")):
             assert run.poll() is None, "it ended before a worker could be killed"
@@ -151,7 +139,7 @@ def test_a_video_that_kills_its_worker_costs_that_video(videos: Path, tmp_path: 
     )
     deadly.chmod(0o755)
     environment = {**os.environ, "VTR_FFMPEG": str(deadly)}
-    run = subprocess.run(command(videos, tmp_path / "store"), env=environment, timeout=180)
+    run = subprocess.run(command(videos, tmp_path / "store", *LOCAL_RAY), env=environment, timeout=180)
     assert run.returncode == 5
     failures = {Path(path).name: failure for path, failure in read_failures(tmp_path / "store", ()).items()}
     assert {name: failure.reason for name, failure in failures.items()} == {
@@ -167,7 +155,11 @@ def test_what_ends_a_worker_ends_the_run_in_its_own_words(videos: Path, tmp_path
     pytest.importorskip("ray", reason="the extra ray is not installed")
     environment = {**os.environ, "VTR_FFMPEG": str(tmp_path / "no-ffmpeg")}
     run = subprocess.run(
-        command(videos, tmp_path / "store"), env=environment, timeout=180, capture_output=True, text=True
+        command(videos, tmp_path / "store", *LOCAL_RAY),
+        env=environment,
+        timeout=180,
+        capture_output=True,
+        text=True,
     )
     assert run.returncode == 3
     assert f"{tmp_path / 'no-ffmpeg'}" in run.stderr and "Traceback" not in run.stderr

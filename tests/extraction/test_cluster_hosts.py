@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.extraction.test_cluster import command
 from tests.extraction.test_kill import contents
 from tests.hosts import Host, two_hosts, wait_until
 from tests.video_files import make_video
@@ -37,7 +38,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, bytes]]:
     """What the store of one process holds."""
     store = tmp_path_factory.mktemp("alone") / "store"
-    subprocess.run(command(videos, store), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command(videos, store, "--json"), check=True, stdout=subprocess.DEVNULL)
     return contents(store)
 
 
@@ -74,28 +75,11 @@ def join_second(hosts: tuple[Host, Host], *options: str, before: str = "true") -
     join(hosts[1], f"--address={hosts[0].address}:{RAY_PORT}", *options, before=before)
 
 
-def command(videos: Path, store: Path, *options: str, device: str = "cpu") -> list[str]:
-    return [
-        *(
-            sys.executable,
-            "-m",
-            "vtrcli",
-            "extract",
-            str(videos),
-            "--store",
-            str(store),
-            "--backbone",
-            "demo",
-        ),
-        *("--precision", "float32", "--fps", "12", "--workers", "1", "--json", "--device", device, *options),
-    ]
-
-
 def run(hosts: tuple[Host, Host], videos: Path, store: Path, *, device: str = "cpu") -> subprocess.Popen[str]:
     """A run that is not told of the token."""
     first, _ = hosts
     ray = ("--ray", f"{first.address}:{RAY_PORT}")
-    words = ("env", "-u", "RAY_AUTH_MODE", *command(videos, store, *ray, device=device))
+    words = ("env", "-u", "RAY_AUTH_MODE", *command(videos, store, "--json", *ray, device=device))
     return first.start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=store.parent)
 
 
