@@ -24,11 +24,7 @@ from vtrcli.model.backbone import DEMO_NAME, Precision
 from vtrcli.model.families import describe_backbone
 from vtrcli.preprocessing import KEEP_SIZE
 from vtrcli.store.compact import merge_small
-from vtrcli.store.config import (
-    StoreConfig,
-    create_config,
-    writing,
-)
+from vtrcli.store.config import StoreConfig, create_config, writing
 from vtrcli.store.failures import Failure, append_failure, make_failure, read_failures
 from vtrcli.store.progress import ProgressFile
 from vtrcli.store.prune import prune
